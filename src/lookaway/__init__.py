@@ -1,0 +1,70 @@
+"""lookaway measures how an adversarial attack makes an image classifier look elsewhere.
+
+The names below are loaded when they are first used, so that ``import lookaway`` is quick and
+reading a stored result needs no PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lookaway.attacks.fgsm import FGSM
+    from lookaway.attacks.noise import SignNoise
+    from lookaway.errors import LookawayError
+    from lookaway.explainers.base import Explanation, heatmap
+    from lookaway.explainers.gradcam import GradCAM
+    from lookaway.metrics.dissimilarity import nissim, psnr
+    from lookaway.metrics.ssim import ssim
+    from lookaway.models.classifier import Classifier
+    from lookaway.models.zoo import load_classifier
+    from lookaway.result import Result, open_result
+    from lookaway.run import run_study
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FGSM": "lookaway.attacks.fgsm",
+    "SignNoise": "lookaway.attacks.noise",
+    "LookawayError": "lookaway.errors",
+    "Explanation": "lookaway.explainers.base",
+    "heatmap": "lookaway.explainers.base",
+    "GradCAM": "lookaway.explainers.gradcam",
+    "nissim": "lookaway.metrics.dissimilarity",
+    "psnr": "lookaway.metrics.dissimilarity",
+    "ssim": "lookaway.metrics.ssim",
+    "Classifier": "lookaway.models.classifier",
+    "load_classifier": "lookaway.models.zoo",
+    "Result": "lookaway.result",
+    "open_result": "lookaway.result",
+    "run_study": "lookaway.run",
+}
+
+__all__ = [
+    "FGSM",
+    "Classifier",
+    "Explanation",
+    "GradCAM",
+    "LookawayError",
+    "Result",
+    "SignNoise",
+    "__version__",
+    "heatmap",
+    "load_classifier",
+    "nissim",
+    "open_result",
+    "psnr",
+    "run_study",
+    "ssim",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lookaway' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Stored rows to tidy frames; no torch here."""

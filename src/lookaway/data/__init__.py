@@ -1,0 +1,1 @@
+"""Images: found, split, and brought to the grid of pixels."""

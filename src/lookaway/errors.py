@@ -1,0 +1,87 @@
+"""Errors that a user can mend: each says what was given, what is possible and what to do.
+
+The command line prints them bare, with exit code 2. A traceback means a bug in lookaway.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class LookawayError(Exception):
+    """The base of every error that lookaway raises on purpose."""
+
+
+class InputError(LookawayError, ValueError):
+    """An argument of a call has a wrong shape, type or value."""
+
+
+class DataError(LookawayError):
+    """The images cannot be used as they are."""
+
+
+class ModelError(LookawayError):
+    """A model cannot be used as it is."""
+
+
+class LayerError(ModelError, ValueError):
+    """A named layer does not exist, has no spatial maps, or plays no part in the logits."""
+
+
+class WeightsError(ModelError):
+    """Weights are missing, do not fit, or cannot be read safely."""
+
+
+class AttackError(LookawayError):
+    """An attack broke its promise: pixels outside [0, 1] or outside the ε-ball."""
+
+
+class StoreError(LookawayError):
+    """A run's folder cannot be read, or was made with other settings."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in a study: where it stands and what would be right.
+
+    Attributes:
+        line: line of the study file, from 1; 0 where no line is to blame.
+        where: the setting, such as ``models[1].train``.
+        message: what was given, what is possible, what to do.
+    """
+
+    line: int
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}, {self.where}" if self.line else self.where
+        return f"{place}: {self.message}"
+
+
+class StudyError(LookawayError):
+    """A study cannot run; it holds every problem that was found."""
+
+    def __init__(self, problems: Sequence[Problem], source: str = "the study") -> None:
+        self.problems = tuple(sorted(problems))
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{source} has {count}:\n{lines}")
+
+
+def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
+    """Name the nearest choices, for the end of an error message.
+
+    Args:
+        name: what was given.
+        choices: what is possible.
+        count: how many to name at most.
+
+    Returns:
+        ``" Nearest: a, b."`` with a leading space, or an empty string.
+
+    >>> nearest("resnet5O", ["resnet50", "vgg16"])
+    ' Nearest: resnet50.'
+    """
+    found = difflib.get_close_matches(name, list(choices), n=count, cutoff=0.5)
+    return f" Nearest: {', '.join(found)}." if found else ""

@@ -1,0 +1,1 @@
+"""Numbers from pairs of tensors."""
