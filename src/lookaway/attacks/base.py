@@ -1,0 +1,133 @@
+"""What every attack keeps: pixels in [0, 1], inside the ε-ball."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lookaway.errors import AttackError, InputError
+from lookaway.models.classifier import Classifier, check_classes, check_pixels
+
+_SLACK = 1e-6  # rounding of x + ε in float32
+
+
+class Attack(ABC):
+    """An attack: a classifier, pixels and labels in, perturbed pixels for each ε out.
+
+    A new attack writes ``perturb``; the checks before and after it are here.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(
+        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+    ) -> Tensor:
+        """Perturb a batch at each ε.
+
+        Args:
+            clf: the classifier; it is afterwards as it was.
+            images: (N, 3, H, W) float pixels in [0, 1].
+            labels: (N,) integer true classes.
+            epsilons: largest changes of a pixel, each in (0, 1], none twice.
+
+        Returns:
+            (E, N, 3, H, W) pixels in [0, 1], at most ε from the images.
+
+        Raises:
+            InputError: images, labels or epsilons do not fit.
+            AttackError: the attack left [0, 1] or the ε-ball.
+        """
+        check_pixels(images)
+        labels = check_classes(labels, images.shape[0], clf.num_classes, "labels")
+        levels = check_epsilons(epsilons)
+        perturbed = self.perturb(clf, images.detach(), labels.to(images.device), levels)
+        check_ball(images, perturbed, levels, self.name)
+        return perturbed
+
+    @abstractmethod
+    def perturb(
+        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+    ) -> Tensor:
+        """Perturb a checked batch; shapes as in the call."""
+
+
+class SignAttack(Attack):
+    """An attack whose change is ε times a sign, so that one set of signs serves every ε.
+
+    A new one writes ``signs``.
+    """
+
+    @abstractmethod
+    def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """The direction of the change.
+
+        Returns:
+            (N, 3, H, W) int8: −1, 0 or 1.
+        """
+
+    def perturb(
+        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+    ) -> Tensor:
+        """Step along the signs for each ε."""
+        return step(images, self.signs(clf, images, labels), epsilons)
+
+
+def step(images: Tensor, signs: Tensor, epsilons: Sequence[float]) -> Tensor:
+    """x + ε · sign, clipped to [0, 1], for each ε.
+
+    Args:
+        images: (N, 3, H, W) float pixels.
+        signs: (N, 3, H, W), −1, 0 or 1.
+        epsilons: E levels.
+
+    Returns:
+        (E, N, 3, H, W), of the images' dtype.
+
+    >>> step(torch.full((1, 3, 1, 1), 0.5), torch.ones(1, 3, 1, 1), [0.25, 1.0]).flatten().tolist()
+    [0.75, 0.75, 0.75, 1.0, 1.0, 1.0]
+    """
+    direction = signs.to(images.dtype)
+    return torch.stack([images + epsilon * direction for epsilon in epsilons]).clamp_(0.0, 1.0)
+
+
+def check_epsilons(epsilons: Sequence[float]) -> list[float]:
+    """Refuse levels outside (0, 1] and repeated ones.
+
+    Raises:
+        InputError: with the level that is wrong.
+    """
+    if isinstance(epsilons, int | float):
+        raise InputError(f"epsilons must be a list of levels; got the number {epsilons}")
+    levels = [float(epsilon) for epsilon in epsilons]
+    if not levels:
+        raise InputError("epsilons is empty; give at least one level in (0, 1]")
+    for level in levels:
+        if not (math.isfinite(level) and 0.0 < level <= 1.0):
+            raise InputError(
+                f"epsilon {level:g} is outside (0, 1]; pixels lie in [0, 1], so 8/255 is 0.0314"
+            )
+    if len(set(levels)) < len(levels):
+        raise InputError(f"epsilons repeats a level: {levels}")
+    return levels
+
+
+def check_ball(images: Tensor, perturbed: Tensor, epsilons: Sequence[float], name: str) -> None:
+    """Refuse perturbed pixels outside [0, 1] or outside the ε-ball.
+
+    Raises:
+        AttackError: with what was found.
+    """
+    expected = (len(epsilons), *images.shape)
+    if tuple(perturbed.shape) != expected:
+        raise AttackError(f"{name} gave {tuple(perturbed.shape)} where {expected} is needed")
+    for level, changed in zip(epsilons, perturbed, strict=True):
+        low, high = (float(bound) for bound in torch.aminmax(changed))
+        reach = float((changed - images.to(changed.device)).abs().max())
+        if not (low >= 0 and high <= 1 and reach <= level + _SLACK):
+            raise AttackError(
+                f"{name} at epsilon {level:g} gave pixels from {low:g} to {high:g}, "
+                f"up to {reach:g} from the image"
+            )

@@ -1,0 +1,125 @@
+"""What every explainer keeps, and heatmaps from maps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lookaway.errors import InputError
+from lookaway.models.classifier import Classifier, check_classes, check_pixels
+
+MIN_GRID = 11
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where a classifier looks, for one class of each image.
+
+    Attributes:
+        maps: for each layer name, (N, h, w) float32, at least 0, at the layer's own size; all
+            zeros where dead.
+        dead: for each layer name, (N,) bool: no evidence for that class.
+        logits: (N, K), of the same forward pass.
+        classes: (N,) int64: the explained class of each image.
+    """
+
+    maps: dict[str, Tensor]
+    dead: dict[str, Tensor]
+    logits: Tensor
+    classes: Tensor
+
+
+class Explainer(ABC):
+    """An explainer: classifier and pixels in, maps for each layer out.
+
+    A new explainer writes ``explain``; the checks are here.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        classes: Tensor | None = None,
+        layers: str | Sequence[str] = "last",
+    ) -> Explanation:
+        """Explain one class of each image.
+
+        Args:
+            clf: the classifier; it is afterwards as it was.
+            images: (N, 3, H, W) float pixels in [0, 1].
+            classes: (N,) integer indices; None: the class that the classifier predicts.
+            layers: ``last``, ``stages``, ``convs``, a name, or names.
+
+        Returns:
+            Maps, dead flags, logits and classes, all detached.
+
+        Raises:
+            InputError: images or classes do not fit.
+            LayerError: a layer does not exist, has no spatial maps or no part in the logits.
+        """
+        check_pixels(images)
+        if classes is not None:
+            classes = check_classes(classes, images.shape[0], clf.num_classes)
+        return self.explain(clf, images, [classes], layers)[0]
+
+    @abstractmethod
+    def explain(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        wanted: Sequence[Tensor | None],
+        layers: str | Sequence[str],
+    ) -> list[Explanation]:
+        """Explain several classes of each image from one forward pass.
+
+        Args:
+            clf: the classifier.
+            images: (N, 3, H, W) float pixels in [0, 1], checked.
+            wanted: for each explanation (N,) int64 indices, checked, or None for the class that
+                the classifier predicts.
+            layers: as in the call.
+
+        Returns:
+            One explanation for each entry of ``wanted``.
+        """
+
+
+def heatmap(maps: Tensor, grid: int = 224) -> Tensor:
+    """Bring maps to [0, 1] and to one grid: divide by the maximum, then resize.
+
+    Bilinear, ``align_corners=False``, antialiased when shrinking.
+
+    Args:
+        maps: (N, h, w) float, finite, at least 0.
+        grid: side in px, at least 11 (the window of SSIM).
+
+    Returns:
+        (N, grid, grid) float32 in [0, 1]; the peak may be a little below 1 after resizing. A map
+        of zeros stays zeros.
+
+    Raises:
+        InputError: maps or grid make no sense.
+
+    >>> heatmap(torch.tensor([[[0.0, 2.0], [0.0, 4.0]]]), grid=11).amax()
+    tensor(1.)
+    """
+    if maps.ndim != 3 or not maps.is_floating_point():
+        raise InputError(f"maps must be float (N, h, w); got {tuple(maps.shape)} {maps.dtype}")
+    if grid < MIN_GRID:
+        raise InputError(f"grid must be at least {MIN_GRID}, the window of SSIM; got {grid}")
+    maps = maps.float()
+    if not bool(torch.isfinite(maps).all()) or float(maps.min()) < 0:
+        raise InputError("maps must be finite and at least 0 (Grad-CAM maps after ReLU)")
+    peak = maps.amax(dim=(1, 2), keepdim=True)
+    scaled = maps / torch.where(peak > 0, peak, 1.0)
+    shrinks = maps.shape[1] > grid or maps.shape[2] > grid
+    resized = F.interpolate(
+        scaled[:, None], size=(grid, grid), mode="bilinear", align_corners=False, antialias=shrinks
+    )
+    return resized[:, 0].clamp(0.0, 1.0)

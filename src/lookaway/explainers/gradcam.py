@@ -1,0 +1,109 @@
+"""Grad-CAM of any set of layers from one forward and one backward pass.
+
+Selvaraju et al. 2017, eqs. 1 and 2: ReLU(Σ_c w_c A_c), w_c the mean over space of ∂logit/∂A_c.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lookaway.errors import LayerError
+from lookaway.explainers.base import Explainer, Explanation
+from lookaway.models.classifier import Classifier
+from lookaway.models.layers import first_tensor, frozen, hooked
+
+DEAD_BELOW = 1e-6
+
+
+class GradCAM(Explainer):
+    """Grad-CAM on logits, one map for each image and layer, keyed by layer name.
+
+    The gradient is taken by a bias of zeros (N, C, 1, 1) added to each asked layer's output: its
+    gradient is the sum over space of ∂logit/∂A_c, so no gradient of full size is kept, the trunk
+    before the first asked layer needs no graph, and in-place activations behind a layer cannot
+    change what was recorded. A layer that runs more than once in a pass is explained at its last
+    run.
+    """
+
+    name = "gradcam"
+
+    def explain(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        wanted: Sequence[Tensor | None],
+        layers: str | Sequence[str],
+    ) -> list[Explanation]:
+        """Explain several classes of each image; see ``Explainer.explain``."""
+        size = (images.shape[2], images.shape[3])
+        names = clf.trace(size).names(layers)
+        activations: dict[str, Tensor] = {}
+        biases: dict[str, Tensor] = {}
+
+        def probe(name: str, _layer: nn.Module, output: Any) -> Any:
+            tensor = first_tensor(output)
+            if tensor is None or tensor.ndim != 4:
+                raise LayerError(f"layer {name!r} gave no spatial maps in this pass")
+            with torch.enable_grad():  # also where a network turns it off for its trunk
+                bias = tensor.new_zeros(*tensor.shape[:2], 1, 1).requires_grad_()
+                passed_on = tensor + bias
+            activations[name], biases[name] = tensor.detach(), bias
+            if isinstance(output, Tensor):
+                return passed_on
+            return type(output)([passed_on, *output[1:]])
+
+        with frozen(clf.module):
+            pixels = images.detach().clone() if images.is_inference() else images.detach()
+            with hooked(clf.module, names, probe):
+                logits = clf(pixels)
+            own = logits.detach().argmax(dim=1)
+            targets = [own if classes is None else classes.to(own.device) for classes in wanted]
+            done: list[Explanation] = []
+            for place, classes in enumerate(targets):
+                same = next((e for e in done if torch.equal(e.classes, classes)), None)
+                if same is None:
+                    keep = place < len(targets) - 1
+                    weights = _weights(logits, classes, biases, activations, keep_graph=keep)
+                    maps, dead = _maps(weights, activations)
+                    same = Explanation(maps, dead, logits.detach(), classes)
+                done.append(same)
+        return done
+
+
+def _weights(
+    logits: Tensor,
+    classes: Tensor,
+    biases: dict[str, Tensor],
+    activations: dict[str, Tensor],
+    *,
+    keep_graph: bool,
+) -> dict[str, Tensor]:
+    score = logits.gather(1, classes[:, None]).sum()
+    if not score.requires_grad:
+        raise LayerError(f"none of the layers {', '.join(biases)} has a part in the logits")
+    sums = torch.autograd.grad(
+        score, list(biases.values()), retain_graph=keep_graph, allow_unused=True
+    )
+    idle = [name for name, total in zip(biases, sums, strict=True) if total is None]
+    if idle:
+        raise LayerError(f"no part in the logits, so no Grad-CAM: {', '.join(idle)}")
+    return {
+        name: total.float()[:, :, 0, 0] / activations[name][0, 0].numel()
+        for name, total in zip(biases, sums, strict=True)
+    }
+
+
+def _maps(
+    weights: dict[str, Tensor], activations: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    maps, dead = {}, {}
+    for name, weight in weights.items():
+        activation = activations[name].float()
+        cam = torch.einsum("nc,nchw->nhw", weight, activation).relu()
+        evidence = torch.einsum("nc,nchw->nhw", weight.abs(), activation.abs())
+        peak, scale = cam.amax(dim=(1, 2)), evidence.amax(dim=(1, 2))
+        dead[name] = (peak <= 0) | (peak < DEAD_BELOW * scale)
+        maps[name] = cam.masked_fill(dead[name][:, None, None], 0.0)
+    return maps, dead
