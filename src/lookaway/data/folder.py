@@ -1,0 +1,155 @@
+"""An image folder, root/class/image, to records; what cannot be read is set aside."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from lookaway.data.pixels import ENDINGS, decode
+from lookaway.errors import DataError
+from lookaway.hashing import digest
+
+_IN_HAND = 32
+
+
+@dataclass(frozen=True)
+class Record:
+    """One usable image.
+
+    Attributes:
+        image: its name: the path below the folder, with slashes.
+        label: its class, by name.
+        sha256: of its content.
+    """
+
+    image: str
+    label: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a source holds.
+
+    Attributes:
+        records: usable images, by class and name.
+        set_aside: names of files that were not used, and why.
+    """
+
+    records: list[Record]
+    set_aside: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in order: sorted names."""
+        return sorted({record.label for record in self.records})
+
+
+class ImageSource(Protocol):
+    """Where a study's images come from."""
+
+    def scan(self, advance: Callable[[int], None]) -> Scan:
+        """List every image, reading each once; ``advance`` is told how many were read."""
+
+    def open(self, record: Record) -> Image.Image:
+        """Give one image as RGB; raise DataError if it is not what was scanned."""
+
+
+class FolderSource:
+    """Images below ``root/class/``, at any depth; classes are the folders' names.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        DataError: it is not there, or holds no class folder.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        if not self.root.exists():
+            raise DataError(f"the folder {str(self.root)!r} does not exist")
+        if not self.root.is_dir():
+            raise DataError(f"{str(self.root)!r} is a file; give a folder root/class/image")
+        try:
+            self._classes = sorted(
+                entry.name
+                for entry in os.scandir(self.root)
+                if entry.is_dir() and not entry.name.startswith(".")
+            )
+        except OSError as error:
+            raise DataError(f"the folder {str(self.root)!r} cannot be read: {error}") from error
+        if not self._classes:
+            raise DataError(
+                f"the folder {str(self.root)!r} holds no class folders; images are expected as "
+                "root/class/image, such as faces/alice/01.jpg"
+            )
+
+    def scan(self, advance: Callable[[int], None] = lambda _: None) -> Scan:
+        """Read every file once: its content's hash, and whether it can be decoded."""
+        records: list[Record] = []
+        set_aside: dict[str, str] = {}
+        with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
+            for name, found in _in_order(pool, self._read, self._files()):
+                if isinstance(found, Record):
+                    records.append(found)
+                else:
+                    set_aside[name.encode(errors="backslashreplace").decode()] = found
+                advance(1)
+        return Scan(records, set_aside)
+
+    def open(self, record: Record) -> Image.Image:
+        """Give one image as RGB; see ``ImageSource.open``."""
+        path = self.root / record.image
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{record.image!r} was there when the study began and cannot be read now: {error}"
+            ) from error
+        if digest(raw) != record.sha256:
+            raise DataError(f"{record.image!r} changed while the study ran; start a new run")
+        return decode(raw)
+
+    def _files(self) -> Iterator[str]:
+        for label in self._classes:
+            for folder, below, files in os.walk(self.root / label):
+                below.sort()
+                for file in sorted(files):
+                    if not file.startswith("."):
+                        yield (Path(folder) / file).relative_to(self.root).as_posix()
+
+    def _read(self, name: str) -> Record | str:
+        """A record, or the reason why there is none."""
+        if not name.lower().endswith(ENDINGS):
+            return "not named as an image file"
+        try:
+            name.encode()
+            raw = (self.root / name).read_bytes()
+            decode(raw)
+        except UnicodeEncodeError:
+            return "a name that is not valid Unicode; rename it"
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        except DataError as error:
+            return str(error)
+        return Record(name, name.split("/", 1)[0], digest(raw))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, read: Callable[[str], Record | str], names: Iterable[str]
+) -> Iterator[tuple[str, Record | str]]:
+    """Results in the names' order, with no more than a few files in hand at once."""
+    waiting: deque[tuple[str, Future[Record | str]]] = deque()
+    for name in names:
+        waiting.append((name, pool.submit(read, name)))
+        if len(waiting) >= _IN_HAND:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for name, future in waiting:
+        yield name, future.result()

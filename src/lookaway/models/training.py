@@ -1,0 +1,257 @@
+"""Training of a classifier's fully connected layers, or of all of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lookaway.errors import ModelError
+from lookaway.models.classifier import Classifier
+from lookaway.models.layers import evaluating
+from lookaway.models.zoo import classifier_name
+
+PARTS = ("head", "fully_connected", "all")
+_AT_ONCE = 32  # images in one pass without gradients
+
+
+class LabelledImages(Protocol):
+    """Images that are loaded when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Pixels (N, 3, H, W) in [0, 1] and labels (N,) int64."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        learning_rate: of AdamW.
+        seed: of the order of images.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training gave.
+
+    Attributes:
+        weights: the trained tensors of the best epoch, by their names in the network.
+        history: every epoch.
+        best: the number of the best epoch: highest validation accuracy, then lowest validation
+            loss, then the earliest.
+    """
+
+    weights: dict[str, Tensor]
+    history: list[Epoch]
+    best: int
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The part of a network that learns, and what it is fed."""
+
+    inputs: Callable[[list[int]], tuple[Tensor, Tensor]]
+    predict: Callable[[Tensor], Tensor]
+    count: int
+
+
+def train(
+    clf: Classifier,
+    part: str,
+    images: LabelledImages,
+    validation: LabelledImages,
+    recipe: Recipe,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Training:
+    """Train a part of a classifier in place and leave it with the best epoch's weights.
+
+    ``head`` (the linear classification layer) and ``fully_connected`` (all behind the trunk, so
+    VGG16's two wide layers too) run the frozen trunk once over the images, whatever the number of
+    epochs. ``all`` trains every weight on the images themselves.
+
+    Args:
+        clf: a classifier of a timm network; its weights change.
+        part: ``head``, ``fully_connected`` or ``all``.
+        images: to learn from.
+        validation: to choose the epoch by.
+        recipe: how.
+        advance: told of each epoch done.
+
+    Raises:
+        ModelError: the loss became NaN or infinite, or the network has no such part.
+    """
+    module = clf.module
+    learning, fit, check = _stages(clf, part, images, validation)
+    flags = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    try:
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in learning)
+        return _run(clf, learning, fit, check, recipe, advance, whole=part == "all")
+    finally:
+        module.zero_grad(set_to_none=True)
+        module.eval()
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(flags[name])
+
+
+def _stages(
+    clf: Classifier, part: str, images: LabelledImages, validation: LabelledImages
+) -> tuple[set[str], _Stage, _Stage]:
+    module = clf.module
+    if part == "all":
+        names = {name for name, _ in module.named_parameters()}
+        fit, check = (
+            _Stage(data.load, lambda x: clf.module(clf.prepare(x)), len(data))
+            for data in (images, validation)
+        )
+        return names, fit, check
+    if part == "head":
+        layer = classifier_name(module)
+        head = module.get_submodule(layer)
+        names = {f"{layer}.{name}" for name, _ in head.named_parameters()}
+        trunk, predict = _to_vector(module), head
+    else:
+        trunk, predict = _method(module, "forward_features"), _method(module, "forward_head")
+        names = _behind_trunk(clf, predict)
+    fit, check = (_cached(clf, trunk, predict, data) for data in (images, validation))
+    return names, fit, check
+
+
+def _method(module: nn.Module, name: str) -> Callable[..., Tensor]:
+    method = getattr(module, name, None)
+    if not callable(method):
+        raise ModelError(f"{type(module).__name__} has no {name}; only timm's networks do")
+    return method  # type: ignore[no-any-return]
+
+
+def _to_vector(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    features, head = _method(module, "forward_features"), _method(module, "forward_head")
+    return lambda x: head(features(x), pre_logits=True)
+
+
+def _behind_trunk(clf: Classifier, predict: Callable[[Tensor], Tensor]) -> set[str]:
+    """The parameters that logits get from the trunk's output alone, found by a gradient."""
+    module = clf.module
+    sides = clf.input_size or (224, 224)
+    blank = clf.prepare(torch.full((1, 3, *sides), 0.5))
+    with evaluating(module), torch.enable_grad():
+        with torch.no_grad():
+            features = _method(module, "forward_features")(blank)
+        named = dict(module.named_parameters())
+        gradients = torch.autograd.grad(
+            predict(features).sum(), list(named.values()), allow_unused=True
+        )
+    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+
+
+def _cached(
+    clf: Classifier,
+    trunk: Callable[[Tensor], Tensor],
+    predict: Callable[[Tensor], Tensor],
+    data: LabelledImages,
+) -> _Stage:
+    """The trunk's output for every image, computed once."""
+    features, labels = [], []
+    with evaluating(clf.module), torch.no_grad():
+        for indices in _batches(list(range(len(data))), _AT_ONCE):
+            pixels, truth = data.load(indices)
+            features.append(trunk(clf.prepare(pixels)).float())
+            labels.append(truth.to(clf.device))
+    all_features, all_labels = torch.cat(features), torch.cat(labels)
+    return _Stage(lambda indices: (all_features[indices], all_labels[indices]), predict, len(data))
+
+
+def _run(
+    clf: Classifier,
+    learning: set[str],
+    fit: _Stage,
+    check: _Stage,
+    recipe: Recipe,
+    advance: Callable[[int], None],
+    *,
+    whole: bool,
+) -> Training:
+    module = clf.module
+    parameters = [p for name, p in module.named_parameters() if name in learning]
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate)
+    order = torch.Generator().manual_seed(recipe.seed)
+    history: list[Epoch] = []
+    best: tuple[float, float, int] | None = None
+    weights: dict[str, Tensor] = {}
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(recipe.seed)  # dropout, where a network has it
+        for number in range(1, recipe.epochs + 1):
+            module.train(whole)
+            shuffled = torch.randperm(fit.count, generator=order).tolist()
+            loss, accuracy = _epoch(fit, shuffled, recipe.batch_size, optimizer)
+            module.eval()
+            with torch.no_grad():
+                val_loss, val_accuracy = _epoch(check, list(range(check.count)), _AT_ONCE, None)
+            if not loss + val_loss < float("inf"):
+                raise ModelError(
+                    f"training {clf.name} gave a loss of {loss:g} in epoch {number}; a lower "
+                    "learning_rate may help"
+                )
+            history.append(Epoch(number, loss, accuracy, val_loss, val_accuracy))
+            rank = (-val_accuracy, val_loss, number)
+            if best is None or rank < best:
+                best, weights = rank, _copy(module, learning, whole=whole)
+            advance(1)
+    module.load_state_dict(weights, strict=False)
+    return Training(weights, history, best[2] if best else 0)
+
+
+def _epoch(
+    stage: _Stage, indices: list[int], size: int, optimizer: torch.optim.Optimizer | None
+) -> tuple[float, float]:
+    """One pass; the mean loss and the accuracy."""
+    total, right = 0.0, 0
+    for chosen in _batches(indices, size):
+        inputs, labels = stage.inputs(chosen)
+        logits = stage.predict(inputs)
+        labels = labels.to(logits.device)
+        loss = F.cross_entropy(logits.float(), labels)
+        if optimizer is not None:
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        total += float(loss.detach()) * len(chosen)
+        right += int((logits.detach().argmax(dim=1) == labels).sum())
+    return total / len(indices), right / len(indices)
+
+
+def _copy(module: nn.Module, learning: set[str], *, whole: bool) -> dict[str, Tensor]:
+    return {
+        name: value.detach().cpu().clone()
+        for name, value in module.state_dict().items()
+        if whole or name in learning
+    }
+
+
+def _batches(indices: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

