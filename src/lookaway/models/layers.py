@@ -103,6 +103,10 @@ class LayerTrace:
     """Every spatial layer of one forward pass, in order of execution.
 
     A layer that runs more than once in a pass stands where it ran last.
+
+    Attributes:
+        layers: by name, in order.
+        activation_bytes: what all spatial outputs of one image take together.
     """
 
     def __init__(self, module: nn.Module, pixels: Tensor) -> None:
@@ -128,6 +132,7 @@ class LayerTrace:
             if last_runs[event.name] is event
         }
         self._last = _last_before_pooling(events[:trunk_end])
+        self.activation_bytes = sum(event.output.nbytes for event in events)
 
     def names(self, layers: str | Sequence[str]) -> list[str]:
         """The names behind ``last``, ``stages``, ``convs``, one name, or a list of names.

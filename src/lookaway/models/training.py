@@ -133,7 +133,7 @@ def _stages(
         layer = classifier_name(module)
         head = module.get_submodule(layer)
         names = {f"{layer}.{name}" for name, _ in head.named_parameters()}
-        trunk, predict = _to_vector(module), head
+        trunk, predict = _to_vector(module), head.forward
     else:
         trunk, predict = _method(module, "forward_features"), _method(module, "forward_head")
         names = _behind_trunk(clf, predict)
@@ -237,7 +237,7 @@ def _epoch(
         loss = F.cross_entropy(logits.float(), labels)
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
         total += float(loss.detach()) * len(chosen)
         right += int((logits.detach().argmax(dim=1) == labels).sum())
@@ -253,5 +253,13 @@ def _copy(module: nn.Module, learning: set[str], *, whole: bool) -> dict[str, Te
 
 
 def _batches(indices: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]
+    """Batches of a size; one image left over joins the last, for batch norm cannot learn from one.
+
+    >>> list(_batches([1, 2, 3, 4, 5], 2))
+    [[1, 2], [3, 4, 5]]
+    """
+    start = 0
+    while start < len(indices):
+        stop = start + size + (len(indices) - start - size == 1)
+        yield indices[start:stop]
+        start = stop

@@ -27,12 +27,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: there is no such file, or no tensors that can be read safely.
     """
-    if not path.is_file():
-        raise WeightsError(f"the checkpoint {str(path)!r} does not exist")
-    if path.suffix not in ENDINGS:
-        raise WeightsError(
-            f"the checkpoint {path.name!r} has an unknown ending; possible: {', '.join(ENDINGS)}"
-        )
+    check_path(path)
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
@@ -47,6 +42,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "torch.save(model.state_dict(), path), or as .safetensors"
         ) from error
     return _state_dict(loaded, path)
+
+
+def check_path(path: Path) -> None:
+    """Refuse a checkpoint that is not there or has an unknown ending.
+
+    Raises:
+        WeightsError: with the path.
+    """
+    if not path.is_file():
+        raise WeightsError(f"the checkpoint {str(path)!r} does not exist")
+    if path.suffix not in ENDINGS:
+        raise WeightsError(
+            f"the checkpoint {path.name!r} has an unknown ending; possible: {', '.join(ENDINGS)}"
+        )
 
 
 def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,287 @@
+"""One cell's work: a model and a shard of images, with all attacks, sources and ε inside.
+
+It knows no files and no engine. The clean pass is made once and shared.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lookaway.attacks import load_attack
+from lookaway.attacks.base import step
+from lookaway.attacks.noise import SignNoise
+from lookaway.data.pixels import as_floats
+from lookaway.explainers import load_explainer
+from lookaway.explainers.base import Explainer, Explanation, heatmap
+from lookaway.metrics.dissimilarity import linf, nissim, psnr
+from lookaway.models.classifier import Classifier
+from lookaway.study.signs import pack_signs, unpack_signs
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """What a cell needs of the study's settings; see the study file."""
+
+    attacks: tuple[str, ...]
+    epsilons: tuple[float, ...]
+    quantize: bool
+    method: str
+    layers: str | tuple[str, ...]
+    explained_class: tuple[str, ...]
+    ssim: str
+    grid: int
+    noise_seed: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The images of a cell.
+
+    Attributes:
+        variant: how they were prepared.
+        images: names, N of them.
+        grids: (N, H, W, 3) uint8.
+        labels: (N,) int64, indices into ``classes``.
+        classes: names, in order.
+        pictured: (N,) bool: whose signs and maps of all layers are kept.
+        transferred: packed signs of other models by (attack, source).
+    """
+
+    variant: str
+    images: tuple[str, ...]
+    grids: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    pictured: np.ndarray
+    transferred: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellOutput:
+    """What a cell gives.
+
+    Attributes:
+        rows: columns of equal length; see the README for their meaning.
+        maps: native maps ÷ their maximum, float16, keyed by ``map_key``: (n, h, w) of clean
+            images, (n, E, h, w) of attacked ones; and the maxima, float32.
+        signs: packed signs of this model by attack, for every image of the shard.
+    """
+
+    rows: dict[str, list[Any]]
+    maps: dict[str, np.ndarray]
+    signs: dict[str, np.ndarray]
+
+
+def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
+    """The name of an array of maps; any text is safe in it."""
+    return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)
+
+
+def run_cell(
+    clf: Classifier,
+    model: str,
+    shard: Shard,
+    settings: CellSettings,
+    advance: Callable[[int], None] = lambda _: None,
+) -> CellOutput:
+    """Attack, explain and compare every image of a shard.
+
+    Args:
+        clf: the model.
+        model: its name in the study.
+        shard: the images.
+        settings: of the study.
+        advance: told of each batch of images done.
+    """
+    work = _Work(clf, model, shard, settings)
+    for start in range(0, len(shard.images), settings.batch_size):
+        stop = min(start + settings.batch_size, len(shard.images))
+        work.batch(slice(start, stop))
+        advance(stop - start)
+    return CellOutput(
+        dict(work.rows),
+        {key: np.concatenate(parts) for key, parts in work.maps.items()},
+        {attack: np.concatenate(parts) for attack, parts in work.signs.items()},
+    )
+
+
+class _Work:
+    """The rows, maps and signs of a cell, batch after batch."""
+
+    def __init__(self, clf: Classifier, model: str, shard: Shard, settings: CellSettings) -> None:
+        self.clf, self.model, self.shard, self.settings = clf, model, shard, settings
+        self.explainer: Explainer = load_explainer(settings.method)
+        self.trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
+        self.last = self.trace.names("last")[0]
+        asked = settings.layers if isinstance(settings.layers, str) else list(settings.layers)
+        self.layers = list(dict.fromkeys([*self.trace.names(asked), self.last]))
+        self.rows: dict[str, list[Any]] = defaultdict(list)
+        self.maps: dict[str, list[np.ndarray]] = defaultdict(list)
+        self.signs: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def batch(self, span: slice) -> None:
+        """Do one batch."""
+        pixels = torch.from_numpy(as_floats(list(self.shard.grids[span]))).to(self.clf.device)
+        labels = torch.from_numpy(self.shard.labels[span]).to(self.clf.device)
+        clean = _Look(self, pixels, {"own": None, "label": labels})
+        clean.views["clean"] = clean.views["own"]
+        for policy in self.settings.explained_class:
+            self._keep_maps(span, "clean", policy, clean.views[policy])
+        fixed = {"own": None, "clean": clean.own_classes, "label": labels}
+        for attack, source, signs in self._perturbations(span, pixels, labels):
+            kept: dict[str, list[Explanation]] = defaultdict(list)
+            for epsilon in self.settings.epsilons:
+                attacked = step(pixels, signs, [epsilon])[0]
+                if self.settings.quantize:
+                    attacked = (attacked * 255.0).round() / 255.0
+                look = _Look(self, attacked, fixed)
+                self._measure(span, attack, source, epsilon, (pixels, attacked), (clean, look))
+                for policy in self.settings.explained_class:
+                    kept[policy].append(look.views[policy])
+            for policy, views in kept.items():
+                self._keep_maps(span, "attacked", policy, *views, attack=attack, source=source)
+
+    def _perturbations(
+        self, span: slice, pixels: Tensor, labels: Tensor
+    ) -> Iterator[tuple[str, str | None, Tensor]]:
+        """Each attack, its source (None for noise), and its signs."""
+        shape = tuple(pixels.shape[1:])
+        for name in self.settings.attacks:
+            signs = load_attack(name).signs(self.clf, pixels, labels)
+            self.signs[name].append(pack_signs(signs.cpu().numpy()))
+            yield name, self.model, signs
+            for (attack, source), packed in self.shard.transferred.items():
+                if attack == name:
+                    given = torch.from_numpy(unpack_signs(packed[span], shape))
+                    yield name, source, given.to(pixels.device)
+        noise = SignNoise(self.settings.noise_seed)
+        yield noise.name, None, noise.signs(self.clf, pixels, labels)
+
+    def _measure(
+        self,
+        span: slice,
+        attack: str,
+        source: str | None,
+        epsilon: float,
+        pixels: tuple[Tensor, Tensor],
+        looks: "tuple[_Look, _Look]",
+    ) -> None:
+        clean, attacked = looks
+        images = self.shard.images[span]
+        count = len(images)
+        changes = psnr(*pixels).tolist()
+        shared: dict[str, list[Any]] = {
+            "image": list(images),
+            "label": self._names(self.shard.labels[span]),
+            "variant": [self.shard.variant] * count,
+            "model": [self.model] * count,
+            "attack": [attack] * count,
+            "source": [source] * count,
+            "epsilon": [epsilon] * count,
+            "linf": linf(*pixels).tolist(),
+            # Nothing changed: no finite ratio, so none.
+            "psnr": [value if value < float("inf") else None for value in changes],
+            "clean_class": self._names(clean.own_classes.cpu().numpy()),
+            "attacked_class": self._names(attacked.own_classes.cpu().numpy()),
+            "clean_confidence": clean.confidence,
+            "attacked_confidence": attacked.confidence,
+        }
+        for layer in self.layers:
+            found = self.trace.layers[layer]
+            scores = self._compare(layer, clean, attacked)
+            for policy in self.settings.explained_class:
+                columns = {
+                    **shared,
+                    "layer": [layer] * count,
+                    "depth": [found.depth] * count,
+                    "map_size": [f"{found.size[0]}x{found.size[1]}"] * count,
+                    "explained_class": [policy] * count,
+                    "nissim": scores[policy].tolist(),
+                    "clean_dead": clean.views[policy].dead[layer].tolist(),
+                    "attacked_dead": attacked.views[policy].dead[layer].tolist(),
+                }
+                for name, values in columns.items():
+                    self.rows[name].extend(values)
+
+    def _compare(self, layer: str, clean: "_Look", attacked: "_Look") -> dict[str, Tensor]:
+        """NISSIM for each policy; where two policies compare the same maps, once."""
+        scores: dict[str, Tensor] = {}
+        for policy in self.settings.explained_class:
+            now = (clean.views[policy].classes, attacked.views[policy].classes)
+            result = torch.full((len(now[0]),), -1.0, dtype=torch.float64, device=now[0].device)
+            open_pairs = torch.ones(len(now[0]), dtype=torch.bool, device=now[0].device)
+            for other, known in scores.items():
+                before = (clean.views[other].classes, attacked.views[other].classes)
+                same = (before[0] == now[0]) & (before[1] == now[1]) & open_pairs
+                result[same] = known[same]
+                open_pairs &= ~same
+            if bool(open_pairs.any()):
+                result[open_pairs] = nissim(
+                    clean.heat(policy, layer)[open_pairs],
+                    attacked.heat(policy, layer)[open_pairs],
+                    self.settings.ssim,
+                )
+            scores[policy] = result
+        return scores
+
+    def _keep_maps(
+        self,
+        span: slice,
+        what: str,
+        policy: str,
+        *views: Explanation,
+        attack: str = "",
+        source: str | None = None,
+    ) -> None:
+        """The last layer's maps of every image, the other layers' of the pictured ones."""
+        pictured = self.shard.pictured[span]
+        for layer in self.layers:
+            chosen = np.ones_like(pictured) if layer == self.last else pictured
+            if not chosen.any():
+                continue
+            maps = np.stack([view.maps[layer].cpu().numpy()[chosen] for view in views], axis=1)
+            peaks = maps.max(axis=(2, 3))
+            scaled = maps / np.where(peaks > 0, peaks, 1.0)[..., None, None]
+            if what == "clean":
+                scaled, peaks = scaled[:, 0], peaks[:, 0]
+            self.maps[map_key(what, layer, policy, attack, source)].append(
+                scaled.astype(np.float16)
+            )
+            self.maps[map_key(f"{what} peak", layer, policy, attack, source)].append(
+                peaks.astype(np.float32)
+            )
+
+    def _names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
+        return [self.shard.classes[index] for index in indices]
+
+
+class _Look:
+    """What the model sees in one batch: its classes, its confidence, its maps for each policy."""
+
+    def __init__(self, work: _Work, pixels: Tensor, wanted: Mapping[str, Tensor | None]) -> None:
+        # "own" always: classes and confidence come from the same forward pass.
+        policies = ["own", *(p for p in work.settings.explained_class if p != "own")]
+        policies = [policy for policy in policies if policy in wanted]
+        found = work.explainer.explain(
+            work.clf, pixels, [wanted[policy] for policy in policies], work.layers
+        )
+        self.views = dict(zip(policies, found, strict=True))
+        self.own_classes = self.views["own"].classes
+        chances = self.views["own"].logits.double().softmax(dim=1)
+        self.confidence: list[float] = chances.gather(1, self.own_classes[:, None])[:, 0].tolist()
+        self._grid = work.settings.grid
+        self._heats: dict[tuple[str, str], Tensor] = {}
+
+    def heat(self, policy: str, layer: str) -> Tensor:
+        """Heatmaps (N, grid, grid), made once."""
+        key = (policy, layer)
+        if key not in self._heats:
+            self._heats[key] = heatmap(self.views[policy].maps[layer], self._grid)
+        return self._heats[key]

@@ -1,0 +1,105 @@
+"""The engine of one machine: cell after cell, in this process."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookaway.progress import Reporter
+from lookaway.study.cell import CellSettings, Shard, run_cell
+from lookaway.study.plan import ModelSpec, Study
+from lookaway.study.prepare import SHARD, Prepared
+from lookaway.study.store import CellKey, Store
+from lookaway.study.trained import Grids, ready_model
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell and the images in it."""
+
+    key: CellKey
+    images: range
+
+
+def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]]:
+    """Every model with its cells; sources of transfer first, for the others need their signs."""
+    count = len(prepared.images.parts["test"])
+    shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+    specs = sorted(
+        enumerate(study.models), key=lambda found: found[1].name not in study.transfer_from
+    )
+    return [
+        (
+            spec,
+            [
+                Cell(CellKey(variant, index, spec.name, place), shard)
+                for variant in study.data.variants
+                for place, shard in enumerate(shards)
+            ],
+        )
+        for index, spec in specs
+    ]
+
+
+def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
+    """Do every cell that is not done yet."""
+    for spec, its_cells in cells(study, prepared):
+        missing = [cell for cell in its_cells if not store.has_cell(cell.key)]
+        if not missing:
+            continue
+        clf = ready_model(study, prepared, store, missing[0].key.model_index, spec)
+        settings = cell_settings(study, prepared, spec)
+        title = f"{spec.name}: attacking, explaining, comparing"
+        with progress.stage(title, sum(len(cell.images) for cell in missing)) as advance:
+            for cell in missing:
+                shard = load_shard(study, prepared, store, cell)
+                output = run_cell(clf, spec.name, shard, settings, advance)
+                kept = _kept_signs(study, spec, shard, output.signs)
+                store.write_cell(cell.key, output.rows, output.maps, kept)
+
+
+def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:
+    """What the cells of a model need of the study."""
+    layers = study.explain.layers
+    return CellSettings(
+        attacks=tuple(study.attacks),
+        epsilons=tuple(study.epsilons),
+        quantize=study.quantize,
+        method=study.explain.method,
+        layers=layers if isinstance(layers, str) else tuple(layers),
+        explained_class=tuple(study.explain.explained_class),
+        ssim=study.measure.ssim,
+        grid=study.measure.grid,
+        noise_seed=study.data.split.seed,
+        batch_size=prepared.batch_size(spec.name),
+    )
+
+
+def load_shard(study: Study, prepared: Prepared, store: Store, cell: Cell) -> Shard:
+    """A cell's images, and the signs of the sources for them."""
+    images = prepared.images
+    records = [images.parts["test"][index] for index in cell.images]
+    grids = Grids(images, records, study.data.image_size)
+    transferred: dict[tuple[str, str], np.ndarray] = {}
+    for index, spec in enumerate(study.models):
+        if spec.name in study.transfer_from and spec.name != cell.key.model:
+            key = CellKey(cell.key.variant, index, spec.name, cell.key.shard)
+            for attack, packed in store.read_signs(key).items():
+                transferred[attack, spec.name] = packed
+    return Shard(
+        variant=cell.key.variant,
+        images=tuple(record.image for record in records),
+        grids=np.stack([grids.grid(index) for index in range(len(records))]),
+        labels=np.array([grids.label(index) for index in range(len(records))], dtype=np.int64),
+        classes=tuple(images.classes),
+        pictured=np.array([record.image in images.pictured for record in records]),
+        transferred=transferred,
+    )
+
+
+def _kept_signs(
+    study: Study, spec: ModelSpec, shard: Shard, signs: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A source's signs for every image; another model's for the pictured ones."""
+    if spec.name in study.transfer_from:
+        return signs
+    return {attack: packed[shard.pictured] for attack, packed in signs.items()}

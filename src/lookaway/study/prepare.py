@@ -1,0 +1,255 @@
+"""Before a study runs: its images, its models and its plan, with every problem found at once."""
+
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lookaway.data.folder import ImageSource, Record
+from lookaway.data.samples import open_source
+from lookaway.data.split import PARTS, draw_classes, split
+from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError
+from lookaway.hashing import digest_json, seed_from
+from lookaway.models.classifier import Classifier
+from lookaway.models.weights import weights_hash
+from lookaway.models.zoo import load_classifier
+from lookaway.progress import Reporter
+from lookaway.study.plan import ModelSpec, Study, settings_that_change_results
+from lookaway.study.store import LAYOUT
+from lookaway.study.yaml_lines import Lines
+
+SHARD = 64  # test images in a cell
+_LARGEST_BATCH = 32
+_PACKAGES = ("lookaway", "torch", "timm", "pillow", "numpy")
+
+
+@dataclass(frozen=True)
+class Images:
+    """A study's images.
+
+    Attributes:
+        source: where they come from.
+        classes: names, in order.
+        parts: records of train, val and test.
+        pictured: names of the test images that are shown.
+        set_aside: names of files that were not used, and why.
+    """
+
+    source: ImageSource
+    classes: list[str]
+    parts: dict[str, list[Record]]
+    pictured: frozenset[str]
+    set_aside: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study that can run.
+
+    Attributes:
+        images: its images.
+        device: where its models work.
+        plan: everything that changes its results.
+    """
+
+    images: Images
+    device: str
+    plan: dict[str, Any]
+
+    def batch_size(self, model: str) -> int:
+        """The batch size of a model."""
+        return int(self.plan["batch_sizes"][model])
+
+
+def prepare(
+    study: Study,
+    lines: Lines | None,
+    old_plan: dict[str, Any] | None,
+    progress: Reporter,
+    source: str,
+) -> Prepared:
+    """Scan and split the images, load every model once, and say what the study is.
+
+    Args:
+        study: checked settings.
+        lines: of the study file, for errors.
+        old_plan: of the run that goes on; its automatic batch sizes are used again.
+        progress: told of the stages.
+        source: the study file's name, for errors.
+
+    Raises:
+        StudyError: with every problem of images and models.
+    """
+    problems: list[Problem] = []
+
+    def note(place: tuple[str | int, ...], where: str, error: LookawayError) -> None:
+        line = lines.of(place) if lines is not None else 0
+        problems.append(Problem(line, where, str(error)))
+
+    device = ""
+    try:
+        device = _device(study.run.device)
+    except ModelError as error:
+        note(("run", "device"), "run.device", error)
+    images: Images | None = None
+    try:
+        images = _images(study, progress)
+    except DataError as error:
+        note(("data",), "data", error)
+    weights: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    last: dict[str, str] = {}
+    with progress.stage("models: checking", len(study.models)) as advance:
+        for index, spec in enumerate(study.models):
+            try:
+                clf = load_model(study, spec, images.classes if images else None)
+                clf.layer_names(study.explain.layers)
+                last[spec.name] = clf.layer_names("last")[0]
+                weights[spec.name] = weights_hash(clf.module)
+                sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
+            except LookawayError as error:
+                note(("models", index), f"models[{index}] ({spec.name})", error)
+            advance(1)
+    if problems or images is None:
+        raise StudyError(problems, source)
+    return Prepared(images, device, _plan(study, images, weights, sizes, last, device))
+
+
+def load_model(study: Study, spec: ModelSpec, classes: list[str] | None) -> Classifier:
+    """Load a model of a study, before training.
+
+    Args:
+        study: the settings.
+        spec: the model.
+        classes: the study's classes; None where the images could not be read.
+
+    Raises:
+        ModelError: it cannot be loaded, or is trained on another number of classes.
+    """
+    trained = spec.train == "none"
+    count = None if trained or classes is None else len(classes)
+    if trained and spec.checkpoint is None and not spec.pretrained and classes is not None:
+        count = len(classes)
+    clf = load_classifier(
+        spec.timm,
+        num_classes=count,
+        pretrained=spec.pretrained,
+        checkpoint=spec.checkpoint,
+        input_size=spec.input_size,
+        seed=seed_from(study.data.split.seed, "weights", spec.name),
+    )
+    clf.name = spec.name
+    if classes is not None and clf.num_classes != len(classes):
+        raise ModelError(
+            f"{spec.name!r} tells {clf.num_classes} classes apart, but the images have "
+            f"{len(classes)} ({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}); with "
+            "train: head it gets a new classification layer"
+        )
+    return clf
+
+
+def _device(asked: str) -> str:
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    missing = (asked.startswith("cuda") and not torch.cuda.is_available()) or (
+        asked == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise ModelError(f"got {asked!r}, which this machine does not have; possible: auto, cpu")
+    return asked
+
+
+def _images(study: Study, progress: Reporter) -> Images:
+    source = open_source(study.data.folder)
+    with progress.stage("images: reading", None) as advance:
+        scan = source.scan(advance)
+    chosen = study.data.split
+    fractions = {part: float(getattr(chosen, part)) for part in PARTS}
+    records = scan.records
+    if not records:
+        raise DataError(
+            f"no image can be read in {study.data.folder!r}: {_reasons(scan.set_aside)}"
+        )
+    if study.data.classes is not None:
+        needed = sum(fraction > 0 for fraction in fractions.values())
+        records, _ = draw_classes(records, study.data.classes, chosen.seed, needed)
+    classes = sorted({record.label for record in records})
+    if len(classes) < 2:
+        raise DataError(f"only one class has usable images: {classes[0]!r}; at least 2 are needed")
+    parts = split(records, fractions, chosen.seed)
+    pictured = _pictured(parts["test"], study.explain.pictured)
+    return Images(source, classes, parts, pictured, scan.set_aside)
+
+
+def _reasons(set_aside: dict[str, str]) -> str:
+    if not set_aside:
+        return "its class folders are empty"
+    name, reason = next(iter(set_aside.items()))
+    return f"{len(set_aside)} files were set aside, such as {name!r} ({reason})"
+
+
+def _pictured(test: list[Record], count: int) -> frozenset[str]:
+    """Images to show: one of each class in turn, by hash, until there are enough."""
+    by_class: dict[str, list[str]] = {}
+    for record in sorted(test, key=lambda record: record.sha256):
+        by_class.setdefault(record.label, []).append(record.image)
+    chosen: list[str] = []
+    turn = 0
+    while len(chosen) < min(count, len(test)):
+        chosen += [names[turn] for _, names in sorted(by_class.items()) if turn < len(names)]
+        turn += 1
+    return frozenset(chosen[:count])
+
+
+def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, name: str) -> int:
+    """The batch size asked for, or a fixed rule of model and memory.
+
+    The rule: the largest power of two up to 32 for which an eighth of the memory holds the
+    network's activations twice. A run that goes on keeps the size that it began with.
+    """
+    if study.run.batch_size != "auto":
+        return study.run.batch_size
+    old = (old_plan or {}).get("batch_sizes", {}).get(name)
+    if isinstance(old, int):
+        return old
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = study.data.image_size
+    fits = memory / 8 / (2 * clf.trace((size, size)).activation_bytes)
+    batch = _LARGEST_BATCH
+    while batch > 1 and batch > fits:
+        batch //= 2
+    return batch
+
+
+def _plan(
+    study: Study,
+    images: Images,
+    weights: dict[str, str],
+    sizes: dict[str, int],
+    last: dict[str, str],
+    device: str,
+) -> dict[str, Any]:
+    """Everything that changes results, for the run's folder."""
+    return {
+        "layout": LAYOUT,
+        "settings": settings_that_change_results(study),
+        "device": device,
+        "shard": SHARD,
+        "batch_sizes": sizes,
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "classes": images.classes,
+        "images": {
+            part: {
+                "count": len(records),
+                "sha256": digest_json([[r.image, r.label, r.sha256] for r in records]),
+            }
+            for part, records in images.parts.items()
+        },
+        "set_aside": images.set_aside,
+        "weights": weights,
+        "last_layers": last,
+    }

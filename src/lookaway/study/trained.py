@@ -1,0 +1,124 @@
+"""The trained weights of a study's models: made once, stored, loaded again."""
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from lookaway.data.folder import Record
+from lookaway.data.pixels import as_floats, to_grid
+from lookaway.errors import StoreError
+from lookaway.hashing import digest, seed_from
+from lookaway.models.classifier import Classifier
+from lookaway.models.training import Recipe, train
+from lookaway.progress import Reporter
+from lookaway.study.plan import ModelSpec, Study
+from lookaway.study.prepare import Images, Prepared, load_model
+from lookaway.study.store import CellKey, Store
+
+
+class Grids:
+    """Some of a study's images on its grid, loaded when they are asked for.
+
+    Args:
+        images: of the study.
+        records: which of them.
+        size: of the grid, px.
+    """
+
+    def __init__(self, images: Images, records: list[Record], size: int) -> None:
+        self._images, self._records, self._size = images, records, size
+        self._indices = {name: index for index, name in enumerate(images.classes)}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def grid(self, index: int) -> np.ndarray:
+        """One image, (H, W, 3) uint8."""
+        return to_grid(self._images.source.open(self._records[index]), self._size)
+
+    def label(self, index: int) -> int:
+        """One image's class, by its index."""
+        return self._indices[self._records[index].label]
+
+    def load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Pixels (N, 3, H, W) in [0, 1] and labels (N,)."""
+        pixels = as_floats([self.grid(index) for index in indices])
+        labels = [self.label(index) for index in indices]
+        return torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64)
+
+
+def train_models(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
+    """Train what the study asks for and is not stored yet."""
+    for index, spec in enumerate(study.models):
+        if spec.train == "none" or _stored(store, index, spec) is not None:
+            continue
+        images, size = prepared.images, study.data.image_size
+        clf = load_model(study, spec, images.classes).to(prepared.device)
+        recipe = Recipe(
+            epochs=study.training.epochs,
+            batch_size=study.training.batch_size,
+            learning_rate=study.training.learning_rate,
+            seed=seed_from(study.data.split.seed, "training", spec.name),
+        )
+        with progress.stage(f"{spec.name}: training", study.training.epochs) as advance:
+            result = train(
+                clf,
+                spec.train,
+                Grids(images, images.parts["train"], size),
+                Grids(images, images.parts["val"], size),
+                recipe,
+                advance,
+            )
+        raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
+        stem = _stem(index, spec)
+        store.write_bytes(f"heads/{stem}.safetensors", raw)
+        store.write_json(
+            f"heads/{stem}.json",
+            {
+                "model": spec.name,
+                "trained": spec.train,
+                "best_epoch": result.best,
+                "sha256": digest(raw),
+                "history": [asdict(epoch) for epoch in result.history],
+            },
+        )
+
+
+def ready_model(
+    study: Study, prepared: Prepared, store: Store, index: int, spec: ModelSpec
+) -> Classifier:
+    """A model of the study with its trained weights, on the study's device.
+
+    Raises:
+        StoreError: its trained weights are missing or damaged.
+    """
+    clf = load_model(study, spec, prepared.images.classes)
+    if spec.train != "none":
+        weights = _stored(store, index, spec)
+        if weights is None:
+            raise StoreError(f"the trained weights of {spec.name!r} are missing from the run")
+        clf.module.load_state_dict(weights, strict=False)
+    return clf.to(prepared.device)
+
+
+def _stem(index: int, spec: ModelSpec) -> str:
+    return CellKey("trained", index, spec.name, 0).stem.removesuffix("-00000")
+
+
+def _stored(store: Store, index: int, spec: ModelSpec) -> dict[str, Tensor] | None:
+    """Trained weights as they were stored; None where they are missing or damaged."""
+    stem = _stem(index, spec)
+    about = store.read_json(f"heads/{stem}.json")
+    try:
+        raw = (store.folder / f"heads/{stem}.safetensors").read_bytes()
+        if about is None or digest(raw) != about.get("sha256"):
+            return None
+        weights: dict[str, Tensor] = load_tensors(raw)
+    except (OSError, SafetensorError):
+        return None
+    return weights

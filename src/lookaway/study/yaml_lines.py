@@ -1,0 +1,74 @@
+"""YAML as plain data, with the line on which each setting stands."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from lookaway.errors import Problem, StudyError
+
+Place = tuple[str | int, ...]
+
+
+class Lines:
+    """The line of each setting in a file, from 1."""
+
+    def __init__(self, root: yaml.Node | None) -> None:
+        self._lines: dict[Place, int] = {}
+        if root is not None:
+            self._note(root, ())
+
+    def of(self, place: Place) -> int:
+        """The line of a setting, or of the nearest one around it; 0 if nothing is known."""
+        while place not in self._lines and place:
+            place = place[:-1]
+        return self._lines.get(place, 0)
+
+    def _note(self, node: yaml.Node, place: Place) -> None:
+        self._lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = (*place, str(key.value))
+                self._lines[inner] = key.start_mark.line + 1
+                self._note(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                self._note(value, (*place, index))
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only; a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str, source: str) -> tuple[Any, Lines]:
+    """Parse YAML without constructing any object.
+
+    Args:
+        text: the file's content.
+        source: its name, for the error.
+
+    Raises:
+        StudyError: it is no YAML, or holds tags, or a key twice.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        data = None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        message = getattr(error, "problem", None) or str(error)
+        line = mark.line + 1 if mark is not None else 0
+        raise StudyError([Problem(line, "YAML", message)], source) from error
+    finally:
+        loader.dispose()
+    return data, Lines(node)
