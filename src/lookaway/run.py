@@ -1,0 +1,133 @@
+"""The whole way from a study file to its page."""
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lookaway.data.pixels import to_grid
+from lookaway.progress import Reporter, Silent, Terminal
+from lookaway.report.page import build_report
+from lookaway.result import Result, open_result
+from lookaway.study.local import run_cells
+from lookaway.study.plan import Study, parse_study, read_study, write_study
+from lookaway.study.prepare import Images, Prepared, prepare
+from lookaway.study.store import SAMPLE_SCHEMA, Store
+from lookaway.study.trained import train_models
+from lookaway.study.yaml_lines import Lines
+
+
+def run_study(
+    study: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    progress: bool = True,
+) -> Result:
+    """Run a study, or go on with it: images, training, attacks, maps, rows, tables, page.
+
+    Args:
+        study: a study file, or what one holds, as a dictionary.
+        out: the run's folder; a run of the same study there goes on where it stopped.
+        data: an image folder in place of the study's ``data.folder``.
+        progress: show stages and the time left on stderr.
+
+    Returns:
+        The result; ``result.report`` is the page.
+
+    Raises:
+        StudyError: the study, its images or its models cannot be used; it holds every problem.
+        StoreError: the folder holds another run, or cannot be written.
+    """
+    reporter: Reporter = Terminal() if progress else Silent()
+    began = time.time()
+    checked, lines, source = _read(study, data)
+    store = Store(out)
+    prepared = prepare(checked, lines, store.read_json("plan.json"), reporter, source)
+    store.begin(prepared.plan, write_study(checked), _samples(prepared.images))
+    _write_pictured(checked, prepared.images, store)
+    train_models(checked, prepared, store, reporter)
+    run_cells(checked, prepared, store, reporter)
+    with reporter.stage("tables, figures and page", None):
+        build_report(Result(out))
+    store.finish(_manifest(checked, prepared, store))
+    _log(store, began)
+    return open_result(out)
+
+
+def _read(
+    study: str | Path | Mapping[str, Any], data: str | Path | None
+) -> tuple[Study, Lines | None, str]:
+    if isinstance(study, Mapping):
+        given = dict(study)
+        if data is not None:
+            given["data"] = {**given.get("data", {}), "folder": str(data)}
+        return parse_study(given), None, "the study"
+    checked, lines = read_study(study, data)
+    return checked, lines, str(study)
+
+
+def _samples(images: Images) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            (record.image, record.label, part, record.image in images.pictured, record.sha256)
+            for part, records in images.parts.items()
+            for record in records
+        ],
+        schema=SAMPLE_SCHEMA,
+        orient="row",
+    )
+
+
+def _write_pictured(study: Study, images: Images, store: Store) -> None:
+    """Keep the pictured images as they are on the grid."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    for record in images.parts["test"]:
+        name = f"images/{record.sha256}.png"
+        if record.image in images.pictured and not (store.folder / name).is_file():
+            buffer = BytesIO()
+            grid = to_grid(images.source.open(record), study.data.image_size)
+            Image.fromarray(grid).save(buffer, "PNG")
+            store.write_bytes(name, buffer.getvalue())
+
+
+def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:
+    """Every setting, version, seed and hash of the finished run."""
+    trained: dict[str, Any] = {}
+    for path in sorted((store.folder / "heads").glob("*.json")):
+        about = store.read_json(f"heads/{path.name}") or {}
+        best = about["history"][about["best_epoch"] - 1]
+        trained[about["model"]] = {
+            "trained": about["trained"],
+            "best_epoch": about["best_epoch"],
+            "val_accuracy": best["val_accuracy"],
+            "sha256": about["sha256"],
+        }
+    rows = store.rows()
+    return {
+        **prepared.plan,
+        "study": study.model_dump(mode="json"),
+        "trained": trained,
+        "rows": len(rows),
+        "dead_pairs": int((rows["clean_dead"] | rows["attacked_dead"]).sum()),
+    }
+
+
+def _log(store: Store, began: float) -> None:
+    """When and where this was run: kept apart from what is hashed or compared."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(began))
+    about = {
+        "began": stamp,
+        "seconds": round(time.time() - began, 1),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+    }
+    store.write_text(f"log/{stamp}.json", json.dumps(about, indent=2) + "\n")

@@ -1,0 +1,125 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lookaway.attacks.noise import SignNoise
+from lookaway.metrics.dissimilarity import psnr
+from lookaway.models.classifier import Classifier
+from oracles import pixels
+
+
+def _clf(num_classes=3):
+    return Classifier(
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes)),
+        input_size=8,
+    )
+
+
+CLF = _clf()
+
+
+def _signs(images, seed=0, clf=CLF):
+    labels = torch.zeros(len(images), dtype=torch.long)
+    return SignNoise(seed=seed).signs(clf, images, labels)
+
+
+def _plain_image():
+    """A ramp whose float32 values are the same on every machine."""
+    return (torch.arange(3 * 8 * 8, dtype=torch.float32) / 256).view(1, 3, 8, 8)
+
+
+def test_the_signs_of_a_known_image_never_change():
+    digest = hashlib.sha256(_signs(_plain_image()).numpy().tobytes()).hexdigest()
+    assert digest == "70c195ec12db0e4a03260fd7d1cb8bdeec38016afb2c14e97212aa3d0bffcb4c"
+    digest = hashlib.sha256(_signs(_plain_image(), seed=7).numpy().tobytes()).hexdigest()
+    assert digest == "63b56ffc6e599cfeb81cfab2fa3a5c9563c1e10b930b7841b9ff9130deea83c5"
+
+
+def test_signs_are_minus_one_or_one_with_a_mean_near_zero():
+    signs = _signs(pixels(8, 3, 32, 32))
+    assert signs.dtype == torch.int8
+    assert set(signs.unique().tolist()) == {-1, 1}
+    means = signs.float().mean(dim=(1, 2, 3))
+    assert float(means.abs().max()) < 4 / np.sqrt(3 * 32 * 32)
+
+
+def test_neither_channels_nor_neighbouring_pixels_share_their_signs():
+    signs = _signs(pixels(4, 3, 32, 32)).float()
+    for shifted in (signs.roll(1, 1), signs.roll(1, 2), signs.roll(1, 3)):
+        assert abs(float((signs * shifted).mean())) < 4 / np.sqrt(signs.numel())
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(order=st.permutations(range(5)), size=st.integers(1, 5), seed=st.integers(0, 3))
+def test_an_images_signs_do_not_depend_on_its_place_or_neighbours(order, size, seed):
+    images = pixels(5, 3, 6, 7)
+    alone = torch.cat([_signs(image[None], seed) for image in images])
+    chosen = list(order)[:size]
+    assert torch.equal(_signs(images[chosen], seed), alone[chosen])
+
+
+def test_signs_are_the_same_for_every_epsilon():
+    images, labels = pixels(3, 3, 8, 8) * 0.2 + 0.4, torch.zeros(3, dtype=torch.long)
+    adv = SignNoise()(CLF, images, labels, [0.01, 0.05, 0.1, 0.4])
+    signs = _signs(images)
+    for changed in adv:
+        assert torch.equal((changed - images).sign().to(torch.int8), signs)
+    (again,) = SignNoise()(CLF, images, labels, [0.05])
+    assert torch.equal(again, adv[1])
+
+
+def test_signs_do_not_depend_on_model_or_labels(tiny):
+    images = pixels(3, 3, 16, 16)
+    signs = [
+        SignNoise().signs(clf, images, labels)
+        for clf in (_clf(5), tiny)
+        for labels in (torch.tensor([0, 1, 2]), torch.tensor([2, 2, 0]))
+    ]
+    assert all(torch.equal(signs[0], other) for other in signs[1:])
+
+
+def test_signs_depend_on_the_pixels_and_not_on_how_they_are_stored():
+    images = pixels(2, 3, 9, 9)
+    signs = _signs(images)
+    assert torch.equal(_signs(images.contiguous(memory_format=torch.channels_last)), signs)
+    assert torch.equal(_signs(images.double()), signs)
+    assert torch.equal(_signs(images.transpose(2, 3).contiguous().transpose(2, 3)), signs)
+
+
+def test_another_seed_or_one_other_pixel_gives_other_signs():
+    images = pixels(1, 3, 16, 16)
+    other = images.clone()
+    other[0, 0, 0, 0] += 1e-3
+    signs = _signs(images)
+    for different in (_signs(images, seed=1), _signs(images, seed=-1), _signs(other)):
+        assert 0.4 < float((different != signs).float().mean()) < 0.6
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_works_where_the_caller_has_turned_autograd_off(mode):
+    images = pixels(2, 3, 8, 8)
+    expected = _signs(images)
+    with mode():
+        assert torch.equal(_signs(images.clone()), expected)
+
+
+def test_the_random_state_of_the_caller_is_neither_used_nor_moved():
+    images = pixels(2, 3, 8, 8)
+    torch.manual_seed(0)
+    first, state = _signs(images), torch.random.get_rng_state()
+    torch.manual_seed(1)
+    assert torch.equal(_signs(images), first)
+    torch.manual_seed(0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.05, 0.075, 0.1])
+def test_its_size_on_mid_grey_is_that_of_fgsm(epsilon):
+    grey = torch.full((2, 3, 8, 8), 0.5)
+    (adv,) = SignNoise()(CLF, grey, torch.tensor([0, 1]), [epsilon])
+    assert psnr(grey, adv).tolist() == pytest.approx([-20 * np.log10(epsilon)] * 2, abs=1e-3)

@@ -1,0 +1,215 @@
+"""Slow, obvious versions of what lookaway computes, and helpers that tests share."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def ssim_by_loops(a: np.ndarray, b: np.ndarray, preset: str = "gaussian11") -> float:
+    """Wang's eq. 13 for one pair of small heatmaps, window by window."""
+    side = 11 if preset == "gaussian11" else 7
+    weights = np.ones((side, side))
+    if preset == "gaussian11":
+        for row in range(side):
+            for column in range(side):
+                squared = (row - 5) ** 2 + (column - 5) ** 2
+                weights[row, column] = math.exp(-squared / (2 * 1.5**2))
+    weights /= weights.sum()
+    unbiased = 1.0 if preset == "gaussian11" else side**2 / (side**2 - 1)
+    values = []
+    for top in range(a.shape[0] - side + 1):
+        for left in range(a.shape[1] - side + 1):
+            x = a[top : top + side, left : left + side].astype(np.float64)
+            y = b[top : top + side, left : left + side].astype(np.float64)
+            mean_x, mean_y = (weights * x).sum(), (weights * y).sum()
+            var_x = unbiased * (weights * (x - mean_x) ** 2).sum()
+            var_y = unbiased * (weights * (y - mean_y) ** 2).sum()
+            both = unbiased * (weights * (x - mean_x) * (y - mean_y)).sum()
+            values.append(
+                (2 * mean_x * mean_y + 0.01**2)
+                * (2 * both + 0.03**2)
+                / ((mean_x**2 + mean_y**2 + 0.01**2) * (var_x + var_y + 0.03**2))
+            )
+    return float(np.mean(values))
+
+
+def gradcam_by_full_gradients(
+    module: nn.Module, pixels: Tensor, classes: Tensor, layer: str
+) -> Tensor:
+    """Grad-CAM of one layer and one image at a time, from gradients of full size.
+
+    ``pixels`` are what the network itself takes. A copy without in-place layers is used.
+    """
+    module = without_inplace(module).eval()
+    maps = []
+    for image, target in zip(pixels, classes.tolist(), strict=True):
+        kept: list[Tensor] = []
+
+        def keep(_layer: nn.Module, _inputs: Any, output: Tensor, kept: list[Tensor] = kept) -> Any:
+            output.retain_grad()
+            kept.append(output)
+            return output.clone()  # what comes after may write into it
+
+        handle = module.get_submodule(layer).register_forward_hook(keep)
+        logits = module(image[None].clone().requires_grad_())
+        handle.remove()
+        logits[0, target].backward()
+        activation, gradient = kept[-1].detach()[0], kept[-1].grad[0]
+        cam = torch.zeros(activation.shape[1:])
+        for channel in range(activation.shape[0]):
+            cam += gradient[channel].mean() * activation[channel]
+        maps.append(cam.clamp(min=0))
+    return torch.stack(maps)
+
+
+def loss_gradient(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of each image's own cross-entropy by its pixels, one image at a time."""
+    gradients = []
+    for image, label in zip(images, labels.tolist(), strict=True):
+        pixels = image[None].clone().requires_grad_()
+        logits = logits_of(pixels)
+        loss = torch.logsumexp(logits[0], dim=0) - logits[0, label]
+        gradients.append(torch.autograd.grad(loss, pixels)[0][0])
+    return torch.stack(gradients)
+
+
+def fgsm_by_formula(images: Tensor, gradient: Tensor, epsilon: float) -> Tensor:
+    """x + ε · sign(g), clipped to [0, 1]."""
+    return (images + epsilon * torch.sign(gradient)).clamp(0.0, 1.0)
+
+
+def within_one_step(a: Tensor, b: Tensor) -> Tensor:
+    """Where two float32 tensors are at most one float32 step apart."""
+    x, y = a.numpy().astype(np.float32), b.numpy().astype(np.float32)
+    gap = np.abs(x.astype(np.float64) - y.astype(np.float64))
+    return torch.from_numpy(gap <= np.spacing(np.maximum(np.abs(x), np.abs(y))))
+
+
+def without_inplace(module: nn.Module) -> nn.Module:
+    """A copy of a network whose activations make new tensors."""
+    twin = copy.deepcopy(module)
+    for part in twin.modules():
+        if hasattr(part, "inplace"):
+            part.inplace = False
+    return twin
+
+
+def enliven(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Give a network random weights, and norm layers that do something."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def uniform(tensor: Tensor, low: float, high: float) -> None:
+        tensor.copy_(torch.rand(tensor.shape, generator=draw) * (high - low) + low)
+
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
+                uniform(part.weight, 0.5, 1.5)
+                uniform(part.bias, -0.3, 0.5)
+            if isinstance(part, nn.BatchNorm2d):
+                uniform(part.running_mean, -0.2, 0.2)
+                uniform(part.running_var, 0.5, 1.5)
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                spread = math.sqrt(2 / part.weight[0].numel())
+                part.weight.copy_(torch.randn(part.weight.shape, generator=draw) * spread)
+                if part.bias is not None:
+                    uniform(part.bias, -0.1, 0.1)
+        for name, parameter in module.named_parameters():
+            if name.endswith("gamma"):  # ConvNeXt's layer scale starts at 1e-6
+                uniform(parameter, 0.5, 1.5)
+    return module
+
+
+def pixels(*shape: int, seed: int = 0) -> Tensor:
+    """Seeded random pixels in [0, 1]."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def output_of(module: nn.Module, layer: str, images: Tensor) -> Tensor:
+    """What a layer gives in a plain forward pass."""
+    found: list[Tensor] = []
+    handle = module.get_submodule(layer).register_forward_hook(
+        lambda _layer, _inputs, output: found.append(output.clone())
+    )
+    with torch.no_grad():
+        module.eval()(images)
+    handle.remove()
+    return found[-1]
+
+
+def input_of(module: nn.Module, layer: str, images: Tensor) -> Tensor:
+    """What a layer gets in a plain forward pass."""
+    found: list[Tensor] = []
+    handle = module.get_submodule(layer).register_forward_pre_hook(
+        lambda _layer, inputs: found.append(inputs[0].clone())
+    )
+    with torch.no_grad():
+        module.eval()(images)
+    handle.remove()
+    return found[-1]
+
+
+class Passes:
+    """Counts the forward passes of a network while in a ``with`` block."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.count = module, 0
+
+    def __enter__(self) -> "Passes":
+        self._handle = self.module.register_forward_pre_hook(self._note)
+        return self
+
+    def _note(self, _module: nn.Module, _inputs: Any) -> None:
+        self.count += 1
+
+    def __exit__(self, *_exception: object) -> None:
+        self._handle.remove()
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, antialiased, ``align_corners=False``."""
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+)
+
+
+def state_of(module: nn.Module) -> dict[str, Any]:
+    """Everything a call must leave alone, as plain values that compare with ``==``.
+
+    Modules: training flags and hooks. Parameters and buffers: identity, values, dtype, memory
+    layout, requires_grad, and the identity and values of ``.grad``.
+    """
+    state: dict[str, Any] = {}
+    for name, part in module.named_modules():
+        state[f"{name}: training"] = part.training
+        for kind in _HOOKS:
+            state[f"{name}: {kind}"] = [id(hook) for hook in getattr(part, kind).values()]
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    for name, tensor in tensors:
+        state[f"{name}: identity"] = (id(tensor), tensor.data_ptr())
+        state[f"{name}: values"] = tensor.detach().double().flatten().tolist()
+        state[f"{name}: layout"] = (tensor.dtype, tensor.shape, tensor.stride())
+        state[f"{name}: requires_grad"] = tensor.requires_grad
+        state[f"{name}: tensor hooks"] = len(tensor._backward_hooks or {})
+        if tensor.is_leaf:
+            gradient = tensor.grad
+            state[f"{name}: grad"] = (
+                None if gradient is None else (id(gradient), gradient.flatten().tolist())
+            )
+    return state
