@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from lookaway import __version__
 from lookaway.errors import LookawayError
@@ -115,11 +116,12 @@ def _tell(result: "Result") -> None:
     from lookaway.report.headline import headline
 
     heads, rows = headline(result)
-    table = RichTable(title=None)
+    table = RichTable()
     for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+        table.add_column(Text(head), justify="left" if place < 2 else "right", overflow="fold")
+    for place, row in enumerate(rows):
+        next_model = place + 1 < len(rows) and rows[place + 1][0] != row[0]
+        table.add_row(*map(Text, row), end_section=next_model)
     console = Console()
-    console.print(table, markup=False)
+    console.print(table)
     console.print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)

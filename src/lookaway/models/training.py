@@ -14,7 +14,7 @@ from lookaway.models.layers import evaluating
 from lookaway.models.zoo import classifier_name
 
 PARTS = ("head", "fully_connected", "all")
-_AT_ONCE = 32  # images in one pass without gradients
+_AT_ONCE = 8  # images in one pass without gradients
 
 
 class LabelledImages(Protocol):

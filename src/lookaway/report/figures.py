@@ -50,14 +50,18 @@ def mod_over_epsilon(frames: Frames, policy: str) -> dict[str, Any]:
     dashes = {scope: _DASHES[place % len(_DASHES)] for place, scope in enumerate(adversarial)} | {
         "noise": _CONTROL_DASH
     }
-    x = alt.X("epsilon:Q", title="ε", axis=alt.Axis(values=data["epsilon"].unique().to_list()))
+    x = alt.X(
+        "epsilon:Q",
+        title="ε",
+        axis=alt.Axis(values=sorted(data["epsilon"].unique().to_list()), format="~g"),
+    )
     scale = alt.Scale(domain=scopes, range=[colours[scope] for scope in scopes])
     legend = alt.Legend(title="perturbation", orient="bottom", symbolStrokeWidth=2, labelLimit=400)
     base = alt.Chart().encode(x=x)
     band = base.mark_area(opacity=0.18).encode(
         y=alt.Y("low:Q", title="MOD"),
         y2="high:Q",
-        color=alt.Color("scope:N", scale=scale, legend=None),
+        color=alt.Color("scope:N", scale=scale, legend=legend),
     )
     line = base.mark_line(point=alt.OverlayMarkDef(size=35), strokeWidth=2).encode(
         y=alt.Y("mod:Q", title="MOD"),

@@ -68,7 +68,7 @@ def _found(frames: Frames) -> str:
             (pl.col("explained_class") == policy) & (pl.col("pairs") == "all")
         )
     )
-    top = chosen["epsilon"].max()
+    top = float(chosen["epsilon"].to_numpy().max())
     at_top = chosen.filter(pl.col("epsilon") == top)
     own = at_top.filter(pl.col("source") == pl.col("model"), pl.col("scope").str.ends_with("box"))
     most = own.sort("mod", descending=True, nulls_last=True).row(0, named=True)

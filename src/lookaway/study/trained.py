@@ -58,7 +58,7 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
         if spec.train == "none" or _stored(store, index, spec) is not None:
             continue
         images, size = prepared.images, study.data.image_size
-        clf = load_model(study, spec, images.classes).to(prepared.device)
+        clf = placed(load_model(study, spec, images.classes), prepared)
         recipe = Recipe(
             epochs=study.training.epochs,
             batch_size=study.training.batch_size,
@@ -103,7 +103,12 @@ def ready_model(
         if weights is None:
             raise StoreError(f"the trained weights of {spec.name!r} are missing from the run")
         clf.module.load_state_dict(weights, strict=False)
-    return clf.to(prepared.device)
+    return placed(clf, prepared)
+
+
+def placed(clf: Classifier, prepared: Prepared) -> Classifier:
+    """A study's own model where it works: on its device, channels last, as convolutions like it."""
+    return clf.to(prepared.device).to(memory_format=torch.channels_last)
 
 
 def _stem(index: int, spec: ModelSpec) -> str:
