@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from timm.models.vgg import VGG
 from torch import Tensor, nn
 
@@ -152,3 +154,49 @@ def paper_image() -> Tensor:
     green = [[0.1, 0.6], [0.1, 0.4]]
     blue = [[0.2, 0.8], [0.8, 0.0]]
     return torch.tensor([[red, green, blue]])
+
+
+def _draw_faces(root):
+    """Three classes of eight images: noise over a bright patch in a place of its own."""
+    random = np.random.default_rng(0)
+    for place, label in enumerate(["ann", "bob", "cy"]):
+        (root / label).mkdir(parents=True)
+        for index in range(8):
+            pixels = random.integers(0, 120, (32, 40, 3), dtype=np.uint8)
+            pixels[8:24, 4 + 10 * place : 16 + 10 * place] += 130
+            Image.fromarray(pixels).save(root / label / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """An image folder that a test may change."""
+    return _draw_faces(tmp_path / "faces")
+
+
+@pytest.fixture(scope="session")
+def faces_for_all(tmp_path_factory):
+    """The same folder for tests that only read it."""
+    return _draw_faces(tmp_path_factory.mktemp("images") / "faces")
+
+
+@pytest.fixture(scope="session")
+def small_study(faces_for_all):
+    """A study of two tiny networks that takes seconds."""
+    tiny = {"pretrained": False, "train": "head", "input_size": 64}
+    return {
+        "data": {
+            "folder": str(faces_for_all),
+            "image_size": 64,
+            "split": {"train": 0.5, "val": 0.25, "test": 0.25, "seed": 0},
+        },
+        "models": [
+            {"name": "one", "timm": "test_resnet", **tiny},
+            {"name": "two", "timm": "test_efficientnet", **tiny},
+        ],
+        "training": {"epochs": 5},
+        "transfer_from": ["one"],
+        "epsilons": [0.02, 0.1],
+        "explain": {"pictured": 6},
+        "measure": {"grid": 32},
+    }

@@ -70,7 +70,7 @@ def report(
     from lookaway.result import open_result
 
     result = open_result(folder)
-    build_report(result)
+    build_report(result.store)
     _tell(result)
 
 
@@ -113,9 +113,10 @@ def main() -> None:
 
 def _tell(result: "Result") -> None:
     """Print a run's summary and where its page is."""
+    from lookaway.analysis.frames import Frames
     from lookaway.report.headline import headline
 
-    heads, rows = headline(result)
+    heads, rows = headline(Frames(result.rows(), result.plan))
     table = RichTable()
     for place, head in enumerate(heads):
         table.add_column(Text(head), justify="left" if place < 2 else "right", overflow="fold")

@@ -14,8 +14,9 @@ from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
 from lookaway.study.local import run_cells
-from lookaway.study.plan import Study, parse_study, read_study, write_study
+from lookaway.study.plan import parse_study, read_study, write_study
 from lookaway.study.prepare import Images, Prepared, prepare
+from lookaway.study.settings import Study
 from lookaway.study.store import SAMPLE_SCHEMA, Store
 from lookaway.study.trained import train_models
 from lookaway.study.yaml_lines import Lines
@@ -53,7 +54,7 @@ def run_study(
     train_models(checked, prepared, store, reporter)
     run_cells(checked, prepared, store, reporter)
     with reporter.stage("tables, figures and page", None):
-        build_report(Result(out))
+        build_report(store)
     store.finish(_manifest(checked, prepared, store))
     _log(store, began)
     return open_result(out)

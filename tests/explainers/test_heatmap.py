@@ -17,7 +17,7 @@ def test_enlarged_maps_equal_torchs_interpolation_of_map_over_maximum(size):
     assert torch.allclose(heatmap(maps, grid=32), expected[:, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (40, 13), (224, 12), (17, 5)])
+@pytest.mark.parametrize("size", [(64, 64), (40, 13), (224, 12), (17, 5), (5, 40)])
 def test_shrunken_maps_are_antialiased(size):
     maps = pixels(3, *size)
     scaled = (maps / maps.amax(dim=(1, 2), keepdim=True))[:, None]

@@ -8,10 +8,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lookaway.errors import DataError
 
-# Formats that Pillow reads by itself; its EPS reader, say, would run another program.
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+Image.init()
+# Formats that Pillow reads by itself, if it was built with them; its EPS reader, say, would run
+# another program. A JPEG of several pictures is called MPO once it is open.
+FORMATS = tuple(
+    kind
+    for kind in ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+    if kind in Image.OPEN
+)
 ENDINGS = tuple(
-    sorted(end for end, kind in Image.registered_extensions().items() if kind in FORMATS)
+    sorted(end for end, kind in Image.registered_extensions().items() if kind in (*FORMATS, "MPO"))
 )
 
 _LONGEST = 16  # sides: what lies further from the centre of a strip cannot reach the grid
@@ -58,7 +64,7 @@ def to_grid(image: Image.Image, size: int) -> np.ndarray:
     width, height = image.size
     short = min(width, height)
     if max(width, height) > _LONGEST * short:
-        reach = _LONGEST * short
+        reach = _LONGEST * short + (max(width, height) - _LONGEST * short) % 2
         left, top = max(0, (width - reach) // 2), max(0, (height - reach) // 2)
         image = image.crop((left, top, min(width, left + reach), min(height, top + reach)))
         width, height = image.size

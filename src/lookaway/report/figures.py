@@ -53,10 +53,21 @@ def mod_over_epsilon(frames: Frames, policy: str) -> dict[str, Any]:
     x = alt.X(
         "epsilon:Q",
         title="ε",
-        axis=alt.Axis(values=sorted(data["epsilon"].unique().to_list()), format="~g"),
+        axis=alt.Axis(
+            values=sorted(data["epsilon"].unique().to_list()),
+            labelExpr="format(datum.value, '.3~g')",
+        ),
     )
     scale = alt.Scale(domain=scopes, range=[colours[scope] for scope in scopes])
-    legend = alt.Legend(title="perturbation", orient="bottom", symbolStrokeWidth=2, labelLimit=400)
+    legend = alt.Legend(
+        title="perturbation",
+        orient="bottom",
+        symbolType="stroke",
+        symbolSize=300,
+        symbolOpacity=1,
+        symbolStrokeWidth=2.5,
+        labelLimit=400,
+    )
     base = alt.Chart().encode(x=x)
     band = base.mark_area(opacity=0.18).encode(
         y=alt.Y("low:Q", title="MOD"),

@@ -4,21 +4,19 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-from lookaway.result import Result
 
 
-def headline(result: Result) -> tuple[list[str], list[list[str]]]:
+def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
     """For each model and perturbation, at the study's largest ε: accuracy and MOD.
 
     MOD is of the last layer and the first explained class; its 95 % interval is in brackets.
 
     Args:
-        result: a run.
+        frames: of a run.
 
     Returns:
         The heads and the rows.
     """
-    frames = Frames(result.rows(), result.plan)
     policy = frames.policies[0]
     top = float(frames.rows["epsilon"].to_numpy().max())
     mod = summary.by_scope(

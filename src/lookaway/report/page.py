@@ -12,18 +12,17 @@ import yaml
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.report import figures, pictures, tables
-from lookaway.result import Result
 from lookaway.study.store import Store
 
 PICTURED_ON_PAGE = 12
 _LISTED = 200  # files set aside that the page names
 
 
-def build_report(result: Result) -> Path:
+def build_report(store: Store) -> Path:
     """Write a run's tables, figures and page from what is stored.
 
     Args:
-        result: the run.
+        store: the run's files.
 
     Returns:
         The page's path.
@@ -31,15 +30,15 @@ def build_report(result: Result) -> Path:
     Raises:
         StoreError: something stored is missing or damaged.
     """
-    store, plan = result.store, result.plan
-    frames = Frames(result.rows(), plan)
+    plan = store.read_plan()
+    frames = Frames(store.rows(), plan)
     made_tables, made_figures = tables.all_tables(frames), figures.all_figures(frames)
     for name, text in tables.files(made_tables).items():
         store.write_text(f"tables/{name}", text)
     for name, raw in figures.files(made_figures).items():
         store.write_bytes(f"figures/{name}", raw)
     store.write_text("report.html", _page(store, plan, frames, made_tables, made_figures))
-    return result.report
+    return store.folder / "report.html"
 
 
 def sentences(frames: Frames) -> tuple[str, str]:

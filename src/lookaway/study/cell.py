@@ -100,8 +100,12 @@ def run_cell(
         stop = min(start + settings.batch_size, len(shard.images))
         work.batch(slice(start, stop))
         advance(stop - start)
+    rows: dict[str, list[Any]] = defaultdict(list)
+    for columns in work.rows.values():  # by setting, then by image, whatever the batch size
+        for name, values in columns.items():
+            rows[name].extend(values)
     return CellOutput(
-        dict(work.rows),
+        dict(rows),
         {key: np.concatenate(parts) for key, parts in work.maps.items()},
         {attack: np.concatenate(parts) for attack, parts in work.signs.items()},
     )
@@ -117,7 +121,9 @@ class _Work:
         self.last = self.trace.names("last")[0]
         asked = settings.layers if isinstance(settings.layers, str) else list(settings.layers)
         self.layers = list(dict.fromkeys([*self.trace.names(asked), self.last]))
-        self.rows: dict[str, list[Any]] = defaultdict(list)
+        self.rows: dict[tuple[Any, ...], dict[str, list[Any]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         self.maps: dict[str, list[np.ndarray]] = defaultdict(list)
         self.signs: dict[str, list[np.ndarray]] = defaultdict(list)
 
@@ -202,8 +208,9 @@ class _Work:
                     "clean_dead": clean.views[policy].dead[layer].tolist(),
                     "attacked_dead": attacked.views[policy].dead[layer].tolist(),
                 }
+                kept = self.rows[attack, source, epsilon, layer, policy]
                 for name, values in columns.items():
-                    self.rows[name].extend(values)
+                    kept[name].extend(values)
 
     def _compare(self, layer: str, clean: "_Look", attacked: "_Look") -> dict[str, Tensor]:
         """NISSIM for each policy; where two policies compare the same maps, once."""

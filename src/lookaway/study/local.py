@@ -6,8 +6,8 @@ import numpy as np
 
 from lookaway.progress import Reporter
 from lookaway.study.cell import CellSettings, Shard, run_cell
-from lookaway.study.plan import ModelSpec, Study
-from lookaway.study.prepare import SHARD, Prepared
+from lookaway.study.prepare import Prepared
+from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store
 from lookaway.study.trained import Grids, ready_model
 
@@ -23,7 +23,8 @@ class Cell:
 def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]]:
     """Every model with its cells; sources of transfer first, for the others need their signs."""
     count = len(prepared.images.parts["test"])
-    shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+    size = prepared.plan["shard"]
+    shards = [range(start, min(start + size, count)) for start in range(0, count, size)]
     specs = sorted(
         enumerate(study.models), key=lambda found: found[1].name not in study.transfer_from
     )

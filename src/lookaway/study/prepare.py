@@ -16,7 +16,7 @@ from lookaway.models.classifier import Classifier
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import load_classifier
 from lookaway.progress import Reporter
-from lookaway.study.plan import ModelSpec, Study, settings_that_change_results
+from lookaway.study.settings import ModelSpec, Study, settings_that_change_results
 from lookaway.study.store import LAYOUT
 from lookaway.study.yaml_lines import Lines
 

@@ -16,8 +16,8 @@ from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
-from lookaway.study.plan import ModelSpec, Study
 from lookaway.study.prepare import Images, Prepared, load_model
+from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store
 
 

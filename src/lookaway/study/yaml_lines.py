@@ -37,7 +37,13 @@ class Lines:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only; a key given twice is an error."""
+    """Plain data only; a key given twice and an alias (which may loop or explode) are errors."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not used here", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -60,15 +66,13 @@ def read_yaml(text: str, source: str) -> tuple[Any, Lines]:
     Raises:
         StudyError: it is no YAML, or holds tags, or a key twice.
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         data = None if node is None else loader.construct_document(node)
+        return data, Lines(node)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        message = getattr(error, "problem", None) or str(error)
+        message = getattr(error, "problem", None) or str(error) or "nested too deeply"
         line = mark.line + 1 if mark is not None else 0
         raise StudyError([Problem(line, "YAML", message)], source) from error
-    finally:
-        loader.dispose()
-    return data, Lines(node)

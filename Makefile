@@ -1,0 +1,38 @@
+# Each target makes the environment that it needs in .venv; only Python, pip and make must be there.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= runs/demo
+
+.PHONY: demo test test-full check format clean
+
+demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's path
+	$(BIN)/lookaway demo --out $(OUT)
+
+test: .venv/dev.stamp  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-full: .venv/dev.stamp  ## the slow tests too
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/dev.stamp  ## put formatting and imports right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: pyproject.toml | .venv/bin/python
+	test -e .venv/dev.stamp || $(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ .venv/demo.stamp

@@ -1,0 +1,232 @@
+"""Every setting of a study: its default, and what it may be."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from lookaway.attacks import ATTACKS
+from lookaway.data.samples import open_source
+from lookaway.errors import LookawayError, nearest
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Split(_Settings):
+    """How images are divided; the fractions add up to 1."""
+
+    train: Fraction = 0.8
+    val: Fraction = 0.1
+    test: Fraction = 0.1
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        total = self.train + self.val + self.test
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"train, val and test add up to {total:g}; they must add up to 1")
+        if self.test == 0:
+            raise ValueError("test is 0; the study measures on test images, so give them a share")
+        return self
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, PurePath) else value
+
+
+PathText = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+
+
+class Data(_Settings):
+    """Which images, and how they are prepared."""
+
+    folder: PathText
+    classes: Annotated[int, Field(ge=2)] | None = None
+    image_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    variants: Annotated[list[Literal["none"]], Field(min_length=1)] = ["none"]
+    landmarks: None = None
+    without_face: Literal["crop", "drop"] = "crop"
+    split: Split = Split()
+
+    @field_validator("folder")
+    @classmethod
+    def _there(cls, value: str) -> str:
+        return _mended(value, lambda: open_source(value))
+
+
+class ModelSpec(_Settings):
+    """One network: where its weights come from and what is trained."""
+
+    name: Annotated[str, Field(min_length=1, max_length=300)]
+    timm: Annotated[str, Field(min_length=1)]
+    checkpoint: PathText | None = None
+    pretrained: bool = True
+    train: Literal["head", "fully_connected", "all", "none"] = "head"
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given, "timm": given}
+        if isinstance(given, Mapping):
+            given = dict(given)
+            if "timm" not in given and "name" in given:
+                given["timm"] = given["name"]
+            elif "name" not in given and "timm" in given:
+                given["name"] = given["timm"]
+        return given
+
+    @field_validator("timm")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from lookaway.models.zoo import check_name
+
+        return _mended(value, lambda: check_name(value))
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _there(cls, value: str | None) -> str | None:
+        from lookaway.models.weights import check_path
+
+        return value if value is None else _mended(value, lambda: check_path(Path(value)))
+
+
+class Training(_Settings):
+    """How heads and networks are trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 60
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
+
+
+class Explain(_Settings):
+    """What is explained."""
+
+    method: Literal["gradcam"] = "gradcam"
+    layers: Literal["last", "convs", "stages"] | Annotated[list[str], Field(min_length=1)] = "last"
+    explained_class: Annotated[
+        list[Literal["own", "clean", "label"]], Field(min_length=1, max_length=3)
+    ] = ["own", "clean"]
+    pictured: Annotated[int, Field(ge=0)] = 24
+
+    @field_validator("explained_class")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        return _unique(value)
+
+
+class Measure(_Settings):
+    """How heatmaps are compared."""
+
+    ssim: Literal["gaussian11", "uniform7"] = "gaussian11"
+    grid: Annotated[int, Field(ge=11, le=2048)] = 224
+
+
+class Run(_Settings):
+    """Where and how the work is done."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["float32"] = "float32"
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    engine: Literal["local"] = "local"
+
+
+def _mended(value: str, check: Callable[[], object]) -> str:
+    """A value that passes a check, whose error becomes one of the study file's problems."""
+    try:
+        check()
+    except LookawayError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"given twice: {', '.join(str(value) for value in twice)}")
+    return values
+
+
+def _number(value: Any) -> Any:
+    """Whole numbers stand for floats, as in YAML ``1``; true and false do not."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Study(_Settings):
+    """A study, whole and valid. See the README for the file's form."""
+
+    data: Data
+    models: Annotated[list[ModelSpec], Field(min_length=1)]
+    training: Training = Training()
+    attacks: Annotated[list[str], Field(min_length=1)] = ["fgsm"]
+    transfer_from: list[str] = []
+    epsilons: Annotated[list[Annotated[float, BeforeValidator(_number)]], Field(min_length=1)] = [
+        0.01,
+        0.05,
+        0.075,
+        0.1,
+    ]
+    quantize: bool = False
+    explain: Explain = Explain()
+    measure: Measure = Measure()
+    run: Run = Run()
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, value: list[ModelSpec]) -> list[ModelSpec]:
+        _unique([spec.name for spec in value])
+        return value
+
+    @field_validator("attacks")
+    @classmethod
+    def _attacks(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name == "noise":
+                raise ValueError("noise is the control and always runs; leave it out")
+            if name not in ATTACKS:
+                known = ", ".join(ATTACKS)
+                raise ValueError(
+                    f"there is no attack {name!r};{nearest(name, ATTACKS)} possible: {known}"
+                )
+        return _unique(value)
+
+    @field_validator("epsilons")
+    @classmethod
+    def _levels(cls, value: list[float]) -> list[float]:
+        outside = [level for level in value if not 0.0 < level <= 1.0]
+        if outside:
+            raise ValueError(
+                f"outside (0, 1]: {', '.join(f'{level:g}' for level in outside)}; pixels lie in "
+                "[0, 1], so 8/255 is 0.0314, and the clean image is always there"
+            )
+        return sorted(_unique(value))
+
+
+# Every setting either changes the rows, or only where and how the work is done. What a path
+# points to is known by its content's hash, so the path itself changes nothing.
+RUNTIME_SETTINGS = frozenset({"data.folder", "models.checkpoint", "run.engine"})
+
+
+def settings_that_change_results(study: Study) -> dict[str, Any]:
+    """The settings of a study without those that only say where and how to run."""
+    kept = study.model_dump(mode="json")
+    for path in RUNTIME_SETTINGS:
+        section, _, key = path.partition(".")
+        for part in kept[section] if isinstance(kept[section], list) else [kept[section]]:
+            del part[key]
+    return kept

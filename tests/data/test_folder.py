@@ -1,0 +1,68 @@
+"""A folder becomes records; nothing in it is silently dropped."""
+
+import pytest
+from PIL import Image
+
+from lookaway.data.folder import FolderSource
+from lookaway.data.samples import open_source
+from lookaway.errors import DataError
+
+
+def test_classes_and_records_are_sorted_and_hidden_files_are_left_out(faces):
+    (faces / ".DS_Store").write_bytes(b"x")
+    (faces / "ann" / ".hidden.png").write_bytes(b"x")
+    scan = FolderSource(faces).scan()
+    assert scan.classes == ["ann", "bob", "cy"]
+    assert [r.image for r in scan.records] == sorted(r.image for r in scan.records)
+    assert {r.label for r in scan.records if r.image.startswith("bob/")} == {"bob"}
+    assert not scan.set_aside
+
+
+def test_broken_and_foreign_files_are_set_aside_with_a_reason(faces):
+    (faces / "ann" / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    (faces / "ann" / "notes.txt").write_text("hello")
+    (faces / "bob" / "empty.png").write_bytes(b"")
+    scan = FolderSource(faces).scan()
+    assert set(scan.set_aside) == {"ann/broken.jpg", "ann/notes.txt", "bob/empty.png"}
+    assert scan.set_aside["bob/empty.png"] == "an empty file"
+    assert "not named as an image" in scan.set_aside["ann/notes.txt"]
+
+
+def test_images_in_deeper_folders_belong_to_the_class_above(faces):
+    (faces / "cy" / "2024").mkdir()
+    Image.new("RGB", (20, 20), (1, 2, 3)).save(faces / "cy" / "2024" / "x.png")
+    found = {r.image: r.label for r in FolderSource(faces).scan().records}
+    assert found["cy/2024/x.png"] == "cy"
+
+
+def test_an_image_that_changes_after_the_scan_is_noticed(faces):
+    source = FolderSource(faces)
+    record = source.scan().records[0]
+    assert source.open(record).size == (40, 32)
+    (faces / record.image).write_bytes((faces / "bob" / "0.png").read_bytes())
+    with pytest.raises(DataError, match="changed while the study ran"):
+        source.open(record)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path, "does not exist"),
+        (lambda path: path.write_text("x") and path, "is a file"),
+        (lambda path: path.mkdir() or path, "holds no class folders"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_says_why(tmp_path, make, message):
+    with pytest.raises(DataError, match=message):
+        FolderSource(make(tmp_path / "here"))
+
+
+def test_the_sample_holds_a_hundred_faces_and_a_hundred_others():
+    source = open_source("sample:lfw_subset")
+    records = source.scan(lambda _: None).records
+    assert [r.label for r in records].count("face") == 100
+    assert [r.label for r in records].count("no face") == 100
+    assert len({r.sha256 for r in records}) > 190
+    assert source.open(records[7]).size == (25, 25)
+    with pytest.raises(DataError, match="lfw_subset"):
+        open_source("sample:nothing")

@@ -1,0 +1,104 @@
+"""Heads learn on features computed once; the best validation epoch is kept."""
+
+import pytest
+import torch
+
+import lookaway as la
+from lookaway.errors import ModelError
+from lookaway.models.training import Recipe, train
+from lookaway.models.weights import weights_hash
+
+RECIPE = Recipe(epochs=8, batch_size=4, learning_rate=0.01, seed=3)
+
+
+class Colours:
+    """Images of one colour with noise; the colour is the class."""
+
+    def __init__(self, count, seed):
+        random = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(count) % 3
+        self.pixels = 0.3 * torch.rand(count, 3, 64, 64, generator=random)
+        for index, label in enumerate(self.labels):
+            self.pixels[index, label] += 0.6
+        self.loads = 0
+
+    def __len__(self):
+        return len(self.labels)
+
+    def load(self, indices):
+        self.loads += len(indices)
+        return self.pixels[indices], self.labels[indices]
+
+
+def classifier(name="test_resnet", classes=3):
+    return la.load_classifier(name, num_classes=classes, pretrained=False, input_size=64)
+
+
+@pytest.mark.parametrize("part", ["head", "fully_connected"])
+def test_a_frozen_trunk_sees_each_image_once_whatever_the_number_of_epochs(part):
+    images, validation, clf = Colours(19, 0), Colours(6, 1), classifier()
+    seen = []
+    clf.module.conv1.register_forward_hook(lambda _m, inputs, _o: seen.append(len(inputs[0])))
+    train(clf, part, images, validation, RECIPE)
+    assert images.loads == 19
+    assert sum(seen) in (19 + 6, 19 + 6 + 1)  # one more to find what stands behind the trunk
+
+
+def test_a_head_learns_and_the_logits_are_the_features_through_it():
+    clf = classifier()
+    result = train(clf, "head", Colours(24, 0), Colours(9, 1), RECIPE)
+    assert set(result.weights) == {"fc.weight", "fc.bias"}
+    assert result.history[result.best - 1].val_accuracy == 1.0
+    images = Colours(30, 2)
+    assert (clf(images.pixels).argmax(1) == images.labels).float().mean() > 0.9
+
+
+def test_only_the_asked_part_changes():
+    before = classifier().module.state_dict()
+    clf = classifier()
+    result = train(clf, "head", Colours(12, 0), Colours(6, 1), RECIPE)
+    for name, value in clf.module.state_dict().items():
+        assert torch.equal(value, before[name]) != (name in result.weights)
+
+
+def test_fully_connected_takes_vgg_s_two_wide_layers_too():
+    import timm
+
+    net = timm.create_model("vgg11", num_classes=3, pretrained=False)
+    net.pre_logits.fc1 = torch.nn.Conv2d(512, 8, 7)
+    net.pre_logits.fc2 = torch.nn.Conv2d(8, 4096, 1)
+    clf = la.Classifier(net, input_size=64)
+    recipe = Recipe(epochs=1, batch_size=4, learning_rate=0.001, seed=0)
+    result = train(clf, "fully_connected", Colours(6, 0), Colours(3, 1), recipe)
+    kinds = {name.rpartition(".")[0] for name in result.weights}
+    assert kinds == {"pre_logits.fc1", "pre_logits.fc2", "head.fc"}
+
+
+def test_the_best_validation_epoch_is_kept():
+    clf = classifier()
+    result = train(clf, "head", Colours(12, 0), Colours(6, 1), RECIPE)
+    ranks = [(-e.val_accuracy, e.val_loss, e.epoch) for e in result.history]
+    assert result.best == min(ranks)[2]
+    check = Colours(6, 1)
+    accuracy = (clf(check.pixels).argmax(1) == check.labels).float().mean()
+    assert float(accuracy) == pytest.approx(result.history[result.best - 1].val_accuracy)
+    assert torch.equal(clf.module.state_dict()["fc.bias"], result.weights["fc.bias"])
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_flags():
+    hashes = set()
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        clf = classifier()
+        flags = [(name, p.requires_grad) for name, p in clf.module.named_parameters()]
+        train(clf, "all", Colours(9, 0), Colours(3, 1), Recipe(2, 4, 0.001, 0))
+        assert flags == [(name, p.requires_grad) for name, p in clf.module.named_parameters()]
+        assert not any(part.training for part in clf.module.modules())
+        assert all(p.grad is None for p in clf.module.parameters())
+        hashes.add(weights_hash(clf.module))
+    assert len(hashes) == 1
+
+
+def test_a_loss_that_explodes_is_an_error_not_a_result():
+    with pytest.raises(ModelError, match="learning_rate"):
+        train(classifier(), "all", Colours(9, 0), Colours(3, 1), Recipe(4, 4, 1e30, 0))

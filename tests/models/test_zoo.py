@@ -1,0 +1,162 @@
+"""Names become networks with the right weights, or an error that says what to do."""
+
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import ImageNetInfo
+
+import lookaway as la
+from lookaway.data.pixels import as_floats, to_grid
+from lookaway.errors import InputError, ModelError, WeightsError
+from lookaway.models import zoo
+from lookaway.models.weights import fit_weights, read_weights, weights_hash
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_bundled_imagenet_weights_name_real_photographs(size):
+    clf = la.load_classifier(f"tf_efficientnet_lite{size}")
+    info = ImageNetInfo()
+    for photograph, word in [("chelsea", "cat"), ("coffee", "espresso"), ("rocket", "missile")]:
+        image = Image.fromarray(getattr(skimage.data, photograph)())
+        pixels = torch.from_numpy(as_floats([to_grid(image, 224)]))
+        with torch.no_grad():
+            top = clf(pixels)[0].topk(3).indices
+        names = " / ".join(info.index_to_description(int(index)) for index in top)
+        assert word in names, f"{photograph} is called {names}"
+
+
+def test_bundled_weights_are_checked_against_the_network(monkeypatch):
+    swapped = {**zoo.BUNDLED, "tf_efficientnet_lite0": zoo.BUNDLED["tf_efficientnet_lite1"]}
+    monkeypatch.setattr(zoo, "BUNDLED", swapped)
+    with pytest.raises(WeightsError, match="do not fit"):
+        la.load_classifier("tf_efficientnet_lite0")
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(ModelError, match=r"'resnet5O'.*resnet50"):
+        la.load_classifier("resnet5O")
+
+
+def test_an_unknown_tag_lists_those_there_are():
+    with pytest.raises(ModelError, match=r"'nope'; possible: .*a1_in1k"):
+        la.load_classifier("resnet50.nope")
+
+
+def test_weights_that_would_have_to_be_fetched_say_how_to_work_offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=r"checkpoint: FILE.*pretrained: false"):
+        la.load_classifier("resnet18")
+
+
+def test_an_unreachable_hub_is_noticed_at_once(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(WeightsError, match=r"127\.0\.0\.1:9 cannot be reached"):
+        la.load_classifier("resnet18")
+
+
+def test_weights_in_the_hub_s_cache_are_used_without_a_network(tmp_path, monkeypatch):
+    net = la.load_classifier("test_resnet", pretrained=False, seed=4)
+    save_file(net.module.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(zoo, "_cached", lambda *_: tmp_path / "model.safetensors")
+    found = la.load_classifier("test_resnet", num_classes=5)
+    assert found.num_classes == 5
+    kept = found.module.state_dict()
+    for name, value in net.module.state_dict().items():
+        assert name.startswith("fc.") or torch.equal(kept[name], value)
+
+
+def test_random_weights_follow_the_seed_alone():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one = la.load_classifier("test_resnet", num_classes=3, pretrained=False, seed=7)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    two = la.load_classifier("test_resnet", num_classes=3, pretrained=False, seed=7)
+    other = la.load_classifier("test_resnet", num_classes=3, pretrained=False, seed=8)
+    assert weights_hash(one.module) == weights_hash(two.module) != weights_hash(other.module)
+
+
+def test_timm_s_normalisation_and_size_are_inside():
+    clf = la.load_classifier("test_resnet", num_classes=3, pretrained=False)
+    images = torch.rand(1, 3, 100, 120)
+    config = clf.module.pretrained_cfg
+    sized = torch.nn.functional.interpolate(
+        images, size=config["input_size"][1:], mode="bilinear", antialias=True
+    )
+    mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
+    torch.testing.assert_close(clf(images), clf.module((sized - mean) / std))
+
+
+def test_a_checkpoint_that_does_not_fit_tells_what_is_missing_extra_and_misshapen(tmp_path):
+    weights = la.load_classifier("test_resnet", num_classes=3, pretrained=False).module.state_dict()
+    first = next(iter(weights))
+    weights["strange"] = torch.zeros(2)
+    weights[first] = torch.zeros(1)
+    del weights["fc.bias"]
+    save_file(weights, tmp_path / "odd.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        la.load_classifier("test_resnet", checkpoint=tmp_path / "odd.safetensors")
+    told = str(caught.value)
+    assert "missing: fc.bias" in told
+    assert "extra: strange" in told
+    assert f"of another shape: {first} (1,) for" in told
+
+
+def test_a_checkpoint_with_another_head_keeps_its_trunk(tmp_path):
+    net = la.load_classifier("test_resnet", num_classes=9, pretrained=False, seed=3).module
+    save_file(net.state_dict(), tmp_path / "nine.safetensors")
+    clf = la.load_classifier("test_resnet", num_classes=4, checkpoint=tmp_path / "nine.safetensors")
+    assert clf.num_classes == 4
+    assert torch.equal(
+        clf.module.state_dict()["conv1.0.weight"], net.state_dict()["conv1.0.weight"]
+    )
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "boom"), "w"))
+
+    torch.save({"state_dict": Bomb()}, tmp_path / "bad.pt")
+    with pytest.raises(WeightsError, match="weights_only"):
+        read_weights(tmp_path / "bad.pt")
+    assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("x.safetensors", b"junk", "no valid safetensors"),
+        ("x.pt", b"junk", "weights_only"),
+        ("x.onnx", b"junk", "unknown ending"),
+    ],
+)
+def test_a_broken_checkpoint_is_a_clear_error(tmp_path, name, content, part):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=part):
+        read_weights(tmp_path / name)
+
+
+def test_state_dicts_come_wrapped_and_with_a_data_parallel_prefix(tmp_path):
+    net = la.load_classifier("test_resnet", num_classes=3, pretrained=False).module
+    wrapped = {"state_dict": {f"module.{key}": value for key, value in net.state_dict().items()}}
+    torch.save(wrapped, tmp_path / "w.pt")
+    other = la.load_classifier("test_resnet", num_classes=3, pretrained=False, seed=9).module
+    fit_weights(other, read_weights(tmp_path / "w.pt"), "w.pt")
+    assert weights_hash(other) == weights_hash(net)
+
+
+def test_too_few_classes_are_refused():
+    with pytest.raises(InputError, match="at least 2"):
+        la.load_classifier("test_resnet", num_classes=1, pretrained=False)
+
+
+def test_the_list_of_models_says_where_weights_come_from():
+    listed = dict(zoo.list_models("lite"))
+    assert listed["tf_efficientnet_lite0"] == "on this machine"
+    assert listed["efficientnet_lite1"] == "hub" or listed["efficientnet_lite1"] == "none"
+    assert dict(zoo.list_models("xception"))["xception"] == "hub"
+    assert not zoo.list_models("no such network")

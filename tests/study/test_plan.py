@@ -1,0 +1,255 @@
+"""The study file is checked whole: every problem at once, with its line and what is possible."""
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from lookaway.errors import StudyError
+from lookaway.study.plan import parse_study, read_study, write_study
+from lookaway.study.settings import (
+    RUNTIME_SETTINGS,
+    ModelSpec,
+    Study,
+    settings_that_change_results,
+)
+from lookaway.study.yaml_lines import read_yaml
+
+# Every setting that changes the rows. A new setting must be put here or in RUNTIME_SETTINGS.
+CHANGES_RESULTS = {
+    "data.classes",
+    "data.image_size",
+    "data.variants",
+    "data.landmarks",
+    "data.without_face",
+    "data.split.train",
+    "data.split.val",
+    "data.split.test",
+    "data.split.seed",
+    "models.name",
+    "models.timm",
+    "models.pretrained",
+    "models.train",
+    "models.input_size",
+    "training.epochs",
+    "training.batch_size",
+    "training.learning_rate",
+    "attacks",
+    "transfer_from",
+    "epsilons",
+    "quantize",
+    "explain.method",
+    "explain.layers",
+    "explain.explained_class",
+    "explain.pictured",
+    "measure.ssim",
+    "measure.grid",
+    "run.device",
+    "run.precision",
+    "run.batch_size",
+}
+
+
+def leaves(model, path=""):
+    for name, field in model.model_fields.items():
+        inner = ModelSpec if name == "models" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, f"{path}{name}.")
+        else:
+            yield f"{path}{name}"
+
+
+def problems(text, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError) as caught:
+        read_study(path)
+    return {(p.line, p.where): p.message for p in caught.value.problems}
+
+
+def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces):
+    study = parse_study({"data": {"folder": str(faces)}, "models": ["resnet50"]})
+    assert yaml.safe_load(write_study(study)) == {
+        "data": {
+            "folder": str(faces),
+            "classes": None,
+            "image_size": 224,
+            "variants": ["none"],
+            "landmarks": None,
+            "without_face": "crop",
+            "split": {"train": 0.8, "val": 0.1, "test": 0.1, "seed": 0},
+        },
+        "models": [
+            {
+                "name": "resnet50",
+                "timm": "resnet50",
+                "checkpoint": None,
+                "pretrained": True,
+                "train": "head",
+                "input_size": None,
+            }
+        ],
+        "training": {"epochs": 60, "batch_size": 32, "learning_rate": 0.001},
+        "attacks": ["fgsm"],
+        "transfer_from": [],
+        "epsilons": [0.01, 0.05, 0.075, 0.1],
+        "quantize": False,
+        "explain": {
+            "method": "gradcam",
+            "layers": "last",
+            "explained_class": ["own", "clean"],
+            "pictured": 24,
+        },
+        "measure": {"ssim": "gaussian11", "grid": 224},
+        "run": {
+            "device": "auto",
+            "precision": "float32",
+            "batch_size": "auto",
+            "engine": "local",
+        },
+    }
+
+
+def test_every_problem_is_told_at_once_with_its_line(tmp_path, faces):
+    found = problems(
+        f"""data:
+  folder: {faces}
+  image_sise: 224
+  split: {{train: 0.8, val: 0.1, test: 0.2}}
+models:
+  - resnet5O
+  - {{name: mine, timm: resnet18, train: hed}}
+  - {{name: other, timm: resnet18, checkpoint: nowhere.safetensors}}
+attacks: [fgms]
+transfer_from: [minee]
+epsilons: [0, 0.1, 3]
+run: {{device: tpu, batch_size: 0}}
+measure: {{grid: 5}}
+""",
+        tmp_path,
+    )
+    expected = {
+        (3, "data.image_sise"): "Nearest: image_size",
+        (4, "data.split"): "add up to 1.1",
+        (6, "models[0].timm"): "Nearest: resnet50",
+        (7, "models[1].train"): "head, fully_connected, all or none",
+        (8, "models[2].checkpoint"): "does not exist",
+        (9, "attacks"): "possible: fgsm",
+        (10, "transfer_from[0]"): "Nearest: mine",
+        (11, "epsilons"): "outside (0, 1]: 0, 3",
+        (12, "run.device"): "got 'tpu'",
+        (12, "run.batch_size"): "got 0",
+        (13, "measure.grid"): "greater than or equal to 11",
+    }
+    for (line, where), part in expected.items():
+        matches = [m for (at, w), m in found.items() if at == line and w in (where, where[:9])]
+        assert matches, f"line {line}: {where} is not told in {found}"
+        assert any(part in message for message in matches)
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "part"),
+    [
+        ({"epsilons": [0.1, 0.1]}, "given twice: 0.1"),
+        ({"epsilons": []}, "at least 1 item"),
+        ({"attacks": ["noise"]}, "always runs"),
+        ({"models": ["resnet18", "resnet18"]}, "given twice: resnet18"),
+        ({"explain": {"explained_class": ["own", "own"]}}, "given twice: own"),
+        ({"data": {"folder": "/nowhere"}}, "does not exist"),
+        ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),
+        ({"data": {"split": {"train": 0.9, "val": 0.1, "test": 0.0}}}, "test is 0"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(faces, settings_, part):
+    given_ = {"data": {"folder": str(faces)}, "models": ["resnet18"]}
+    merged = {**given_, **settings_}
+    if "data" in settings_:
+        merged["data"] = {**given_["data"], **settings_["data"]}
+    with pytest.raises(StudyError) as caught:
+        parse_study(merged)
+    assert part in str(caught.value)
+
+
+def test_every_setting_is_classed_as_changing_results_or_not(faces):
+    assert set(leaves(Study)) == CHANGES_RESULTS | RUNTIME_SETTINGS
+    assert not CHANGES_RESULTS & RUNTIME_SETTINGS
+    study = parse_study({"data": {"folder": str(faces)}, "models": ["resnet50"]})
+    kept = settings_that_change_results(study)
+    assert "folder" not in kept["data"]
+    assert "checkpoint" not in kept["models"][0]
+    assert "engine" not in kept["run"]
+
+
+def test_relative_paths_are_taken_from_the_study_file(tmp_path, faces):
+    (tmp_path / "study.yaml").write_text(f"data: {{folder: {faces.name}}}\nmodels: [resnet18]\n")
+    study, _ = read_study(tmp_path / "study.yaml")
+    assert study.data.folder == str(faces)
+    with pytest.raises(StudyError, match="does not exist"):
+        read_study(tmp_path / "study.yaml", data="elsewhere")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models: !!python/object/apply:os.system [echo]\n",
+        "data: {folder: x}\ndata: {folder: y}\n",
+        "data: [unclosed\n",
+        "just text",
+        "",
+        "- 1\n- 2\n",
+        "models: &a [*a]\n",
+        "a: &a [x, x]\nb: [*a, *a]\n",
+    ],
+)
+def test_hostile_or_broken_yaml_is_refused_without_running_anything(text, tmp_path):
+    assert problems(text, tmp_path)
+
+
+def test_a_duplicate_key_and_an_unknown_tag_name_their_line():
+    for text, line in [("a: 1\nb: 2\na: 3\n", 3), ("a: 1\nb: !thing x\n", 2)]:
+        with pytest.raises(StudyError) as caught:
+            read_yaml(text, "x")
+        assert caught.value.problems[0].line == line
+
+
+_SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_STUDIES = st.dictionaries(
+    st.sampled_from([*Study.model_fields, "folder", "x"]),
+    st.one_of(
+        _VALUES,
+        st.dictionaries(
+            st.sampled_from(
+                ["folder", "split", "seed", "grid", "layers", "device", "epochs", "name", "timm"]
+            ),
+            _VALUES,
+        ),
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_STUDIES)
+def test_whatever_a_study_holds_it_is_a_study_or_a_study_error(given_):
+    try:
+        assert isinstance(parse_study(given_), Study)
+    except StudyError as error:
+        assert error.problems
+        assert all(problem.message for problem in error.problems)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="abe:-[]{}&*!|>'\"#%@`, \n\t\x00\u2028", max_size=40))
+def test_whatever_a_file_holds_it_is_data_or_a_study_error(text):
+    try:
+        read_yaml(text, "x")
+    except StudyError as error:
+        assert error.problems

@@ -1,0 +1,391 @@
+"""A study on a small folder: its rows are right, the same every time, and survive interruption."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from safetensors.torch import save_file
+
+import lookaway as la
+from lookaway.data.folder import FolderSource
+from lookaway.data.pixels import as_floats, to_grid
+from lookaway.errors import StoreError, StudyError
+from lookaway.models import zoo
+from lookaway.progress import Silent
+from lookaway.study import local, prepare
+from lookaway.study.plan import parse_study
+from lookaway.study.store import ROW_SCHEMA, Store
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_cells():
+    """Cells of four images, so that a study has several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "SHARD", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(small_study, tmp_path_factory):
+    """A study that ran once; tests read it and change nothing."""
+    return la.run_study(small_study, tmp_path_factory.mktemp("run") / "out", progress=False)
+
+
+def again(study, out, **changes):
+    return la.run_study({**study, **changes}, out, progress=False)
+
+
+def test_a_row_for_each_image_attack_source_epsilon_layer_and_policy(finished):
+    rows = finished.rows()
+    assert dict(rows.schema) == ROW_SCHEMA
+    keys = ["image", "model", "attack", "source", "epsilon", "layer", "explained_class"]
+    assert rows.select(keys).is_duplicated().sum() == 0
+    test = finished.samples().filter(pl.col("part") == "test")["image"].to_list()
+    sources = rows.select("model", "attack", "source").unique(maintain_order=True).rows()
+    assert sources == [
+        ("one", "fgsm", "one"),
+        ("one", "noise", None),
+        ("two", "fgsm", "two"),
+        ("two", "fgsm", "one"),
+        ("two", "noise", None),
+    ]
+    assert rows["epsilon"].unique().sort().to_list() == [0.02, 0.1]
+    assert rows.height == len(test) * len(sources) * 2 * 2
+    assert set(rows["image"]) == set(test)
+    assert rows["nissim"].is_between(0, 1).all()
+    assert (rows["linf"] <= rows["epsilon"] + 1e-6).all()
+    assert rows.drop("source").null_count().sum_horizontal()[0] == 0
+
+
+def test_every_row_is_what_the_public_calls_give(finished, small_study, faces_for_all):
+    """The whole way again for each test image, by hand, from the stored heads."""
+    rows = finished.rows()
+    records = {record.image: record for record in FolderSource(faces_for_all).scan().records}
+    classes = sorted({record.label for record in records.values()})
+    models = {}
+    for index, spec in enumerate(small_study["models"]):
+        weights = next((finished.folder / "heads").glob(f"*-{index:02d}-*.safetensors"))
+        models[spec["name"]] = stored_model(spec, len(classes), weights)
+    source = FolderSource(faces_for_all)
+    for image in rows["image"].unique(maintain_order=True).to_list()[:3]:
+        grid = to_grid(source.open(records[image]), 64)
+        pixels = torch.from_numpy(as_floats([grid]))
+        label = torch.tensor([classes.index(records[image].label)])
+        for row in rows.filter(pl.col("image") == image).iter_rows(named=True):
+            clf = models[row["model"]]
+            attack = la.FGSM() if row["attack"] == "fgsm" else la.SignNoise(seed=0)
+            attacked = attack(models.get(row["source"], clf), pixels, label, [row["epsilon"]])[0]
+            before = la.GradCAM()(clf, pixels)
+            held = before.classes if row["explained_class"] == "clean" else None
+            after = la.GradCAM()(clf, attacked, classes=held)
+            heats = [la.heatmap(e.maps[row["layer"]], 32) for e in (before, after)]
+            assert row["nissim"] == pytest.approx(float(la.nissim(*heats)), abs=2e-3)
+            assert row["clean_class"] == classes[int(before.logits.argmax())]
+            assert row["attacked_class"] == classes[int(after.logits.argmax())]
+            chance = float(after.logits.softmax(1).max())
+            assert row["attacked_confidence"] == pytest.approx(chance, abs=1e-4)
+            assert row["psnr"] == pytest.approx(float(la.psnr(pixels, attacked)), abs=1e-3)
+            assert row["linf"] == pytest.approx(float((attacked - pixels).abs().max()), abs=1e-6)
+
+
+def stored_model(spec, count, weights):
+    from safetensors.torch import load_file
+
+    from lookaway.hashing import seed_from
+
+    clf = la.load_classifier(
+        spec["timm"],
+        num_classes=count,
+        pretrained=False,
+        input_size=spec["input_size"],
+        seed=seed_from(0, "weights", spec["name"]),
+    )
+    missing = clf.module.load_state_dict(load_file(weights), strict=False)
+    assert not missing.unexpected_keys
+    return clf
+
+
+def test_the_same_study_twice_gives_bit_equal_rows(finished, small_study, tmp_path):
+    second = again(small_study, tmp_path / "out")
+    assert_frame_equal(finished.rows(), second.rows(), check_exact=True)
+
+
+def test_batch_sizes_agree_on_classes_and_mod(small_study, tmp_path):
+    one, many = (
+        again(small_study, tmp_path / str(size), run={"batch_size": size}) for size in (1, 64)
+    )
+    for column in ("image", "clean_class", "attacked_class"):
+        assert one.rows()[column].to_list() == many.rows()[column].to_list()
+    np.testing.assert_allclose(one.mod()["mod"], many.mod()["mod"], atol=1e-3)
+
+
+def test_a_finished_study_computes_nothing_again(finished, small_study, tmp_path, monkeypatch):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    monkeypatch.setattr(local, "run_cell", None)
+    monkeypatch.setattr("lookaway.study.trained.train", None)
+    assert_frame_equal(again(small_study, copy).rows(), finished.rows(), check_exact=True)
+
+
+def test_an_interrupted_study_goes_on_and_ends_with_the_same_rows(
+    finished, small_study, tmp_path, monkeypatch
+):
+    done = []
+    real = local.run_cell
+
+    def unplugged(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(local, "run_cell", unplugged)
+    with pytest.raises(KeyboardInterrupt):
+        again(small_study, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "rows").iterdir())) == 2
+    with pytest.raises(StoreError, match="not finished"):
+        la.open_result(tmp_path / "out")
+    counted = []
+    monkeypatch.setattr(local, "run_cell", lambda *a: counted.append(1) or real(*a))
+    result = again(small_study, tmp_path / "out")
+    assert len(counted) == 2 * 2 - 2
+    assert_frame_equal(result.rows(), finished.rows(), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"epsilons": [0.02]}, "epsilons"),
+        ({"measure": {"grid": 33}}, "settings.measure.grid: 32 → 33"),
+        ({"quantize": True}, "settings.quantize: false → true"),
+    ],
+)
+def test_other_settings_in_the_same_folder_are_refused(finished, small_study, changes, told):
+    before = sorted(path.name for path in finished.folder.rglob("*"))
+    with pytest.raises(StoreError) as caught:
+        again(small_study, finished.folder, **changes)
+    assert told in str(caught.value)
+    assert sorted(path.name for path in finished.folder.rglob("*")) == before
+
+
+def test_another_image_in_the_same_folder_is_refused_by_name(small_study, faces, tmp_path):
+    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
+    again(study, tmp_path / "out")
+    (faces / "ann" / "0.png").write_bytes((faces / "bob" / "0.png").read_bytes())
+    with pytest.raises(StoreError, match=r"of other content: ann/0\.png"):
+        again(study, tmp_path / "out")
+
+
+def test_the_folder_may_move_between_runs(small_study, faces, tmp_path, monkeypatch):
+    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
+    first = again(study, tmp_path / "out").rows()
+    moved = shutil.move(faces, tmp_path / "elsewhere")
+    monkeypatch.setattr(local, "run_cell", None)
+    assert (
+        again(study, tmp_path / "out", data={**study["data"], "folder": moved}).rows().equals(first)
+    )
+
+
+def test_broken_images_are_set_aside_and_listed_in_manifest_and_page(small_study, faces, tmp_path):
+    (faces / "ann" / "<b>broken.jpg").write_bytes(b"no image")
+    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
+    result = again(study, tmp_path / "out")
+    assert result.manifest["set_aside"] == {"ann/<b>broken.jpg": "not an image file"}
+    page = result.report.read_text()
+    assert "ann/&lt;b&gt;broken.jpg" in page
+    assert "<b>broken" not in page
+
+
+def test_the_manifest_holds_settings_versions_and_hashes(finished):
+    manifest = finished.manifest
+    assert set(manifest["versions"]) == {"lookaway", "torch", "timm", "pillow", "numpy"}
+    assert manifest["study"]["epsilons"] == [0.02, 0.1]
+    assert set(manifest["weights"]) == {"one", "two"}
+    assert all(len(sha) == 64 for sha in manifest["weights"].values())
+    stored = {p.relative_to(finished.folder).as_posix() for p in finished.folder.rglob("rows/*")}
+    assert stored <= set(manifest["files"])
+    assert manifest["trained"]["one"]["best_epoch"] >= 1
+    log = [json.loads(path.read_text()) for path in (finished.folder / "log").iterdir()]
+    assert {"host", "seconds"} <= set(log[0])
+    assert "host" not in manifest
+
+
+def test_maps_of_all_test_images_are_stored_as_they_were_compared(finished):
+    from lookaway.study.store import CellKey, map_key
+
+    rows = finished.rows().filter(
+        pl.col("model") == "two", pl.col("source") == "one", pl.col("explained_class") == "own"
+    )
+    maps = finished.store.read_maps(CellKey("none", 1, "two", 0))
+    shard = rows["image"].unique(maintain_order=True)[:4].to_list()
+    rows = rows.filter(pl.col("image").is_in(shard))
+    layer = finished.plan["last_layers"]["two"]
+    clean = maps[map_key("clean", layer, "own")]
+    attacked = maps[map_key("attacked", layer, "own", "fgsm", "one")]
+    assert attacked.shape[:2] == (clean.shape[0], 2)
+    for place, epsilon in enumerate([0.02, 0.1]):
+        heats = [
+            la.heatmap(torch.from_numpy(part.astype(np.float32)), 32)
+            for part in (clean, attacked[:, place])
+        ]
+        stored = rows.filter(pl.col("epsilon") == epsilon)["nissim"]
+        np.testing.assert_allclose(la.nissim(*heats).numpy(), stored.to_numpy(), atol=2e-3)
+
+
+def test_all_layers_and_the_label_policy_and_quantized_images(small_study, tmp_path):
+    result = again(
+        small_study,
+        tmp_path / "out",
+        models=small_study["models"][:1],
+        transfer_from=[],
+        quantize=True,
+        explain={"layers": "convs", "explained_class": ["label", "clean", "own"], "pictured": 3},
+    )
+    rows = result.rows()
+    clf = la.load_classifier("test_resnet", pretrained=False, input_size=64)
+    assert set(rows["layer"]) == {*clf.layer_names("convs"), *clf.layer_names("last")}
+    assert set(rows["explained_class"]) == {"label", "clean", "own"}
+    assert rows["depth"].is_between(0, 1).all()
+    assert rows.filter(pl.col("layer") == clf.layer_names("last")[0])["depth"].unique()[0] == 1.0
+    steps = rows["linf"] * 255
+    assert ((steps - steps.round()).abs() < 1e-4).all()
+    same = rows.filter(pl.col("clean_class") == pl.col("attacked_class")).pivot(
+        "explained_class",
+        index=["image", "attack", "epsilon", "layer"],
+        values="nissim",
+    )
+    assert (same["own"] == same["clean"]).all()
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_a_trained_checkpoint_is_measured_without_training(
+    small_study, faces_for_all, tmp_path, ending
+):
+    clf = la.load_classifier("test_resnet", num_classes=3, pretrained=False, seed=5)
+    path = tmp_path / f"mine.{ending}"
+    weights = clf.module.state_dict()
+    save_file(weights, path) if ending == "safetensors" else torch.save({"model": weights}, path)
+    spec = {"name": "mine", "timm": "test_resnet", "checkpoint": str(path), "train": "none"}
+    study = {
+        **small_study,
+        "data": {
+            "folder": str(faces_for_all),
+            "image_size": 64,
+            "split": {"train": 0.0, "val": 0.0, "test": 1.0},
+        },
+        "models": [{**spec, "input_size": 64}],
+        "transfer_from": [],
+    }
+    result = again(study, tmp_path / "out")
+    assert not (result.folder / "heads").exists()
+    assert result.rows()["image"].n_unique() == 24
+    clf = la.load_classifier("test_resnet", checkpoint=path, input_size=64)
+    assert clf.num_classes == 3
+
+
+def test_problems_of_images_and_models_are_told_together_before_anything_is_computed(
+    small_study, faces, tmp_path, monkeypatch
+):
+    for extra in ("1", "2", "3", "4", "5", "6", "7"):
+        (faces / "bob" / f"{extra}.png").unlink()
+    trained = la.load_classifier("test_resnet", num_classes=4, pretrained=False)
+    save_file(trained.module.state_dict(), tmp_path / "four.safetensors")
+    save_file({"fc.weight": torch.zeros(3, 4)}, tmp_path / "odd.safetensors")
+    monkeypatch.setattr(
+        zoo,
+        "_check_hub",
+        lambda name, _: (_ for _ in ()).throw(zoo._no_weights(name, "no network")),
+    )
+    tiny = {"timm": "test_resnet", "input_size": 64}
+    study = {
+        **small_study,
+        "data": {**small_study["data"], "folder": str(faces)},
+        "models": [
+            {
+                **tiny,
+                "name": "four",
+                "checkpoint": str(tmp_path / "four.safetensors"),
+                "train": "none",
+            },
+            {**tiny, "name": "odd", "checkpoint": str(tmp_path / "odd.safetensors")},
+            {"name": "far", "timm": "resnet18"},
+        ],
+        "transfer_from": [],
+        "explain": {"layers": ["layer9"]},
+    }
+    with pytest.raises(StudyError) as caught:
+        again(study, tmp_path / "out")
+    told = str(caught.value)
+    assert "'bob' (1)" in told
+    assert "models[1] (odd)" in told
+    assert "missing" in told
+    assert "models[2] (far)" in told
+    assert "checkpoint: FILE" in told
+    assert "there is no layer 'layer9'" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_another_number_of_classes_is_an_error(small_study, tmp_path):
+    trained = la.load_classifier("test_resnet", num_classes=4, pretrained=False)
+    save_file(trained.module.state_dict(), tmp_path / "four.safetensors")
+    spec = {
+        "name": "four",
+        "timm": "test_resnet",
+        "train": "none",
+        "input_size": 64,
+        "checkpoint": str(tmp_path / "four.safetensors"),
+    }
+    with pytest.raises(StudyError, match=r"'four' tells 4 classes apart, but the images have 3"):
+        again(small_study, tmp_path / "out", models=[spec], transfer_from=[])
+
+
+def test_a_layer_without_spatial_maps_is_an_error_that_names_some(small_study, tmp_path):
+    with pytest.raises(StudyError, match=r"(?s)'fc' gives no spatial maps.*layer4"):
+        again(small_study, tmp_path / "out", explain={"layers": ["fc"]})
+
+
+def test_drawn_classes_are_stored(small_study, tmp_path):
+    data = {**small_study["data"], "classes": 2}
+    result = again(small_study, tmp_path / "out", data=data)
+    assert len(result.manifest["classes"]) == 2
+    assert set(result.samples()["label"]) == set(result.manifest["classes"])
+
+
+def test_all_weights_can_be_trained_from_scratch(small_study, tmp_path):
+    spec = {
+        "name": "s",
+        "timm": "test_resnet",
+        "pretrained": False,
+        "train": "all",
+        "input_size": 64,
+    }
+    results = [
+        again(
+            small_study,
+            tmp_path / name,
+            models=[spec],
+            transfer_from=[],
+            training={"epochs": 2, "batch_size": 8, "learning_rate": 0.001},
+        )
+        for name in "ab"
+    ]
+    assert results[0].rows().equals(results[1].rows())
+    stored = next((tmp_path / "a" / "heads").glob("*.json"))
+    assert len(json.loads(stored.read_text())["history"]) == 2
+
+
+def test_damaged_signs_of_a_source_are_made_again(finished, small_study, tmp_path):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    path = next((copy / "signs").glob("none-00*"))
+    path.write_bytes(path.read_bytes()[:-4])
+    assert again(small_study, copy).rows().equals(finished.rows())
+    (_, cells), _ = local.cells(*_prepared(small_study))
+    assert all(Store(copy).has_cell(cell.key) for cell in cells)
+
+
+def _prepared(small_study):
+    study = parse_study(small_study)
+    return study, prepare.prepare(study, None, None, Silent(), "the study")

@@ -1,0 +1,109 @@
+"""Files are whole or absent; damage is noticed; other settings are refused by name."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lookaway.errors import StoreError
+from lookaway.study.store import ROW_SCHEMA, SAMPLE_SCHEMA, CellKey, Store
+
+KEY = CellKey("none", 0, "a model", 0)
+PLAN = {"layout": 1, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
+
+
+def samples(**hashes):
+    rows = [(name, "a", "test", False, sha) for name, sha in (hashes or {"one": "1"}).items()]
+    return pl.DataFrame(rows, schema=SAMPLE_SCHEMA, orient="row")
+
+
+def row():
+    values = {
+        pl.String: "x",
+        pl.Float64: 0.5,
+        pl.Boolean: False,
+    }
+    return {name: [values[kind]] for name, kind in ROW_SCHEMA.items()}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "run")
+    store.begin(PLAN, "study", samples())
+    return store
+
+
+def test_the_same_run_is_welcome_again_and_another_is_refused_by_name(store):
+    store.begin(json.loads(json.dumps(PLAN)), "study", samples())
+    other = {**PLAN, "settings": {"epsilons": [0.2], "grid": 112}}
+    with pytest.raises(StoreError, match=r"(?s)epsilons\[0\]: 0.1 → 0.2.*grid: 224 → 112"):
+        store.begin(other, "study", samples())
+
+
+def test_changed_images_are_named(tmp_path):
+    store = Store(tmp_path / "run")
+    store.begin(PLAN, "study", samples(one="1", two="2", three="3"))
+    with pytest.raises(StoreError, match=r"(?s)added: four \(1\).*gone: one.*other content: two"):
+        store.begin(
+            {**PLAN, "images": {"test": "y"}}, "study", samples(two="!", three="3", four="4")
+        )
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match="not empty"):
+        Store(tmp_path).begin(PLAN, "study", samples())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_cell_comes_back_as_it_was(store):
+    assert not store.has_cell(KEY)
+    maps = {"m": np.arange(6, dtype=np.float16).reshape(1, 2, 3)}
+    store.write_cell(KEY, row(), maps, {"fgsm": np.array([[3]], dtype=np.uint8)})
+    assert store.has_cell(KEY)
+    assert dict(store.rows().schema) == ROW_SCHEMA
+    np.testing.assert_array_equal(store.read_maps(KEY)["m"], maps["m"])
+    assert store.read_signs(KEY)["fgsm"].tolist() == [[3]]
+
+
+@pytest.mark.parametrize("folder", ["rows", "maps", "signs"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_cell_does_not_count_as_done(store, folder, damage):
+    store.write_cell(KEY, row(), {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
+    (path,) = (store.folder / folder).iterdir()
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-9])
+    assert not store.has_cell(KEY)
+
+
+def test_rows_alone_make_a_cell_count_so_they_are_written_last(store, monkeypatch):
+    monkeypatch.setattr(Store, "write_frame", lambda *_a, **_k: (_ for _ in ()).throw(OSError))
+    with pytest.raises(OSError):
+        store.write_cell(KEY, row(), {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
+    assert not store.has_cell(KEY)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(store, monkeypatch):
+    store.write_text("x.txt", "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        store.write_text("x.txt", "new")
+    assert (store.folder / "x.txt").read_text() == "old"
+    assert not [path for path in store.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_names_of_models_cannot_leave_the_folder_or_collide():
+    stems = [CellKey("none", i, name, 0).stem for i, name in enumerate(["../../x", "a/b", "a b"])]
+    assert len(set(stems)) == 3
+    assert all("/" not in stem and not stem.startswith(".") for stem in stems)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "[" * 100_000])
+def test_a_damaged_plan_is_a_clear_error(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(StoreError, match=r"plan\.json"):
+        Store(tmp_path).read_plan()

@@ -1,0 +1,89 @@
+"""Packages import only leftwards, and reading results needs no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lookaway
+
+ROOT = Path(lookaway.__file__).parent
+# Left to right: data flows this way, imports go the other.
+ORDER = [
+    "errors",
+    "hashing",
+    "progress",
+    "data",
+    "models",
+    "attacks",
+    "explainers",
+    "metrics",
+    "study",
+    "analysis",
+    "report",
+    "result",
+    "run",
+    "cli",
+]
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module != "lookaway":
+            names = [node.module]
+        elif isinstance(node, ast.ImportFrom) and node.module == "lookaway":
+            names = [f"lookaway.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name for name in names if name.startswith("lookaway."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_import_points_to_the_right(path):
+    package = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    for name in imported(path):
+        other = name.split(".")[1]
+        if other in ORDER:
+            assert ORDER.index(other) <= ORDER.index(package), f"{package} imports {name}"
+
+
+def test_attacks_and_explainers_do_not_import_each_other():
+    for path in MODULES:
+        package = path.relative_to(ROOT).parts[0]
+        if package in ("attacks", "explainers"):
+            other = {"attacks": "explainers", "explainers": "attacks"}[package]
+            assert not any(name.startswith(f"lookaway.{other}") for name in imported(path))
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_import_lookaway_is_light_and_offers_every_public_name():
+    done = run(
+        "import sys, lookaway as la\n"
+        "assert 'torch' not in sys.modules and 'polars' not in sys.modules\n"
+        "missing = [name for name in la.__all__ if not hasattr(la, name)]\n"
+        "assert not missing, missing\n"
+        "assert set(la.__all__) <= set(dir(la))\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_results_are_read_and_the_report_is_made_without_torch():
+    done = run(
+        "import sys; sys.modules['torch'] = None\n"
+        "import lookaway.result, lookaway.report.page, lookaway.report.headline\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_modules_stay_readable():
+    long = {p.name: n for p in MODULES if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
