@@ -42,7 +42,7 @@ def test_run_report_and_run_again(small_study, faces_for_all, tmp_path):
     [
         (
             "data: {folder: nowhere}\nmodels: [resnet5O]\n",
-            ["line 1, data.folder", "does not exist", "line 2, models[0].timm", "resnet50"],
+            ["line 1, data.folder", "does not exist", "line 2, models[0]", "resnet50"],
         ),
         ("data: {}\n", ["data.folder: is required", "models: is required"]),
     ],

@@ -255,7 +255,7 @@ def list_models(pattern: str = "*") -> list[tuple[str, str]]:
         ``none``.
     """
     wanted = pattern if "*" in pattern else f"*{pattern}*"
-    trained = set(timm.list_models(pretrained=True))
+    trained = {name.partition(".")[0] for name in timm.list_models(pretrained=True)}
     names = [*ALIASES, *timm.list_models()]
     found = []
     for name in sorted(names):

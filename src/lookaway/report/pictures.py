@@ -47,7 +47,7 @@ class Picture:
 def turbo(values: np.ndarray) -> np.ndarray:
     """Colours of a heatmap: blue is no participation, red the highest.
 
-    A polynomial fit of the Turbo map (A. Mikhailov, 2019).
+    A polynomial fit of the Turbo map (A. Mikhailov, 2019), without its almost black first tenth.
 
     Args:
         values: (H, W) in [0, 1].
@@ -55,7 +55,8 @@ def turbo(values: np.ndarray) -> np.ndarray:
     Returns:
         (H, W, 3) float in [0, 1].
     """
-    powers = np.stack([values**power for power in range(6)], axis=-1)
+    shifted = 0.1 + 0.9 * values
+    powers = np.stack([shifted**power for power in range(6)], axis=-1)
     red = [0.13572138, 4.61539260, -42.66032258, 132.13108234, -152.94239396, 59.28637943]
     green = [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604]
     blue = [0.10667330, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973]
