@@ -2,8 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from lookaway.errors import AttackError, InputError
 from lookaway.models.classifier import Classifier, check_classes, check_pixels
 
-_SLACK = 1e-6  # rounding of x + ε in float32
+_SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
 
 
 class Attack(ABC):
@@ -93,17 +93,20 @@ def step(images: Tensor, signs: Tensor, epsilons: Sequence[float]) -> Tensor:
     return torch.stack([images + epsilon * direction for epsilon in epsilons]).clamp_(0.0, 1.0)
 
 
-def check_epsilons(epsilons: Sequence[float]) -> list[float]:
+def check_epsilons(epsilons: Iterable[Any]) -> list[float]:
     """Refuse levels outside (0, 1] and repeated ones.
 
     Raises:
         InputError: with the level that is wrong.
     """
-    if isinstance(epsilons, int | float):
-        raise InputError(f"epsilons must be a list of levels; got the number {epsilons}")
-    levels = [float(epsilon) for epsilon in epsilons]
+    try:
+        levels = [] if isinstance(epsilons, str) else [float(epsilon) for epsilon in epsilons]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"epsilons must be a list of numbers in (0, 1], such as [0.01, 0.1]; got {epsilons!r}"
+        ) from error
     if not levels:
-        raise InputError("epsilons is empty; give at least one level in (0, 1]")
+        raise InputError(f"epsilons must hold at least one level in (0, 1]; got {epsilons!r}")
     for level in levels:
         if not (math.isfinite(level) and 0.0 < level <= 1.0):
             raise InputError(
@@ -123,10 +126,11 @@ def check_ball(images: Tensor, perturbed: Tensor, epsilons: Sequence[float], nam
     expected = (len(epsilons), *images.shape)
     if tuple(perturbed.shape) != expected:
         raise AttackError(f"{name} gave {tuple(perturbed.shape)} where {expected} is needed")
-    for level, changed in zip(epsilons, perturbed, strict=True):
+    slack = max(_SLACK, torch.finfo(images.dtype).eps)
+    for level, changed in zip(epsilons, perturbed.detach(), strict=True):
         low, high = (float(bound) for bound in torch.aminmax(changed))
-        reach = float((changed - images.to(changed.device)).abs().max())
-        if not (low >= 0 and high <= 1 and reach <= level + _SLACK):
+        reach = float((changed - images.detach().to(changed.device)).abs().max())
+        if not (low >= 0 and high <= 1 and reach <= level + slack):
             raise AttackError(
                 f"{name} at epsilon {level:g} gave pixels from {low:g} to {high:g}, "
                 f"up to {reach:g} from the image"

@@ -113,6 +113,8 @@ def heatmap(maps: Tensor, grid: int = 224) -> Tensor:
         raise InputError(f"maps must be float (N, h, w); got {tuple(maps.shape)} {maps.dtype}")
     if grid < MIN_GRID:
         raise InputError(f"grid must be at least {MIN_GRID}, the window of SSIM; got {grid}")
+    if maps.shape[0] == 0:
+        return maps.new_zeros(0, grid, grid, dtype=torch.float32)
     maps = maps.float()
     if not bool(torch.isfinite(maps).all()) or float(maps.min()) < 0:
         raise InputError("maps must be finite and at least 0 (Grad-CAM maps after ReLU)")

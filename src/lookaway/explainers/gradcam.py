@@ -52,7 +52,8 @@ class GradCAM(Explainer):
             activations[name], biases[name] = tensor.detach(), bias
             if isinstance(output, Tensor):
                 return passed_on
-            return type(output)([passed_on, *output[1:]])
+            parts = [passed_on, *output[1:]]
+            return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
         with frozen(clf.module):
             pixels = images.detach().clone() if images.is_inference() else images.detach()
@@ -101,8 +102,9 @@ def _maps(
     maps, dead = {}, {}
     for name, weight in weights.items():
         activation = activations[name].float()
-        cam = torch.einsum("nc,nchw->nhw", weight, activation).relu()
-        evidence = torch.einsum("nc,nchw->nhw", weight.abs(), activation.abs())
+        with torch.autocast(activation.device.type, enabled=False):
+            cam = torch.einsum("nc,nchw->nhw", weight, activation).relu()
+            evidence = torch.einsum("nc,nchw->nhw", weight.abs(), activation.abs())
         peak, scale = cam.amax(dim=(1, 2)), evidence.amax(dim=(1, 2))
         dead[name] = (peak <= 0) | (peak < DEAD_BELOW * scale)
         maps[name] = cam.masked_fill(dead[name][:, None, None], 0.0)

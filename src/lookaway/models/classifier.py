@@ -39,9 +39,6 @@ class Classifier(nn.Module):
     ['1']
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         module: nn.Module,
@@ -66,9 +63,8 @@ class Classifier(nn.Module):
         self.module = module
         self.input_size = sides
         self.name = name or type(module).__name__
-        device = _device(module)
-        self.register_buffer("mean", torch.tensor(mean, device=device).view(3, 1, 1), False)
-        self.register_buffer("std", torch.tensor(std, device=device).view(3, 1, 1), False)
+        # Plain numbers: casting the network to half precision must not round them.
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self._traces: dict[tuple[int, int], LayerTrace] = {}
         self._num_classes: int | None = None
 
@@ -108,7 +104,12 @@ class Classifier(nn.Module):
             images = F.interpolate(
                 images, size=self.input_size, mode="bilinear", align_corners=False, antialias=True
             )
-        return ((images - self.mean) / self.std).to(_dtype(self.module))
+        exact = torch.promote_types(images.dtype, torch.float32)
+        mean, std = (
+            torch.tensor(numbers, dtype=exact, device=self.device).view(3, 1, 1)
+            for numbers in (self.mean, self.std)
+        )
+        return ((images - mean) / std).to(_dtype(self.module))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of pixels.
@@ -145,7 +146,8 @@ class Classifier(nn.Module):
         """
         sides = self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
         if sides not in self._traces:
-            blank = self.prepare(torch.full((1, 3, *sides), 0.5, device=self.device))
+            with torch.inference_mode(False), torch.no_grad():
+                blank = self.prepare(torch.full((1, 3, *sides), 0.5, device=self.device))
             self._traces[sides] = LayerTrace(self.module, blank)
         return self._traces[sides]
 
@@ -202,7 +204,8 @@ def check_classes(classes: Tensor, count: int, num_classes: int, what: str = "cl
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high >= num_classes:
         raise InputError(f"{what} must lie in 0…{num_classes - 1}; got {low} to {high}")
-    return classes.long()
+    with torch.inference_mode(False):  # autograd cannot keep what was made in inference mode
+        return classes.clone().long() if classes.is_inference() else classes.long()
 
 
 def _device(module: nn.Module) -> torch.device:

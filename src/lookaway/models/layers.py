@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lookaway.errors import LayerError, nearest
 
 KINDS = ("last", "stages", "convs")
-_PASSIVE = (nn.Identity, nn.Dropout, nn.Dropout2d)
-_CONTAINERS = (nn.Sequential, nn.ModuleList, *_PASSIVE)
+# Layers that only hand on what another gave; a subclass with a forward of its own does more.
+_CONTAINERS = (nn.Sequential.forward, nn.Identity.forward, nn.Dropout.forward, nn.Dropout2d.forward)
 
 
 @contextmanager
@@ -98,6 +98,14 @@ class _Event:
     version: int  # in-place layers give the same tensor again, in another version
     convs_before: int
 
+    @property
+    def is_spatial(self) -> bool:
+        return self.output.shape[2] * self.output.shape[3] > 1
+
+    @property
+    def is_pool(self) -> bool:
+        return "pool" in type(self.layer).__name__.lower()
+
 
 class LayerTrace:
     """Every spatial layer of one forward pass, in order of execution.
@@ -119,6 +127,8 @@ class LayerTrace:
         events, trunk_end, self._tokens = _watch(module, pixels)
         self._module = module
         self._channels_last = getattr(module, "output_fmt", "NCHW") == "NHWC"
+        self._last = _last_before_pooling(events[:trunk_end])
+        events = [event for event in events if event.is_spatial]
         convs = sum(isinstance(event.layer, nn.Conv2d) for event in events)
         last_runs = {event.name: event for event in events}
         self.layers = {
@@ -131,7 +141,6 @@ class LayerTrace:
             for event in events
             if last_runs[event.name] is event
         }
-        self._last = _last_before_pooling(events[:trunk_end])
         self.activation_bytes = sum(event.output.nbytes for event in events)
 
     def names(self, layers: str | Sequence[str]) -> list[str]:
@@ -146,6 +155,8 @@ class LayerTrace:
             return self._require_convs()
         if layers == "stages":
             return self._stages()
+        if not isinstance(layers, str | list | tuple):
+            raise LayerError(f"layers must be last, convs, stages or names; got {layers!r}")
         asked = [layers] if isinstance(layers, str) else list(layers)
         if not asked:
             raise LayerError("no layer is named; give last, stages, convs or names of layers")
@@ -157,8 +168,8 @@ class LayerTrace:
         if self._tokens or self._channels_last or self._last is None:
             raise LayerError(
                 f"{type(self._module).__name__} has no last layer with spatial maps (N, C, H, W): "
-                "its trunk ends in tokens, channels-last or pooled features; Grad-CAM needs a "
-                "convolutional trunk, or a layer named by hand"
+                "its trunk ends in tokens, in channels-last features, or (with small images) in "
+                "maps of 1x1; give larger images, or name a layer"
             )
         return self._last
 
@@ -204,7 +215,7 @@ def _some(layers: dict[str, Layer], count: int = 12) -> str:
 
 
 def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool]:
-    """Spatial outputs in order; how many of them the trunk made; whether it ends in tokens."""
+    """Outputs (N, C, H, W) in order; how many the trunk made; whether it ends in tokens."""
     events: list[_Event] = []
     convs = 0
     tokens_after = False
@@ -214,15 +225,20 @@ def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool]:
         tensor = first_tensor(output)
         if tensor is None:
             return
-        if tensor.ndim == 4 and tensor.shape[2] * tensor.shape[3] > 1:
-            convs += isinstance(layer, nn.Conv2d)
+        if tensor.ndim == 4:
+            convs += isinstance(layer, nn.Conv2d) and tensor.shape[2] * tensor.shape[3] > 1
             events.append(_Event(name, layer, tensor, tensor._version, convs))
             tokens_after = False
         elif tensor.ndim == 3:
             tokens_after = True
 
     names = [name for name, _ in module.named_modules() if name]
-    with evaluating(module), torch.no_grad(), hooked(module, names, note):
+    with (
+        torch.inference_mode(False),
+        evaluating(module),
+        torch.no_grad(),
+        hooked(module, names, note),
+    ):
         forward_features = getattr(module, "forward_features", None)
         if callable(forward_features):
             forward_features(pixels)
@@ -239,20 +255,27 @@ def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool]:
 def _last_before_pooling(events: Sequence[_Event]) -> str | None:
     """The layer whose output enters pooling or the fully connected layers.
 
-    Pools at the end of the trunk are stepped over (VGG16's last activation, not its last pool).
-    Nested modules that give the very same tensor count as one; the outermost one that is not a
-    mere container names it (``layer4.2``, not ``layer4`` nor ``layer4.2.act3``).
+    Pools at the end of the trunk are stepped over (VGG16's last activation, not its last pool),
+    and so are 1×1 outputs behind a pool (fully connected layers written as convolutions). Nested
+    modules that give the very same tensor count as one; the outermost one that is not a mere
+    container names it (``layer4.2``, not ``layer4`` nor ``layer4.2.act3``).
     """
-    remaining = list(events)
+    spatial = [place for place, event in enumerate(events) if event.is_spatial]
+    if not spatial:
+        return None
+    end = spatial[-1] + 1
+    if end < len(events) and not events[end].is_pool:
+        return None  # a layer of the trunk itself shrank the maps to 1×1
+    remaining = [events[place] for place in spatial]
     while remaining:
-        end = remaining[-1]
+        final = remaining[-1]
         group = [
             event
             for event in remaining
-            if event.output is end.output and event.version == end.version
+            if event.output is final.output and event.version == final.version
         ]
-        named = [event for event in group if not isinstance(event.layer, _CONTAINERS)]
-        if named and not any("pool" in type(event.layer).__name__.lower() for event in named):
+        named = [event for event in group if type(event.layer).forward not in _CONTAINERS]
+        if named and not any(event.is_pool for event in named):
             return min(named, key=lambda event: event.name.count(".")).name
         remaining = [event for event in remaining if event not in group]
     return None
