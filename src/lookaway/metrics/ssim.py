@@ -51,25 +51,42 @@ def ssim(a: Tensor, b: Tensor, preset: str = "gaussian11") -> Tensor:
 
 
 def _ssim(a: Tensor, b: Tensor, preset: str) -> Tensor:
-    rows = _band(a.shape[1], preset, a.device)
-    columns = _band(a.shape[2], preset, a.device)
+    rows = band(a.shape[1], preset, a.device)
+    columns = band(a.shape[2], preset, a.device)
 
     def blur(x: Tensor) -> Tensor:
         return rows @ x @ columns.T
 
+    return ssim_of_moments(blur(a), blur(b), blur(a * a), blur(b * b), blur(a * b), preset)
+
+
+def ssim_of_moments(
+    mean_a: Tensor, mean_b: Tensor, square_a: Tensor, square_b: Tensor, product: Tensor, preset: str
+) -> Tensor:
+    """The mean SSIM from the window's means of a, b, a², b² and ab.
+
+    Args:
+        mean_a: (N, H, W) float64, at the valid positions, and so are the others.
+        mean_b: of b.
+        square_a: of a².
+        square_b: of b².
+        product: of ab.
+        preset: ``gaussian11`` or ``uniform7``.
+
+    Returns:
+        (N,) float64 in [−1, 1].
+    """
     # Sample variance (scikit-image's default) is N / (N − 1) of the population's.
     unbiased = 1.0 if preset == "gaussian11" else 49 / 48
-    mean_a, mean_b = blur(a), blur(b)
-    var_a = unbiased * (blur(a * a) - mean_a * mean_a)
-    var_b = unbiased * (blur(b * b) - mean_b * mean_b)
-    covariance = unbiased * (blur(a * b) - mean_a * mean_b)
-    luminance = (2 * mean_a * mean_b + _C1) / (mean_a * mean_a + mean_b * mean_b + _C1)
-    structure = (2 * covariance + _C2) / (var_a + var_b + _C2)
-    return (luminance * structure).mean(dim=(1, 2)).clamp(-1.0, 1.0)
+    both, power = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
+    covariance = (product - both) * unbiased
+    variances = (square_a + square_b - power) * unbiased
+    numerator = (2 * both + _C1) * (2 * covariance + _C2)
+    return (numerator / ((power + _C1) * (variances + _C2))).mean(dim=(1, 2)).clamp(-1.0, 1.0)
 
 
 @lru_cache(maxsize=16)
-def _band(size: int, preset: str, device: torch.device) -> Tensor:
+def band(size: int, preset: str, device: torch.device) -> Tensor:
     """The window as a banded matrix (valid positions, size): filtering is two matrix products."""
     if preset == "gaussian11":
         offsets = torch.arange(-5, 6, dtype=torch.float64)

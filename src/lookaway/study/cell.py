@@ -19,6 +19,7 @@ from lookaway.data.pixels import as_floats
 from lookaway.explainers import load_explainer
 from lookaway.explainers.base import Explainer, Explanation, heatmap
 from lookaway.metrics.dissimilarity import linf, nissim, psnr
+from lookaway.metrics.map_nissim import SMALL, map_nissim
 from lookaway.models.classifier import Classifier
 from lookaway.study.signs import pack_signs, unpack_signs
 from lookaway.study.store import map_key
@@ -225,13 +226,17 @@ class _Work:
                 result[same] = known[same]
                 open_pairs &= ~same
             if bool(open_pairs.any()):
-                result[open_pairs] = nissim(
-                    clean.heat(policy, layer)[open_pairs],
-                    attacked.heat(policy, layer)[open_pairs],
-                    self.settings.ssim,
-                )
+                pair = [look.views[policy].maps[layer][open_pairs] for look in (clean, attacked)]
+                result[open_pairs] = self._nissim(pair[0], pair[1])
             scores[policy] = result
         return scores
+
+    def _nissim(self, clean: Tensor, attacked: Tensor) -> Tensor:
+        """NISSIM of the heatmaps of two maps, by the quicker of two equal ways."""
+        grid, preset = self.settings.grid, self.settings.ssim
+        if max(clean.shape[1:]) <= min(SMALL, grid):
+            return map_nissim(clean, attacked, grid, preset)
+        return nissim(heatmap(clean, grid), heatmap(attacked, grid), preset)
 
     def _keep_maps(
         self,
@@ -278,12 +283,3 @@ class _Look:
         self.own_classes = self.views["own"].classes
         chances = self.views["own"].logits.double().softmax(dim=1)
         self.confidence: list[float] = chances.gather(1, self.own_classes[:, None])[:, 0].tolist()
-        self._grid = work.settings.grid
-        self._heats: dict[tuple[str, str], Tensor] = {}
-
-    def heat(self, policy: str, layer: str) -> Tensor:
-        """Heatmaps (N, grid, grid), made once."""
-        key = (policy, layer)
-        if key not in self._heats:
-            self._heats[key] = heatmap(self.views[policy].maps[layer], self._grid)
-        return self._heats[key]

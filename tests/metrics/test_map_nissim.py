@@ -1,0 +1,52 @@
+"""NISSIM straight from maps is NISSIM of their heatmaps."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lookaway.explainers.base import heatmap
+from lookaway.metrics.dissimilarity import nissim
+from lookaway.metrics.map_nissim import SMALL, map_nissim
+
+
+def maps(height, width, seed):
+    """Random, sparse, flat, single-cell and dead maps."""
+    random = torch.Generator().manual_seed(seed)
+    found = torch.rand(6, height, width, generator=random)
+    found[1] *= torch.rand(height, width, generator=random) < 0.2
+    found[2] = 0.98 + 0.02 * found[2]
+    found[3] = 0.0
+    found[3, height // 2, width - 1] = 5.0
+    found[4] = 0.0
+    return found * 1e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, SMALL),
+    st.integers(1, SMALL),
+    st.integers(SMALL, 80),
+    st.sampled_from(["gaussian11", "uniform7"]),
+    st.integers(0, 99),
+)
+def test_it_equals_the_nissim_of_the_heatmaps(height, width, grid, preset, seed):
+    one, two = maps(height, width, seed), maps(height, width, seed + 1).flip(0)
+    slow = nissim(heatmap(one, grid), heatmap(two, grid), preset)
+    fast = map_nissim(one, two, grid, preset)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=2e-6)
+    assert torch.equal(fast, map_nissim(two, one, grid, preset))
+
+
+@pytest.mark.parametrize("size", [7, 14])
+def test_it_equals_it_on_the_study_s_own_grid(size):
+    one, two = maps(size, size, 0), maps(size, size, 1)
+    slow = nissim(heatmap(one), heatmap(two))
+    torch.testing.assert_close(map_nissim(one, two, 224), slow, rtol=0, atol=1e-6)
+
+
+def test_equal_maps_are_exactly_zero_apart_and_a_scale_changes_nothing():
+    one = maps(7, 7, 0)
+    assert torch.equal(map_nissim(one, one, 224), torch.zeros(6, dtype=torch.float64))
+    assert map_nissim(one, 8 * one, 224).max() == 0
+    assert map_nissim(one, one.flip(2), 224)[0] > 0.05
