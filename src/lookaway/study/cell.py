@@ -27,13 +27,19 @@ from lookaway.study.store import map_key
 
 @dataclass(frozen=True)
 class CellSettings:
-    """What a cell needs of the study's settings; see the study file."""
+    """What a cell needs of the study's settings; see the study file.
+
+    Attributes:
+        layers: names of the explained ones.
+        last: the name of the layer that enters pooling, explained always.
+    """
 
     attacks: tuple[str, ...]
     epsilons: tuple[float, ...]
     quantize: bool
     method: str
-    layers: str | tuple[str, ...]
+    layers: tuple[str, ...]
+    last: str
     explained_class: tuple[str, ...]
     ssim: str
     grid: int
@@ -119,9 +125,8 @@ class _Work:
         self.clf, self.model, self.shard, self.settings = clf, model, shard, settings
         self.explainer: Explainer = load_explainer(settings.method)
         self.trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
-        self.last = self.trace.names("last")[0]
-        asked = settings.layers if isinstance(settings.layers, str) else list(settings.layers)
-        self.layers = list(dict.fromkeys([*self.trace.names(asked), self.last]))
+        self.last = settings.last
+        self.layers = list(dict.fromkeys([*settings.layers, self.last]))
         self.rows: dict[tuple[Any, ...], dict[str, list[Any]]] = defaultdict(
             lambda: defaultdict(list)
         )

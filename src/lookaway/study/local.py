@@ -60,13 +60,13 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
 
 def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:
     """What the cells of a model need of the study."""
-    layers = study.explain.layers
     return CellSettings(
         attacks=tuple(study.attacks),
         epsilons=tuple(study.epsilons),
         quantize=study.quantize,
         method=study.explain.method,
-        layers=layers if isinstance(layers, str) else tuple(layers),
+        layers=tuple(prepared.plan["layers"][spec.name]),
+        last=prepared.plan["last_layers"][spec.name],
         explained_class=tuple(study.explain.explained_class),
         ssim=study.measure.ssim,
         grid=study.measure.grid,

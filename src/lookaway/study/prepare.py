@@ -100,12 +100,13 @@ def prepare(
         note(("data",), "data", error)
     weights: dict[str, str] = {}
     sizes: dict[str, int] = {}
+    layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
     with progress.stage("models: checking", len(study.models)) as advance:
         for index, spec in enumerate(study.models):
             try:
                 clf = load_model(study, spec, images.classes if images else None)
-                clf.layer_names(study.explain.layers)
+                layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]
                 weights[spec.name] = weights_hash(clf.module)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
@@ -114,7 +115,7 @@ def prepare(
             advance(1)
     if problems or images is None:
         raise StudyError(problems, source)
-    return Prepared(images, device, _plan(study, images, weights, sizes, last, device))
+    return Prepared(images, device, _plan(study, images, weights, sizes, layers, last, device))
 
 
 def load_model(study: Study, spec: ModelSpec, classes: list[str] | None) -> Classifier:
@@ -230,6 +231,7 @@ def _plan(
     images: Images,
     weights: dict[str, str],
     sizes: dict[str, int],
+    layers: dict[str, list[str]],
     last: dict[str, str],
     device: str,
 ) -> dict[str, Any]:
@@ -251,5 +253,6 @@ def _plan(
         },
         "set_aside": images.set_aside,
         "weights": weights,
+        "layers": layers,
         "last_layers": last,
     }

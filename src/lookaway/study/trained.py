@@ -14,6 +14,7 @@ from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import StoreError
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
+from lookaway.models.folding import fold_batch_norm
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
 from lookaway.study.prepare import Images, Prepared, load_model
@@ -92,7 +93,7 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
 def ready_model(
     study: Study, prepared: Prepared, store: Store, index: int, spec: ModelSpec
 ) -> Classifier:
-    """A model of the study with its trained weights, on the study's device.
+    """A model of the study with its trained weights, where and as it works fastest.
 
     Raises:
         StoreError: its trained weights are missing or damaged.
@@ -103,7 +104,10 @@ def ready_model(
         if weights is None:
             raise StoreError(f"the trained weights of {spec.name!r} are missing from the run")
         clf.module.load_state_dict(weights, strict=False)
-    return placed(clf, prepared)
+    clf = placed(clf, prepared)
+    wanted = {*prepared.plan["layers"][spec.name], prepared.plan["last_layers"][spec.name]}
+    fold_batch_norm(clf, keep=wanted)
+    return clf
 
 
 def placed(clf: Classifier, prepared: Prepared) -> Classifier:

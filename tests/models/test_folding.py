@@ -1,0 +1,98 @@
+"""Folded networks give the same logits, signs and maps under the same names."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import lookaway as la
+from lookaway.models.folding import FoldedNorm, fold_batch_norm
+from oracles import enliven
+
+
+def alive(name, size):
+    net = timm.create_model(name, num_classes=5, pretrained=False)
+    return la.Classifier(enliven(net), input_size=size)
+
+
+def folded(clf):
+    return sum(isinstance(part, FoldedNorm) for part in clf.module.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "count"),
+    [
+        ("resnet18", 64, 20),
+        ("tf_efficientnet_lite0", 64, 49),
+        ("densenet121", 64, 59),
+        ("inception_v3", 128, 94),
+        ("vgg11_bn", 64, 8),
+    ],
+)
+def test_logits_and_maps_stay_what_they_were(name, size, count):
+    clf = alive(name, size)
+    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+    last = clf.layer_names("last")
+    logits, before = clf(images).detach(), la.GradCAM()(clf, images, layers=last)
+    assert fold_batch_norm(clf) == folded(clf) == count
+    torch.testing.assert_close(clf(images), logits, rtol=1e-4, atol=1e-4)
+    after = la.GradCAM()(clf, images, classes=before.classes, layers=last)
+    scale = before.maps[last[0]].max()
+    torch.testing.assert_close(
+        after.maps[last[0]] / scale, before.maps[last[0]] / scale, rtol=0, atol=1e-4
+    )
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in clf.module.modules())
+
+
+def test_layers_that_are_wanted_as_they_are_stay():
+    clf = alive("resnet18", 64)
+    convs = clf.layer_names("convs")
+    images = torch.rand(2, 3, 64, 64)
+    before = la.GradCAM()(clf, images, layers=convs)
+    assert fold_batch_norm(clf, keep=convs[:-1]) == 1
+    after = la.GradCAM()(clf, images, layers=convs[:-1])
+    for layer in convs[:-1]:
+        torch.testing.assert_close(after.maps[layer], before.maps[layer], rtol=1e-3, atol=1e-5)
+
+
+def test_a_container_that_gives_a_convolution_s_output_keeps_it():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    clf = la.Classifier(enliven(net), input_size=16)
+    assert fold_batch_norm(clf, keep=["0"]) == 0
+    assert fold_batch_norm(clf, keep=["1"]) == 1
+
+
+class Forked(nn.Module):
+    """A convolution whose output is used beside the norm too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        raw = self.conv(x)
+        return self.head((raw + self.norm(raw)).mean(dim=(2, 3)))
+
+
+def test_where_folding_would_change_the_logits_nothing_is_changed():
+    torch.manual_seed(0)
+    net = Forked()
+    nn.init.constant_(net.norm.running_mean, 0.5)
+    nn.init.constant_(net.norm.running_var, 4.0)
+    clf = la.Classifier(net, input_size=16)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert fold_batch_norm(clf) == 0
+    assert type(net.norm) is nn.BatchNorm2d
+    assert before.keys() == net.state_dict().keys()
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+
+
+def test_a_norm_that_runs_twice_stays():
+    class Twice(Forked):
+        def forward(self, x):
+            return self.head(self.norm(self.norm(self.conv(x))).mean(dim=(2, 3)))
+
+    assert fold_batch_norm(la.Classifier(Twice(), input_size=16)) == 0
