@@ -189,10 +189,8 @@ def _by_level(
                     row["epsilon"]: Cell(row[value], row["low"], row["high"])
                     for row in part.filter(pl.col("model") == model).iter_rows(named=True)
                 }
-                own = scope.endswith(f" from {model}")
-                marked = f"{model} (white-box)" if own else model
                 cells = tuple(found.get(level, Cell(None)) for level in levels)
-                rows.append(Row((*lead, marked), cells))
+                rows.append(Row((*lead, _marked(model, scope)), cells))
             if mean and part["model"].n_unique() > 1:
                 means = dict(
                     summary.mean_over_models(part, value).select("epsilon", value).iter_rows()
@@ -225,7 +223,8 @@ def _vid(frames: Frames) -> Table:
                 )
                 row = found.row(0, named=True)
                 cells.append(Cell(row["vid"], row["low"], row["high"]))
-        rows.append(Row(keys if several else keys[1:], tuple(cells)))
+        names = (*keys[:2], _marked(keys[2], keys[1]))
+        rows.append(Row(names if several else names[1:], tuple(cells)))
     heads = ["perturbation", "model"] if not several else ["images", "perturbation", "model"]
     heads += [f"{policy}, {way}" for policy in frames.policies for way in summary.VID_WAYS]
     return Table(
@@ -236,6 +235,11 @@ def _vid(frames: Frames) -> Table:
         tuple(heads),
         tuple(rows),
     )
+
+
+def _marked(model: str, scope: str) -> str:
+    """A model's name; where it is the source of a transfer, it says so."""
+    return f"{model} (white-box)" if scope.endswith(f" from {model}") else model
 
 
 def files(tables: Iterable[Table]) -> dict[str, str]:
