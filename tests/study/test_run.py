@@ -347,6 +347,20 @@ def test_a_layer_without_spatial_maps_is_an_error_that_names_some(small_study, t
         again(small_study, tmp_path / "out", explain={"layers": ["fc"]})
 
 
+def test_a_class_without_a_usable_image_is_an_error_not_a_smaller_study(
+    small_study, faces, tmp_path
+):
+    (faces / "dan").mkdir()
+    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
+    with pytest.raises(StudyError, match="hold no usable image: 'dan'"):
+        again(study, tmp_path / "out")
+
+
+def test_a_study_without_pictures_has_a_page(small_study, tmp_path):
+    result = again(small_study, tmp_path / "out", explain={"pictured": 0})
+    assert "data:image/jpeg" not in result.report.read_text()
+
+
 def test_drawn_classes_are_stored(small_study, tmp_path):
     data = {**small_study["data"], "classes": 2}
     result = again(small_study, tmp_path / "out", data=data)

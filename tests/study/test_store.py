@@ -41,6 +41,17 @@ def test_the_same_run_is_welcome_again_and_another_is_refused_by_name(store):
         store.begin(other, "study", samples())
 
 
+def test_files_that_were_not_used_change_no_result(store):
+    store.begin({**PLAN, "set_aside": {"notes.txt": "not named as an image file"}}, "", samples())
+    assert "notes.txt" in store.read_plan()["set_aside"]
+
+
+def test_a_run_killed_before_its_plan_was_written_begins_again(store):
+    (store.folder / "plan.json").unlink()
+    store.begin(PLAN, "study", samples())
+    assert store.read_plan() == PLAN
+
+
 def test_changed_images_are_named(tmp_path):
     store = Store(tmp_path / "run")
     store.begin(PLAN, "study", samples(one="1", two="2", three="3"))

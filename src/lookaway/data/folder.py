@@ -39,10 +39,12 @@ class Scan:
     Attributes:
         records: usable images, by class and name.
         set_aside: names of files that were not used, and why.
+        empty: classes without a usable image.
     """
 
     records: list[Record]
     set_aside: dict[str, str] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
 
     @property
     def classes(self) -> list[str]:
@@ -77,11 +79,9 @@ class FolderSource:
         if not self.root.is_dir():
             raise DataError(f"{str(self.root)!r} is a file; give a folder root/class/image")
         try:
-            self._classes = sorted(
-                entry.name
-                for entry in os.scandir(self.root)
-                if entry.is_dir() and not entry.name.startswith(".")
-            )
+            entries = [entry for entry in os.scandir(self.root) if entry.name[0] != "."]
+            self._classes = sorted(entry.name for entry in entries if entry.is_dir())
+            self._stray = sorted(entry.name for entry in entries if not entry.is_dir())
         except OSError as error:
             raise DataError(f"the folder {str(self.root)!r} cannot be read: {error}") from error
         if not self._classes:
@@ -93,15 +93,18 @@ class FolderSource:
     def scan(self, advance: Callable[[int], None] = lambda _: None) -> Scan:
         """Read every file once: its content's hash, and whether it can be decoded."""
         records: list[Record] = []
-        set_aside: dict[str, str] = {}
+        set_aside = {
+            _printable(name): "beside the class folders, not in one" for name in self._stray
+        }
         with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
             for name, found in _in_order(pool, self._read, self._files()):
                 if isinstance(found, Record):
                     records.append(found)
                 else:
-                    set_aside[name.encode(errors="backslashreplace").decode()] = found
+                    set_aside[_printable(name)] = found
                 advance(1)
-        return Scan(records, set_aside)
+        used = {record.label for record in records}
+        return Scan(records, set_aside, [name for name in self._classes if name not in used])
 
     def open(self, record: Record) -> Image.Image:
         """Give one image as RGB; see ``ImageSource.open``."""
@@ -139,6 +142,11 @@ class FolderSource:
         except DataError as error:
             return str(error)
         return Record(name, name.split("/", 1)[0], digest(raw))
+
+
+def _printable(name: str) -> str:
+    """A file's name as text, also where it is not valid Unicode."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _in_order(

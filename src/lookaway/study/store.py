@@ -99,7 +99,12 @@ class Store:
         """
         old = self.read_json("plan.json")
         if old is not None:
-            changes = list(_differences(old, dict(plan)))
+            told = ("set_aside",)  # files that were not used change no result
+            before, after = (
+                {name: part for name, part in whole.items() if name not in told}
+                for whole in (old, plan)
+            )
+            changes = list(_differences(before, after))
             if changes:
                 if old.get("images") != plan["images"]:
                     changes += _changed_images(self.samples(), samples)
@@ -109,8 +114,13 @@ class Store:
                     + "\n".join(f"  {change}" for change in changes)
                     + "\nUndo the change, or give another --out."
                 )
+            self.write_json("plan.json", plan)
             return
-        if self.folder.is_dir() and any(self.folder.iterdir()):
+        begun = ("study.yaml", "samples.parquet")  # what a run killed at once may leave
+        if self.folder.is_dir() and any(
+            path.name not in begun and not path.name.startswith(".")
+            for path in self.folder.iterdir()
+        ):
             raise StoreError(
                 f"{str(self.folder)!r} is not empty and holds no run of lookaway; give a new "
                 "folder with --out"
