@@ -32,10 +32,11 @@ def build_report(store: Store) -> Path:
     """
     plan = store.read_plan()
     frames = Frames(store.rows(), plan)
-    made_tables, made_figures = tables.all_tables(frames), figures.all_figures(frames)
+    made_tables = tables.all_tables(frames)
+    made_figures = figures.files(figures.all_figures(frames))
     for name, text in tables.files(made_tables).items():
         store.write_text(f"tables/{name}", text)
-    for name, raw in figures.files(made_figures).items():
+    for name, raw in made_figures.items():
         store.write_bytes(f"figures/{name}", raw)
     store.write_text("report.html", _page(store, plan, frames, made_tables, made_figures))
     return store.folder / "report.html"
@@ -99,7 +100,7 @@ def _page(
     plan: Mapping[str, Any],
     frames: Frames,
     made_tables: list[tables.Table],
-    made_figures: Mapping[str, dict[str, Any]],
+    made_figures: Mapping[str, bytes],
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -112,7 +113,7 @@ def _page(
         {
             "title": f"MOD over ε, explained class: {policy}",
             "source": "data:image/svg+xml;base64,"
-            + base64.b64encode(figures.as_svg(made_figures[f"mod_{policy}"]).encode()).decode(),
+            + base64.b64encode(made_figures[f"mod_{policy}.svg"]).decode(),
         }
         for policy in frames.policies
     ]

@@ -60,6 +60,8 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
             continue
         images, size = prepared.images, study.data.image_size
         clf = placed(load_model(study, spec, images.classes), prepared)
+        if spec.train != "all":
+            fold_batch_norm(clf)  # of the frozen trunk; what is trained lies behind it
         recipe = Recipe(
             epochs=study.training.epochs,
             batch_size=study.training.batch_size,
