@@ -30,7 +30,8 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: pyproject.toml | .venv/bin/python
-	test -e .venv/dev.stamp || $(BIN)/python -m pip install --quiet --editable '.[demo]'
+	if test -e .venv/dev.stamp; then $(MAKE) .venv/dev.stamp; else \
+		$(BIN)/python -m pip install --quiet --editable '.[demo]'; fi
 	touch $@
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/python

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import hypothesis
 import numpy as np
 import pytest
 import timm
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 
 from lookaway.models.classifier import Classifier
 from oracles import enliven, pixels
+
+hypothesis.settings.register_profile("the same every time", derandomize=True)
+hypothesis.settings.load_profile("the same every time")
 
 NUM_CLASSES = 7
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

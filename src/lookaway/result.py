@@ -18,7 +18,7 @@ class Result:
         folder: where it is stored.
 
     Raises:
-        StoreError: there is no run, or it is not finished.
+        StoreError: there is no run.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -92,5 +92,5 @@ def open_result(folder: Path | str) -> Result:
         StoreError: there is no run there, it is not finished, or it is damaged.
     """
     result = Result(folder)
-    _ = result.manifest
+    result.store.check_rows(result.manifest)
     return result

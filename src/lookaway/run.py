@@ -10,11 +10,12 @@ from typing import Any
 import polars as pl
 
 from lookaway.data.pixels import to_grid
+from lookaway.errors import StoreError
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
 from lookaway.study.local import run_cells
-from lookaway.study.plan import parse_study, read_study, write_study
+from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
 from lookaway.study.prepare import Images, Prepared, prepare
 from lookaway.study.settings import Study
 from lookaway.study.store import SAMPLE_SCHEMA, Store
@@ -48,8 +49,11 @@ def run_study(
     began = time.time()
     checked, lines, source = _read(study, data)
     store = Store(out)
+    store.check_usable()
+    _check_apart(checked, store)
     prepared = prepare(checked, lines, store.read_json("plan.json"), reporter, source)
     store.begin(prepared.plan, write_study(checked), _samples(prepared.images))
+    store.reopen()
     _write_pictured(checked, prepared.images, store)
     train_models(checked, prepared, store, reporter)
     run_cells(checked, prepared, store, reporter)
@@ -64,12 +68,20 @@ def _read(
     study: str | Path | Mapping[str, Any], data: str | Path | None
 ) -> tuple[Study, Lines | None, str]:
     if isinstance(study, Mapping):
-        given = dict(study)
-        if data is not None:
-            given["data"] = {**given.get("data", {}), "folder": str(data)}
-        return parse_study(given), None, "the study"
+        given = with_data(dict(study), data)
+        return parse_study(anchored(given, Path.cwd())), None, "the study"
     checked, lines = read_study(study, data)
     return checked, lines, str(study)
+
+
+def _check_apart(study: Study, store: Store) -> None:
+    """Refuse a run's folder inside the image folder: its pictures would become a class."""
+    images = Path(study.data.folder)
+    if images.is_dir() and store.folder.resolve().is_relative_to(images.resolve()):
+        raise StoreError(
+            f"{str(store.folder)!r} lies inside the image folder {str(images)!r}, where its "
+            "pictures would be taken for images; give another --out"
+        )
 
 
 def _samples(images: Images) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lookaway.attacks import ATTACKS, load_attack
-from lookaway.attacks.base import Attack, step
+from lookaway.attacks.base import Attack, SignAttack, step
 from lookaway.attacks.fgsm import FGSM
 from lookaway.attacks.noise import SignNoise
 from lookaway.errors import AttackError, InputError
@@ -202,3 +202,32 @@ def test_the_ball_is_checked_at_every_epsilon_not_only_the_first():
 def test_attacks_are_made_by_name():
     for name in ATTACKS:
         assert load_attack(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (torch.ones_like, "int8 is needed"),
+        (lambda images: 3 * torch.ones_like(images, dtype=torch.int8), "other than"),
+        (lambda images: torch.ones_like(images[:, :1], dtype=torch.int8), "signs"),
+    ],
+    ids=["floats", "not-signs", "one-channel"],
+)
+def test_signs_that_are_none_are_refused(make, said):
+    class Rough(SignAttack):
+        name = "rough"
+
+        def signs(self, clf, images, labels):
+            return make(images)
+
+    with pytest.raises(AttackError, match=f"rough.*{said}"):
+        Rough()(CLF, IMAGES, LABELS, [0.1])
+
+
+def test_a_network_without_an_input_size_is_asked_at_the_size_of_the_images():
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 30 * 30, 3)
+    )
+    clf = Classifier(net)
+    images = torch.rand(2, 3, 32, 32)
+    assert FGSM()(clf, images, torch.tensor([0, 2]), [0.1]).shape == (1, 2, 3, 32, 32)

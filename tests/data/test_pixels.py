@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import CenterCrop, Resize
 
-from lookaway.data.pixels import as_floats, decode, to_grid
+from lookaway.data.pixels import FORMATS, as_floats, decode, to_grid
 from lookaway.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -87,3 +87,23 @@ def test_floats_are_channels_first_in_zero_to_one():
     assert batch.shape == (2, 3, 4, 4)
     assert batch.dtype == np.float32
     np.testing.assert_array_equal(batch[1, 2], grid[..., 2].astype(np.float32) / np.float32(255))
+
+
+WHOLE = {
+    kind: encoded(Image.fromarray(RNG.integers(0, 255, (40, 48, 3), dtype=np.uint8)), kind)
+    for kind in FORMATS
+    if kind != "DIB"
+}
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(sorted(WHOLE)), st.data())
+def test_however_a_file_is_damaged_it_is_an_image_or_a_reason(kind, data):
+    raw = bytearray(WHOLE[kind])
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(raw)))
+    try:
+        assert decode(bytes(raw[:cut] if data.draw(st.booleans()) else raw)).mode == "RGB"
+    except DataError as error:
+        assert str(error)

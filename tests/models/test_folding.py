@@ -96,3 +96,26 @@ def test_a_norm_that_runs_twice_stays():
             return self.head(self.norm(self.norm(self.conv(x))).mean(dim=(2, 3)))
 
     assert fold_batch_norm(la.Classifier(Twice(), input_size=16)) == 0
+
+
+def test_a_convolution_with_two_norms_behind_it_stays():
+    class Two(Forked):
+        def __init__(self):
+            super().__init__()
+            self.other = nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            raw = self.conv(x)
+            return self.head((self.norm(raw) + self.other(raw)).mean(dim=(2, 3)))
+
+    assert fold_batch_norm(la.Classifier(Two(), input_size=16)) == 0
+
+
+def test_the_parts_of_a_folded_norm_keep_their_names():
+    clf = alive("tf_efficientnet_lite0", 64)
+    images = torch.rand(1, 3, 64, 64)
+    before = la.GradCAM()(clf, images, layers=["bn1.drop", "bn1.act"])
+    fold_batch_norm(clf)
+    after = la.GradCAM()(clf, images, layers=["bn1.drop", "bn1.act"])
+    for layer, maps in before.maps.items():
+        torch.testing.assert_close(after.maps[layer], maps, rtol=0, atol=1e-3 * float(maps.max()))

@@ -156,6 +156,8 @@ measure: {{grid: 5}}
         ({"epsilons": []}, "at least 1 item"),
         ({"attacks": ["noise"]}, "always runs"),
         ({"models": ["resnet18", "resnet18"]}, "given twice: resnet18"),
+        ({"transfer_from": ["resnet18", "resnet18"]}, "given twice: resnet18"),
+        ({"explain": {"method": "lime"}}, "possible: gradcam"),
         ({"explain": {"explained_class": ["own", "own"]}}, "given twice: own"),
         ({"data": {"folder": "/nowhere"}}, "does not exist"),
         ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),
@@ -200,6 +202,12 @@ def test_relative_paths_are_taken_from_the_study_file(tmp_path, faces):
         "",
         "- 1\n- 2\n",
         "models: &a [*a]\n",
+        "data: {folder: {{ faces }}}\n",
+        "[a]: 1\n",
+        "data: {folder: ~nobody-at-all/x}\nmodels: [resnet18]\n",
+        'data: {folder: "a\\0b"}\nmodels: [resnet18]\n',
+        "data:\nmodels: [resnet18]\n",
+        "data: {folder: " + 5000 * "x" + "}\nmodels: [resnet18]\n",
         "a: &a [x, x]\nb: [*a, *a]\n",
     ],
 )
@@ -253,3 +261,14 @@ def test_whatever_a_file_holds_it_is_data_or_a_study_error(text):
         read_yaml(text, "x")
     except StudyError as error:
         assert error.problems
+
+
+def test_numbers_may_be_written_as_powers_of_ten(tmp_path, faces):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"data: {{folder: {faces}}}\nmodels: [resnet18]\n"
+        "training: {learning_rate: 1e-3}\nepsilons: [1e-2, 1]\n"
+    )
+    study, _ = read_study(path)
+    assert study.training.learning_rate == 0.001
+    assert study.epsilons == [0.01, 1.0]

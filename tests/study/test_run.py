@@ -68,7 +68,7 @@ def test_every_row_is_what_the_public_calls_give(finished, small_study, faces_fo
     classes = sorted({record.label for record in records.values()})
     models = {}
     for index, spec in enumerate(small_study["models"]):
-        weights = next((finished.folder / "heads").glob(f"*-{index:02d}-*.safetensors"))
+        weights = next((finished.folder / "heads").glob(f"*-{index:03d}-*.safetensors"))
         models[spec["name"]] = stored_model(spec, len(classes), weights)
     source = FolderSource(faces_for_all)
     for image in rows["image"].unique(maintain_order=True).to_list()[:3]:
@@ -393,13 +393,55 @@ def test_all_weights_can_be_trained_from_scratch(small_study, tmp_path):
 
 def test_damaged_signs_of_a_source_are_made_again(finished, small_study, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
-    path = next((copy / "signs").glob("none-00*"))
+    path = next((copy / "signs").glob("none-000-*"))
     path.write_bytes(path.read_bytes()[:-4])
     assert again(small_study, copy).rows().equals(finished.rows())
     (_, cells), _ = local.cells(*_prepared(small_study))
-    assert all(Store(copy).has_cell(cell.key) for cell in cells)
+    weights = json.loads(next((copy / "heads").glob("*-000-*.json")).read_text())["sha256"]
+    assert all(Store(copy).has_cell(cell.key, weights) for cell in cells)
+    assert not any(Store(copy).has_cell(cell.key, "other weights") for cell in cells)
 
 
 def _prepared(small_study):
     study = parse_study(small_study)
     return study, prepare.prepare(study, None, None, Silent(), "the study")
+
+
+def test_a_run_s_folder_inside_the_images_is_refused(small_study, faces):
+    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
+    with pytest.raises(StoreError, match="inside the image folder"):
+        again(study, faces / "runs" / "first")
+
+
+def test_a_finished_run_with_a_missing_row_file_is_not_summed_up(finished, tmp_path):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    next((copy / "rows").iterdir()).unlink()
+    with pytest.raises(StoreError, match="damaged"):
+        la.open_result(copy)
+
+
+def test_missing_pictures_are_a_clear_error(finished, tmp_path):
+    from lookaway.report.page import build_report
+
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    next((copy / "images").iterdir()).unlink()
+    with pytest.raises(StoreError, match="pictures"):
+        build_report(Store(copy))
+
+
+def test_a_network_that_fails_on_its_own_is_told_before_training(small_study, tmp_path):
+    spec = {"name": "v", "timm": "inception_v3", "pretrained": False, "input_size": 16}
+    with pytest.raises(StudyError, match=r"models\[0\] \(v\): .*input_size"):
+        again(small_study, tmp_path / "out", models=[spec], transfer_from=[])
+
+
+def test_a_head_that_is_not_linear_is_told_before_training(small_study, tmp_path):
+    spec = {"name": "d", "timm": "dla34", "pretrained": False, "input_size": 64}
+    with pytest.raises(StudyError, match="use train: fully_connected"):
+        again(small_study, tmp_path / "out", models=[spec], transfer_from=[])
+
+
+def test_images_too_small_for_a_network_are_told_before_training(small_study, tmp_path):
+    spec = {"name": "i", "timm": "inception_v3.tv_in1k", "pretrained": False, "input_size": 96}
+    with pytest.raises(StudyError, match="give larger images"):
+        again(small_study, tmp_path / "out", models=[spec], transfer_from=[])

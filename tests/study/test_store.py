@@ -118,3 +118,41 @@ def test_a_damaged_plan_is_a_clear_error(tmp_path, text):
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(StoreError, match=r"plan\.json"):
         Store(tmp_path).read_plan()
+
+
+def test_a_study_file_of_the_user_s_own_in_the_folder_is_left_alone(tmp_path):
+    (tmp_path / "study.yaml").write_text("# mine")
+    with pytest.raises(StoreError, match="not empty"):
+        Store(tmp_path).begin(PLAN, "study", samples())
+    assert (tmp_path / "study.yaml").read_text() == "# mine"
+
+
+def test_a_file_in_the_folder_s_place_is_told_before_any_work(tmp_path):
+    (tmp_path / "out").write_text("x")
+    for place in (tmp_path / "out", tmp_path / "out" / "deeper"):
+        with pytest.raises(StoreError, match=r"is a file|cannot be written|cannot be used"):
+            Store(place).check_usable()
+
+
+def test_a_run_that_goes_on_has_no_manifest_and_no_half_written_files(store):
+    store.finish({})
+    (store.folder / ".x.part").write_text("half")
+    store.reopen()
+    assert store.read_json("manifest.json") is None
+    assert not (store.folder / ".x.part").exists()
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "strange"])
+def test_rows_that_are_not_those_of_the_finished_run_are_noticed(store, damage):
+    store.write_cell(KEY, row(), {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
+    store.finish({})
+    manifest = store.read_json("manifest.json")
+    store.check_rows(manifest)
+    (path,) = (store.folder / "rows").iterdir()
+    if damage == "gone":
+        path.unlink()
+    else:
+        other = path if damage == "cut" else path.with_name("more.parquet")
+        other.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="damaged"):
+        store.check_rows(manifest)

@@ -41,8 +41,8 @@ class Frames:
 
     @cached_property
     def vid(self) -> dict[str, pl.DataFrame]:
-        """For each way of reading eq. 4; see ``summary.vid``."""
-        return {way: summary.vid(self.rows, way) for way in summary.VID_WAYS}
+        """Of the last layers, for each way of reading eq. 4; see ``summary.vid``."""
+        return {way: summary.vid(self.last(self.rows), way) for way in summary.VID_WAYS}
 
     @property
     def policies(self) -> list[str]:

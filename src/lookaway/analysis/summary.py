@@ -117,7 +117,7 @@ def vid(rows: pl.DataFrame, per: str = "image", include_zero: bool = False) -> p
     if include_zero:
         zero = rows.filter(pl.col("epsilon") == pl.col("epsilon").min().over([*SETTING, *LOOK]))
         zero = zero.with_columns(epsilon=pl.lit(0.0), nissim=pl.lit(0.0))
-        zero = zero.with_columns(clean_dead=pl.lit(False), attacked_dead=pl.lit(False))
+        zero = zero.with_columns(attacked_dead=pl.col("clean_dead"))
         rows = pl.concat([rows, zero])
     way = {"image": _per_image, "level": _per_level, "pooled": _pooled}[per]
     found = _by_pairs(rows, lambda chosen: _vid(chosen, way))

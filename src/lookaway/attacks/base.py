@@ -41,7 +41,8 @@ class Attack(ABC):
             AttackError: the attack left [0, 1] or the ε-ball.
         """
         check_pixels(images)
-        labels = check_classes(labels, images.shape[0], clf.num_classes, "labels")
+        known = clf.classes_at((images.shape[2], images.shape[3]))
+        labels = check_classes(labels, images.shape[0], known, "labels")
         levels = check_epsilons(epsilons)
         perturbed = self.perturb(clf, images.detach(), labels.to(images.device), levels)
         check_ball(images, perturbed, levels, self.name)
@@ -72,7 +73,24 @@ class SignAttack(Attack):
         self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
     ) -> Tensor:
         """Step along the signs for each ε."""
-        return step(images, self.signs(clf, images, labels), epsilons)
+        signs = self.signs(clf, images, labels)
+        check_signs(signs, images, self.name)
+        return step(images, signs, epsilons)
+
+
+def check_signs(signs: Tensor, images: Tensor, name: str) -> None:
+    """Refuse signs that are not −1, 0 or 1 for each pixel.
+
+    Raises:
+        AttackError: with what was found.
+    """
+    if signs.shape != images.shape or signs.dtype != torch.int8:
+        raise AttackError(
+            f"{name} gave signs {tuple(signs.shape)} {signs.dtype} where {tuple(images.shape)} "
+            "torch.int8 is needed"
+        )
+    if signs.numel() and not (int(signs.min()) >= -1 and int(signs.max()) <= 1):
+        raise AttackError(f"{name} gave signs other than -1, 0 and 1; use .sign()")
 
 
 def step(images: Tensor, signs: Tensor, epsilons: Sequence[float]) -> Tensor:

@@ -74,15 +74,15 @@ class FolderSource:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        if not self.root.exists():
-            raise DataError(f"the folder {str(self.root)!r} does not exist")
-        if not self.root.is_dir():
-            raise DataError(f"{str(self.root)!r} is a file; give a folder root/class/image")
         try:
+            if not self.root.exists():
+                raise DataError(f"the folder {str(self.root)!r} does not exist")
+            if not self.root.is_dir():
+                raise DataError(f"{str(self.root)!r} is a file; give a folder root/class/image")
             entries = [entry for entry in os.scandir(self.root) if entry.name[0] != "."]
             self._classes = sorted(entry.name for entry in entries if entry.is_dir())
             self._stray = sorted(entry.name for entry in entries if not entry.is_dir())
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"the folder {str(self.root)!r} cannot be read: {error}") from error
         if not self._classes:
             raise DataError(
@@ -97,7 +97,7 @@ class FolderSource:
             _printable(name): "beside the class folders, not in one" for name in self._stray
         }
         with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
-            for name, found in _in_order(pool, self._read, self._files()):
+            for name, found in _in_order(pool, self._read, self._files(set_aside)):
                 if isinstance(found, Record):
                     records.append(found)
                 else:
@@ -119,9 +119,13 @@ class FolderSource:
             raise DataError(f"{record.image!r} changed while the study ran; start a new run")
         return decode(raw)
 
-    def _files(self) -> Iterator[str]:
+    def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
+        def unreadable(error: OSError) -> None:
+            name = Path(error.filename).relative_to(self.root).as_posix()
+            set_aside[_printable(name)] = f"a folder that cannot be read: {error.strerror}"
+
         for label in self._classes:
-            for folder, below, files in os.walk(self.root / label):
+            for folder, below, files in os.walk(self.root / label, onerror=unreadable):
                 below.sort()
                 for file in sorted(files):
                     if not file.startswith("."):

@@ -65,7 +65,8 @@ class Explainer(ABC):
         """
         check_pixels(images)
         if classes is not None:
-            classes = check_classes(classes, images.shape[0], clf.num_classes)
+            known = clf.classes_at((images.shape[2], images.shape[3]))
+            classes = check_classes(classes, images.shape[0], known)
         return self.explain(clf, images, [classes], layers)[0]
 
     @abstractmethod

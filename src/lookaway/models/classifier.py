@@ -66,7 +66,7 @@ class Classifier(nn.Module):
         # Plain numbers: casting the network to half precision must not round them.
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self._traces: dict[tuple[int, int], LayerTrace] = {}
-        self._num_classes: int | None = None
+        self._num_classes: dict[tuple[int, int], int] = {}
 
     @property
     def device(self) -> torch.device:
@@ -76,11 +76,19 @@ class Classifier(nn.Module):
     @property
     def num_classes(self) -> int:
         """The number of logits K, from one forward pass the first time."""
-        if self._num_classes is None:
-            sides = self.input_size or (_PROBE_SIZE, _PROBE_SIZE)
+        return self.classes_at(None)
+
+    def classes_at(self, size: tuple[int, int] | None) -> int:
+        """The number of logits for images of one size; kept for the next call.
+
+        Args:
+            size: (H, W) in px of the images, for a network that takes them as they come.
+        """
+        sides = self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
+        if sides not in self._num_classes:
             with torch.no_grad():
-                self._num_classes = self(torch.zeros(1, 3, *sides, device=self.device)).shape[1]
-        return self._num_classes
+                self._num_classes[sides] = self(torch.zeros(1, 3, *sides)).shape[1]
+        return self._num_classes[sides]
 
     def prepare(self, images: Tensor) -> Tensor:
         """Bring pixels to what the network wants: size, normalisation, device and dtype.

@@ -3,6 +3,7 @@
 For networks that a study loaded for itself; a user's own network is never changed.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -25,12 +26,13 @@ class FoldedNorm(nn.Module):
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
+        self.drop = getattr(norm, "drop", nn.Identity())
         self.act = getattr(norm, "act", nn.Identity())
         self.training = norm.training
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation, if there was one."""
-        activated: Tensor = self.act(x)
+        activated: Tensor = self.act(self.drop(x))
         return activated
 
 
@@ -110,8 +112,11 @@ def _pairs(module: nn.Module, pixels: Tensor, keep: Collection[str]) -> list[tup
         for name, output, version in outputs
         if any(output is other and version == at for other, at in kept)
     }
+    followers = Counter(conv for conv, _ in pairs)
     return [
-        (conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and conv not in wanted
+        (conv, norm)
+        for conv, norm in pairs
+        if runs[conv] == runs[norm] == followers[conv] == 1 and conv not in wanted
     ]
 
 

@@ -50,7 +50,11 @@ def check_path(path: Path) -> None:
     Raises:
         WeightsError: with the path.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"the checkpoint {str(path)!r} cannot be read: {error}") from error
+    if not there:
         raise WeightsError(f"the checkpoint {str(path)!r} does not exist")
     if path.suffix not in ENDINGS:
         raise WeightsError(

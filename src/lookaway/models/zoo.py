@@ -123,9 +123,12 @@ def classifier_name(module: nn.Module) -> str:
         ModelError: it is not one linear layer.
     """
     name = getattr(module, "pretrained_cfg", {}).get("classifier")
-    if isinstance(name, str) and isinstance(module.get_submodule(name), nn.Linear):
+    if isinstance(name, str) and isinstance(dict(module.named_modules()).get(name), nn.Linear):
         return name
-    raise ModelError(f"{type(module).__name__} does not end in one linear layer")
+    raise ModelError(
+        f"{type(module).__name__} does not end in one linear layer, which train: head would "
+        "train; use train: fully_connected"
+    )
 
 
 def _create(name: str, num_classes: int | None, seed: int, **options: object) -> nn.Module:

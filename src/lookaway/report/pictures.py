@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from lookaway.errors import StoreError
 from lookaway.study.signs import unpack_signs
 from lookaway.study.store import CellKey, Store, map_key
 
@@ -90,11 +91,20 @@ def pictures(
         plan: what the run is.
         rows: its measurements.
         count: how many images.
+
+    Raises:
+        StoreError: an image, a map or a sign is missing or damaged.
     """
     test = store.samples().filter(pl.col("part") == "test").with_row_index("place")
     shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
     shown = shown.head(count)
-    return [_picture(store, plan, rows, test, entry) for entry in shown.iter_rows(named=True)]
+    try:
+        return [_picture(store, plan, rows, test, entry) for entry in shown.iter_rows(named=True)]
+    except (OSError, LookupError, ValueError) as error:
+        raise StoreError(
+            f"what {str(store.folder)!r} stores for the pictures is missing or damaged ({error}); "
+            "run the study again, and only that is made again"
+        ) from error
 
 
 def _picture(

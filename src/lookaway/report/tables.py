@@ -205,7 +205,7 @@ def _by_level(
 def _vid(frames: Frames) -> Table:
     """A line for each scope and model, a column for each policy and way of reading eq. 4."""
     scoped = {
-        way: summary.by_scope(frames.last(frames.vid[way]).filter(pl.col("pairs") == "all"))
+        way: summary.by_scope(frames.vid[way].filter(pl.col("pairs") == "all"))
         for way in summary.VID_WAYS
     }
     first = scoped["image"]

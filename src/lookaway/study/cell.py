@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lookaway.attacks import load_attack
-from lookaway.attacks.base import step
+from lookaway.attacks.base import check_signs, step
 from lookaway.attacks.noise import SignNoise
 from lookaway.data.pixels import as_floats
 from lookaway.explainers import load_explainer
@@ -162,6 +162,7 @@ class _Work:
         shape = tuple(pixels.shape[1:])
         for name in self.settings.attacks:
             signs = load_attack(name).signs(self.clf, pixels, labels)
+            check_signs(signs, pixels, name)
             self.signs[name].append(pack_signs(signs.cpu().numpy()))
             yield name, self.model, signs
             for (attack, source), packed in self.shard.transferred.items():

@@ -9,7 +9,7 @@ from lookaway.study.cell import CellSettings, Shard, run_cell
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store
-from lookaway.study.trained import Grids, ready_model
+from lookaway.study.trained import Grids, ready_model, weights_made
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,12 @@ def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]
 def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
     """Do every cell that is not done yet."""
     for spec, its_cells in cells(study, prepared):
-        missing = [cell for cell in its_cells if not store.has_cell(cell.key)]
+        index = its_cells[0].key.model_index
+        weights = weights_made(store, index, spec)
+        missing = [cell for cell in its_cells if not store.has_cell(cell.key, weights)]
         if not missing:
             continue
-        clf = ready_model(study, prepared, store, missing[0].key.model_index, spec)
+        clf = ready_model(study, prepared, store, index, spec)
         settings = cell_settings(study, prepared, spec)
         title = f"{spec.name}: attacking, explaining, comparing"
         with progress.stage(title, sum(len(cell.images) for cell in missing)) as advance:
@@ -55,7 +57,7 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
                 shard = load_shard(study, prepared, store, cell)
                 output = run_cell(clf, spec.name, shard, settings, advance)
                 kept = _kept_signs(study, spec, shard, output.signs)
-                store.write_cell(cell.key, output.rows, output.maps, kept)
+                store.write_cell(cell.key, output.rows, output.maps, kept, weights)
 
 
 def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:

@@ -72,10 +72,7 @@ def read_study(path: Path | str, data: str | Path | None = None) -> tuple[Study,
         raise StudyError([Problem(0, "file", f"cannot be read: {reason}")], str(path)) from error
     given, lines = read_yaml(text, str(path))
     if isinstance(given, dict):
-        if data is not None and isinstance(given.setdefault("data", {}), dict):
-            sample = str(data).startswith(PREFIX)
-            given["data"]["folder"] = str(data) if sample else str(Path(data).resolve())
-        _anchor(given, path.parent)
+        given = anchored(with_data(given, data), path.parent)
     return parse_study(given, lines, str(path)), lines
 
 
@@ -84,16 +81,38 @@ def write_study(study: Study) -> str:
     return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _anchor(given: dict[str, Any], folder: Path) -> None:
-    """Take relative paths from the study file's folder."""
-    data = given.get("data")
-    root = data.get("folder") if isinstance(data, dict) else None
-    if isinstance(data, dict) and isinstance(root, str) and not root.startswith(PREFIX):
-        data["folder"] = str((folder / Path(root).expanduser()).resolve())
-    models = given.get("models")
-    for spec in models if isinstance(models, list) else []:
-        if isinstance(spec, dict) and isinstance(spec.get("checkpoint"), str):
-            spec["checkpoint"] = str((folder / Path(spec["checkpoint"]).expanduser()).resolve())
+def with_data(given: dict[str, Any], data: str | Path | None) -> dict[str, Any]:
+    """A study with another image folder, taken from the working folder."""
+    section = given.get("data") or {}
+    if data is None or not isinstance(section, Mapping):
+        return given
+    return {**given, "data": {**section, "folder": _absolute(str(data), Path.cwd())}}
+
+
+def anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A study whose relative paths are taken from a folder."""
+    data, models = given.get("data"), given.get("models")
+    if isinstance(data, Mapping) and isinstance(data.get("folder"), str | Path):
+        data = {**data, "folder": _absolute(str(data["folder"]), folder)}
+        given = {**given, "data": data}
+    if isinstance(models, list):
+        given = {**given, "models": [_anchored_model(spec, folder) for spec in models]}
+    return given
+
+
+def _anchored_model(spec: Any, folder: Path) -> Any:
+    if isinstance(spec, Mapping) and isinstance(spec.get("checkpoint"), str | Path):
+        return {**spec, "checkpoint": _absolute(str(spec["checkpoint"]), folder)}
+    return spec
+
+
+def _absolute(path: str, folder: Path) -> str:
+    if path.startswith(PREFIX) or not path:
+        return path
+    try:
+        return str((folder / Path(path).expanduser()).resolve())
+    except (RuntimeError, ValueError, OSError):
+        return path  # no such home, or no such name: what reads it says so
 
 
 def _unknown_sources(given: Mapping[Any, Any]) -> list[tuple[int, str]]:

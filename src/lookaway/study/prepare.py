@@ -11,10 +11,11 @@ from lookaway.data.folder import ImageSource, Record
 from lookaway.data.samples import open_source
 from lookaway.data.split import PARTS, draw_classes, split
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError
+from lookaway.explainers import load_explainer
 from lookaway.hashing import digest_json, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.weights import weights_hash
-from lookaway.models.zoo import load_classifier
+from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
 from lookaway.study.settings import ModelSpec, Study, settings_that_change_results
 from lookaway.study.store import LAYOUT
@@ -108,14 +109,30 @@ def prepare(
                 clf = load_model(study, spec, images.classes if images else None)
                 layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]
+                _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
                 weights[spec.name] = weights_hash(clf.module)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
             except LookawayError as error:
                 note(("models", index), f"models[{index}] ({spec.name})", error)
+            except Exception as error:  # noqa: BLE001  a network of its own fails in its own way
+                told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                failed = ModelError(
+                    f"{spec.timm!r} fails on one image ({told}); is input_size right for it?"
+                )
+                note(("models", index), f"models[{index}] ({spec.name})", failed)
             advance(1)
     if problems or images is None:
         raise StudyError(problems, source)
     return Prepared(images, device, _plan(study, images, weights, sizes, layers, last, device))
+
+
+def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> None:
+    """Explain one blank image, and find what is to be trained: late errors come early."""
+    if spec.train == "head":
+        classifier_name(clf.module)
+    size = study.data.image_size
+    blank = torch.full((1, 3, size, size), 0.5)
+    load_explainer(study.explain.method).explain(clf, blank, [None], sorted(layers))
 
 
 def load_model(study: Study, spec: ModelSpec, classes: list[str] | None) -> Classifier:
@@ -155,8 +172,10 @@ def _device(asked: str) -> str:
     there = torch.cuda.is_available()
     if asked == "auto":
         return "cuda" if there else "cpu"
-    if asked.startswith("cuda") and not there:
-        raise ModelError(f"got {asked!r}, which this machine does not have; possible: auto, cpu")
+    count = torch.cuda.device_count() if there else 0
+    if asked.startswith("cuda") and int(asked.partition(":")[2] or 0) >= count:
+        devices = ", ".join(["auto", "cpu", *(f"cuda:{index}" for index in range(count))])
+        raise ModelError(f"got {asked!r}, which this machine does not have; possible: {devices}")
     return asked
 
 
@@ -219,13 +238,23 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     old = (old_plan or {}).get("batch_sizes", {}).get(name)
     if isinstance(old, int):
         return old
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = _memory(study.run.device)
     size = study.data.image_size
     fits = memory / 8 / (2 * clf.trace((size, size)).activation_bytes)
     batch = _LARGEST_BATCH
     while batch > 1 and batch > fits:
         batch //= 2
     return batch
+
+
+def _memory(device: str) -> int:
+    """Bytes of memory where the models work."""
+    if _device(device).startswith("cuda"):
+        return int(torch.cuda.get_device_properties(_device(device)).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return 8 * 2**30  # a system that does not tell
 
 
 def _plan(

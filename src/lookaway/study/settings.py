@@ -17,6 +17,7 @@ from pydantic import (
 from lookaway.attacks import ATTACKS
 from lookaway.data.samples import open_source
 from lookaway.errors import LookawayError, nearest
+from lookaway.explainers import EXPLAINERS
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -42,6 +43,16 @@ class Split(_Settings):
         if self.test == 0:
             raise ValueError("test is 0; the study measures on test images, so give them a share")
         return self
+
+
+def _number(value: Any) -> Any:
+    """A number in any of YAML's forms: ``1`` and ``1e-3`` (text, to YAML 1.1) are floats too."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _text(value: Any) -> Any:
@@ -111,18 +122,25 @@ class Training(_Settings):
 
     epochs: Annotated[int, Field(ge=1)] = 60
     batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
+    learning_rate: Annotated[float, BeforeValidator(_number), Field(gt=0.0)] = 0.001
 
 
 class Explain(_Settings):
     """What is explained."""
 
-    method: Literal["gradcam"] = "gradcam"
+    method: str = "gradcam"
     layers: Literal["last", "convs", "stages"] | Annotated[list[str], Field(min_length=1)] = "last"
     explained_class: Annotated[
         list[Literal["own", "clean", "label"]], Field(min_length=1, max_length=3)
     ] = ["own", "clean"]
     pictured: Annotated[int, Field(ge=0)] = 24
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in EXPLAINERS:
+            raise ValueError(f"there is no explainer {value!r}; possible: {', '.join(EXPLAINERS)}")
+        return value
 
     @field_validator("explained_class")
     @classmethod
@@ -162,11 +180,6 @@ def _unique(values: list[Any]) -> list[Any]:
     return values
 
 
-def _number(value: Any) -> Any:
-    """Whole numbers stand for floats, as in YAML ``1``; true and false do not."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 class Study(_Settings):
     """A study, whole and valid. See the README for the file's form."""
 
@@ -203,6 +216,11 @@ class Study(_Settings):
                 raise ValueError(
                     f"there is no attack {name!r};{nearest(name, ATTACKS)} possible: {known}"
                 )
+        return _unique(value)
+
+    @field_validator("transfer_from")
+    @classmethod
+    def _sources(cls, value: list[str]) -> list[str]:
         return _unique(value)
 
     @field_validator("epsilons")

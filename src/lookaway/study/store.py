@@ -65,7 +65,7 @@ class CellKey:
     def stem(self) -> str:
         """The cell's file name: safe on every system, and in order."""
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.model)[:40].strip(".-")
-        return f"{self.variant}-{self.model_index:02d}-{plain}-{self.shard:05d}"
+        return f"{self.variant}-{self.model_index:03d}-{plain}-{self.shard:05d}"
 
 
 def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
@@ -84,6 +84,35 @@ class Store:
         self.folder = Path(folder)
 
     # What a run is
+
+    def check_usable(self) -> None:
+        """Refuse a folder that cannot be written, or holds other files, before any work.
+
+        Raises:
+            StoreError: with the reason.
+        """
+        try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise StoreError(f"{str(self.folder)!r} is a file; give a folder with --out")
+            there = self.folder
+            while not there.exists() and there != there.parent:
+                there = there.parent
+            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+                raise StoreError(f"{str(there)!r} cannot be written; give another --out")
+            names = (
+                {path.name for path in self.folder.iterdir() if path.name[0] != "."}
+                if self.folder.is_dir()
+                else set()
+            )
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{str(self.folder)!r} cannot be used: {error}") from error
+        # A run that was killed at once leaves its samples, then its study, and no plan yet.
+        begun = names <= {"samples.parquet", "study.yaml"} and names != {"study.yaml"}
+        if names and "plan.json" not in names and not begun:
+            raise StoreError(
+                f"{str(self.folder)!r} is not empty and holds no run of lookaway; give a new "
+                "folder with --out"
+            )
 
     def begin(self, plan: Mapping[str, Any], study_yaml: str, samples: pl.DataFrame) -> None:
         """Start a run here, or check that the run that is here is the same one.
@@ -116,17 +145,9 @@ class Store:
                 )
             self.write_json("plan.json", plan)
             return
-        begun = ("study.yaml", "samples.parquet")  # what a run killed at once may leave
-        if self.folder.is_dir() and any(
-            path.name not in begun and not path.name.startswith(".")
-            for path in self.folder.iterdir()
-        ):
-            raise StoreError(
-                f"{str(self.folder)!r} is not empty and holds no run of lookaway; give a new "
-                "folder with --out"
-            )
-        self.write_text("study.yaml", study_yaml)
+        self.check_usable()
         self.write_frame("samples.parquet", samples)
+        self.write_text("study.yaml", study_yaml)
         self.write_json("plan.json", plan)
 
     def read_plan(self) -> dict[str, Any]:
@@ -147,6 +168,35 @@ class Store:
                 f"lookaway reads layout {LAYOUT}"
             )
         return plan
+
+    def reopen(self) -> None:
+        """A run that goes on is not finished: no manifest, and no half-written files."""
+        try:
+            (self.folder / "manifest.json").unlink(missing_ok=True)
+            for left in self.folder.rglob(".*.part"):
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{str(self.folder)!r} cannot be written: {error}") from error
+
+    def check_rows(self, manifest: Mapping[str, Any]) -> None:
+        """Refuse a finished run whose row files are not those that it finished with.
+
+        Raises:
+            StoreError: with the files that are missing, altered or strange.
+        """
+        stored = {
+            name: sha for name, sha in manifest.get("files", {}).items() if name[:5] == "rows/"
+        }
+        found = {
+            f"rows/{path.name}": digest(path.read_bytes())
+            for path in (self.folder / "rows").glob("*.parquet")
+        }
+        odd = sorted(name for name in {*stored, *found} if stored.get(name) != found.get(name))
+        if odd:
+            raise StoreError(
+                f"the run in {str(self.folder)!r} is damaged: {', '.join(odd[:5])} missing or "
+                "altered; run the study again, and only what is damaged is made again"
+            )
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, last of all, with the hash of every file that holds results."""
@@ -176,9 +226,18 @@ class Store:
         rows: Mapping[str, Sequence[Any]],
         maps: Mapping[str, np.ndarray],
         signs: Mapping[str, np.ndarray],
+        weights: str = "",
     ) -> None:
-        """Keep a cell: maps and signs first, then the rows, which make it count as done."""
-        kept = {}
+        """Keep a cell: maps and signs first, then the rows, which make it count as done.
+
+        Args:
+            key: which cell.
+            rows: columns as in ``ROW_SCHEMA``.
+            maps: arrays by ``map_key``.
+            signs: packed signs by attack.
+            weights: the hash of the trained weights that it was made with.
+        """
+        kept = {"weights": weights}
         for folder, arrays in (("maps", maps), ("signs", signs)):
             raw = save_arrays({name: np.ascontiguousarray(a) for name, a in arrays.items()})
             self._write(self.folder / folder / f"{key.stem}.safetensors", raw)
@@ -186,14 +245,14 @@ class Store:
         frame = pl.DataFrame(dict(rows), schema=ROW_SCHEMA)
         self.write_frame(f"rows/{key.stem}.parquet", frame, metadata=kept)
 
-    def has_cell(self, key: CellKey) -> bool:
-        """Whether a cell is done and its files are what was written."""
+    def has_cell(self, key: CellKey, weights: str = "") -> bool:
+        """Whether a cell is done with these weights and its files are what was written."""
         path = self.folder / "rows" / f"{key.stem}.parquet"
         if not path.is_file():
             return False
         try:
             kept = pl.read_parquet_metadata(path)
-            return all(
+            return kept["weights"] == weights and all(
                 digest((self.folder / part / f"{key.stem}.safetensors").read_bytes()) == kept[part]
                 for part in ("maps", "signs")
             )

@@ -117,6 +117,12 @@ def placed(clf: Classifier, prepared: Prepared) -> Classifier:
     return clf.to(prepared.device).to(memory_format=torch.channels_last)
 
 
+def weights_made(store: Store, index: int, spec: ModelSpec) -> str:
+    """The hash of a model's trained weights; empty for one that is not trained."""
+    about = store.read_json(f"heads/{_stem(index, spec)}.json") if spec.train != "none" else None
+    return str(about["sha256"]) if about else ""
+
+
 def _stem(index: int, spec: ModelSpec) -> str:
     return CellKey("trained", index, spec.name, 0).stem.removesuffix("-00000")
 
