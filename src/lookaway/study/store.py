@@ -1,23 +1,20 @@
 """A run's folder: files whole or absent, resumed where it stopped, read back without torch."""
 
-import io
 import json
 import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
 from lookaway.hashing import digest
+from lookaway.study.changes import changed_images, differences
+from lookaway.study.files import Files
 
 LAYOUT = 1  # the version of the folder's layout
 
@@ -73,15 +70,12 @@ def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | 
     return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)
 
 
-class Store:
+class Store(Files):
     """The files of one run.
 
     Args:
         folder: where they are.
     """
-
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
 
     # What a run is
 
@@ -133,10 +127,10 @@ class Store:
                 {name: part for name, part in whole.items() if name not in told}
                 for whole in (old, plan)
             )
-            changes = list(_differences(before, after))
+            changes = list(differences(before, after))
             if changes:
                 if old.get("images") != plan["images"]:
-                    changes += _changed_images(self.samples(), samples)
+                    changes += changed_images(self.samples(), samples)
                 raise StoreError(
                     f"{str(self.folder)!r} holds a run that was made otherwise; results made "
                     "with different settings do not mix. Changed:\n"
@@ -216,7 +210,7 @@ class Store:
         Raises:
             StoreError: the file is missing or damaged.
         """
-        return self._frame(self.folder / "samples.parquet")
+        return self.read_frame(self.folder / "samples.parquet")
 
     # Cells
 
@@ -240,7 +234,7 @@ class Store:
         kept = {"weights": weights}
         for folder, arrays in (("maps", maps), ("signs", signs)):
             raw = save_arrays({name: np.ascontiguousarray(a) for name, a in arrays.items()})
-            self._write(self.folder / folder / f"{key.stem}.safetensors", raw)
+            self.write_bytes(f"{folder}/{key.stem}.safetensors", raw)
             kept[folder] = digest(raw)
         frame = pl.DataFrame(dict(rows), schema=ROW_SCHEMA)
         self.write_frame(f"rows/{key.stem}.parquet", frame, metadata=kept)
@@ -268,129 +262,12 @@ class Store:
         paths = sorted((self.folder / "rows").glob("*.parquet"))
         if not paths:
             raise StoreError(f"{str(self.folder)!r} holds no rows yet; run the study again")
-        return pl.concat([self._frame(path) for path in paths])
+        return pl.concat([self.read_frame(path) for path in paths])
 
     def read_maps(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's maps; see ``cell.CellOutput``."""
-        return self._arrays("maps", key)
+        return self.read_arrays(self.folder / "maps" / f"{key.stem}.safetensors")
 
     def read_signs(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's packed signs by attack."""
-        return self._arrays("signs", key)
-
-    # Files
-
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the run, or None where it is not there.
-
-        Raises:
-            StoreError: it is damaged.
-        """
-        path = self.folder / name
-        try:
-            if not path.is_file():
-                return None
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"{str(path)!r} cannot be read: {error}") from error
-        if not isinstance(value, dict):
-            raise StoreError(f"{str(path)!r} is not what lookaway writes")
-        return value
-
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file whole."""
-        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file whole."""
-        self._write(self.folder / name, text.encode("utf-8"))
-
-    def write_bytes(self, name: str, raw: bytes) -> None:
-        """Write a file whole."""
-        self._write(self.folder / name, raw)
-
-    def write_frame(
-        self, name: str, frame: pl.DataFrame, metadata: dict[str, str] | None = None
-    ) -> None:
-        """Write a Parquet file whole."""
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer, metadata=metadata)
-        self._write(self.folder / name, buffer.getvalue())
-
-    def _frame(self, path: Path) -> pl.DataFrame:
-        try:
-            return pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise StoreError(
-                f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
-            ) from error
-
-    def _arrays(self, folder: str, key: CellKey) -> dict[str, np.ndarray]:
-        path = self.folder / folder / f"{key.stem}.safetensors"
-        try:
-            return load_arrays(path.read_bytes())
-        except (OSError, SafetensorError) as error:
-            raise StoreError(
-                f"{str(path)!r} is missing or damaged ({error}); run the study again"
-            ) from error
-
-    def _write(self, path: Path, raw: bytes) -> None:
-        """Write aside, then rename: a file is whole or absent."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(raw)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(aside).chmod(0o644)
-                Path(aside).replace(path)
-            except BaseException:
-                Path(aside).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise StoreError(
-                f"{str(path)!r} cannot be written: {error.strerror or error}; what is stored "
-                "stays, and the same command goes on from there"
-            ) from error
-
-
-def _differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
-    """What changed, setting by setting."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in [*old, *(name for name in new if name not in old)]:
-            inner = f"{place}.{name}" if place else str(name)
-            if name not in new:
-                yield f"{inner}: was {_short(old[name])}, now gone"
-            elif name not in old:
-                yield f"{inner}: new, {_short(new[name])}"
-            else:
-                yield from _differences(old[name], new[name], inner)
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(before, after, f"{place}[{index}]")
-    elif old != new:
-        yield f"{place}: {_short(old)} → {_short(new)}"
-
-
-def _changed_images(old: pl.DataFrame, new: pl.DataFrame) -> list[str]:
-    """Which images came, went or have another content."""
-    before, after = (dict(frame.select("image", "sha256").iter_rows()) for frame in (old, new))
-    faults = {
-        "added": [name for name in after if name not in before],
-        "gone": [name for name in before if name not in after],
-        "of other content": [
-            name for name in before if name in after and before[name] != after[name]
-        ],
-    }
-    return [
-        f"images {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({len(names)})"
-        for what, names in faults.items()
-        if names
-    ]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+        return self.read_arrays(self.folder / "signs" / f"{key.stem}.safetensors")
