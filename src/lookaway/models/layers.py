@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from lookaway.errors import LayerError, nearest
 
-KINDS = ("last", "stages", "convs")
 # Layers that only hand on what another gave; a subclass with a forward of its own does more.
 _CONTAINERS = (nn.Sequential.forward, nn.Identity.forward, nn.Dropout.forward, nn.Dropout2d.forward)
 
