@@ -15,6 +15,7 @@ from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
 from lookaway.study.local import run_cells
+from lookaway.study.looks import measure_looks
 from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
 from lookaway.study.prepare import Images, Prepared, prepare
 from lookaway.study.settings import Study
@@ -57,6 +58,7 @@ def run_study(
     _write_pictured(checked, prepared.images, store)
     train_models(checked, prepared, store, reporter)
     run_cells(checked, prepared, store, reporter)
+    measure_looks(checked, prepared, store, reporter)
     with reporter.stage("tables, figures and page", None):
         build_report(store)
     store.finish(_manifest(checked, prepared, store))

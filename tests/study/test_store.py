@@ -10,7 +10,7 @@ from lookaway.errors import StoreError
 from lookaway.study.store import ROW_SCHEMA, SAMPLE_SCHEMA, CellKey, Store
 
 KEY = CellKey("none", 0, "a model", 0)
-PLAN = {"layout": 1, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
+PLAN = {"layout": 2, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
 
 
 def samples(**hashes):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lookaway.errors import StoreError
 from lookaway.study.signs import unpack_signs
-from lookaway.study.store import CellKey, Store, map_key
+from lookaway.study.store import CellKey, Store, map_key, shards
 
 TILE = 132  # px
 _OVERLAY = 0.55
@@ -117,10 +117,10 @@ def _picture(
     settings = plan["settings"]
     with Image.open(store.folder / "images" / f"{entry['sha256']}.png") as stored:
         clean = np.asarray(stored.convert("RGB"), dtype=np.float64) / 255.0
-    shard = entry["place"] // plan["shard"]
-    inside = test.filter(pl.col("place") // plan["shard"] == shard)
-    place = entry["place"] % plan["shard"]
-    pictured_place = int(inside.filter(pl.col("place") < entry["place"])["pictured"].sum())
+    places = shards(test.height, plan["shard"])
+    shard = entry["place"] % len(places)
+    place = places[shard].index(entry["place"])
+    pictured_place = int(test["pictured"].gather(places[shard][:place]).sum())
     variant, attack = settings["data"]["variants"][0], settings["attacks"][0]
     policy = settings["explain"]["explained_class"][0]
     strips = []

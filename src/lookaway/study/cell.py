@@ -17,10 +17,11 @@ from lookaway.attacks.base import check_signs, step
 from lookaway.attacks.noise import SignNoise
 from lookaway.data.pixels import as_floats
 from lookaway.explainers import load_explainer
-from lookaway.explainers.base import Explainer, Explanation, heatmap
-from lookaway.metrics.dissimilarity import linf, nissim, psnr
-from lookaway.metrics.map_nissim import SMALL, map_nissim
+from lookaway.explainers.base import Explainer, Explanation
+from lookaway.metrics.dissimilarity import linf, psnr
+from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.models.classifier import Classifier
+from lookaway.study.shuffled import compare_shuffled, partners
 from lookaway.study.signs import pack_signs, unpack_signs
 from lookaway.study.store import map_key
 
@@ -79,11 +80,14 @@ class CellOutput:
         maps: native maps ÷ their maximum, float16, keyed by ``map_key``: (n, h, w) of clean
             images, (n, E, h, w) of attacked ones; and the maxima, float32.
         signs: packed signs of this model by attack, for every image of the shard.
+        shuffled: columns that compare each clean heatmap with that of another image of the
+            shard: what two unrelated looks score. Empty where the shard has one image.
     """
 
     rows: dict[str, list[Any]]
     maps: dict[str, np.ndarray]
     signs: dict[str, np.ndarray]
+    shuffled: dict[str, list[Any]]
 
 
 def run_cell(
@@ -115,6 +119,7 @@ def run_cell(
         dict(rows),
         {key: np.concatenate(parts) for key, parts in work.maps.items()},
         {attack: np.concatenate(parts) for attack, parts in work.signs.items()},
+        work.shuffled(),
     )
 
 
@@ -132,6 +137,7 @@ class _Work:
         )
         self.maps: dict[str, list[np.ndarray]] = defaultdict(list)
         self.signs: dict[str, list[np.ndarray]] = defaultdict(list)
+        self.clean: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = defaultdict(list)
 
     def batch(self, span: slice) -> None:
         """Do one batch."""
@@ -141,6 +147,9 @@ class _Work:
         clean.views["clean"] = clean.views["own"]
         for policy in self.settings.explained_class:
             self._keep_maps(span, "clean", policy, clean.views[policy])
+            for layer in self.layers:
+                view = clean.views[policy]
+                self.clean[layer, policy].append((view.maps[layer], view.dead[layer]))
         fixed = {"own": None, "clean": clean.own_classes, "label": labels}
         for attack, source, signs in self._perturbations(span, pixels, labels):
             kept: dict[str, list[Explanation]] = defaultdict(list)
@@ -154,6 +163,34 @@ class _Work:
                     kept[policy].append(look.views[policy])
             for policy, views in kept.items():
                 self._keep_maps(span, "attacked", policy, *views, attack=attack, source=source)
+
+    def shuffled(self) -> dict[str, list[Any]]:
+        """Each clean heatmap against another image's; to be asked after the last batch."""
+        images, settings = list(self.shard.images), self.settings
+        if len(images) < 2:
+            return {}
+        others = partners(images, settings.noise_seed)
+        columns: dict[str, list[Any]] = defaultdict(list)
+        done: dict[str, tuple[Tensor, Tensor]] = {}  # policies often explain the same class
+        for (layer, policy), parts in self.clean.items():
+            maps, dead = (torch.cat([part[place] for part in parts]) for place in (0, 1))
+            if layer not in done or not torch.equal(done[layer][0], maps):
+                scores = compare_shuffled(
+                    maps, others, settings.grid, settings.ssim, settings.batch_size
+                )
+                done[layer] = (maps, scores)
+            for name, values in {
+                "image": images,
+                "label": self._names(self.shard.labels),
+                "variant": [self.shard.variant] * len(images),
+                "model": [self.model] * len(images),
+                **self._layer_columns(layer, policy, len(images)),
+                "partner": [images[place] for place in others],
+                "nissim": done[layer][1].tolist(),
+                "dead": (dead | dead[others]).tolist(),
+            }.items():
+                columns[name].extend(values)
+        return dict(columns)
 
     def _perturbations(
         self, span: slice, pixels: Tensor, labels: Tensor
@@ -202,15 +239,11 @@ class _Work:
             "attacked_confidence": attacked.confidence,
         }
         for layer in self.layers:
-            found = self.trace.layers[layer]
             scores = self._compare(layer, clean, attacked)
             for policy in self.settings.explained_class:
                 columns = {
                     **shared,
-                    "layer": [layer] * count,
-                    "depth": [found.depth] * count,
-                    "map_size": [f"{found.size[0]}x{found.size[1]}"] * count,
-                    "explained_class": [policy] * count,
+                    **self._layer_columns(layer, policy, count),
                     "nissim": scores[policy].tolist(),
                     "clean_dead": clean.views[policy].dead[layer].tolist(),
                     "attacked_dead": attacked.views[policy].dead[layer].tolist(),
@@ -233,16 +266,20 @@ class _Work:
                 open_pairs &= ~same
             if bool(open_pairs.any()):
                 pair = [look.views[policy].maps[layer][open_pairs] for look in (clean, attacked)]
-                result[open_pairs] = self._nissim(pair[0], pair[1])
+                result[open_pairs] = nissim_of_maps(
+                    pair[0], pair[1], self.settings.grid, self.settings.ssim
+                )
             scores[policy] = result
         return scores
 
-    def _nissim(self, clean: Tensor, attacked: Tensor) -> Tensor:
-        """NISSIM of the heatmaps of two maps, by the quicker of two equal ways."""
-        grid, preset = self.settings.grid, self.settings.ssim
-        if max(clean.shape[1:]) <= min(SMALL, grid):
-            return map_nissim(clean, attacked, grid, preset)
-        return nissim(heatmap(clean, grid), heatmap(attacked, grid), preset)
+    def _layer_columns(self, layer: str, policy: str, count: int) -> dict[str, list[Any]]:
+        found = self.trace.layers[layer]
+        return {
+            "layer": [layer] * count,
+            "depth": [found.depth] * count,
+            "map_size": [f"{found.size[0]}x{found.size[1]}"] * count,
+            "explained_class": [policy] * count,
+        }
 
     def _keep_maps(
         self,

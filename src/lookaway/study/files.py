@@ -59,9 +59,7 @@ class Files:
         self, name: str, frame: pl.DataFrame, metadata: dict[str, str] | None = None
     ) -> None:
         """Write a Parquet file whole."""
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer, metadata=metadata)
-        self._write(self.folder / name, buffer.getvalue())
+        self._write(self.folder / name, as_parquet(frame, metadata))
 
     def read_frame(self, path: Path) -> pl.DataFrame:
         """Read a Parquet file.
@@ -109,3 +107,10 @@ class Files:
                 f"{str(path)!r} cannot be written: {error.strerror or error}; what is stored "
                 "stays, and the same command goes on from there"
             ) from error
+
+
+def as_parquet(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> bytes:
+    """A frame as the content of a Parquet file."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, metadata=metadata)
+    return buffer.getvalue()

@@ -8,7 +8,7 @@ from lookaway.progress import Reporter
 from lookaway.study.cell import CellSettings, Shard, run_cell
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec, Study
-from lookaway.study.store import CellKey, Store
+from lookaway.study.store import CellKey, Store, shards
 from lookaway.study.trained import Grids, ready_model, weights_made
 
 
@@ -22,9 +22,7 @@ class Cell:
 
 def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]]:
     """Every model with its cells; sources of transfer first, for the others need their signs."""
-    count = len(prepared.images.parts["test"])
-    size = prepared.plan["shard"]
-    shards = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    places = shards(len(prepared.images.parts["test"]), prepared.plan["shard"])
     specs = sorted(
         enumerate(study.models), key=lambda found: found[1].name not in study.transfer_from
     )
@@ -32,9 +30,9 @@ def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]
         (
             spec,
             [
-                Cell(CellKey(variant, index, spec.name, place), shard)
+                Cell(CellKey(variant, index, spec.name, index_of_shard), shard)
                 for variant in study.data.variants
-                for place, shard in enumerate(shards)
+                for index_of_shard, shard in enumerate(places)
             ],
         )
         for index, spec in specs
@@ -57,7 +55,7 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
                 shard = load_shard(study, prepared, store, cell)
                 output = run_cell(clf, spec.name, shard, settings, advance)
                 kept = _kept_signs(study, spec, shard, output.signs)
-                store.write_cell(cell.key, output.rows, output.maps, kept, weights)
+                store.write_cell(cell.key, output.rows, output.maps, kept, weights, output.shuffled)
 
 
 def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:

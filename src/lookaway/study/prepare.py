@@ -103,12 +103,16 @@ def prepare(
     sizes: dict[str, int] = {}
     layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
+    last_sizes: dict[str, list[int]] = {}
     with progress.stage("models: checking", len(study.models)) as advance:
         for index, spec in enumerate(study.models):
             try:
                 clf = load_model(study, spec, images.classes if images else None)
                 layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]
+                size = study.data.image_size
+                found = clf.trace((size, size)).layers[last[spec.name]]
+                last_sizes[spec.name] = list(found.size)
                 _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
                 weights[spec.name] = weights_hash(clf.module)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
@@ -123,7 +127,14 @@ def prepare(
             advance(1)
     if problems or images is None:
         raise StudyError(problems, source)
-    return Prepared(images, device, _plan(study, images, weights, sizes, layers, last, device))
+    models = {
+        "batch_sizes": sizes,
+        "weights": weights,
+        "layers": layers,
+        "last_layers": last,
+        "last_sizes": last_sizes,
+    }
+    return Prepared(images, device, _plan(study, images, models, device))
 
 
 def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> None:
@@ -260,10 +271,7 @@ def _memory(device: str) -> int:
 def _plan(
     study: Study,
     images: Images,
-    weights: dict[str, str],
-    sizes: dict[str, int],
-    layers: dict[str, list[str]],
-    last: dict[str, str],
+    models: dict[str, Any],
     device: str,
 ) -> dict[str, Any]:
     """Everything that changes results, for the run's folder."""
@@ -272,7 +280,6 @@ def _plan(
         "settings": settings_that_change_results(study),
         "device": device,
         "shard": SHARD,
-        "batch_sizes": sizes,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "classes": images.classes,
         "images": {
@@ -283,7 +290,5 @@ def _plan(
             for part, records in images.parts.items()
         },
         "set_aside": images.set_aside,
-        "weights": weights,
-        "layers": layers,
-        "last_layers": last,
+        **models,
     }

@@ -14,9 +14,9 @@ from safetensors.numpy import save as save_arrays
 from lookaway.errors import StoreError
 from lookaway.hashing import digest
 from lookaway.study.changes import changed_images, differences
-from lookaway.study.files import Files
+from lookaway.study.files import Files, as_parquet
 
-LAYOUT = 1  # the version of the folder's layout
+LAYOUT = 2  # the version of the folder's layout
 
 ROW_SCHEMA = {
     "image": pl.String,
@@ -40,6 +40,19 @@ ROW_SCHEMA = {
     "clean_dead": pl.Boolean,
     "attacked_dead": pl.Boolean,
 }
+SHUFFLED_SCHEMA = {
+    "image": pl.String,
+    "label": pl.String,
+    "variant": pl.String,
+    "model": pl.String,
+    "layer": pl.String,
+    "depth": pl.Float64,
+    "map_size": pl.String,
+    "explained_class": pl.String,
+    "partner": pl.String,
+    "nissim": pl.Float64,
+    "dead": pl.Boolean,
+}
 SAMPLE_SCHEMA = {
     "image": pl.String,
     "label": pl.String,
@@ -47,6 +60,9 @@ SAMPLE_SCHEMA = {
     "pictured": pl.Boolean,
     "sha256": pl.String,
 }
+
+
+_PARTS = {"maps": "safetensors", "signs": "safetensors", "shuffled": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,16 @@ class CellKey:
         """The cell's file name: safe on every system, and in order."""
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.model)[:40].strip(".-")
         return f"{self.variant}-{self.model_index:03d}-{plain}-{self.shard:05d}"
+
+
+def shards(count: int, size: int) -> list[range]:
+    """Split the places of test images into shards of nearly equal size, at most ``size``.
+
+    Each takes every so many-th image, so that images of one class, which stand together, are
+    spread over the shards.
+    """
+    steps = -(-count // size)
+    return [range(start, count, steps) for start in range(steps)]
 
 
 def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
@@ -196,7 +222,7 @@ class Store(Files):
         """Write the manifest, last of all, with the hash of every file that holds results."""
         files = {
             path.relative_to(self.folder).as_posix(): digest(path.read_bytes())
-            for folder in ("heads", "signs", "rows", "maps", "images")
+            for folder in ("heads", "signs", "rows", "maps", "shuffled", "looks", "images")
             for path in sorted((self.folder / folder).glob("*"))
             if path.is_file() and not path.name.startswith(".")
         }
@@ -221,12 +247,14 @@ class Store(Files):
         maps: Mapping[str, np.ndarray],
         signs: Mapping[str, np.ndarray],
         weights: str = "",
+        shuffled: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         """Keep a cell: maps and signs first, then the rows, which make it count as done.
 
         Args:
             key: which cell.
             rows: columns as in ``ROW_SCHEMA``.
+            shuffled: columns as in ``SHUFFLED_SCHEMA``.
             maps: arrays by ``map_key``.
             signs: packed signs by attack.
             weights: the hash of the trained weights that it was made with.
@@ -236,6 +264,9 @@ class Store(Files):
             raw = save_arrays({name: np.ascontiguousarray(a) for name, a in arrays.items()})
             self.write_bytes(f"{folder}/{key.stem}.safetensors", raw)
             kept[folder] = digest(raw)
+        raw = as_parquet(pl.DataFrame(dict(shuffled or {}), schema=SHUFFLED_SCHEMA))
+        self.write_bytes(f"shuffled/{key.stem}.parquet", raw)
+        kept["shuffled"] = digest(raw)
         frame = pl.DataFrame(dict(rows), schema=ROW_SCHEMA)
         self.write_frame(f"rows/{key.stem}.parquet", frame, metadata=kept)
 
@@ -247,8 +278,8 @@ class Store(Files):
         try:
             kept = pl.read_parquet_metadata(path)
             return kept["weights"] == weights and all(
-                digest((self.folder / part / f"{key.stem}.safetensors").read_bytes()) == kept[part]
-                for part in ("maps", "signs")
+                digest((self.folder / part / f"{key.stem}.{kind}").read_bytes()) == kept[part]
+                for part, kind in _PARTS.items()
             )
         except (OSError, KeyError, pl.exceptions.PolarsError):
             return False
@@ -259,9 +290,44 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        paths = sorted((self.folder / "rows").glob("*.parquet"))
+        return self._frames("rows")
+
+    def shuffled(self) -> pl.DataFrame:
+        """Each clean heatmap against another image's, in the order of cells and layers.
+
+        Raises:
+            StoreError: there are none, or a file is damaged.
+        """
+        return self._frames("shuffled")
+
+    def looks(self) -> pl.DataFrame:
+        """What was measured from the stored maps of the last layers; see ``study.looks``.
+
+        Raises:
+            StoreError: there are none, or a file is damaged.
+        """
+        return self._frames("looks")
+
+    def cell_rows(self, key: CellKey) -> pl.DataFrame:
+        """A cell's rows."""
+        return self.read_frame(self.folder / "rows" / f"{key.stem}.parquet")
+
+    def write_looks(self, key: CellKey, frame: pl.DataFrame, made_of: str) -> None:
+        """Keep what was measured from a cell's maps, and the hash of what it was made of."""
+        self.write_frame(f"looks/{key.stem}.parquet", frame, metadata={"made_of": made_of})
+
+    def has_looks(self, key: CellKey, made_of: str) -> bool:
+        """Whether a cell's maps, just these, are measured."""
+        path = self.folder / "looks" / f"{key.stem}.parquet"
+        try:
+            return path.is_file() and pl.read_parquet_metadata(path).get("made_of") == made_of
+        except (OSError, pl.exceptions.PolarsError):
+            return False
+
+    def _frames(self, folder: str) -> pl.DataFrame:
+        paths = sorted((self.folder / folder).glob("*.parquet"))
         if not paths:
-            raise StoreError(f"{str(self.folder)!r} holds no rows yet; run the study again")
+            raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
         return pl.concat([self.read_frame(path) for path in paths])
 
     def read_maps(self, key: CellKey) -> dict[str, np.ndarray]:
