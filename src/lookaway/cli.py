@@ -113,10 +113,9 @@ def main() -> None:
 
 def _tell(result: "Result") -> None:
     """Print a run's summary and where its page is."""
-    from lookaway.analysis.frames import Frames
     from lookaway.report.headline import headline
 
-    heads, rows = headline(Frames(result.rows(), result.plan))
+    heads, rows = headline(result.frames)
     table = RichTable()
     for place, head in enumerate(heads):
         table.add_column(Text(head), justify="left" if place < 2 else "right", overflow="fold")

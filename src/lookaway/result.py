@@ -1,12 +1,14 @@
 """A stored run, read back: its rows and the frames that sum them up. No torch here."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from lookaway.analysis import summary
+from lookaway.analysis.direction import direction
+from lookaway.analysis.frames import Frames
+from lookaway.analysis.regions import inside_frame, read_regions
 from lookaway.errors import StoreError
 from lookaway.study.store import Store
 
@@ -24,7 +26,8 @@ class Result:
     def __init__(self, folder: Path | str) -> None:
         self.store = Store(folder)
         self.folder = self.store.folder
-        self.plan = self.store.read_plan()
+        self.frames = Frames(self.store)
+        self.plan = self.frames.plan
 
     def __repr__(self) -> str:
         return f"Result({str(self.folder)!r}, {len(self.rows())} rows)"
@@ -51,7 +54,7 @@ class Result:
 
     def rows(self) -> pl.DataFrame:
         """Every measurement: one row for each image, attack, source, ε, layer and class policy."""
-        return self._rows
+        return self.frames.rows
 
     def samples(self) -> pl.DataFrame:
         """Every image: its class, its part (train, val, test), its hash, whether it is pictured."""
@@ -59,27 +62,74 @@ class Result:
 
     def accuracy(self) -> pl.DataFrame:
         """Accuracy for each ε, 0 included; see ``analysis.summary.accuracy``."""
-        return summary.accuracy(self._rows)
+        return self.frames.accuracy
 
     def mod(self) -> pl.DataFrame:
         """Mean observed dissimilarity for each ε; see ``analysis.summary.mod``."""
-        return summary.mod(self._rows)
+        return self.frames.mod
 
     def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
         """Variation in dissimilarity over ε; see ``analysis.summary.vid``."""
-        return summary.vid(self._rows, per, include_zero)
+        return summary.vid(self.rows(), per, include_zero)
 
     def spread(self) -> pl.DataFrame:
         """Standard deviation of NISSIM over the images; see ``analysis.summary.spread``."""
-        return summary.spread(self._rows)
+        return self.frames.spread
 
     def psnr(self) -> pl.DataFrame:
         """Mean PSNR for each ε, in dB; see ``analysis.summary.psnr``."""
-        return summary.psnr(self._rows)
+        return self.frames.psnr
 
-    @cached_property
-    def _rows(self) -> pl.DataFrame:
-        return self.store.rows()
+    def shuffled(self) -> pl.DataFrame:
+        """What two unrelated looks score, for each model; see ``analysis.scale.shuffled``."""
+        return self.frames.shuffled
+
+    def excess(self) -> pl.DataFrame:
+        """The shift beyond that of noise of the same size; see ``analysis.scale.excess``."""
+        return self.frames.excess
+
+    def direction(
+        self, per: str = "setting", regions: str | Path | pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        """Where the attention went, in the last layers; see ``analysis.direction``.
+
+        Args:
+            per: ``setting`` (means over the images, and how many stayed, moved, …) or ``image``.
+            regions: boxes or masks; see ``analysis.regions.read_regions``. None: those that were
+                given to ``lookaway report``, if any.
+
+        Raises:
+            InputError: ``per`` is unknown.
+            DataError: the regions cannot be used.
+        """
+        frames = self.frames
+        inside = frames.inside
+        if regions is not None:
+            found = read_regions(regions, frames.rows["image"].unique().sort().to_list())
+            inside = inside_frame(self.store, found)
+        if per == "setting" and regions is None:
+            return frames.direction
+        return direction(frames.looks, per, inside)
+
+    def outcomes(self) -> pl.DataFrame:
+        """NISSIM, accuracy and confidence by outcome; see ``analysis.outcomes.outcomes``."""
+        return self.frames.outcomes
+
+    def transfer(self) -> pl.DataFrame:
+        """Accuracy, MOD and excess, source × target; see ``analysis.outcomes.transfer``."""
+        return self.frames.transfer
+
+    def compare_models(self) -> pl.DataFrame:
+        """Models in pairs on the same images; see ``analysis.comparison.compare_models``."""
+        return self.frames.compare_models
+
+    def conventions(self) -> pl.DataFrame:
+        """MOD, excess and VID under other conventions; see ``analysis.conventions``."""
+        return self.frames.conventions
+
+    def robustness_of_ranking(self) -> pl.DataFrame:
+        """In how many conventions each ranking holds; see ``analysis.conventions``."""
+        return self.frames.robustness_of_ranking
 
 
 def open_result(folder: Path | str) -> Result:

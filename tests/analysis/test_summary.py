@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from lookaway.analysis import summary
-from lookaway.analysis.intervals import Bootstrap, bounds
+from lookaway.analysis.intervals import Bootstrap
 from lookaway.errors import InputError
 
 LEVELS = [0.01, 0.05, 0.075, 0.1]
@@ -198,42 +198,6 @@ def test_intervals_hold_the_mean_and_name_what_was_resampled():
     for frame in (few, many):
         assert frame["low"][0] < frame["mod"][0] < frame["high"][0]
         assert frame["high"][0] - frame["low"][0] == pytest.approx(4 * 0.1 / 60**0.5, rel=0.35)
-
-
-def test_resamples_are_what_a_plain_bootstrap_draws():
-    labels = np.array(["a"] * 30 + ["b"] * 10)
-    values = np.random.default_rng(1).normal(size=(40, 1))
-    got = Bootstrap(labels, resamples=4000).ratios(values, np.ones_like(values))[:, 0]
-    random = np.random.default_rng(2)
-    plain = [
-        np.concatenate(
-            [random.choice(values[labels == label, 0], (labels == label).sum()) for label in "ab"]
-        ).mean()
-        for _ in range(4000)
-    ]
-    np.testing.assert_allclose(got.std(), np.std(plain), rtol=0.07)
-    np.testing.assert_allclose(
-        bounds(got[:, None]), np.quantile(plain, [0.025, 0.975])[:, None], atol=0.02
-    )
-
-
-def test_resampled_classes_are_drawn_whole():
-    labels = [f"{index // 3:02d}" for index in range(60)]
-    drawn = next(iter(Bootstrap(labels, resamples=50).weights())).reshape(50, 20, 3)
-    assert (drawn == drawn[:, :, :1]).all()
-    assert (drawn[:, :, 0].sum(axis=1) == 20).all()
-
-
-@pytest.mark.slow
-def test_intervals_cover_the_truth_in_95_of_100_studies():
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(400):
-        values = np.concatenate([random.beta(2, 5, 50), random.beta(5, 2, 50)])[:, None]
-        boot = Bootstrap(["a"] * 50 + ["b"] * 50, resamples=500)
-        low, high = bounds(boot.ratios(values, np.ones_like(values)))
-        covered += low[0] <= 0.5 * (2 / 7 + 5 / 7) <= high[0]
-    assert 0.92 <= covered / 400 <= 0.98
 
 
 def test_an_image_whose_clean_map_is_dead_is_not_alive_at_epsilon_zero_either():

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 import lookaway as la
-from lookaway.analysis.frames import Frames
 from lookaway.report import figures, pictures, tables
 from lookaway.report.headline import headline
 
@@ -78,7 +77,7 @@ def test_the_report_is_made_again_without_torch(finished, tmp_path):
 
 
 def test_tables_hold_the_frames_numbers(finished):
-    frames = Frames(finished.rows(), finished.plan)
+    frames = finished.frames
     table = next(t for t in tables.all_tables(frames) if t.name == "mod_own")
     row = next(r for r in table.rows if r.names == ("fgsm white-box", "two"))
     expected = finished.mod().filter(
@@ -96,7 +95,7 @@ def test_tables_hold_the_frames_numbers(finished):
 
 
 def test_the_headline_fits_a_terminal_and_ends_with_noise(finished):
-    heads, rows = headline(Frames(finished.rows(), finished.plan))
+    heads, rows = headline(finished.frames)
     assert len(heads) == 4
     scopes = [row[1] for row in rows]
     assert scopes == ["fgsm white-box", "noise", "fgsm white-box", f"fgsm from {HOSTILE}", "noise"]
@@ -117,7 +116,7 @@ def test_an_overlay_of_nothing_is_blue_and_keeps_the_image():
 
 
 def test_a_figure_has_a_line_for_each_scope_and_a_legend(finished):
-    frames = Frames(finished.rows(), finished.plan)
+    frames = finished.frames
     svg = figures.as_svg(figures.mod_over_epsilon(frames, "own"))
     for word in ("fgsm white-box", "noise", "two"):
         assert word in svg

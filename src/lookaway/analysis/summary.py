@@ -5,18 +5,17 @@ and what was resampled for it (``interval``). ``pairs`` is ``all``, or ``alive``
 in which a map is dead.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.intervals import Bootstrap, bounds
+from lookaway.analysis.grouped import LOOK, SETTING, Grouped, by_pairs, grouped, mean_frames
+from lookaway.analysis.intervals import Bootstrap, Ends
 from lookaway.errors import InputError
 
-SETTING = ["variant", "model", "attack", "source"]
-LOOK = ["layer", "depth", "map_size", "explained_class"]
+_GROUPS_AT_ONCE = 64
 VID_WAYS = ("image", "level", "pooled")
 
 
@@ -40,7 +39,7 @@ def accuracy(rows: pl.DataFrame) -> pl.DataFrame:
             once.with_columns(value=right.cast(float)),
         ]
     )
-    return _means(both, [*SETTING, "epsilon"], "accuracy").sort(
+    return mean_frames(both, [*SETTING, "epsilon"], "accuracy").sort(
         _order(rows, [*SETTING, "epsilon"]), nulls_last=True
     )
 
@@ -55,7 +54,7 @@ def psnr(rows: pl.DataFrame) -> pl.DataFrame:
         variant, model, attack, source, epsilon, n, psnr, low, high, interval.
     """
     once = _once(rows).with_columns(value="psnr")
-    return _means(once, [*SETTING, "epsilon"], "psnr")
+    return mean_frames(once, [*SETTING, "epsilon"], "psnr")
 
 
 def mod(rows: pl.DataFrame) -> pl.DataFrame:
@@ -68,7 +67,7 @@ def mod(rows: pl.DataFrame) -> pl.DataFrame:
         variant, model, attack, source, layer, depth, map_size, explained_class, epsilon, pairs,
         n, mod, low, high, interval.
     """
-    return _by_pairs(rows, lambda chosen: _means(chosen, [*SETTING, *LOOK, "epsilon"], "mod"))
+    return _by_pairs(rows, lambda chosen: mean_frames(chosen, [*SETTING, *LOOK, "epsilon"], "mod"))
 
 
 def spread(rows: pl.DataFrame) -> pl.DataFrame:
@@ -82,15 +81,15 @@ def spread(rows: pl.DataFrame) -> pl.DataFrame:
     """
 
     def deviations(chosen: pl.DataFrame) -> pl.DataFrame:
-        tables = _tables(chosen, [*SETTING, *LOOK, "epsilon"])
         parts = []
-        for table in tables:
-            first, second = table.moment(1), table.moment(2)
+        for table in grouped(chosen, [*SETTING, *LOOK, "epsilon"]):
+            values = table.values["value"]
             points = [
                 float(np.std(column[used])) if used.any() else None
-                for column, used in zip(table.values.T, table.used.T, strict=True)
+                for column, used in zip(values.T, table.used.T, strict=True)
             ]
-            parts.append(table.frame("spread", points, _root(second - first**2)))
+            ends = _deviations(table.bootstrap, values, values**2, table.used.astype(float))
+            parts.append(table.frame("spread", points, ends))
         return pl.concat(parts)
 
     return _by_pairs(rows, deviations)
@@ -164,75 +163,17 @@ def mean_over_models(frame: pl.DataFrame, value: str) -> pl.DataFrame:
     )
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Values of one variant: an image a row, a group a column; 0 where not used."""
-
-    groups: pl.DataFrame
-    values: np.ndarray
-    used: np.ndarray
-    bootstrap: Bootstrap
-
-    def moment(self, power: int) -> np.ndarray:
-        """The mean of a power of each column in each resample, (resamples, G)."""
-        return self.bootstrap.ratios(self.values**power, self.used.astype(float))
-
-    def frame(
-        self, name: str, points: Sequence[float | None], resampled: np.ndarray
-    ) -> pl.DataFrame:
-        """The groups with a number each, and its interval."""
-        low, high = bounds(resampled)
-        return self.groups.with_columns(
-            pl.Series("n", self.used.sum(axis=0), dtype=pl.Int64),
-            pl.Series(name, points, dtype=pl.Float64),
-            pl.Series("low", low, dtype=pl.Float64),
-            pl.Series("high", high, dtype=pl.Float64),
-            pl.lit(self.bootstrap.kind).alias("interval"),
-        )
-
-
-def _tables(rows: pl.DataFrame, keys: list[str]) -> list[_Table]:
-    """A table for each variant, whose images are the same for all its groups."""
-    tables = []
-    for part in rows.partition_by("variant", maintain_order=True):
-        images = part.select("image", "label").unique("image", maintain_order=True)
-        groups = part.select(keys).unique(maintain_order=True)
-        placed = part.join(images.select("image").with_row_index("_i"), on="image").join(
-            groups.with_row_index("_g"), on=keys, nulls_equal=True
-        )
-        values = np.zeros((len(images), len(groups)))
-        used = np.zeros(values.shape, dtype=bool)
-        known = placed.filter(pl.col("value").is_not_null())
-        at = (known["_i"].to_numpy(), known["_g"].to_numpy())
-        values[at], used[at] = known["value"].to_numpy(), True
-        tables.append(_Table(groups, values, used, Bootstrap(images["label"].to_list())))
-    return tables
-
-
-def _means(rows: pl.DataFrame, keys: list[str], name: str) -> pl.DataFrame:
-    parts = []
-    for table in _tables(rows, keys):
-        counts = table.used.sum(axis=0)
-        sums = table.values.sum(axis=0)
-        points = [
-            float(total / count) if count else None
-            for total, count in zip(sums, counts, strict=True)
-        ]
-        parts.append(table.frame(name, points, table.moment(1)))
-    return pl.concat(parts)
+_DEAD = pl.col("clean_dead") | pl.col("attacked_dead")
 
 
 def _by_pairs(
     rows: pl.DataFrame, summarise: Callable[[pl.DataFrame], pl.DataFrame]
 ) -> pl.DataFrame:
     """A summary of all pairs, and of those in which no map is dead."""
-    dead = pl.col("clean_dead") | pl.col("attacked_dead")
-    alive = pl.when(~dead).then(pl.col("nissim"))
-    found = [
-        summarise(rows.with_columns(value=value)).with_columns(pairs=pl.lit(pairs))
-        for pairs, value in (("all", pl.col("nissim")), ("alive", alive))
-    ]
-    return pl.concat(found)
+    parts = by_pairs(rows.with_columns(value="nissim"), _DEAD, ["value"])
+    return pl.concat(
+        summarise(part).with_columns(pairs=pl.lit(pairs)) for pairs, part in parts.items()
+    )
 
 
 def _once(rows: pl.DataFrame) -> pl.DataFrame:
@@ -253,55 +194,97 @@ def _order(rows: pl.DataFrame, keys: list[str]) -> list[Any]:
     return order
 
 
-def _root(variance: np.ndarray) -> np.ndarray:
-    root: np.ndarray = np.sqrt(np.maximum(variance, 0.0))
-    return root
+# For each group its point, the ends of its interval, and which images it is made of (N,).
+_Measured = tuple[list[float | None], Ends, np.ndarray]
 
 
-# A point, its resamples (resamples,), and which images it is made of (N,).
-_Measured = tuple[float | None, np.ndarray, np.ndarray]
-
-
-def _vid(rows: pl.DataFrame, measure: Callable[[_Table], _Measured]) -> pl.DataFrame:
-    keys = [*SETTING, *LOOK]
+def _vid(rows: pl.DataFrame, measure: Callable[["_Levels"], _Measured]) -> pl.DataFrame:
     parts = []
-    for group in rows.partition_by(keys, maintain_order=True):
-        (table,) = _tables(group, [*keys, "epsilon"])
-        levels = table.values.shape[1]
-        point, resampled, images = measure(table)
-        if levels < 2 or point is None:
-            point, resampled = None, np.full((1,), np.nan)
-        one = _Table(
-            table.groups.select(keys).head(1),
-            np.zeros((len(images), 1)),
-            images[:, None],
-            table.bootstrap,
+    for table in grouped(rows, [*SETTING, *LOOK, "epsilon"]):
+        levels = _Levels(table)
+        points, ends, images = measure(levels)
+        several = [len(columns) > 1 for columns in levels.columns]
+        whole = [found is not None and more for found, more in zip(points, several, strict=True)]
+        points = [found if keep else None for found, keep in zip(points, whole, strict=True)]
+        ends = tuple(  # type: ignore[assignment]
+            [found if keep else None for found, keep in zip(end, whole, strict=True)]
+            for end in ends
         )
-        frame = one.frame("vid", [point], resampled[:, None])
-        parts.append(frame.with_columns(levels=pl.lit(levels)))
+        one = Grouped(levels.groups, {}, images, table.bootstrap)
+        counts = pl.Series("levels", [len(columns) for columns in levels.columns])
+        parts.append(one.frame("vid", points, ends).with_columns(counts))
     return pl.concat(parts)
 
 
-def _per_image(table: _Table) -> _Measured:
-    whole = np.array(table.used.all(axis=1))  # an image counts where every level of it does
-    each = np.where(whole, table.values.std(axis=1), 0.0)
-    point = float(each[whole].mean()) if whole.any() else None
-    resampled = table.bootstrap.ratios(each[:, None], whole[:, None].astype(float))
-    return point, resampled[:, 0], whole
+class _Levels:
+    """The columns of each group, one for each ε."""
+
+    def __init__(self, table: Grouped) -> None:
+        self.table = table
+        keys = [*SETTING, *LOOK]
+        placed = table.groups.with_row_index("_column")
+        found = placed.group_by(keys, maintain_order=True).agg("_column")
+        self.groups = found.select(keys)
+        self.columns: list[np.ndarray] = [np.array(each) for each in found["_column"].to_list()]
+
+    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The values and what is used of each group, (N, levels) both."""
+        for columns in self.columns:
+            yield self.table.values["value"][:, columns], self.table.used[:, columns]
 
 
-def _per_level(table: _Table) -> _Measured:
-    counts, images = table.used.sum(axis=0), np.array(table.used.any(axis=1))
-    point = float((table.values.sum(axis=0) / counts).std()) if counts.all() else None
-    return point, table.moment(1).std(axis=1), images
+def _per_image(levels: _Levels) -> _Measured:
+    """An image counts where every level of it does."""
+    whole = np.stack([used.all(axis=1) for _, used in levels.parts()], axis=1)
+    each = np.stack([values.std(axis=1) for values, _ in levels.parts()], axis=1)
+    each = np.where(whole, each, 0.0)
+    one = Grouped(levels.groups, {"vid": each}, whole, levels.table.bootstrap)
+    return one.means("vid"), one.bootstrap.intervals(each, whole.astype(float)), whole
 
 
-def _pooled(table: _Table) -> _Measured:
-    images = np.array(table.used.any(axis=1))
-    point = float(table.values[table.used].std()) if images.any() else None
-    counts = table.used.sum(axis=1, keepdims=True).astype(float)
-    first, second = (
-        table.bootstrap.ratios((table.values**power).sum(axis=1, keepdims=True), counts)[:, 0]
-        for power in (1, 2)
+def _per_level(levels: _Levels) -> _Measured:
+    images = np.stack([used.any(axis=1) for _, used in levels.parts()], axis=1)
+    bootstrap = levels.table.bootstrap
+    points: list[float | None] = []
+    low: list[float | None] = []
+    high: list[float | None] = []
+    for values, used in levels.parts():
+        counts = used.sum(axis=0)
+        points.append(float((values.sum(axis=0) / counts).std()) if counts.all() else None)
+    for start in range(0, len(levels.columns), _GROUPS_AT_ONCE):
+        some = levels.columns[start : start + _GROUPS_AT_ONCE]
+        together = np.concatenate(some)
+        table = levels.table
+        curves = bootstrap.ratios(
+            table.values["value"][:, together], table.used[:, together].astype(float)
+        )
+        stops = np.cumsum([len(columns) for columns in some])[:-1]
+        deviations = [curve.std(axis=1) for curve in np.split(curves, stops, axis=1)]
+        ends = bootstrap.bounds(np.stack(deviations, axis=1))
+        low += ends[0]
+        high += ends[1]
+    return points, (low, high), images
+
+
+def _pooled(levels: _Levels) -> _Measured:
+    images = np.stack([used.any(axis=1) for _, used in levels.parts()], axis=1)
+    points = [float(values[used].std()) if used.any() else None for values, used in levels.parts()]
+    sums, squares, counts = (
+        np.stack([part(values, used) for values, used in levels.parts()], axis=1)
+        for part in (
+            lambda values, _: values.sum(axis=1),
+            lambda values, _: (values**2).sum(axis=1),
+            lambda _, used: used.sum(axis=1).astype(float),
+        )
     )
-    return point, _root(second - first**2), images
+    bootstrap = levels.table.bootstrap
+    return points, _deviations(bootstrap, sums, squares, counts), images
+
+
+def _deviations(
+    bootstrap: Bootstrap, sums: np.ndarray, squares: np.ndarray, counts: np.ndarray
+) -> Ends:
+    """The intervals of standard deviations, from each image's sums."""
+    return bootstrap.intervals_of(
+        lambda first, second: np.sqrt(np.maximum(second - first**2, 0.0)), [sums, squares], counts
+    )

@@ -31,7 +31,7 @@ def build_report(store: Store) -> Path:
         StoreError: something stored is missing or damaged.
     """
     plan = store.read_plan()
-    frames = Frames(store.rows(), plan)
+    frames = Frames(store)
     made_tables = tables.all_tables(frames)
     made_figures = figures.files(figures.all_figures(frames))
     for name, text in tables.files(made_tables).items():

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -311,6 +311,16 @@ class Store(Files):
     def cell_rows(self, key: CellKey) -> pl.DataFrame:
         """A cell's rows."""
         return self.read_frame(self.folder / "rows" / f"{key.stem}.parquet")
+
+    def cells_with_maps(self) -> Iterator[tuple[pl.DataFrame, dict[str, np.ndarray]]]:
+        """Each stored cell's rows and maps, in order.
+
+        Raises:
+            StoreError: a file is missing or damaged.
+        """
+        for path in sorted((self.folder / "rows").glob("*.parquet")):
+            maps = self.folder / "maps" / f"{path.stem}.safetensors"
+            yield self.read_frame(path), self.read_arrays(maps)
 
     def write_looks(self, key: CellKey, frame: pl.DataFrame, made_of: str) -> None:
         """Keep what was measured from a cell's maps, and the hash of what it was made of."""

@@ -1,0 +1,198 @@
+"""Models, and runs, compared in pairs on the same images."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from lookaway.analysis.grouped import Grouped, by_pairs, grouped
+from lookaway.analysis.intervals import Bootstrap, Ends
+from lookaway.analysis.scale import beside_noise
+from lookaway.analysis.summary import by_scope
+
+PERMUTATIONS = 10_000
+_EXACT = 13  # units, up to which every sign pattern is tried
+_FAMILY = ["variant", "scope", "explained_class", "epsilon", "measure", "pairs"]
+_LOOK = ["image", "label", "variant", "scope", "explained_class", "epsilon"]
+
+
+def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
+    """Each pair of models on the same images: whose heatmaps move less?
+
+    The test is a paired permutation test: under the hypothesis that two models are alike, the
+    sign of each difference is a coin's. Whole classes are flipped where whole classes are
+    resampled. Holm's correction is over the pairs of models of one scope, ε, class policy and
+    measure.
+
+    Args:
+        rows: measurements of one layer of each model, models in the order that they are told in.
+
+    Returns:
+        variant, scope, explained_class, epsilon, measure (mod or excess), pairs, model_a, model_b,
+        n, difference (a less b), low, high, p, p_holm, probability (that a's is the smaller, under
+        the bootstrap; half of a tie), interval. Empty where there is one model.
+    """
+    scoped = _measured(rows)
+    columns = [*_FAMILY, "model_a", "model_b", "n", "difference", "low", "high", "p", "p_holm"]
+    models = scoped["model"].unique(maintain_order=True).to_list()
+    if len(models) < 2:
+        return pl.DataFrame(schema=dict.fromkeys([*columns, "probability", "interval"]))
+    by_model = {model: scoped.filter(pl.col("model") == model) for model in models}
+    joined = pl.concat(
+        _differences(by_model[a], by_model[b]).with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
+        for a, b in combinations(models, 2)
+    )
+    parts = [
+        _compared(table).with_columns(pairs=pl.lit(pairs))
+        for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items()
+        for table in grouped(part, [*_FAMILY[:5], "model_a", "model_b"])
+    ]
+    found = pl.concat(parts).with_columns(p_holm=_holm().over(_FAMILY))
+    return found.select(*columns, "probability", "interval")
+
+
+def compare_runs(
+    first: pl.DataFrame, second: pl.DataFrame, models: Sequence[tuple[str, str]]
+) -> pl.DataFrame:
+    """Two runs on the same images: what changed from the first to the second.
+
+    Args:
+        first: rows of the last layers of a run.
+        second: of the other.
+        models: pairs of names, of the first run and of the second.
+
+    Returns:
+        variant, scope, explained_class, epsilon, measure (mod, excess or accuracy), pairs,
+        model_a, model_b, n, before, after, difference (after less before), low, high, p, interval.
+    """
+    parts = []
+    for a, b in models:
+        before = _measured(first, accuracy=True).filter(pl.col("model") == a)
+        after = _measured(second, accuracy=True).filter(pl.col("model") == b)
+        before, after = (_generic(part, model) for part, model in ((before, a), (after, b)))
+        joined = _differences(after, before).with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
+        for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items():
+            keys = [*_FAMILY[:5], "model_a", "model_b"]
+            for table in grouped(part, keys, ["value", "value_a", "value_b"]):
+                found = _compared(table).with_columns(
+                    pl.Series("after", table.means("value_a"), dtype=pl.Float64),
+                    pl.Series("before", table.means("value_b"), dtype=pl.Float64),
+                    pairs=pl.lit(pairs),
+                )
+                parts.append(found)
+    columns = [*_FAMILY, "model_a", "model_b", "n", "before", "after", "difference", "low", "high"]
+    return pl.concat(parts).select(*columns, "p", "interval")
+
+
+def _generic(scoped: pl.DataFrame, model: str) -> pl.DataFrame:
+    """A model's own perturbations have no name of their own, so that two runs can be paired."""
+    own = pl.col("scope").str.ends_with(f" from {model}")
+    return scoped.filter(~own)
+
+
+def _measured(rows: pl.DataFrame, *, accuracy: bool = False) -> pl.DataFrame:
+    """Long rows by scope: NISSIM, its excess over noise, and whether the prediction is right."""
+    dead = pl.col("clean_dead") | pl.col("attacked_dead")
+    attacked = beside_noise(rows)
+    found = [
+        rows.with_columns(value="nissim", measure=pl.lit("mod"), dead=dead),
+        attacked.with_columns(
+            value="excess", measure=pl.lit("excess"), dead=dead | pl.col("noise_dead")
+        ),
+    ]
+    if accuracy:
+        right = (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64)
+        never = pl.lit(value=False)
+        found.append(rows.with_columns(value=right, measure=pl.lit("accuracy"), dead=never))
+    kept = ["image", "label", "variant", "model", "attack", "source", "explained_class", "epsilon"]
+    return by_scope(pl.concat(part.select(*kept, "measure", "value", "dead") for part in found))
+
+
+def _differences(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    """The first's value less the second's, image by image."""
+    on = [*_LOOK, "measure"]
+    joined = first.join(
+        second.select(*on, "value", "dead"), on=on, suffix="_b", maintain_order="left"
+    )
+    return joined.with_columns(
+        value=pl.col("value") - pl.col("value_b"),
+        value_a=pl.col("value"),
+        dead=pl.col("dead") | pl.col("dead_b"),
+    )
+
+
+def _compared(table: Grouped) -> pl.DataFrame:
+    used = table.used.astype(float)
+    values, bootstrap = table.values["value"], table.bootstrap
+    chances: list[float | None] = []
+    ends: Ends = ([], [])
+    for start in range(0, values.shape[1], 256):
+        part = slice(start, start + 256)
+        resampled = bootstrap.ratios(values[:, part], used[:, part])
+        found = bootstrap.bounds(resampled)
+        ends[0].extend(found[0])
+        ends[1].extend(found[1])
+        known = np.isfinite(resampled)
+        smaller = ((resampled < 0) + 0.5 * (resampled == 0)).sum(axis=0)
+        chances += [
+            float(part_smaller / count) if count and bootstrap.tail is not None else None
+            for part_smaller, count in zip(smaller, known.sum(axis=0), strict=True)
+        ]
+    return table.frame("difference", table.means("value"), ends).with_columns(
+        pl.Series("p", paired_p(bootstrap, values, table.used), dtype=pl.Float64),
+        pl.Series("probability", chances, dtype=pl.Float64),
+    )
+
+
+def paired_p(bootstrap: Bootstrap, values: np.ndarray, used: np.ndarray) -> list[float | None]:
+    """The two-sided p of a paired permutation test that the mean difference is 0.
+
+    Args:
+        bootstrap: of the images: its units are what is flipped.
+        values: (N, G) differences; 0 where not used.
+        used: (N, G) bool.
+
+    Returns:
+        For each column (1 + how many of the flipped sums are as large) / (1 + their number), or
+        the exact share where there are few units; None where nothing is used.
+    """
+    by_unit = bootstrap.by_unit(values).astype(np.float32)
+    units = by_unit.shape[0]
+    observed = np.abs(by_unit.sum(axis=0))
+    slack = 1e-5 * np.abs(by_unit).sum(axis=0)
+    as_large = np.zeros(by_unit.shape[1])
+    total = 0
+    for signs in _signs(units):
+        as_large += (np.abs(signs @ by_unit) >= observed - slack).sum(axis=0)
+        total += len(signs)
+    exact = units <= _EXACT
+    chances = as_large / total if exact else (1 + as_large) / (1 + total)
+    return [
+        float(chance) if any_used else None
+        for chance, any_used in zip(chances, np.array(used.any(axis=0)), strict=True)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _signs(units: int) -> list[np.ndarray]:
+    """Sign patterns: all of them for few units, else seeded ones."""
+    if units <= _EXACT:
+        bits = np.arange(2**units)[:, None] >> np.arange(units) & 1
+        return [(1 - 2 * bits).astype(np.float32)]
+    random = np.random.default_rng(1)
+    step = max(1, 4_000_000 // units)
+    return [
+        (1 - 2 * random.integers(0, 2, (min(step, PERMUTATIONS - start), units))).astype(np.float32)
+        for start in range(0, PERMUTATIONS, step)
+    ]
+
+
+def _holm() -> pl.Expr:
+    """Holm's step-down correction over a group of p values."""
+    rank = pl.col("p").rank("ordinal")
+    stepped = pl.col("p") * (pl.col("p").count() - rank + 1)
+    order = pl.col("p").arg_sort()
+    climbing = stepped.gather(order).cum_max().clip(upper_bound=1.0)
+    return climbing.gather(order.arg_sort())

@@ -1,0 +1,155 @@
+"""Does a conclusion depend on a convention? Every number and ranking again, under each of them."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import polars as pl
+
+from lookaway.analysis.summary import by_scope
+
+_IMAGE = ["image", "variant", "model", "attack", "source", "explained_class", "epsilon"]
+_CONVENTION = ["explained_class", "pairs", "similarity", "resolution"]
+_SETTING = ["variant", "model", "attack", "source"]
+
+
+def conventions(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
+    """MOD, excess and VID of the last layers under every convention that stored maps allow.
+
+    Args:
+        rows: measurements of each model's last layer.
+        looks: what was measured from the stored maps.
+        ssim: the study's preset.
+        grid: the study's grid.
+
+    Returns:
+        variant, model, attack, source, scope, explained_class, pairs (all or alive), similarity
+        (an SSIM preset, spearman or top10), resolution (px of the grid, native, or common: all
+        maps brought to the smallest architecture's size first), measure (mod, excess or vid),
+        epsilon (null for vid), n, value. A dissimilarity is (1 − ρ) / 2 for spearman, 1 − overlap
+        for top10.
+    """
+    names = [name for name in looks.columns if "@" in name]
+    own = rows.select(*_IMAGE, pl.col("nissim").alias(f"{ssim}@{grid}"))
+    joined = looks.select(*_IMAGE, "clean_dead", "attacked_dead", *names).join(
+        own, on=_IMAGE, how="left", nulls_equal=True, maintain_order="left"
+    )
+    long = joined.unpivot(
+        [f"{ssim}@{grid}", *names],
+        index=[*_IMAGE, "clean_dead", "attacked_dead"],
+        variable_name="convention",
+    ).with_columns(
+        pl.col("convention")
+        .str.split_exact("@", 1)
+        .struct.rename_fields(["similarity", "resolution"])
+        .struct.unnest(),
+        dead=pl.col("clean_dead") | pl.col("attacked_dead"),
+    )
+    noise = long.filter(pl.col("source").is_null()).drop("attack", "source")
+    same = [name for name in _IMAGE if name not in ("attack", "source")]
+    beside = long.filter(pl.col("source").is_not_null()).join(
+        noise.select(*same, "convention", "value", "dead"),
+        on=[*same, "convention"],
+        suffix="_noise",
+        maintain_order="left",
+    )
+    excess = beside.with_columns(
+        value=pl.col("value") - pl.col("value_noise"), dead=pl.col("dead") | pl.col("dead_noise")
+    )
+    kept = [*_IMAGE, "similarity", "resolution", "value", "dead"]
+    measured = {"mod": long.select(kept), "excess": excess.select(kept)}
+    parts = []
+    for pairs in ("all", "alive"):
+        for measure, frame in measured.items():
+            used = (frame if pairs == "all" else frame.filter(~pl.col("dead"))).with_columns(
+                pairs=pl.lit(pairs)
+            )
+            keys = [*_SETTING, *_CONVENTION]
+            level = used.group_by([*keys, "epsilon"], maintain_order=True).agg(
+                n=pl.col("value").count(), value=pl.col("value").mean()
+            )
+            parts.append(level.with_columns(measure=pl.lit(measure)))
+            if measure == "mod":
+                parts.append(_vid(used, keys))
+    order = [*_SETTING, "scope", *_CONVENTION, "measure", "epsilon", "n", "value"]
+    return by_scope(pl.concat(parts, how="diagonal")).select(order)
+
+
+def _vid(used: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Each image's deviation over its levels, then the mean over the images with all levels."""
+    levels = used["epsilon"].n_unique()
+    each = used.group_by([*keys, "image"], maintain_order=True).agg(
+        count=pl.col("value").count(), value=pl.col("value").std(ddof=0)
+    )
+    whole = each.filter((pl.col("count") == levels) & (levels > 1))
+    found = whole.group_by(keys, maintain_order=True).agg(
+        n=pl.col("value").count(), value=pl.col("value").mean()
+    )
+    return found.with_columns(measure=pl.lit("vid"), epsilon=pl.lit(None, dtype=pl.Float64))
+
+
+def robustness_of_ranking(
+    found: pl.DataFrame, models: Sequence[str], reference: tuple[str, str, str]
+) -> pl.DataFrame:
+    """In how many conventions each ranking of the models holds.
+
+    Args:
+        found: from ``conventions``.
+        models: in the study's order.
+        reference: class policy, similarity and resolution that the told ranking is made with, on
+            all pairs.
+
+    Returns:
+        variant, scope, measure (mod, excess or vid), epsilon, ranking (names from the smallest
+        value to the largest), conventions (how many rank all models), held (in how many the whole
+        ranking is the same), pairs_held (the share of pairs of models that keep their order, over
+        the conventions), changed_by (the conventions in which it does not hold). Empty where there
+        is one model.
+    """
+    keys = ["variant", "scope", "measure", "epsilon"]
+    lines = []
+    place = {model: index for index, model in enumerate(models)}
+    for (variant, scope, measure, epsilon), part in found.group_by(keys, maintain_order=True):
+        rankings: dict[tuple[str, ...], dict[str, float]] = {}
+        for row in part.iter_rows(named=True):
+            if row["value"] is not None:
+                convention = tuple(row[name] for name in _CONVENTION)
+                rankings.setdefault(convention, {})[row["model"]] = row["value"]
+        policy, similarity, resolution = reference
+        told = rankings.get((policy, "all", similarity, resolution), {})
+        if len(told) < 2:
+            continue
+        ranking = sorted(told, key=lambda model: (told[model], place[model]))
+        whole = {name: values for name, values in rankings.items() if values.keys() == told.keys()}
+        pairs = list(combinations(ranking, 2))
+        kept = {
+            name: [values[first] <= values[second] for first, second in pairs]
+            for name, values in whole.items()
+        }
+        changed = [", ".join(name) for name, holds in kept.items() if not all(holds)]
+        lines.append(
+            {
+                "variant": variant,
+                "scope": scope,
+                "measure": measure,
+                "epsilon": epsilon,
+                "ranking": ranking,
+                "conventions": len(whole),
+                "held": len(whole) - len(changed),
+                "pairs_held": sum(map(sum, kept.values())) / (len(whole) * len(pairs)),
+                "changed_by": changed,
+            }
+        )
+    return pl.DataFrame(lines, schema=_RANKING_SCHEMA)
+
+
+_RANKING_SCHEMA: dict[str, pl.DataType] = {
+    "variant": pl.String(),
+    "scope": pl.String(),
+    "measure": pl.String(),
+    "epsilon": pl.Float64(),
+    "ranking": pl.List(pl.String),
+    "conventions": pl.Int64(),
+    "held": pl.Int64(),
+    "pairs_held": pl.Float64(),
+    "changed_by": pl.List(pl.String),
+}

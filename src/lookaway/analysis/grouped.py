@@ -1,0 +1,158 @@
+"""Rows as arrays: an image a row, a group a column, and numbers with their intervals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+
+from lookaway.analysis.intervals import Bootstrap, Ends
+
+SETTING = ["variant", "model", "attack", "source"]
+LOOK = ["layer", "depth", "map_size", "explained_class"]
+IMAGE = ["variant", "image"]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Values of one variant.
+
+    Attributes:
+        groups: what each column is, G rows.
+        values: (N, G) for each name; 0 where not used.
+        used: (N, G) bool: which values there are.
+        bootstrap: of the images.
+    """
+
+    groups: pl.DataFrame
+    values: dict[str, np.ndarray]
+    used: np.ndarray
+    bootstrap: Bootstrap
+
+    def means(self, name: str) -> list[float | None]:
+        """The mean of each column; None where nothing is used."""
+        sums, counts = self.values[name].sum(axis=0), self.used.sum(axis=0)
+        return [
+            float(total / count) if count else None
+            for total, count in zip(sums, counts, strict=True)
+        ]
+
+    def mean_frame(self, name: str, called: str) -> pl.DataFrame:
+        """The groups with n, the mean of each, its interval, and what was resampled."""
+        ends = self.bootstrap.intervals(self.values[name], self.used.astype(float))
+        return self.frame(called, self.means(name), ends)
+
+    def frame(
+        self,
+        called: str,
+        points: Sequence[float | None],
+        ends: Ends,
+    ) -> pl.DataFrame:
+        """The groups with n, a number each, its interval, and what was resampled."""
+        return self.groups.with_columns(
+            pl.Series("n", self.used.sum(axis=0), dtype=pl.Int64),
+            pl.Series(called, points, dtype=pl.Float64),
+            *named_ends("", ends),
+            pl.lit(self.bootstrap.kind).alias("interval"),
+        )
+
+
+def named_ends(prefix: str, ends: Ends) -> list[pl.Series]:
+    """The columns low and high, with a prefix."""
+    return [
+        pl.Series(f"{prefix}{end}", values, dtype=pl.Float64)
+        for end, values in zip(("low", "high"), ends, strict=True)
+    ]
+
+
+def grouped(
+    rows: pl.DataFrame, keys: Sequence[str], names: Sequence[str] = ("value",)
+) -> list[Grouped]:
+    """The arrays of each variant, whose images are the same for all its groups.
+
+    Args:
+        rows: with image, label, variant, the keys and the names; a row with a null in one of the
+            names is not used.
+        keys: what makes a group; variant among them.
+        names: of the values.
+    """
+    return [_filled(place, names) for place in _places(rows, keys)]
+
+
+def mean_frames(rows: pl.DataFrame, keys: Sequence[str], called: str) -> pl.DataFrame:
+    """The mean of ``value`` in each group, with n and its interval."""
+    return pl.concat([part.mean_frame("value", called) for part in grouped(rows, keys)])
+
+
+def measure_frames(
+    rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[str, pl.Expr]
+) -> pl.DataFrame:
+    """The mean of each of several measures in each group, each over the rows that have it.
+
+    Args:
+        rows: with image, label, variant and the keys.
+        keys: what makes a group; variant among them.
+        measures: name → value.
+
+    Returns:
+        The keys, measure, n, value, low, high, interval.
+    """
+    chosen = rows.select("image", "label", *keys, **measures)
+    return pl.concat(
+        _filled(place, [name]).mean_frame(name, "value").with_columns(measure=pl.lit(name))
+        for place in _places(chosen, keys)
+        for name in measures
+    ).select(*keys, "measure", "n", "value", "low", "high", "interval")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The rows of a variant, and where in its arrays each of them belongs."""
+
+    rows: pl.DataFrame
+    groups: pl.DataFrame
+    images: pl.DataFrame
+    at: tuple[np.ndarray, np.ndarray]
+
+
+def _places(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[_Place]:
+    for part in rows.partition_by("variant", maintain_order=True):
+        images = part.select("image", "label").unique("image", maintain_order=True).sort("image")
+        groups = part.select(keys).unique(maintain_order=True)
+        placed = part.join(
+            images.select("image").with_row_index("_i"), on="image", maintain_order="left"
+        ).join(groups.with_row_index("_g"), on=list(keys), nulls_equal=True, maintain_order="left")
+        yield _Place(placed, groups, images, (placed["_i"].to_numpy(), placed["_g"].to_numpy()))
+
+
+def _filled(place: _Place, names: Sequence[str]) -> Grouped:
+    known = place.rows.select(
+        pl.all_horizontal(pl.col(name).is_not_null() for name in names)
+    ).to_series()
+    kept = known.to_numpy()
+    at = (place.at[0][kept], place.at[1][kept])
+    used = np.zeros((place.images.height, place.groups.height), dtype=bool)
+    used[at] = True
+    values = {name: np.zeros(used.shape) for name in names}
+    for name in names:
+        values[name][at] = place.rows[name].filter(known).to_numpy()
+    return Grouped(place.groups, values, used, _bootstrap(tuple(place.images["label"].to_list())))
+
+
+@lru_cache(maxsize=2)
+def _bootstrap(labels: tuple[str, ...]) -> Bootstrap:
+    """One for all numbers of a study, so that its resamples are drawn once."""
+    return Bootstrap(labels)
+
+
+def by_pairs(rows: pl.DataFrame, dead: pl.Expr, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """The rows with all pairs, and with the numbers of dead ones taken out.
+
+    Args:
+        rows: with the names.
+        dead: whether a map of the pair is.
+        names: of the numbers.
+    """
+    alive = rows.with_columns(pl.when(~dead).then(pl.col(name)).alias(name) for name in names)
+    return {"all": rows, "alive": alive}

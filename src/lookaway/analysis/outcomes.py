@@ -1,0 +1,223 @@
+"""Does looking elsewhere go with failing? Measurements split by what became of the prediction."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import polars as pl
+
+from lookaway.analysis.grouped import SETTING, Grouped, grouped, mean_frames, measure_frames
+from lookaway.analysis.intervals import Bootstrap
+
+OUTCOMES = ("stayed right", "flipped", "wrong before")
+FLIPPED_OR_NOT = "flipped against stayed right"
+_KEYS = [*SETTING, "explained_class", "epsilon"]
+_COLUMNS = [*_KEYS, "outcome", "measure", "n", "value", "low", "high", "reason", "interval"]
+
+
+def with_outcome(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their outcome: one of ``OUTCOMES``."""
+    before = pl.col("clean_class") == pl.col("label")
+    after = pl.col("attacked_class") == pl.col("label")
+    return rows.with_columns(
+        outcome=pl.when(before & after)
+        .then(pl.lit(OUTCOMES[0]))
+        .when(before)
+        .then(pl.lit(OUTCOMES[1]))
+        .otherwise(pl.lit(OUTCOMES[2]))
+    )
+
+
+def outcomes(rows: pl.DataFrame) -> pl.DataFrame:
+    """NISSIM, accuracy and confidence by outcome, and how well NISSIM tells flips.
+
+    Args:
+        rows: measurements of one layer of each model.
+
+    Returns:
+        variant, model, attack, source, explained_class, epsilon, outcome, measure, n, value, low,
+        high, reason (why a value is null), interval. Measures: share (of all images), mod,
+        accuracy (under attack), clean_confidence, attacked_confidence; and auroc, the chance that
+        a flipped image's NISSIM is above that of one that stayed right, under the outcome
+        ``flipped against stayed right``.
+    """
+    told = with_outcome(rows)
+    parts = []
+    for outcome in OUTCOMES:
+        mine = pl.col("outcome") == outcome
+        measures = {
+            "share": mine.cast(pl.Float64),
+            "mod": pl.when(mine).then("nissim"),
+            "accuracy": pl.when(mine).then(
+                (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64)
+            ),
+            "clean_confidence": pl.when(mine).then("clean_confidence"),
+            "attacked_confidence": pl.when(mine).then("attacked_confidence"),
+        }
+        found = measure_frames(told, _KEYS, measures).with_columns(
+            outcome=pl.lit(outcome),
+            reason=pl.when(pl.col("n") == 0).then(pl.lit(f"no image {_TOLD[outcome]}")),
+        )
+        parts.append(found.select(_COLUMNS))
+    return pl.concat([*parts, flip_auroc(rows)])
+
+
+_TOLD = {"stayed right": "stayed right", "flipped": "flipped", "wrong before": "was wrong before"}
+
+
+def flip_auroc(rows: pl.DataFrame) -> pl.DataFrame:
+    """The AUROC of NISSIM for a flip, among the images that were right.
+
+    Args:
+        rows: measurements of one layer of each model.
+
+    Returns:
+        As ``outcomes``, with the measure auroc; null with the reason where an outcome is empty.
+    """
+    told = with_outcome(rows).filter(pl.col("outcome") != OUTCOMES[2])
+    told = told.with_columns(flipped=(pl.col("outcome") == OUTCOMES[1]).cast(pl.Float64))
+    # Images that were wrong before are drawn too: the resamples are those of every number.
+    keys = [*_KEYS, "image"]
+    joined = rows.join(
+        told.select(*keys, "flipped"), on=keys, how="left", nulls_equal=True, maintain_order="left"
+    )
+    tables = grouped(joined, _KEYS, ["nissim", "flipped"])
+    return pl.concat(_auroc_frame(table) for table in tables)
+
+
+def _auroc_frame(table: Grouped) -> pl.DataFrame:
+    flipped, scores = table.values["flipped"] > 0, table.values["nissim"]
+    places = range(table.groups.height)
+    reasons = [_reason(flipped[table.used[:, place], place]) for place in places]
+    points = [
+        None
+        if reasons[place]
+        else auroc(scores[table.used[:, place], place], flipped[table.used[:, place], place])
+        for place in places
+    ]
+    ends = table.bootstrap.bounds(resampled_auroc(table.bootstrap, scores, flipped, table.used))
+    told = [
+        [None if reason else end for end, reason in zip(side, reasons, strict=True)]
+        for side in ends
+    ]
+    found = table.frame("value", points, (told[0], told[1])).with_columns(
+        pl.lit(FLIPPED_OR_NOT).alias("outcome"),
+        pl.lit("auroc").alias("measure"),
+        pl.Series("reason", reasons, dtype=pl.String),
+    )
+    return found.select(_COLUMNS)
+
+
+def _reason(flipped: np.ndarray) -> str | None:
+    if not len(flipped):
+        return "no image was right before"
+    if not flipped.any():
+        return "no image flipped"
+    return "every image that was right flipped" if flipped.all() else None
+
+
+def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """The chance that a positive's score is above a negative's; equal scores count half.
+
+    Args:
+        scores: (N,) float.
+        positive: (N,) bool, some and not all.
+
+    >>> auroc(np.array([0.1, 0.4, 0.4]), np.array([False, False, True]))
+    0.75
+    """
+    weights, units = np.ones((1, 1), dtype=np.float32), np.zeros(len(scores), dtype=int)
+    wins = float(_weighted_wins(weights, units, scores, positive)[0])
+    return wins / float(positive.sum() * (~positive).sum())
+
+
+def resampled_auroc(
+    bootstrap: Bootstrap, scores: np.ndarray, positive: np.ndarray, used: np.ndarray
+) -> np.ndarray:
+    """The AUROC of each column in each resample, NaN where one has no positive or no negative.
+
+    Args:
+        bootstrap: of the images.
+        scores: (N, G) float.
+        positive: (N, G) bool.
+        used: (N, G) bool: the images that count.
+
+    Returns:
+        (resamples, G).
+    """
+    wins = np.concatenate(
+        [
+            np.stack(
+                [
+                    _weighted_wins(by_unit, bootstrap.units[counts], column[counts], high[counts])
+                    for counts, column, high in zip(used.T, scores.T, positive.T, strict=True)
+                ],
+                axis=1,
+            )
+            for by_unit in (np.ascontiguousarray(drawn.T) for drawn in bootstrap.weights())
+        ]
+    )
+    pairs = np.prod(
+        [bootstrap.sums((used & side).astype(float)) for side in (positive, ~positive)], axis=0
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chances: np.ndarray = wins / pairs
+    return chances
+
+
+def _weighted_wins(
+    weights: np.ndarray, units: np.ndarray, scores: np.ndarray, positive: np.ndarray
+) -> np.ndarray:
+    """How many pairs of a positive and a negative the positive wins, a tie counting half.
+
+    Σ over the positives of weight × (the negatives' weight below + half of that at the same score).
+
+    Args:
+        weights: (U, b) float32: how often each unit was drawn.
+        units: (N,) int: each image's unit.
+        scores: (N,) float.
+        positive: (N,) bool.
+
+    Returns:
+        (b,) float32.
+    """
+    wins, below, won = np.zeros((3, weights.shape[1]), dtype=np.float32)
+    order = np.lexsort((positive, scores))  # at one score the negatives come first
+    for unit, wanted in zip(units[order].tolist(), positive[order].tolist(), strict=True):
+        if wanted:
+            wins += np.multiply(weights[unit], below, out=won)
+        else:
+            below += weights[unit]
+    for high, low in _tied(scores, positive):  # counted whole above: half of it back
+        wins -= weights[units[high]] * weights[units[low]] / 2
+    return wins
+
+
+def _tied(scores: np.ndarray, positive: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Each positive and negative with the same score."""
+    levels, counts = np.unique(scores, return_counts=True)
+    for level in levels[counts > 1]:
+        places = np.flatnonzero(scores == level)
+        yield from product(places[positive[places]], places[~positive[places]])
+
+
+def transfer(rows: pl.DataFrame) -> pl.DataFrame:
+    """What one model's perturbations do to another: the matrix of sources and targets.
+
+    Args:
+        rows: measurements of one layer of each model, with excess (see ``scale.beside_noise``).
+
+    Returns:
+        variant, attack, source, model (the target), epsilon, explained_class (null for accuracy),
+        measure (accuracy, mod or excess), n, value, low, high, interval.
+    """
+    attacked = rows.filter(pl.col("source").is_not_null())
+    once = attacked.unique([*SETTING, "epsilon", "image"], keep="first", maintain_order=True)
+    right = (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64)
+    policies = once.with_columns(value=right, explained_class=pl.lit(None, dtype=pl.String))
+    parts = [mean_frames(policies, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
+    for measure, column in (("mod", "nissim"), ("excess", "excess")):
+        found = mean_frames(attacked.with_columns(value=column), _KEYS, "value")
+        parts.append(found.with_columns(measure=pl.lit(measure)))
+    order = ["variant", "attack", "source", "model", "epsilon", "explained_class", "measure"]
+    return pl.concat(parts).select(*order, "n", "value", "low", "high", "interval")

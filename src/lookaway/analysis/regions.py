@@ -1,0 +1,185 @@
+"""How much of a heatmap's participation lies inside a region, such as a face."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from lookaway.errors import DataError
+from lookaway.study.store import Store, map_key
+
+GRID = 56  # cells a side of a region's coverage
+BOX = ["left", "top", "right", "bottom"]
+_MASKS = (".png", ".bmp", ".tif", ".tiff")
+
+
+def read_regions(source: str | Path | pl.DataFrame, images: list[str]) -> dict[str, np.ndarray]:
+    """Regions of images: boxes from a table, or masks from a folder.
+
+    Args:
+        source: a CSV file or a frame with image, left, top, right, bottom (fractions of the square
+            picture that the models see, from its upper left corner); or a folder with a mask for
+            each image, at the image's path with the ending .png, .bmp or .tif: white inside. A
+            mask goes the image's way to that square: shorter side resized, centre cut out.
+        images: names; an image without a region is left out.
+
+    Returns:
+        For each image that has one (GRID, GRID) coverage in [0, 1].
+
+    Raises:
+        DataError: the source cannot be read, names no image of the run, or a box is no box.
+    """
+    if isinstance(source, pl.DataFrame):
+        found = _boxes(source, images, "the frame")
+    else:
+        path = Path(source)
+        try:
+            if path.is_dir():
+                found = _masks(path, images)
+            else:
+                found = _boxes(pl.read_csv(path), images, str(path))
+        except (OSError, pl.exceptions.PolarsError, ValueError) as error:
+            raise DataError(
+                f"regions {str(source)!r} cannot be read ({error}); give a CSV with image, left, "
+                "top, right, bottom, or a folder of masks"
+            ) from error
+    if not found:
+        raise DataError(
+            f"{str(source)[:200]!r} holds no region of an image of this run, such as "
+            f"{images[0]!r}; names are paths below the image folder"
+        )
+    return found
+
+
+def _boxes(frame: pl.DataFrame, images: list[str], name: str) -> dict[str, np.ndarray]:
+    missing = [column for column in ["image", *BOX] if column not in frame.columns]
+    if missing:
+        raise DataError(f"{name} has no column {', '.join(missing)}; it has {frame.columns}")
+    found = {}
+    wanted = set(images)
+    for image, *sides in frame.select("image", *BOX).iter_rows():
+        if image not in wanted:
+            continue
+        try:
+            left, top, right, bottom = map(float, sides)
+        except (TypeError, ValueError):
+            left = right = top = bottom = float("nan")
+        if not (left < right and top < bottom and left < 1 and top < 1 and right > 0 < bottom):
+            raise DataError(
+                f"{name}: the box of {image!r} is {sides}; left < right and top < bottom are "
+                "needed, in fractions of the picture"
+            )
+        found[image] = np.outer(_covered(top, bottom), _covered(left, right))
+    return found
+
+
+def _covered(start: float, stop: float) -> np.ndarray:
+    """How much of each of GRID cells lies between two fractions."""
+    edges = np.arange(GRID + 1) / GRID
+    covered: np.ndarray = np.clip(
+        np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start), 0, None
+    )
+    return covered * GRID
+
+
+def _masks(folder: Path, images: list[str]) -> dict[str, np.ndarray]:
+    found = {}
+    for image in images:
+        path = next(
+            (
+                given
+                for given in (folder / Path(image).with_suffix(end) for end in _MASKS)
+                if given.is_file()
+            ),
+            None,
+        )
+        if path is None:
+            continue
+        with Image.open(path) as opened:
+            mask = opened.convert("L")
+        side = min(mask.size)
+        left, top = (mask.width - side) // 2, (mask.height - side) // 2
+        square = (left, top, left + side, top + side)
+        small = mask.resize((GRID, GRID), Image.Resampling.BOX, box=square)
+        found[image] = np.asarray(small, dtype=float) / 255.0
+    return found
+
+
+def inside(maps: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """The share of each heatmap's mass that lies in a region.
+
+    Args:
+        maps: (n, h, w) at least 0, enlarged bilinearly to the coverage's size.
+        coverage: (n, GRID, GRID) in [0, 1].
+
+    Returns:
+        (n,) in [0, 1]; NaN where a map is all zeros.
+    """
+    rows, columns = (_enlarging(size) for size in maps.shape[1:])
+    heat = rows @ maps.astype(float) @ columns.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares: np.ndarray = (heat * coverage).sum(axis=(1, 2)) / heat.sum(axis=(1, 2))
+    return shares
+
+
+def _enlarging(cells: int) -> np.ndarray:
+    """The bilinear weights from ``cells`` to GRID, ``align_corners=False``: (GRID, cells)."""
+    places = np.clip((np.arange(GRID) + 0.5) * cells / GRID - 0.5, 0, cells - 1)
+    weights: np.ndarray = np.clip(1 - np.abs(places[:, None] - np.arange(cells)), 0, None)
+    return weights
+
+
+def inside_frame(store: Store, regions: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """The share of participation inside the regions, clean and attacked, from stored maps.
+
+    Args:
+        store: the run's files.
+        regions: coverage by image.
+
+    Returns:
+        image, variant, model, attack, source, epsilon, explained_class, clean_inside,
+        attacked_inside; null where a map is dead or the image has no region.
+    """
+    last = store.read_plan()["last_layers"]
+    parts = []
+    for rows, maps in store.cells_with_maps():
+        layer = last[rows["model"][0]]
+        setting = ["attack", "source", "explained_class"]
+        for found in rows.filter(pl.col("layer") == layer).partition_by(
+            setting, maintain_order=True
+        ):
+            attack, source, policy = found.select(setting).row(0)
+            images = found["image"].unique(maintain_order=True).to_list()
+            known = np.array([image in regions for image in images])
+            clean = maps[map_key("clean", layer, policy)]
+            attacked = maps[map_key("attacked", layer, policy, attack, source)]
+            covered = np.stack([regions.get(image, np.zeros((GRID, GRID))) for image in images])
+            shares = (
+                [inside(clean, covered)] * attacked.shape[1],
+                [inside(attacked[:, level], covered) for level in range(attacked.shape[1])],
+            )
+            values = [
+                np.where(np.tile(known, attacked.shape[1]), np.concatenate(s), np.nan)
+                for s in shares
+            ]
+            parts.append(
+                found.select(
+                    "image", "variant", "model", "attack", "source", "epsilon", "explained_class"
+                ).with_columns(
+                    pl.Series(name, value, dtype=pl.Float64, nan_to_null=True)
+                    for name, value in zip(("clean_inside", "attacked_inside"), values, strict=True)
+                )
+            )
+    return pl.concat(parts)
+
+
+def pack(regions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Regions as they are stored: 8 bit for each cell."""
+    return {name: np.round(255 * region).astype(np.uint8) for name, region in regions.items()}
+
+
+def unpack(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Regions as they were before ``pack``, to 1 part in 255."""
+    return {name: region / 255.0 for name, region in stored.items()}

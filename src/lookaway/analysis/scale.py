@@ -1,0 +1,157 @@
+"""The scale of a shift: beside noise of the same size, and beside two unrelated looks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from lookaway.analysis.grouped import (
+    LOOK,
+    SETTING,
+    Grouped,
+    by_pairs,
+    grouped,
+    mean_frames,
+    named_ends,
+)
+
+NOT_RESOLVABLE = (
+    "not resolvable: noise is not clearly closer to the clean heatmaps than another image's is"
+)
+_NO_PARTNER = "not resolvable: no other image to compare with"
+_NO_PAIRS = "no pair in which no map is dead"
+_LOOK_OF_MODEL = ["variant", "model", *LOOK]
+
+
+def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
+    """What two unrelated looks score: the mean NISSIM of two different clean images' heatmaps.
+
+    Args:
+        compared: each clean heatmap against another's, as a run stores them.
+
+    Returns:
+        variant, model, layer, depth, map_size, explained_class, pairs, n, shuffled, low, high,
+        interval.
+    """
+    rows = compared.with_columns(value="nissim")
+    parts = by_pairs(rows, pl.col("dead"), ["value"])
+    return pl.concat(
+        mean_frames(part, _LOOK_OF_MODEL, "shuffled").with_columns(pairs=pl.lit(pairs))
+        for pairs, part in parts.items()
+    )
+
+
+def beside_noise(rows: pl.DataFrame) -> pl.DataFrame:
+    """Each attacked pair beside the same image's under noise of the same ε.
+
+    Args:
+        rows: measurements.
+
+    Returns:
+        The rows of attacks with noise (its NISSIM), noise_dead, and excess: the attack's NISSIM
+        less the noise's.
+    """
+    same = ["image", "epsilon", *_LOOK_OF_MODEL]
+    noise = rows.filter(pl.col("source").is_null()).select(
+        *same,
+        pl.col("nissim").alias("noise"),
+        (pl.col("clean_dead") | pl.col("attacked_dead")).alias("noise_dead"),
+    )
+    attacked = rows.filter(pl.col("source").is_not_null())
+    paired = attacked.join(noise, on=same, how="left", maintain_order="left")
+    return paired.with_columns(excess=pl.col("nissim") - pl.col("noise"))
+
+
+def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
+    """How much more an attack moves the heatmaps than noise of the same ε does.
+
+    The excess of an image is its NISSIM under attack less its NISSIM under noise. The share is the
+    mean excess over the mean distance from noise to the shuffled level: 0 where the attack does
+    what noise does, 1 where it makes looks as unlike as those at two different images.
+
+    Args:
+        rows: measurements.
+        compared: each clean heatmap against another's, as a run stores them.
+
+    Returns:
+        variant, model, attack, source, layer, depth, map_size, explained_class, epsilon, pairs, n,
+        mod, noise, shuffled (means over the same images), excess, low, high, share, share_low,
+        share_high, share_reason (why the share is null), interval.
+    """
+    beside = beside_noise(rows)
+    other = compared.select(
+        "image",
+        *_LOOK_OF_MODEL,
+        pl.col("nissim").alias("shuffled"),
+        pl.col("dead").alias("shuffled_dead"),
+    )
+    joined = beside.join(
+        other, on=["image", *_LOOK_OF_MODEL], how="left", maintain_order="left"
+    ).with_columns(
+        pl.col("shuffled_dead").fill_null(value=False),
+        distance=pl.col("shuffled") - pl.col("noise"),
+    )
+    dead = pl.any_horizontal("clean_dead", "attacked_dead", "noise_dead", "shuffled_dead")
+    keys = [*SETTING, *LOOK, "epsilon"]
+    names = ["nissim", "noise", "excess"]
+    parts = []
+    for pairs, part in by_pairs(joined, dead, [*names, "shuffled", "distance"]).items():
+        complete = part.filter(pl.col("shuffled").is_not_null())
+        for table in grouped(part, keys, names):
+            found = table.mean_frame("excess", "excess").with_columns(
+                pl.Series("mod", table.means("nissim"), dtype=pl.Float64),
+                pl.Series("noise", table.means("noise"), dtype=pl.Float64),
+                pairs=pl.lit(pairs),
+            )
+            variant = pl.col("variant") == table.groups["variant"][0]
+            shares = _shares(complete.filter(variant), keys)
+            parts.append(
+                found.join(shares, on=keys, how="left", nulls_equal=True, maintain_order="left")
+            )
+    numbers = ["mod", "noise", "shuffled", "excess", "low", "high", "share", "share_low"]
+    reason = pl.when(pl.col("n") == 0).then(pl.lit(_NO_PAIRS)).otherwise(pl.lit(_NO_PARTNER))
+    reason = pl.coalesce("share_reason", reason)
+    return pl.concat(parts).select(
+        *keys,
+        "pairs",
+        "n",
+        *numbers,
+        "share_high",
+        pl.when(pl.col("share").is_null()).then(reason).alias("share_reason"),
+        "interval",
+    )
+
+
+def _shares(complete: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """The share of the way from noise to shuffled of each group, where it can be told."""
+    empty = dict.fromkeys(["shuffled", "share", "share_low", "share_high"], pl.Float64)
+    schema = {key: complete.schema[key] for key in keys} | empty | {"share_reason": pl.String}
+    found = [
+        _share_frame(table) for table in grouped(complete, keys, ["excess", "distance", "shuffled"])
+    ]
+    return pl.concat(found) if found else pl.DataFrame(schema=schema)
+
+
+def _share_frame(table: Grouped) -> pl.DataFrame:
+    over, distance = table.values["excess"], table.values["distance"]
+    used = table.used.astype(float)
+    reached, _ = table.bootstrap.intervals(distance, used)
+    clear = np.array([end is not None and end > 0 for end in reached])
+    sums = over.sum(axis=0), distance.sum(axis=0)
+    low, high = table.bootstrap.intervals(over, distance)
+    shares = [
+        float(first / second) if plain else None
+        for first, second, plain in zip(*sums, clear, strict=True)
+    ]
+    ends = (
+        [end if plain else None for end, plain in zip(low, clear, strict=True)],
+        [end if plain else None for end, plain in zip(high, clear, strict=True)],
+    )
+    return table.groups.with_columns(
+        pl.Series("shuffled", table.means("shuffled"), dtype=pl.Float64),
+        pl.Series("share", shares, dtype=pl.Float64),
+        *named_ends("share_", ends),
+        share_reason=pl.Series(
+            [None if plain else NOT_RESOLVABLE for plain in clear], dtype=pl.String
+        ),
+    )
