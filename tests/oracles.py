@@ -1,6 +1,7 @@
 """Slow, obvious versions of what lookaway computes, and helpers that tests share."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -213,3 +214,57 @@ def state_of(module: nn.Module) -> dict[str, Any]:
                 None if gradient is None else (id(gradient), gradient.flatten().tolist())
             )
     return state
+
+
+def plain_bootstrap(
+    labels: list[str], statistic: Callable[[np.ndarray], float], whole: bool, count: int
+) -> np.ndarray:
+    """A statistic of the places of images, drawn with replacement one resample after the other.
+
+    Whole classes are drawn, or as many images within each class as it has.
+    """
+    random = np.random.default_rng(99)
+    members = [np.flatnonzero(np.array(labels) == name) for name in sorted(set(labels))]
+    found = []
+    for _ in range(count):
+        if whole:
+            parts = [members[place] for place in random.integers(0, len(members), len(members))]
+        else:
+            parts = [random.choice(places, len(places)) for places in members]
+        found.append(statistic(np.concatenate(parts)))
+    return np.array(found)
+
+
+def auroc_by_pairs(scores: Any, positive: Any) -> float:
+    """How often a positive is above a negative, pair by pair; a tie is half."""
+    wins = [
+        1.0 if high > low else 0.5 if high == low else 0.0
+        for high, wanted in zip(scores, positive, strict=True)
+        if wanted
+        for low, other in zip(scores, positive, strict=True)
+        if not other
+    ]
+    return sum(wins) / len(wins)
+
+
+def p_by_all_signs(differences: Any) -> float:
+    """The share of all sign patterns whose sum is at least as far from 0."""
+    observed = abs(math.fsum(differences))
+    patterns = list(itertools.product([1, -1], repeat=len(differences)))
+    as_large = [
+        abs(math.fsum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        >= observed - 1e-9
+        for signs in patterns
+    ]
+    return sum(as_large) / len(patterns)
+
+
+def holm_by_steps(chances: list[float | None]) -> list[float | None]:
+    """Holm's adjusted p: for each the largest (m − i) p₍ᵢ₎ of those that are not above it."""
+    known = sorted(chance for chance in chances if chance is not None)
+    return [
+        None
+        if chance is None
+        else min(1.0, max((len(known) - i) * p for i, p in enumerate(known) if p <= chance))
+        for chance in chances
+    ]

@@ -88,6 +88,10 @@ class Result:
         """The shift beyond that of noise of the same size; see ``analysis.scale.excess``."""
         return self.frames.excess
 
+    def by_depth(self) -> pl.DataFrame:
+        """MOD, excess and dead maps of every layer; see ``analysis.scale.by_depth``."""
+        return self.frames.by_depth
+
     def direction(
         self, per: str = "setting", regions: str | Path | pl.DataFrame | None = None
     ) -> pl.DataFrame:

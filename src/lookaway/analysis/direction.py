@@ -12,7 +12,7 @@ RULE = (
     f"died: the attacked map is dead; stayed: less than {MUCH:.0%} of the clean heatmap's mass was "
     "lost and less was gained; spread: much was gained and little lost; shrank: much was lost and "
     "little gained; otherwise moved, or inverted where the rank correlation of the two maps is at "
-    f"most {REVERSED:g}"
+    f"most {REVERSED:g}".replace("-", "−")
 )
 _KEYS = [*SETTING, "explained_class", "epsilon"]
 _MEASURES = [

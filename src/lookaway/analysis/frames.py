@@ -117,6 +117,11 @@ class Frames:
         """See ``scale.excess``."""
         return scale.excess(self.rows, self.compared)
 
+    @cached_property
+    def by_depth(self) -> pl.DataFrame:
+        """See ``scale.by_depth``."""
+        return self._ordered(scale.by_depth(self.rows, self.excess))
+
     # Of each model's last layer
 
     @cached_property
@@ -166,6 +171,15 @@ class Frames:
         measure = self.plan["settings"]["measure"]
         reference = (self.policy, measure["ssim"], str(measure["grid"]))
         return conventions.robustness_of_ranking(self.conventions, self.models, reference)
+
+    def to_keep(self) -> dict[str, pl.DataFrame]:
+        """The frames that a run keeps as files, by name."""
+        names = ["accuracy", "psnr", "mod", "spread", "shuffled", "excess", "by_depth"]
+        names += ["direction", "outcomes", "transfer", "compare_models", "conventions"]
+        kept: dict[str, pl.DataFrame] = {name: getattr(self, name) for name in names}
+        kept["vid"] = pl.concat(self.vid.values())
+        kept["robustness_of_ranking"] = self.robustness_of_ranking
+        return kept
 
     def last(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of each model's last layer, models in the study's order."""

@@ -122,6 +122,33 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """MOD, excess and dead maps of every layer against its depth: where does the shift begin?
+
+    Args:
+        rows: measurements.
+        found: from ``excess``.
+
+    Returns:
+        variant, model, attack, source, explained_class, epsilon, depth, layer, map_size, n, mod,
+        noise, shuffled, excess, low, high, clean_dead, attacked_dead (shares of the images whose
+        map is dead), interval; by depth.
+    """
+    keys = [*SETTING, *LOOK, "epsilon"]
+    dead = rows.group_by(keys).agg(
+        pl.col("clean_dead").cast(pl.Float64).mean(),
+        pl.col("attacked_dead").cast(pl.Float64).mean(),
+    )
+    joined = found.filter(pl.col("pairs") == "all").join(
+        dead, on=keys, how="left", nulls_equal=True, maintain_order="left"
+    )
+    names = ["n", "mod", "noise", "shuffled", "excess", "low", "high"]
+    look = ["explained_class", "epsilon", "depth", "layer", "map_size"]
+    return joined.select(*SETTING, *look, *names, "clean_dead", "attacked_dead", "interval").sort(
+        "depth", maintain_order=True
+    )
+
+
 def _shares(complete: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The share of the way from noise to shuffled of each group, where it can be told."""
     empty = dict.fromkeys(["shuffled", "share", "share_low", "share_high"], pl.Float64)

@@ -3,15 +3,16 @@
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
-import polars as pl
 import yaml
 
-from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.report import figures, pictures, tables
+from lookaway.report.mean_maps import MeanLook, as_png, mean_looks, tiles
+from lookaway.report.table import Table
+from lookaway.report.table import files as table_files
+from lookaway.report.verdict import listed, verdict
 from lookaway.study.store import Store
 
 PICTURED_ON_PAGE = 12
@@ -30,20 +31,23 @@ def build_report(store: Store) -> Path:
     Raises:
         StoreError: something stored is missing or damaged.
     """
-    plan = store.read_plan()
     frames = Frames(store)
     made_tables = tables.all_tables(frames)
     made_figures = figures.files(figures.all_figures(frames))
-    for name, text in tables.files(made_tables).items():
+    looks = mean_looks(frames, frames.policy)
+    made_figures[f"mean_heatmaps_{frames.policy}.png"] = as_png(looks)
+    for name, frame in frames.to_keep().items():
+        store.write_frame(f"frames/{name}.parquet", frame)
+    for name, text in table_files(made_tables).items():
         store.write_text(f"tables/{name}", text)
     for name, raw in made_figures.items():
         store.write_bytes(f"figures/{name}", raw)
-    store.write_text("report.html", _page(store, plan, frames, made_tables, made_figures))
+    store.write_text("report.html", _page(store, frames, made_tables, made_figures, looks))
     return store.folder / "report.html"
 
 
-def sentences(frames: Frames) -> tuple[str, str]:
-    """A study in two sentences: what was done, and what came out.
+def done(frames: Frames) -> str:
+    """What was done, in a sentence.
 
     Args:
         frames: of a run.
@@ -52,56 +56,41 @@ def sentences(frames: Frames) -> tuple[str, str]:
     models = frames.models
     attacks = " and ".join(name.upper() for name in settings["attacks"])
     sources = settings["transfer_from"]
-    transfer = f" and in transfer from {_listed(sources)}" if sources else ""
-    done = (
-        f"{_listed(models)} {'was' if len(models) == 1 else 'were'} attacked with {attacks}, "
+    transfer = f" and in transfer from {listed(sources)}" if sources else ""
+    return (
+        f"{listed(models)} {'was' if len(models) == 1 else 'were'} attacked with {attacks}, "
         f"white-box{transfer}, on {counts['test']['count']} test images of "
         f"{len(frames.plan['classes'])} classes; random signs of the same size are the control."
     )
-    return done, _found(frames)
 
 
-def _found(frames: Frames) -> str:
-    policy = frames.policies[0]
-    chosen = summary.by_scope(
-        frames.last(frames.mod).filter(
-            (pl.col("explained_class") == policy) & (pl.col("pairs") == "all")
-        )
-    )
-    top = float(chosen["epsilon"].to_numpy().max())
-    at_top = chosen.filter(pl.col("epsilon") == top)
-    own = at_top.filter(pl.col("source") == pl.col("model"), pl.col("scope").str.ends_with("box"))
-    most = own.sort("mod", descending=True, nulls_last=True).row(0, named=True)
-    same = pl.col("model") == most["model"], pl.col("variant") == most["variant"]
-    noise = at_top.filter(pl.col("source").is_null(), *same).row(0, named=True)
-    accuracy = frames.accuracy.filter(
-        pl.col("source") == most["model"], pl.col("attack") == most["attack"], *same
-    ).sort("epsilon")["accuracy"]
-    which = f"the heatmaps of {most['model']} moved" + (" most" if own.height > 1 else "")
-    return (
-        f"At ε = {top:g} {which}: MOD {_number(most)} under its own {most['attack'].upper()}, "
-        f"against {_number(noise)} under noise of the same size, while its accuracy went from "
-        f"{accuracy[0]:.1%} to {accuracy[-1]:.1%}."
-    )
+_CHARTS = {
+    "mod": "MOD over ε",
+    "words": "What became of the looks, by ε",
+    "mod_by_depth": "MOD over depth",
+    "excess_by_depth": "Excess shift over depth",
+    "dead_by_depth": "Dead maps over depth",
+}
 
 
-def _number(row: Mapping[str, Any]) -> str:
-    if row["low"] is None:
-        return f"{row['mod']:.3f}"
-    return f"{row['mod']:.3f} (95 % interval {row['low']:.3f} to {row['high']:.3f})"
+def _chart_title(name: str) -> str:
+    kind, _, policy = name.rpartition("_")
+    return f"{_CHARTS[kind]}, explained class: {policy}"
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _sections(made_tables: list[Table]) -> list[tuple[str, list[Table]]]:
+    names = dict.fromkeys(table.section for table in made_tables)
+    return [(name, [table for table in made_tables if table.section == name]) for name in names]
 
 
 def _page(
     store: Store,
-    plan: Mapping[str, Any],
     frames: Frames,
-    made_tables: list[tables.Table],
+    made_tables: list[Table],
     made_figures: Mapping[str, bytes],
+    looks: list[MeanLook],
 ) -> str:
+    plan = frames.plan
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -111,17 +100,22 @@ def _page(
     )
     charts = [
         {
-            "title": f"MOD over ε, explained class: {policy}",
-            "source": "data:image/svg+xml;base64,"
-            + base64.b64encode(made_figures[f"mod_{policy}.svg"]).decode(),
+            "title": _chart_title(name.removesuffix(".svg")),
+            "source": "data:image/svg+xml;base64," + base64.b64encode(raw).decode(),
         }
-        for policy in frames.policies
+        for name, raw in made_figures.items()
+        if name.endswith(".svg")
     ]
     kinds = frames.mod["interval"].unique().to_list()
     return environment.get_template("page.html.j2").render(
-        sentences=sentences(frames),
+        done=done(frames),
+        verdict=verdict(frames),
+        looks=[(look, *tiles(look)) for look in looks],
+        aligned=[name for name in plan["settings"]["data"]["variants"] if name != "none"],
+        top=frames.top,
+        headline_policy=frames.policy,
         charts=charts,
-        tables=made_tables,
+        sections=_sections(made_tables),
         pictures=pictures.pictures(store, plan, frames.rows, PICTURED_ON_PAGE),
         policy=frames.policies[0],
         attack=plan["settings"]["attacks"][0].upper(),

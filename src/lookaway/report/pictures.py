@@ -160,14 +160,14 @@ def _tiles(
     said = f"{first['clean_class']} {first['clean_confidence']:.0%}"
     strongest = np.clip(clean + measured[-1]["epsilon"] * signs, 0.0, 1.0)
     tiles = [
-        Tile(_jpeg(clean), ("clean",), "the clean image"),
+        Tile(data_uri(clean), ("clean",), "the clean image"),
         Tile(
-            _jpeg(strongest),
+            data_uri(strongest),
             (f"attacked, ε = {measured[-1]['epsilon']:g}",),
             "the attacked image",
         ),
         Tile(
-            _jpeg(overlay(clean, clean_map) if not first["clean_dead"] else clean),
+            data_uri(overlay(clean, clean_map) if not first["clean_dead"] else clean),
             ("clean" + (", dead map" if first["clean_dead"] else ""), said),
             "heatmap of the clean image",
             wrong=first["clean_class"] != first["label"],
@@ -178,7 +178,7 @@ def _tiles(
         dead = ", dead map" if row["attacked_dead"] else ""
         tiles.append(
             Tile(
-                _jpeg(overlay(attacked, attacked_map) if not row["attacked_dead"] else attacked),
+                data_uri(overlay(attacked, attacked_map) if not row["attacked_dead"] else attacked),
                 (
                     f"ε = {row['epsilon']:g}{dead}",
                     f"{row['attacked_class']} {row['attacked_confidence']:.0%}",
@@ -191,8 +191,8 @@ def _tiles(
     return tuple(tiles)
 
 
-def _jpeg(pixels: np.ndarray) -> str:
-    """An image as a data URI."""
+def data_uri(pixels: np.ndarray) -> str:
+    """A tile as a data URI; pixels (H, W, 3) in [0, 1]."""
     picture = Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))
     buffer = BytesIO()
     picture.resize((TILE, TILE), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=88)

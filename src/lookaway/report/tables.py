@@ -1,142 +1,69 @@
-"""Frames to tables, in every format: CSV, Markdown, LaTeX, and cells for the page."""
-
-import csv
-import io
-from collections.abc import Iterable
-from dataclasses import dataclass
+"""Which tables a run has: frames to tables."""
 
 import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number with its 95 % interval, where it has one."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line: its names, then its numbers. ``strong``: a mean over the lines above."""
-
-    names: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to read.
-
-    Attributes:
-        name: of its files.
-        title: what it shows.
-        note: how to read it.
-        heads: of the names' columns, then of the numbers'.
-        rows: the lines.
-        digits: after the point.
-        percent: whether the numbers are shares, shown in per cent.
-    """
-
-    name: str
-    title: str
-    note: str
-    heads: tuple[str, ...]
-    rows: tuple[Row, ...]
-    digits: int = 3
-    percent: bool = False
-
-    def shown(self, value: float | None) -> str:
-        """A number as it is read."""
-        if value is None:
-            return "–"
-        return f"{100 * value:.1f} %" if self.percent else f"{value:.{self.digits}f}"
-
-    def csv(self) -> str:
-        """Full numbers, each with its interval's ends."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        names = len(self.rows[0].names) if self.rows else 0
-        numbers = [f"{head}{end}" for head in self.heads[names:] for end in ("", " low", " high")]
-        writer.writerow([*self.heads[:names], *numbers])
-        for row in self.rows:
-            ends = [x for cell in row.cells for x in (cell.value, cell.low, cell.high)]
-            writer.writerow([*row.names, *("" if x is None else x for x in ends)])
-        return out.getvalue()
-
-    def markdown(self) -> str:
-        """A Markdown table under its title."""
-        lines = [f"**{_markdown(self.title)}**", ""]
-        lines.append("| " + " | ".join(_markdown(head) for head in self.heads) + " |")
-        names = len(self.rows[0].names) if self.rows else 0
-        lines.append("|" + "---|" * names + "---:|" * (len(self.heads) - names))
-        for row in self.rows:
-            texts = [*map(_markdown, row.names), *(self.shown(cell.value) for cell in row.cells)]
-            texts = [f"*{text}*" if row.strong else text for text in texts]
-            lines.append("| " + " | ".join(texts) + " |")
-        return "\n".join([*lines, "", _markdown(self.note), ""])
-
-    def latex(self) -> str:
-        """A LaTeX table for the booktabs package."""
-        names = len(self.rows[0].names) if self.rows else 0
-        lines = [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_latex(self.title)}. {_latex(self.note)}}}",
-            rf"\begin{{tabular}}{{{'l' * names}{'r' * (len(self.heads) - names)}}}",
-            r"\toprule",
-            " & ".join(map(_latex, self.heads)) + r" \\",
-            r"\midrule",
-        ]
-        for row in self.rows:
-            texts = [*row.names, *(self.shown(cell.value) for cell in row.cells)]
-            shown = [rf"\emph{{{_latex(t)}}}" if row.strong else _latex(t) for t in texts]
-            lines.append(" & ".join(shown) + r" \\")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+from lookaway.report.evidence import evidence
+from lookaway.report.figures import SHUFFLED
+from lookaway.report.table import Cell, Row, Table
 
 
 def all_tables(frames: Frames) -> list[Table]:
-    """Accuracy, MOD with the mean over models, VID, spread and PSNR of the last layers.
+    """What the shift means, then accuracy, MOD, excess, VID, spread and PSNR of the last layers.
 
     Args:
         frames: of a run.
     """
+    policies = sorted(frames.policies, key=lambda policy: policy != frames.policy)
+    tables = [table for policy in policies for table in evidence(frames, policy)]
     tables = [
+        table
+        for name in dict.fromkeys(t.section for t in tables)
+        for table in tables
+        if table.section == name
+    ]
+    tables += [
         _by_level(
             "accuracy",
             "Accuracy",
             "Share of test images whose predicted class is the true one; ε = 0 is the clean image.",
             summary.by_scope(frames.accuracy),
             "accuracy",
-            percent=True,
+            form="%",
         )
     ]
-    for policy in frames.policies:
+    for policy in policies:
         for pairs in ["all", "alive"] if frames.dead_pairs else ["all"]:
             without = "" if pairs == "all" else ", without dead maps"
-            chosen = summary.by_scope(
-                frames.last(frames.mod).filter(
-                    (pl.col("explained_class") == policy) & (pl.col("pairs") == pairs)
-                )
-            )
+            used = (pl.col("explained_class") == policy) & (pl.col("pairs") == pairs)
+            chosen = summary.by_scope(frames.last(frames.mod).filter(used))
             tables.append(
                 _by_level(
                     f"mod_{policy}" + ("" if pairs == "all" else "_alive"),
                     f"MOD, explained class: {policy}{without}",
                     "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap: 0 the "
                     "same, towards 1 dissimilar. " + _POLICY[policy],
-                    chosen,
+                    pl.concat([chosen, _unrelated(frames, used)], how="diagonal"),
                     "mod",
                     mean=True,
                 )
             )
+            over = summary.by_scope(frames.last(frames.excess).filter(used))
+            tables.append(
+                _by_level(
+                    f"excess_{policy}" + ("" if pairs == "all" else "_alive"),
+                    f"Excess shift, explained class: {policy}{without}",
+                    "Each image's dissimilarity under attack less that under noise of the same ε, "
+                    "averaged. " + _POLICY[policy],
+                    over,
+                    "excess",
+                    mean=True,
+                    form="+.3f",
+                )
+            )
     tables.append(_vid(frames))
-    for policy in frames.policies:
+    for policy in policies:
         chosen = summary.by_scope(
             frames.last(frames.spread).filter(
                 (pl.col("explained_class") == policy) & (pl.col("pairs") == "all")
@@ -152,10 +79,17 @@ def all_tables(frames: Frames) -> list[Table]:
             "How strong the change of the pixels is, peak 1; higher is weaker.",
             summary.by_scope(frames.psnr),
             "psnr",
-            digits=2,
+            form=".2f",
         )
     )
     return tables
+
+
+def _unrelated(frames: Frames, used: pl.Expr) -> pl.DataFrame:
+    """The shuffled level as lines of the table of MOD: the same at every ε."""
+    levels = frames.mod.select("epsilon").unique().sort("epsilon")
+    found = frames.last(frames.shuffled).filter(used).rename({"shuffled": "mod"})
+    return found.with_columns(scope=pl.lit(SHUFFLED)).join(levels, how="cross")
 
 
 _POLICY = {
@@ -173,8 +107,7 @@ def _by_level(
     value: str,
     *,
     mean: bool = False,
-    digits: int = 3,
-    percent: bool = False,
+    form: str = ".3f",
 ) -> Table:
     """A line for each scope and model, a column for each ε."""
     levels = sorted(scoped["epsilon"].unique().to_list())
@@ -199,7 +132,7 @@ def _by_level(
                 rows.append(Row((*lead, "mean over models"), cells, strong=True))
     heads = ("perturbation", "model", *(f"ε = {level:g}" for level in levels))
     heads = ("images", *heads) if len(variants) > 1 else heads
-    return Table(name, title, note, heads, tuple(rows), digits, percent)
+    return Table(name, title, note, heads, tuple(rows), (form,))
 
 
 def _vid(frames: Frames) -> Table:
@@ -240,40 +173,3 @@ def _vid(frames: Frames) -> Table:
 def _marked(model: str, scope: str) -> str:
     """A model's name; where it is the source of a transfer, it says so."""
     return f"{model} (white-box)" if scope.endswith(f" from {model}") else model
-
-
-def files(tables: Iterable[Table]) -> dict[str, str]:
-    """The files of tables: name → content."""
-    found = {}
-    for table in tables:
-        found[f"{table.name}.csv"] = table.csv()
-        found[f"{table.name}.md"] = table.markdown()
-        found[f"{table.name}.tex"] = table.latex()
-    return found
-
-
-def _markdown(text: str) -> str:
-    plain = " ".join(text.split())
-    for mark in "\\`*_[]<>|#":
-        plain = plain.replace(mark, f"\\{mark}")
-    return plain
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "_": r"\_",
-    "%": r"\%",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "ε": r"$\varepsilon$",
-    "–": "--",
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))

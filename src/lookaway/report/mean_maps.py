@@ -1,0 +1,180 @@
+"""What a model looks at on average, clean and attacked, and the difference, as pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lookaway.analysis.frames import Frames
+from lookaway.report.pictures import TILE, Tile, data_uri, turbo
+from lookaway.study.store import map_key
+
+_LOST, _GAINED = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0)
+_GAP = 8  # px
+
+
+@dataclass(frozen=True)
+class MeanLook:
+    """A model's mean heatmaps under its own perturbations.
+
+    Attributes:
+        variant: how the images were prepared.
+        model: its name.
+        epsilons: the levels, E of them.
+        clean: (h, w) mean of the clean maps ÷ their maxima, dead ones left out; None where all are.
+        attacked: (E, h, w), likewise; None where all maps of a level are dead.
+        counts: how many maps were alive: of the clean ones, then of each level's.
+        of: how many images there are.
+    """
+
+    variant: str
+    model: str
+    epsilons: tuple[float, ...]
+    clean: np.ndarray | None
+    attacked: tuple[np.ndarray | None, ...]
+    counts: tuple[int, ...]
+    of: int
+
+    def differences(self) -> list[np.ndarray | None]:
+        """Attacked less clean, for each ε."""
+        return [
+            None if self.clean is None or attacked is None else attacked - self.clean
+            for attacked in self.attacked
+        ]
+
+    def largest_difference(self) -> float:
+        """The largest change of a place, over all ε."""
+        return max(
+            (float(np.abs(found).max()) for found in self.differences() if found is not None),
+            default=0.0,
+        )
+
+
+def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
+    """The mean heatmaps of every model, from the stored maps of its last layer.
+
+    Args:
+        frames: of a run.
+        policy: the explained class.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    attack = frames.plan["settings"]["attacks"][0]
+    sums: dict[tuple[str, str], list[np.ndarray]] = {}
+    counts: dict[tuple[str, str], np.ndarray] = {}
+    images: dict[tuple[str, str], int] = {}
+    for rows, maps in frames.store.cells_with_maps():
+        variant, model = rows["variant"][0], rows["model"][0]
+        layer = frames.plan["last_layers"][model]
+        clean = maps[map_key("clean", layer, policy)].astype(float)
+        attacked = maps[map_key("attacked", layer, policy, attack, model)].astype(float)
+        parts = [clean, *attacked.swapaxes(0, 1)]
+        added = [part.sum(axis=0) for part in parts]
+        alive = np.array([int((part.max(axis=(1, 2)) > 0).sum()) for part in parts])
+        key = (variant, model)
+        before = sums.get(key)
+        sums[key] = added if before is None else [a + b for a, b in zip(before, added, strict=True)]
+        counts[key] = counts.get(key, 0) + alive
+        images[key] = images.get(key, 0) + len(clean)
+    found = []
+    for variant in frames.plan["settings"]["data"]["variants"]:
+        for model in frames.models:
+            key = (variant, model)
+            means = [
+                total / count if count else None
+                for total, count in zip(sums[key], counts[key], strict=True)
+            ]
+            found.append(
+                MeanLook(
+                    variant,
+                    model,
+                    tuple(frames.plan["settings"]["epsilons"]),
+                    means[0],
+                    tuple(means[1:]),
+                    tuple(counts[key].tolist()),
+                    images[key],
+                )
+            )
+    return found
+
+
+def tiles(look: MeanLook) -> tuple[list[Tile], list[Tile]]:
+    """The pictures of a model: its mean heatmaps, then what was lost and gained."""
+    alive = [f"{count} of {look.of} maps" if count < look.of else "" for count in look.counts]
+    names = ["clean", *(f"ε = {epsilon:g}" for epsilon in look.epsilons)]
+    maps = [look.clean, *look.attacked]
+    first = [
+        Tile(data_uri(_heat(found)), _lines(name, told), f"mean heatmap, {name}")
+        for name, told, found in zip(names, alive, maps, strict=True)
+    ]
+    scale = look.largest_difference()
+    second = [
+        Tile(
+            data_uri(_change(found, scale)),
+            (f"{name} less clean",),
+            f"what was lost and gained, {name}",
+        )
+        for name, found in zip(names[1:], look.differences(), strict=True)
+    ]
+    return first, second
+
+
+def as_png(looks: Sequence[MeanLook]) -> bytes:
+    """All models in one picture: a line of mean heatmaps, a line of differences for each."""
+    font, small = (ImageFont.load_default(size) for size in (15, 12))
+    columns = 1 + max(len(look.epsilons) for look in looks)
+    step, line = TILE + _GAP, TILE + 22
+    sheet = Image.new("RGB", (columns * step + _GAP, len(looks) * (2 * line + 34) + 8), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, look in enumerate(looks):
+        top = place * (2 * line + 34) + 8
+        scale = look.largest_difference()
+        draw.text((_GAP, top), look.model[:60], fill="black", font=font)
+        names = ["clean", *(f"ε = {epsilon:g}" for epsilon in look.epsilons)]
+        for column, (name, found) in enumerate(
+            zip(names, [look.clean, *look.attacked], strict=True)
+        ):
+            at = (_GAP + column * step, top + 24)
+            sheet.paste(_picture(_heat(found)), at)
+            draw.text((at[0], at[1] + TILE + 2), name, fill="#444444", font=small)
+        told = f"blue: lost\norange: gained\nfull colour: {scale:.2f}"
+        draw.text((_GAP, top + 24 + line + 40), told, fill="#444444", font=small)
+        for column, found in enumerate(look.differences(), start=1):
+            at = (_GAP + column * step, top + 24 + line)
+            sheet.paste(_picture(_change(found, scale)), at)
+            draw.text((at[0], at[1] + TILE + 2), "less clean", fill="#444444", font=small)
+    buffer = BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _lines(name: str, told: str) -> tuple[str, ...]:
+    return (name, told) if told else (name,)
+
+
+def _grown(found: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(found.astype(np.float32))
+    return np.asarray(image.resize((TILE, TILE), Image.Resampling.BILINEAR))
+
+
+def _heat(found: np.ndarray | None) -> np.ndarray:
+    if found is None:
+        return np.full((TILE, TILE, 3), 0.85)
+    return turbo(np.clip(_grown(found), 0.0, 1.0))
+
+
+def _change(found: np.ndarray | None, scale: float) -> np.ndarray:
+    """White where nothing changed, blue where participation was lost, orange where gained."""
+    if found is None:
+        return np.full((TILE, TILE, 3), 0.85)
+    share = _grown(found)[..., None] / (scale or 1.0)
+    ends = np.where(share < 0, np.array(_LOST), np.array(_GAINED))
+    mixed: np.ndarray = 1.0 + np.clip(np.abs(share), 0.0, 1.0) * (ends - 1.0)
+    return mixed
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))

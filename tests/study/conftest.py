@@ -1,0 +1,47 @@
+"""A finished study of two untrained networks whose last maps differ in size: seconds, no page."""
+
+import pytest
+
+import lookaway as la
+from lookaway.study import prepare
+
+
+@pytest.fixture(scope="session")
+def quick_study(faces_for_all):
+    untrained = {"pretrained": False, "train": "none"}
+    return {
+        "data": {
+            "folder": str(faces_for_all),
+            "image_size": 64,
+            "split": {"train": 0.5, "val": 0.25, "test": 0.25, "seed": 0},
+        },
+        "models": [
+            {"name": "one", "timm": "test_resnet", **untrained, "input_size": 64},
+            {"name": "two", "timm": "test_efficientnet", **untrained, "input_size": 160},
+        ],
+        "transfer_from": ["one"],
+        "epsilons": [0.1, 0.02],
+        "explain": {"explained_class": ["own", "clean", "label"], "pictured": 0},
+        "measure": {"grid": 32},
+    }
+
+
+@pytest.fixture
+def run_quickly(monkeypatch):
+    """Run a study in shards of at most ``shard`` images, without its page."""
+
+    def run(study, out, shard=4):
+        monkeypatch.setattr(prepare, "SHARD", shard)
+        monkeypatch.setattr("lookaway.run.build_report", lambda _store: None)
+        return la.run_study(study, out, progress=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def looked(quick_study, tmp_path_factory):
+    """The study, run once; tests read it and change nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "SHARD", 4)
+        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        return la.run_study(quick_study, tmp_path_factory.mktemp("quick") / "out", progress=False)
