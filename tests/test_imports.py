@@ -24,6 +24,7 @@ ORDER = [
     "analysis",
     "report",
     "result",
+    "compare",
     "run",
     "cli",
 ]

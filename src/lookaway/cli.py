@@ -61,17 +61,73 @@ def run(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A run's folder.", metavar="DIR")],
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Boxes (a CSV: image, left, top, right, bottom in fractions of the picture) or a "
+            "folder of masks: how much participation lies inside. Kept with the run.",
+            metavar="PATH",
+        ),
+    ] = None,
 ) -> None:
     """Make tables, figures and page again from what a run stored.
 
-    Example: lookaway report runs/first
+    Example: lookaway report runs/first --regions faces.csv
     """
     from lookaway.report.page import build_report
     from lookaway.result import open_result
 
     result = open_result(folder)
+    if regions is not None:
+        result.keep_regions(regions)
     build_report(result.store)
-    _tell(result)
+    _tell(open_result(folder))
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="The run to compare with.", metavar="RUN_A")],
+    run_b: Annotated[Path, typer.Argument(help="The other run.", metavar="RUN_B")],
+    max_mod_rise: Annotated[
+        float | None, typer.Option(help="How much MOD may rise from A to B.", metavar="X")
+    ] = None,
+    max_excess_rise: Annotated[
+        float | None, typer.Option(help="How much the excess shift may rise.", metavar="X")
+    ] = None,
+) -> None:
+    """Compare two runs on the same images; exit code 1 when a limit is passed beyond doubt.
+
+    Differences are image by image, B less A, with 95 % intervals, at the largest common ε.
+
+    Example: lookaway compare runs/main runs/branch --max-excess-rise 0.02
+    """
+    from lookaway.compare import compare as compare_runs
+
+    found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise)
+    names = {"mod": "MOD", "excess": "excess", "accuracy": "accuracy"}
+    heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
+    lines = []
+    for row in found.headline.iter_rows(named=True):
+        pair = {row["model_a"], row["model_b"]}
+        interval = "" if row["low"] is None else f" ({row['low']:+.3f}, {row['high']:+.3f})"
+        lines.append(
+            [
+                row["model_a"] if len(pair) == 1 else f"{row['model_a']} → {row['model_b']}",
+                row["scope"] + (f" ({row['variant']})" if row["variant"] != "none" else ""),
+                names[row["measure"]],
+                f"{row['before']:.3f}",
+                f"{row['after']:.3f}",
+                f"{row['difference']:+.3f}{interval}",
+            ]
+        )
+    first = found.headline.row(0, named=True)
+    _print_table(
+        heads, lines, f"ε = {first['epsilon']:g}, explained class: {first['explained_class']}"
+    )
+    for sentence in found.passed:
+        print(f"lookaway: {sentence}", file=sys.stderr)  # noqa: T201
+    if found.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -116,12 +172,16 @@ def _tell(result: "Result") -> None:
     from lookaway.report.headline import headline
 
     heads, rows = headline(result.frames)
-    table = RichTable()
+    _print_table(heads, rows)
+    Console().print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_table(heads: list[str], rows: list[list[str]], title: str | None = None) -> None:
+    """A table for the terminal; a line between the models."""
+    table = RichTable(title=title)
     for place, head in enumerate(heads):
         table.add_column(Text(head), justify="left" if place < 2 else "right", overflow="fold")
     for place, row in enumerate(rows):
         next_model = place + 1 < len(rows) and rows[place + 1][0] != row[0]
         table.add_row(*map(Text, row), end_section=next_model)
-    console = Console()
-    console.print(table)
-    console.print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
+    Console().print(table)

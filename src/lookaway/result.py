@@ -7,8 +7,8 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.direction import direction
-from lookaway.analysis.frames import Frames
-from lookaway.analysis.regions import inside_frame, read_regions
+from lookaway.analysis.frames import REGIONS, Frames
+from lookaway.analysis.regions import inside_frame, pack, read_regions
 from lookaway.errors import StoreError
 from lookaway.study.store import Store
 
@@ -114,6 +114,20 @@ class Result:
         if per == "setting" and regions is None:
             return frames.direction
         return direction(frames.looks, per, inside)
+
+    def keep_regions(self, regions: str | Path | pl.DataFrame) -> None:
+        """Keep regions with the run, so that ``direction`` and the page tell what is inside.
+
+        Args:
+            regions: boxes or masks; see ``analysis.regions.read_regions``.
+
+        Raises:
+            DataError: the regions cannot be used.
+            StoreError: the run cannot be written.
+        """
+        found = read_regions(regions, self.rows()["image"].unique().sort().to_list())
+        self.store.write_arrays(REGIONS, pack(found))
+        self.frames = Frames(self.store)
 
     def outcomes(self) -> pl.DataFrame:
         """NISSIM, accuracy and confidence by outcome; see ``analysis.outcomes.outcomes``."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lookaway.explainers.base import heatmap
 from lookaway.metrics.dissimilarity import nissim
-from lookaway.metrics.map_nissim import SMALL, map_nissim
+from lookaway.metrics.map_nissim import SMALL, map_nissim, nissim_of_maps
 
 
 def maps(height, width, seed):
@@ -50,3 +50,22 @@ def test_equal_maps_are_exactly_zero_apart_and_a_scale_changes_nothing():
     assert torch.equal(map_nissim(one, one, 224), torch.zeros(6, dtype=torch.float64))
     assert map_nissim(one, 8 * one, 224).max() == 0
     assert map_nissim(one, one.flip(2), 224)[0] > 0.05
+
+
+@pytest.mark.parametrize("preset", ["gaussian11", "uniform7"])
+@pytest.mark.parametrize(
+    ("height", "width", "grid"),
+    [(7, 5, 33), (SMALL, SMALL, 40), (SMALL + 1, 3, 40), (3, SMALL + 1, 40), (14, 20, 16)],
+)
+def test_maps_of_any_size_are_compared_by_the_way_that_fits_them(height, width, grid, preset):
+    one, two = maps(height, width, 0), maps(height, width, 1)
+    slow = nissim(heatmap(one, grid), heatmap(two, grid), preset)
+    found = nissim_of_maps(one, two, grid, preset)
+    torch.testing.assert_close(found, slow, rtol=0, atol=2e-6)
+    assert nissim_of_maps(one[:0], two[:0], grid, preset).shape == (0,)
+
+
+def test_small_maps_are_compared_without_making_heatmaps(monkeypatch):
+    monkeypatch.setattr("lookaway.metrics.map_nissim.heatmap", None)
+    one, two = maps(SMALL, SMALL, 0), maps(SMALL, SMALL, 1)
+    assert torch.equal(nissim_of_maps(one, two, 224), map_nissim(one, two, 224))

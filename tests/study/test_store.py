@@ -5,9 +5,19 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
-from lookaway.study.store import ROW_SCHEMA, SAMPLE_SCHEMA, CellKey, Store
+from lookaway.study.store import (
+    ROW_SCHEMA,
+    SAMPLE_SCHEMA,
+    SHUFFLED_SCHEMA,
+    CellKey,
+    Store,
+    shards,
+)
 
 KEY = CellKey("none", 0, "a model", 0)
 PLAN = {"layout": 2, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
@@ -18,13 +28,13 @@ def samples(**hashes):
     return pl.DataFrame(rows, schema=SAMPLE_SCHEMA, orient="row")
 
 
-def row():
+def row(schema=ROW_SCHEMA):
     values = {
         pl.String: "x",
         pl.Float64: 0.5,
         pl.Boolean: False,
     }
-    return {name: [values[kind]] for name, kind in ROW_SCHEMA.items()}
+    return {name: [values[kind]] for name, kind in schema.items()}
 
 
 @pytest.fixture
@@ -78,13 +88,57 @@ def test_a_cell_comes_back_as_it_was(store):
     assert store.read_signs(KEY)["fgsm"].tolist() == [[3]]
 
 
-@pytest.mark.parametrize("folder", ["rows", "maps", "signs"])
+@pytest.mark.parametrize("folder", ["rows", "maps", "signs", "shuffled"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_damaged_cell_does_not_count_as_done(store, folder, damage):
     store.write_cell(KEY, row(), {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
     (path,) = (store.folder / folder).iterdir()
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-9])
     assert not store.has_cell(KEY)
+
+
+def test_an_altered_shuffled_file_does_not_count_though_it_can_be_read(store):
+    store.write_cell(KEY, row(), {}, {}, shuffled=row(SHUFFLED_SCHEMA))
+    (path,) = (store.folder / "shuffled").iterdir()
+    store.shuffled().with_columns(nissim=0.25).write_parquet(path)
+    assert not store.has_cell(KEY)
+
+
+def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(store):
+    with pytest.raises(StoreError, match="no shuffled yet"):
+        store.shuffled()
+    keys = [CellKey("none", 0, "a model", shard) for shard in range(3)]
+    for key, partner in ((keys[2], ["z"]), (keys[0], ["y"])):
+        given = {**row(SHUFFLED_SCHEMA), "partner": partner}
+        store.write_cell(key, row(), {}, {}, shuffled=given)
+    store.write_cell(keys[1], row(), {}, {})
+    found = store.shuffled()
+    assert dict(found.schema) == SHUFFLED_SCHEMA
+    assert found["partner"].to_list() == ["y", "z"]
+    assert found["nissim"].to_list() == [0.5, 0.5]
+    assert all(store.has_cell(key) for key in keys)
+
+
+def test_looks_come_back_and_count_only_for_what_they_were_made_of(store):
+    with pytest.raises(StoreError, match="no looks yet"):
+        store.looks()
+    assert not store.has_looks(KEY, "these maps")
+    frame = pl.DataFrame({"image": ["x"], "lost": [None]}, schema_overrides={"lost": pl.Float64})
+    store.write_looks(KEY, frame, "these maps")
+    assert store.has_looks(KEY, "these maps")
+    assert not store.has_looks(KEY, "other maps")
+    assert_frame_equal(store.looks(), frame)
+
+
+@given(st.integers(1, 500), st.integers(1, 80))
+def test_shards_are_strided_nearly_equal_and_cover_each_place_once(count, size):
+    found = shards(count, size)
+    assert sorted(place for shard in found for place in shard) == list(range(count))
+    sizes = [len(shard) for shard in found]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert {shard.step for shard in found} == {len(found)}  # neighbours are in different shards
+    assert (len(found) - 1) * size < count  # and no more shards than needed
 
 
 def test_rows_alone_make_a_cell_count_so_they_are_written_last(store, monkeypatch):

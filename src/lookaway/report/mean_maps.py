@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from html import escape
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+import vl_convert
+from PIL import Image
 
 from lookaway.analysis.frames import Frames
 from lookaway.report.pictures import TILE, Tile, data_uri, turbo
@@ -103,7 +104,7 @@ def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
 
 def tiles(look: MeanLook) -> tuple[list[Tile], list[Tile]]:
     """The pictures of a model: its mean heatmaps, then what was lost and gained."""
-    alive = [f"{count} of {look.of} maps" if count < look.of else "" for count in look.counts]
+    alive = [f"{count}/{look.of} maps" if count < look.of else "" for count in look.counts]
     names = ["clean", *(f"ε = {epsilon:g}" for epsilon in look.epsilons)]
     maps = [look.clean, *look.attacked]
     first = [
@@ -122,33 +123,45 @@ def tiles(look: MeanLook) -> tuple[list[Tile], list[Tile]]:
     return first, second
 
 
-def as_png(looks: Sequence[MeanLook]) -> bytes:
+def as_svg(looks: Sequence[MeanLook]) -> str:
     """All models in one picture: a line of mean heatmaps, a line of differences for each."""
-    font, small = (ImageFont.load_default(size) for size in (15, 12))
-    columns = 1 + max(len(look.epsilons) for look in looks)
-    step, line = TILE + _GAP, TILE + 22
-    sheet = Image.new("RGB", (columns * step + _GAP, len(looks) * (2 * line + 34) + 8), "white")
-    draw = ImageDraw.Draw(sheet)
+    step, line, title = TILE + _GAP, TILE + 22, 34
+    width = (1 + max(len(look.epsilons) for look in looks)) * step + _GAP
+    parts: list[str] = []
+
+    def text(x: int, y: int, words: str, size: int = 12) -> None:
+        parts.append(f'<text x="{x}" y="{y}" font-size="{size}">{escape(words)}</text>')
+
     for place, look in enumerate(looks):
-        top = place * (2 * line + 34) + 8
-        scale = look.largest_difference()
-        draw.text((_GAP, top), look.model[:60], fill="black", font=font)
-        names = ["clean", *(f"ε = {epsilon:g}" for epsilon in look.epsilons)]
-        for column, (name, found) in enumerate(
-            zip(names, [look.clean, *look.attacked], strict=True)
-        ):
-            at = (_GAP + column * step, top + 24)
-            sheet.paste(_picture(_heat(found)), at)
-            draw.text((at[0], at[1] + TILE + 2), name, fill="#444444", font=small)
-        told = f"blue: lost\norange: gained\nfull colour: {scale:.2f}"
-        draw.text((_GAP, top + 24 + line + 40), told, fill="#444444", font=small)
-        for column, found in enumerate(look.differences(), start=1):
-            at = (_GAP + column * step, top + 24 + line)
-            sheet.paste(_picture(_change(found, scale)), at)
-            draw.text((at[0], at[1] + TILE + 2), "less clean", fill="#444444", font=small)
-    buffer = BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+        top = place * (2 * line + title) + _GAP
+        text(_GAP, top + 14, look.model, size=15)
+        first, second = tiles(look)
+        for row, shown in enumerate((first, second)):
+            for column, tile in enumerate(shown, start=row):
+                x, y = _GAP + column * step, top + 24 + row * line
+                parts.append(
+                    f'<image x="{x}" y="{y}" width="{TILE}" height="{TILE}" href="{tile.source}"/>'
+                )
+                text(x, y + TILE + 14, " · ".join(tile.lines))
+        scale = f"full colour: ±{look.largest_difference():.2f}"
+        for row, words in enumerate(("blue: lost", "orange: gained", scale)):
+            text(_GAP, top + 24 + line + 48 + 18 * row, words)
+    height = len(looks) * (2 * line + title) + _GAP
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" fill="#222222"><rect width="100%" height="100%" fill="white"/>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def files(name: str, looks: Sequence[MeanLook]) -> dict[str, bytes]:
+    """The files of that picture: name → content, as SVG, PNG and PDF."""
+    svg = as_svg(looks)
+    return {
+        f"{name}.svg": svg.encode(),
+        f"{name}.png": vl_convert.svg_to_png(svg, scale=2),
+        f"{name}.pdf": vl_convert.svg_to_pdf(svg),
+    }
 
 
 def _lines(name: str, told: str) -> tuple[str, ...]:
@@ -174,7 +187,3 @@ def _change(found: np.ndarray | None, scale: float) -> np.ndarray:
     ends = np.where(share < 0, np.array(_LOST), np.array(_GAINED))
     mixed: np.ndarray = 1.0 + np.clip(np.abs(share), 0.0, 1.0) * (ends - 1.0)
     return mixed
-
-
-def _picture(pixels: np.ndarray) -> Image.Image:
-    return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))

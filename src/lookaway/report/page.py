@@ -8,8 +8,8 @@ import jinja2
 import yaml
 
 from lookaway.analysis.frames import Frames
-from lookaway.report import figures, pictures, tables
-from lookaway.report.mean_maps import MeanLook, as_png, mean_looks, tiles
+from lookaway.report import figures, mean_maps, pictures, tables
+from lookaway.report.mean_maps import MeanLook, mean_looks
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.verdict import listed, verdict
@@ -35,12 +35,12 @@ def build_report(store: Store) -> Path:
     made_tables = tables.all_tables(frames)
     made_figures = figures.files(figures.all_figures(frames))
     looks = mean_looks(frames, frames.policy)
-    made_figures[f"mean_heatmaps_{frames.policy}.png"] = as_png(looks)
+    mean_files = mean_maps.files(f"mean_heatmaps_{frames.policy}", looks)
     for name, frame in frames.to_keep().items():
         store.write_frame(f"frames/{name}.parquet", frame)
     for name, text in table_files(made_tables).items():
         store.write_text(f"tables/{name}", text)
-    for name, raw in made_figures.items():
+    for name, raw in (made_figures | mean_files).items():
         store.write_bytes(f"figures/{name}", raw)
     store.write_text("report.html", _page(store, frames, made_tables, made_figures, looks))
     return store.folder / "report.html"
@@ -110,7 +110,7 @@ def _page(
     return environment.get_template("page.html.j2").render(
         done=done(frames),
         verdict=verdict(frames),
-        looks=[(look, *tiles(look)) for look in looks],
+        looks=[(look, *mean_maps.tiles(look)) for look in looks],
         aligned=[name for name in plan["settings"]["data"]["variants"] if name != "none"],
         top=frames.top,
         headline_policy=frames.policy,

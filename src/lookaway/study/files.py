@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
 
@@ -73,6 +74,12 @@ class Files:
             raise StoreError(
                 f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
             ) from error
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+        """Write a safetensors file whole; its content."""
+        raw: bytes = save_arrays({key: np.ascontiguousarray(a) for key, a in arrays.items()})
+        self._write(self.folder / name, raw)
+        return raw
 
     def read_arrays(self, path: Path) -> dict[str, np.ndarray]:
         """Read a safetensors file.

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
 from lookaway.hashing import digest
@@ -261,9 +260,7 @@ class Store(Files):
         """
         kept = {"weights": weights}
         for folder, arrays in (("maps", maps), ("signs", signs)):
-            raw = save_arrays({name: np.ascontiguousarray(a) for name, a in arrays.items()})
-            self.write_bytes(f"{folder}/{key.stem}.safetensors", raw)
-            kept[folder] = digest(raw)
+            kept[folder] = digest(self.write_arrays(f"{folder}/{key.stem}.safetensors", arrays))
         raw = as_parquet(pl.DataFrame(dict(shuffled or {}), schema=SHUFFLED_SCHEMA))
         self.write_bytes(f"shuffled/{key.stem}.parquet", raw)
         kept["shuffled"] = digest(raw)

@@ -1,0 +1,138 @@
+"""Two runs on the same images: what changed, and whether a limit is passed beyond doubt."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lookaway.analysis import comparison
+from lookaway.errors import InputError, StoreError
+from lookaway.result import Result, open_result
+
+_SAME = ("image_size", "quantize", "method", "ssim", "grid")
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """What changed from one run to another.
+
+    Attributes:
+        differences: from ``analysis.comparison.compare_runs``: one row for each variant,
+            perturbation, class policy, ε, measure and pair of models.
+        headline: those of the largest common ε, of the clean image's class where both runs have
+            it, and of all pairs, dead ones too.
+        passed: a sentence for each limit that was passed beyond doubt.
+    """
+
+    differences: pl.DataFrame
+    headline: pl.DataFrame
+    passed: tuple[str, ...]
+
+
+def compare(
+    first: Path | str,
+    second: Path | str,
+    max_mod_rise: float | None = None,
+    max_excess_rise: float | None = None,
+) -> RunComparison:
+    """Compare two finished runs on the same images, image by image.
+
+    A limit is passed beyond doubt where the whole 95 % interval of the rise lies above it, at the
+    largest ε that both runs have, for the class of the clean image where both have it, under any
+    perturbation that both have (noise has a MOD, and no excess).
+
+    Args:
+        first: the folder of the run to compare with.
+        second: the folder of the other run.
+        max_mod_rise: how much MOD may rise from the first to the second.
+        max_excess_rise: how much the excess shift may rise.
+
+    Raises:
+        InputError: a limit is not a finite number.
+        StoreError: a run cannot be read, or the two are not of the same images and measure.
+    """
+    for name, limit in (("max_mod_rise", max_mod_rise), ("max_excess_rise", max_excess_rise)):
+        if limit is not None and not math.isfinite(limit):
+            raise InputError(f"{name} must be a finite number, such as 0.02; got {limit}")
+    runs = open_result(first), open_result(second)
+    _check_same(*runs)
+    names = [run.frames.models for run in runs]
+    shared = [name for name in names[0] if name in names[1]]
+    if shared:
+        models = [(name, name) for name in shared]
+    elif len(names[0]) == len(names[1]) == 1:
+        models = [(names[0][0], names[1][0])]
+    else:
+        raise StoreError(
+            f"the runs have no model in common: {', '.join(names[0])} and {', '.join(names[1])}; "
+            "models are paired by name (two runs of one model each are paired as they are)"
+        )
+    differences = comparison.compare_runs(
+        runs[0].frames.last_rows, runs[1].frames.last_rows, models
+    )
+    if differences.is_empty():
+        raise StoreError("the runs have no ε, perturbation and explained class in common")
+    headline = _headline(differences)
+    limits = {"mod": max_mod_rise, "excess": max_excess_rise}
+    passed = [
+        sentence
+        for measure, limit in limits.items()
+        if limit is not None
+        for sentence in _passed(headline.filter(pl.col("measure") == measure), limit)
+    ]
+    return RunComparison(differences, headline, tuple(passed))
+
+
+def _check_same(first: Result, second: Result) -> None:
+    """Refuse runs whose numbers cannot be held side by side."""
+    found = []
+    for run in (first, second):
+        test = run.samples().filter(pl.col("part") == "test")
+        found.append(dict(test.select("image", "sha256").iter_rows()))
+    different = sorted(
+        name for name in {*found[0], *found[1]} if found[0].get(name) != found[1].get(name)
+    )
+    if different:
+        raise StoreError(
+            f"the runs were not made on the same test images: {len(different)} differ, such as "
+            f"{different[0]!r}; give both studies the same folder, classes and split"
+        )
+    settings = [_measure(run.plan["settings"]) for run in (first, second)]
+    for name in _SAME:
+        if settings[0][name] != settings[1][name]:
+            raise StoreError(
+                f"the runs were measured otherwise: {name} is {settings[0][name]!r} in "
+                f"{str(first.folder)!r} and {settings[1][name]!r} in {str(second.folder)!r}"
+            )
+
+
+def _measure(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "image_size": settings["data"]["image_size"],
+        "quantize": settings["quantize"],
+        "method": settings["explain"]["method"],
+        **settings["measure"],
+    }
+
+
+def _headline(differences: pl.DataFrame) -> pl.DataFrame:
+    policies = differences["explained_class"].unique(maintain_order=True).to_list()
+    policy = "clean" if "clean" in policies else policies[0]
+    return differences.filter(
+        pl.col("epsilon") == pl.col("epsilon").max(),
+        pl.col("explained_class") == policy,
+        pl.col("pairs") == "all",
+    )
+
+
+def _passed(rows: pl.DataFrame, limit: float) -> list[str]:
+    names = {"mod": "MOD", "excess": "the excess shift"}
+    return [
+        f"{names[row['measure']]} of {row['model_b']} under {row['scope']} at "
+        f"ε = {row['epsilon']:g} rose by {row['difference']:+.3f} (95 % interval "
+        f"{row['low']:+.3f} to {row['high']:+.3f}), more than {limit:g}"
+        for row in rows.iter_rows(named=True)
+        if row["low"] is not None and row["low"] > limit
+    ]

@@ -1,0 +1,326 @@
+"""Boxes and masks become coverage; participation inside them is that of the heatmap."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lookaway.analysis.regions import (
+    BOX,
+    GRID,
+    inside,
+    inside_frame,
+    pack,
+    read_regions,
+    unpack,
+)
+from lookaway.errors import DataError
+from lookaway.study.store import ROW_SCHEMA, CellKey, Store, map_key
+
+IMAGES = ["ann/0.png", "ann/1.jpg", "bob/0.png"]
+FRACTION = st.floats(0, 1)
+
+
+def boxes(**named):
+    """A frame of boxes: ``boxes(ann0=(left, top, right, bottom))``."""
+    names = dict(zip(("ann0", "ann1", "bob0"), IMAGES, strict=True))
+    rows = [(names.get(name, name), *sides) for name, sides in named.items()]
+    return pl.DataFrame(rows, schema=["image", *BOX], orient="row")
+
+
+def save(path, mask):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask).save(path)
+
+
+# Boxes
+
+
+def test_a_box_covers_its_columns_from_the_left_and_its_rows_from_the_top():
+    (found,) = read_regions(boxes(ann0=(0.25, 0.5, 0.5, 1.0)), IMAGES).values()
+    expected = np.zeros((GRID, GRID))
+    expected[GRID // 2 :, GRID // 4 : GRID // 2] = 1.0
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_a_cell_that_a_box_cuts_is_covered_in_part():
+    (found,) = read_regions(boxes(ann0=(1.5 / GRID, 0.25 / GRID, 2.25 / GRID, 1)), IMAGES).values()
+    np.testing.assert_allclose(found[0, :4], [0, 0.75 * 0.5, 0.75 * 0.25, 0], atol=1e-12)
+    np.testing.assert_allclose(found[1:, 1], 0.5, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(FRACTION, FRACTION, FRACTION, FRACTION)
+def test_coverage_adds_up_to_the_box(left, top, width, height):
+    right, bottom = left + width * (1 - left), top + height * (1 - top)
+    if left < right and top < bottom and left < 1 and top < 1:
+        (found,) = read_regions(boxes(ann0=(left, top, right, bottom)), IMAGES).values()
+        assert found.shape == (GRID, GRID)
+        assert found.min() >= 0
+        assert found.max() <= 1 + 1e-9
+        assert found.mean() == pytest.approx((right - left) * (bottom - top), abs=1e-9)
+
+
+def test_a_box_that_reaches_beyond_the_picture_ends_at_its_edge():
+    beyond = read_regions(boxes(ann0=(-0.2, -3.0, 0.5, 1.25)), IMAGES)
+    within = read_regions(boxes(ann0=(0.0, 0.0, 0.5, 1.0)), IMAGES)
+    np.testing.assert_allclose(beyond["ann/0.png"], within["ann/0.png"], atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_a_csv_is_read_as_the_frame_that_it_holds(tmp_path, kind):
+    frame = boxes(ann0=(0.0, 0.125, 0.5, 1.0), bob0=(0.5, 0.25, 0.75, 0.5))
+    frame = frame.select("bottom", "image", "left", "top", "right").with_columns(note=pl.lit("x"))
+    frame.write_csv(tmp_path / "boxes.csv")
+    found, expected = (read_regions(s, IMAGES) for s in (kind(tmp_path / "boxes.csv"), frame))
+    assert list(found) == list(expected) == ["ann/0.png", "bob/0.png"]
+    for image in found:
+        np.testing.assert_array_equal(found[image], expected[image])
+    assert found["bob/0.png"].mean() == pytest.approx(0.25 * 0.25)
+
+
+def test_boxes_of_other_images_are_left_alone_even_broken_ones():
+    frame = boxes(ann1=(0.0, 0.0, 1.0, 1.0), elsewhere=(0.9, 0.0, 0.1, 1.0))
+    assert list(read_regions(frame, IMAGES)) == ["ann/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0.5, 0.0, 0.5, 1.0),
+        (0.6, 0.0, 0.5, 1.0),
+        (0.0, 0.7, 1.0, 0.7),
+        (0.0, 0.8, 1.0, 0.7),
+        (1.0, 0.0, 1.5, 1.0),
+        (0.0, 1.0, 1.0, 1.5),
+        (-1.0, 0.0, 0.0, 1.0),
+        (0.0, -1.0, 1.0, 0.0),
+        (float("nan"), 0.0, 1.0, 1.0),
+        (0.0, 0.0, 1.0, float("nan")),
+        (None, 0.0, 1.0, 1.0),
+        ("wide", "0", "1", "1"),
+    ],
+)
+def test_a_box_that_is_none_is_told_with_its_image_and_sides(box):
+    with pytest.raises(DataError) as caught:
+        read_regions(boxes(ann1=box), IMAGES)
+    told = str(caught.value)
+    assert "'ann/1.jpg'" in told
+    assert str(list(box)) in told
+    assert "left < right and top < bottom are needed" in told
+
+
+def test_missing_columns_are_told_beside_those_that_are_there(tmp_path):
+    frame = boxes(ann0=(0.0, 0.0, 1.0, 1.0)).drop("top", "bottom")
+    frame.write_csv(tmp_path / "boxes.csv")
+    for source, name in ((frame, "the frame"), (tmp_path / "boxes.csv", "boxes.csv")):
+        with pytest.raises(DataError, match=rf"{name} has no column top, bottom; it has .*left"):
+            read_regions(source, IMAGES)
+
+
+def test_regions_of_no_image_of_the_run_are_an_error_that_names_one(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for source in (boxes(elsewhere=(0.0, 0.0, 1.0, 1.0)), tmp_path / "masks"):
+        with pytest.raises(DataError, match=r"no region .* such as 'ann/0\.png'"):
+            read_regions(source, IMAGES)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n\x00\xff"])
+def test_a_file_that_holds_no_table_is_an_error_that_says_what_one_is(tmp_path, content):
+    path = tmp_path / "boxes.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"boxes\.csv.*image, left, top, right, bottom"):
+        read_regions(path, IMAGES)
+
+
+# Masks
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff"])
+def test_a_mask_stands_at_its_image_s_path_and_is_white_inside(tmp_path, ending):
+    mask = np.zeros((112, 112), dtype=np.uint8)
+    mask[28:56, 56:] = 255
+    save(tmp_path / "ann" / f"1.{ending}", mask)
+    found = read_regions(tmp_path, IMAGES)
+    assert list(found) == ["ann/1.jpg"]
+    box = read_regions(boxes(ann1=(0.5, 0.25, 1.0, 0.5)), IMAGES)
+    np.testing.assert_allclose(found["ann/1.jpg"], box["ann/1.jpg"], atol=1e-12)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_centre_of_a_mask_is_cut_out_as_that_of_its_image(tmp_path, wide):
+    mask = np.zeros((100, 200), dtype=np.uint8)
+    mask[:, 50:75] = 255  # the first quarter of the square in the middle
+    save(tmp_path / "bob" / "0.png", mask if wide else mask.T)
+    found = read_regions(str(tmp_path), IMAGES)["bob/0.png"]
+    box = (0.0, 0.0, 0.25, 1.0) if wide else (0.0, 0.0, 1.0, 0.25)
+    expected = read_regions(boxes(bob0=box), IMAGES)["bob/0.png"]
+    np.testing.assert_allclose(found, expected, atol=1 / 255)
+
+
+def test_a_grey_or_coloured_mask_covers_in_part(tmp_path):
+    save(tmp_path / "ann" / "0.png", np.full((20, 30), 51, dtype=np.uint8))
+    save(tmp_path / "ann" / "1.png", np.full((20, 30, 3), 255, dtype=np.uint8))
+    save(tmp_path / "bob" / "0.png", np.ones((20, 30), dtype=bool))
+    found = read_regions(tmp_path, IMAGES)
+    for image, expected in zip(IMAGES, (0.2, 1.0, 1.0), strict=True):
+        np.testing.assert_allclose(found[image], expected, atol=1e-12)
+
+
+def test_a_broken_mask_is_told_by_its_path(tmp_path):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"ann/0\.png.*folder of masks"):
+        read_regions(tmp_path, IMAGES)
+
+
+def test_packed_regions_come_back_to_one_part_in_255():
+    given = {"a": np.random.default_rng(0).random((GRID, GRID)), "b": np.eye(GRID)}
+    packed = pack(given)
+    assert {region.dtype for region in packed.values()} == {np.dtype(np.uint8)}
+    back = unpack(packed)
+    assert list(back) == ["a", "b"]
+    np.testing.assert_array_equal(back["b"], given["b"])
+    np.testing.assert_allclose(back["a"], given["a"], atol=0.5 / 255 + 1e-12)
+
+
+# Participation inside
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 56), st.integers(1, 56), st.integers(0, 99))
+def test_the_share_inside_is_that_of_the_enlarged_map(height, width, seed):
+    random = np.random.default_rng(seed)
+    maps, coverage = random.random((3, height, width)), random.random((3, GRID, GRID))
+    heat = F.interpolate(
+        torch.from_numpy(maps)[:, None], size=(GRID, GRID), mode="bilinear", align_corners=False
+    )[:, 0].numpy()
+    expected = (heat * coverage).sum(axis=(1, 2)) / heat.sum(axis=(1, 2))
+    np.testing.assert_allclose(inside(maps, coverage), expected, rtol=1e-9)
+
+
+def test_everything_lies_in_the_whole_picture_nothing_in_no_region_and_a_half_in_a_half():
+    maps = np.stack([np.random.default_rng(0).random((7, 7))] * 2 + [np.ones((7, 7))])
+    half = read_regions(boxes(ann0=(0.0, 0.0, 0.5, 1.0)), IMAGES)["ann/0.png"]
+    coverage = np.stack([np.ones((GRID, GRID)), np.zeros((GRID, GRID)), half])
+    np.testing.assert_allclose(inside(maps, coverage), [1, 0, 0.5], atol=1e-12)
+
+
+def test_a_dead_map_lies_nowhere_and_its_scale_does_not_matter():
+    maps = np.zeros((3, 4, 4), dtype=np.float16)
+    maps[1, 0, 3] = 1.0
+    maps[2, 0, 3] = 0.125
+    coverage = np.zeros((3, GRID, GRID))
+    coverage[:, :28, 28:] = 1.0
+    found = inside(maps, coverage)
+    assert np.isnan(found[0])
+    np.testing.assert_allclose(found[1:], 1.0)
+
+
+# A stored run
+
+
+def one_cell(key, images, policies, settings, epsilons, spot):
+    """Rows and 8×8 maps of one bright cell: ``spot(image, policy, setting, epsilon)`` or None."""
+    rows, maps = [], {}
+
+    def picture(*about):
+        heat = np.zeros((8, 8), dtype=np.float16)
+        if spot(*about) is not None:
+            heat[spot(*about)] = 1.0
+        return heat
+
+    for attack, source in settings:
+        for epsilon in epsilons:
+            for layer in ("early", "late"):
+                for policy in policies:
+                    rows += [
+                        {
+                            **dict.fromkeys(ROW_SCHEMA),
+                            "image": image,
+                            "variant": "none",
+                            "model": key.model,
+                            "attack": attack,
+                            "source": source,
+                            "epsilon": epsilon,
+                            "layer": layer,
+                            "explained_class": policy,
+                        }
+                        for image in images
+                    ]
+    for policy in policies:
+        maps[map_key("clean", "late", policy)] = np.stack(
+            [picture(image, policy, None, 0.0) for image in images]
+        )
+        for setting in settings:
+            maps[map_key("attacked", "late", policy, *setting)] = np.stack(
+                [[picture(image, policy, setting, e) for e in epsilons] for image in images]
+            )
+    columns = {name: [row[name] for row in rows] for name in ROW_SCHEMA}
+    return key, columns, maps
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two models; spots in the corners of 8×8 maps that tell each pair from every other."""
+    store = Store(tmp_path / "run")
+    store.write_json("plan.json", {"layout": 2, "last_layers": {"a": "late", "b": "late"}})
+
+    def spot(image, policy, setting, epsilon):
+        if image == "dead" or (image == "dies" and epsilon == 0.5):
+            return None
+        if setting is None:
+            return (1, 1)
+        leaves = {
+            ("x", "own", "fgsm", 0.2),
+            ("y", "own", "fgsm", 0.5),
+            ("y", "clean", "fgsm", 0.2),
+            ("x", "own", "noise", 0.5),
+        }
+        return (6, 6) if (image, policy, setting[0], epsilon) in leaves else (1, 1)
+
+    images = ["x", "y", "dead", "dies", "unknown"]
+    for index, model in enumerate("ab"):
+        part = images if model == "a" else images[1::-1]
+        key, rows, maps = one_cell(
+            CellKey("none", index, model, 0),
+            part,
+            ["own", "clean"],
+            [("fgsm", "a"), ("noise", None)],
+            [0.2, 0.5],
+            spot,
+        )
+        store.write_cell(key, rows, maps, {})
+    return store
+
+
+def test_each_stored_pair_is_measured_in_its_own_image_s_region(store):
+    corner = np.zeros((GRID, GRID))
+    corner[: GRID // 2, : GRID // 2] = 1.0
+    regions = {"x": corner, "y": 1 - corner, "dead": corner, "dies": corner}
+    found = inside_frame(store, regions)
+    keys = ["image", "variant", "model", "attack", "source", "epsilon", "explained_class"]
+    assert found.columns == [*keys, "clean_inside", "attacked_inside"]
+    assert found.height == (5 + 2) * 2 * 2 * 2
+    assert not found.select(keys).is_duplicated().any()
+    assert set(found.filter(pl.col("model") == "b")["image"]) == {"x", "y"}
+    for row in found.iter_rows(named=True):
+        about = row["image"], row["explained_class"], row["attack"], row["epsilon"]
+        left = about in {
+            ("x", "own", "fgsm", 0.2),
+            ("y", "own", "fgsm", 0.5),
+            ("y", "clean", "fgsm", 0.2),
+            ("x", "own", "noise", 0.5),
+        }
+        clean = {"x": 1.0, "y": 0.0, "dies": 1.0}.get(row["image"])
+        attacked = 1.0 - clean if clean is not None and left else clean
+        if row["image"] == "dies" and row["epsilon"] == 0.5:
+            attacked = None
+        expected = [None if v is None else pytest.approx(v, abs=1e-12) for v in (clean, attacked)]
+        assert [row["clean_inside"], row["attacked_inside"]] == expected, row
+    assert not found["attacked_inside"].is_nan().any()
