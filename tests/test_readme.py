@@ -4,9 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+import typer.testing
 import yaml
+from safetensors.torch import save_file
 
 import lookaway as la
+from lookaway.cli import app
 from lookaway.study.plan import parse_study
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -43,3 +48,25 @@ def test_the_files_in_configs_are_studies(name, faces):
     given = yaml.safe_load((Path(__file__).parents[1] / "configs" / name).read_text())
     given["data"]["folder"] = str(faces)
     assert parse_study(given).models
+
+
+def test_the_check_for_a_pipeline_runs_as_it_is_written(faces, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "ci.md").read_text()
+    study, workflow = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    given = yaml.safe_load(study)
+    given["data"] |= {"folder": str(faces), "image_size": 64}
+    given["models"][0] |= {"timm": "test_resnet", "input_size": 64}
+    Path("lookaway.yaml").write_text(yaml.safe_dump(given))
+    runner = typer.testing.CliRunner()
+    lines = [step["run"] for step in yaml.safe_load(workflow)["jobs"]["attention"]["steps"][2:-1]]
+    for seed, line in enumerate(lines[1:]):
+        if line.startswith("./fetch-weights"):
+            torch.manual_seed(seed)
+            network = timm.create_model("test_resnet", num_classes=3)
+            save_file(network.state_dict(), "weights.safetensors")
+            continue
+        arguments = line.replace("ci/lookaway.yaml", "lookaway.yaml").split()
+        told = runner.invoke(app, arguments[1:])
+        assert told.exit_code in (0, 1), told.output
+    assert "B − A" in told.output

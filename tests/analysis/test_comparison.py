@@ -37,15 +37,7 @@ def one_p(differences, labels):
 def test_the_difference_is_the_first_model_less_the_second():
     rows = white_box({"a": A, "b": B}, noise={"a": NOISE_A, "b": NOISE_B})
     frame = compare_models(rows)
-    assert frame.select("scope", "measure", "pairs").rows() == [
-        (scope, measure, pairs)
-        for pairs in ("all", "alive")
-        for scope, measure in [
-            ("fgsm white-box", "mod"),
-            ("fgsm white-box", "excess"),
-            ("noise", "mod"),
-        ]
-    ] or set(frame.select("scope", "measure").rows()) == {
+    assert set(frame.select("scope", "measure").rows()) == {
         ("fgsm white-box", "mod"),
         ("fgsm white-box", "excess"),
         ("noise", "mod"),
@@ -76,11 +68,13 @@ def test_images_are_paired_by_name_not_by_place():
 
 
 def test_probability_is_how_often_the_first_is_smaller_in_the_resamples():
-    got = line(compare_models(white_box({"a": A, "b": B})), measure="mod", pairs="all")
-    values = (A - B)[:, None]
-    resampled = Bootstrap(LABELS).ratios(values, np.ones_like(values))
-    assert got["probability"] == pytest.approx((resampled < 0).mean(), abs=0.002)
-    assert 0.9 < got["probability"] < 1
+    first, second = np.random.default_rng(2).random((2, 8))
+    got = line(compare_models(white_box({"a": first, "b": second})), measure="mod", pairs="all")
+    differences = (first - second)[:, None]
+    resampled = Bootstrap(LABELS).ratios(differences, np.ones_like(differences))
+    assert got["probability"] == pytest.approx((resampled < 0).mean(), abs=0.001)
+    assert 0.02 < got["probability"] < 0.98
+    assert abs(got["probability"] - 0.5) > 0.1
     same = line(compare_models(white_box({"a": A, "b": A})), measure="mod", pairs="all")
     assert (same["difference"], same["low"], same["high"]) == (0.0, 0.0, 0.0)
     assert (same["probability"], same["p"]) == (0.5, 1.0)
@@ -216,7 +210,9 @@ def test_p_is_corrected_as_holm_does_within_each_family(seed):
     # Steps of a tenth make many ties; one model has dead maps only.
     table = {model: random.integers(0, 8, (6, 2)) / 10 for model in models}
     table["b"] = np.tile(random.random((6, 1)), 2) + 1.0  # far from the others: small p
-    rows = white_box(table, labels, epsilons=(0.1, 0.2), noise={m: table["a"] / 9 for m in models})
+    rows = white_box(
+        table, labels, epsilons=(0.1, 0.2), noise=dict.fromkeys(models, table["a"] / 9)
+    )
     dead = (pl.col("model") == "c") & (pl.col("epsilon") == 0.1) & pl.col("source").is_not_null()
     frame = compare_models(rows.with_columns(attacked_dead=dead))
     families = frame.partition_by("scope", "explained_class", "epsilon", "measure", "pairs")
@@ -279,7 +275,6 @@ def test_the_difference_of_two_runs_is_the_second_less_the_first():
         assert got["low"] < got["difference"] < got["high"]
     got = line(frame, scope="fgsm white-box", measure="mod", pairs="all")
     assert got["p"] == pytest.approx(p_by_all_signs(B - A))
-    assert got["high"] > 0 > got["low"] or got["low"] > 0
 
 
 def test_models_of_two_runs_are_matched_as_given():

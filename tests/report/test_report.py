@@ -1,5 +1,6 @@
 """The page holds everything itself, shows any name as text, and is rebuilt from what is stored."""
 
+import html
 import re
 import shutil
 import subprocess
@@ -8,10 +9,15 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+import typer.testing
 
 import lookaway as la
-from lookaway.report import figures, pictures, tables
+from lookaway.analysis.frames import Frames
+from lookaway.cli import app
+from lookaway.report import figures, mean_maps, pictures, tables
 from lookaway.report.headline import headline
+from lookaway.report.verdict import signed, verdict
+from lookaway.study.store import CellKey, map_key
 
 HOSTILE = '<script>alert("x")</script> & 🙂 \u202eشخص'
 
@@ -30,7 +36,7 @@ def test_the_page_asks_no_network_for_anything(finished):
     page = finished.report.read_text()
     sources = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", page)
     assert sources
-    assert all(source.startswith("data:") for source in sources)
+    assert all(source.startswith(("data:", "#table-")) for source in sources)
     assert "@import" not in page
     assert "url(" not in page
 
@@ -52,16 +58,16 @@ def test_the_page_has_the_tables_the_chart_and_the_strips(finished):
     for title in ("Accuracy", "MOD, explained class: own", "VID", "Spread", "PSNR"):
         assert title in page
     assert "mean over models" in page
-    assert page.count("data:image/svg+xml") == 2
-    images, models, tiles = 6, 2, 3 + 2
-    assert page.count("data:image/jpeg") == images * models * tiles
+    assert page.count("data:image/svg+xml") == 4  # MOD and words, for each class policy
+    images, models, tiles, means = 6, 2, 3 + 2, 3 + 2
+    assert page.count("data:image/jpeg") == models * (images * tiles + means)
     assert "random signs of the same size are the control" in page
 
 
 def test_the_report_is_made_again_without_torch(finished, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     before = finished.report.read_text()
-    for name in ("report.html", "tables", "figures"):
+    for name in ("report.html", "tables", "figures", "frames"):
         path = copy / name
         path.unlink() if path.is_file() else shutil.rmtree(path)
     code = (
@@ -94,9 +100,20 @@ def test_tables_hold_the_frames_numbers(finished):
     assert "ε = 0.02 low" in read.columns
 
 
-def test_the_headline_fits_a_terminal_and_ends_with_noise(finished):
+def test_the_headline_tells_what_is_beyond_noise_and_ends_with_noise(finished):
     heads, rows = headline(finished.frames)
-    assert len(heads) == 4
+    assert {len(row) for row in rows} == {len(heads)}
+    own = finished.excess().filter(
+        pl.col("model") == "two",
+        pl.col("source") == "two",
+        pl.col("epsilon") == 0.1,
+        pl.col("explained_class") == "clean",
+        pl.col("pairs") == "all",
+    )
+    line = next(row for row in rows if row[:2] == ["two", "fgsm white-box"])
+    assert line[3] == f"{own['mod'][0]:.3f}"
+    assert line[4].startswith(f"{own['excess'][0]:+.3f} (")
+    assert [row[4] for row in rows if row[1] == "noise"] == ["", ""]
     scopes = [row[1] for row in rows]
     assert scopes == ["fgsm white-box", "noise", "fgsm white-box", f"fgsm from {HOSTILE}", "noise"]
 
@@ -120,3 +137,145 @@ def test_a_figure_has_a_line_for_each_scope_and_a_legend(finished):
     svg = figures.as_svg(figures.mod_over_epsilon(frames, "own"))
     for word in ("fgsm white-box", "noise", "two"):
         assert word in svg
+
+
+def test_the_verdict_gives_scale_direction_consequence_and_certainty(finished):
+    found = verdict(finished.frames)
+    assert [finding.title for finding in found] == [
+        "Scale",
+        "Direction",
+        "Consequence",
+        "Certainty",
+    ]
+    names = {table.name for table in tables.all_tables(finished.frames)}
+    assert {finding.table for finding in found} <= names
+    page = finished.report.read_text()
+    for finding in found:
+        assert f'id="table-{finding.table}"' in page
+        assert html.escape(finding.opening, quote=False) in page.replace("&#39;", "'")
+    excess = finished.excess().filter(
+        pl.col("source") == pl.col("model"),
+        pl.col("epsilon") == 0.1,
+        pl.col("explained_class") == "clean",
+        pl.col("pairs") == "all",
+    )
+    for (model, text), row in zip(found[0].models, excess.iter_rows(named=True), strict=True):
+        assert model == row["model"]
+        assert f"MOD {row['mod']:.3f}; noise alone gives {row['noise']:.3f}" in text
+        assert signed(row["excess"]) in text
+    ranking = finished.robustness_of_ranking().filter(
+        pl.col("scope") == "fgsm white-box",
+        pl.col("measure") == "excess",
+        pl.col("epsilon") == 0.1,
+    )
+    assert f"holds in {ranking['held'][0]} of {ranking['conventions'][0]}" in found[3].closing
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.01, 0.05, "FGSM moves every model's heatmaps clearly further than noise"),
+        (-0.01, 0.05, "FGSM moves no model's heatmaps clearly further than noise"),
+    ],
+)
+def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(
+    finished, low, high, told
+):
+    frames = Frames(finished.store)
+    frames.excess = finished.excess().with_columns(low=pl.lit(low), high=pl.lit(high))
+    assert told in verdict(frames)[0].opening
+
+
+def test_tables_say_why_a_number_is_missing(finished):
+    frames = Frames(finished.store)
+    reason = "not resolvable: for a reason"
+    empty = pl.lit(None, dtype=pl.Float64)
+    frames.excess = finished.excess().with_columns(share=empty, share_reason=pl.lit(reason))
+    table = next(t for t in tables.all_tables(frames) if t.name == "scale_clean")
+    assert {row.cells[-1].reason for row in table.rows} == {reason}
+    assert table.shown(table.rows[0].cells[-1].value, 4) == "–"
+
+
+def test_the_shuffled_level_is_a_line_of_the_table_and_of_the_chart(finished):
+    table = next(t for t in tables.all_tables(finished.frames) if t.name == "mod_clean")
+    row = next(r for r in table.rows if r.names == (figures.SHUFFLED, "two"))
+    level = finished.shuffled().filter(
+        pl.col("model") == "two", pl.col("explained_class") == "clean", pl.col("pairs") == "all"
+    )["shuffled"][0]
+    assert [cell.value for cell in row.cells] == [level, level]
+    svg = figures.as_svg(figures.mod_over_epsilon(finished.frames, "clean"))
+    assert figures.SHUFFLED in svg
+
+
+def test_mean_heatmaps_are_the_means_of_the_stored_maps(finished):
+    look = mean_maps.mean_looks(finished.frames, "clean")[1]
+    layer = finished.plan["last_layers"]["two"]
+    maps = finished.store.read_maps(CellKey("none", 1, "two", 0))
+    clean = maps[map_key("clean", layer, "clean")].astype(float)
+    attacked = maps[map_key("attacked", layer, "clean", "fgsm", "two")].astype(float)
+    alive = clean.max(axis=(1, 2)) > 0
+    np.testing.assert_allclose(look.clean, clean[alive].mean(axis=0))
+    for level in (0, 1):
+        alive = attacked[:, level].max(axis=(1, 2)) > 0
+        np.testing.assert_allclose(look.attacked[level], attacked[alive, level].mean(axis=0))
+        assert look.counts[1 + level] == alive.sum()
+    difference = look.differences()[0]
+    np.testing.assert_allclose(difference, look.attacked[0] - look.clean)
+
+
+def test_blue_is_lost_and_orange_is_gained():
+    look = mean_maps.MeanLook(
+        variant="none",
+        model=HOSTILE,
+        epsilons=(0.1, 0.2),
+        clean=np.array([[1.0, 0.0], [1.0, 0.0]]),
+        attacked=(np.array([[0.0, 1.0], [0.0, 1.0]]), None),
+        counts=(5, 5, 0),
+        of=5,
+    )
+    change = mean_maps.change_colours(look.differences()[0], look.largest_difference())
+    left, right = change[0, 0], change[0, -1]
+    assert left.argmax() == 2
+    assert right.argmax() == 0
+    _, second = mean_maps.tiles(look)
+    assert len(second) == 2
+    svg = mean_maps.as_svg([look])
+    assert "<script" not in svg
+    assert "0/5 maps" in svg
+
+
+def test_layers_are_drawn_over_depth_where_there_are_several(small_study, tmp_path):
+    explain = {**small_study["explain"], "layers": "stages"}
+    study = {**small_study, "explain": explain, "models": small_study["models"][:1]}
+    result = la.run_study(study, tmp_path / "out", progress=False)
+    found = figures.all_figures(result.frames)
+    assert {"mod_by_depth_clean", "excess_by_depth_clean", "dead_by_depth_own"} <= found.keys()
+    depths = result.by_depth().filter(
+        pl.col("source") == "one", pl.col("epsilon") == 0.1, pl.col("explained_class") == "clean"
+    )
+    assert depths["depth"].is_sorted()
+    assert depths["depth"].n_unique() == len(result.plan["layers"]["one"])
+    assert depths["attacked_dead"].is_between(0, 1).all()
+    assert depths["shuffled"].null_count() == 0
+    assert "MOD over depth" in result.report.read_text()
+    assert result.compare_models().is_empty()
+    assert result.robustness_of_ranking().is_empty()
+
+
+def test_regions_that_are_given_to_report_reach_page_and_frames(finished, tmp_path):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    names = finished.rows()["image"].unique().sort().to_list()
+    boxes = tmp_path / "boxes.csv"
+    lines = [f"{name},0,0,0.5,1" for name in names]
+    boxes.write_text("\n".join(["image,left,top,right,bottom", *lines]))
+    runner = typer.testing.CliRunner()
+    told = runner.invoke(app, ["report", str(copy), "--regions", str(boxes)])
+    assert told.exit_code == 0, told.output
+    kept = la.open_result(copy)
+    assert "inside region, clean" in kept.report.read_text()
+    measures = kept.direction()["measure"].unique().to_list()
+    assert "left_region" in measures
+    each = kept.direction(per="image").drop_nulls("clean_inside")
+    assert each["clean_inside"].is_between(0, 1).all()
+    asked = finished.direction(per="image", regions=boxes).drop_nulls("clean_inside")
+    np.testing.assert_allclose(asked["clean_inside"], each["clean_inside"], atol=0.01)

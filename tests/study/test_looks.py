@@ -323,7 +323,7 @@ def test_every_number_is_what_the_public_calls_give_from_stored_maps(looked):
                 (common, 32, "common"),
             ):
                 expected = float(la.nissim(*(la.heatmap(m, grid) for m in pair), preset))
-                if (preset, place) != MEASURE and f"{preset}@{place}" in row:
+                if (preset, grid, place) != (*MEASURE, "32"):  # the study's own is in its rows
                     assert row[f"{preset}@{place}"] == pytest.approx(expected, abs=2e-3)
         for place, (first, second) in (("native", (clean, attacked)), ("common", common)):
             if row[f"spearman@{place}"] is None:

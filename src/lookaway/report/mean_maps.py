@@ -114,7 +114,7 @@ def tiles(look: MeanLook) -> tuple[list[Tile], list[Tile]]:
     scale = look.largest_difference()
     second = [
         Tile(
-            data_uri(_change(found, scale)),
+            data_uri(change_colours(found, scale)),
             (f"{name} less clean",),
             f"what was lost and gained, {name}",
         )
@@ -179,7 +179,7 @@ def _heat(found: np.ndarray | None) -> np.ndarray:
     return turbo(np.clip(_grown(found), 0.0, 1.0))
 
 
-def _change(found: np.ndarray | None, scale: float) -> np.ndarray:
+def change_colours(found: np.ndarray | None, scale: float) -> np.ndarray:
     """White where nothing changed, blue where participation was lost, orange where gained."""
     if found is None:
         return np.full((TILE, TILE, 3), 0.85)

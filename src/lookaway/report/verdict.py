@@ -50,11 +50,11 @@ def verdict(frames: Frames) -> list[Finding]:
     return [_scale(frames), _direction(frames), _consequence(frames), _certainty(frames)]
 
 
-def own(frames: Frames, found: pl.DataFrame) -> list[dict[str, Any]]:
-    """The rows about each model and its own perturbations, at the largest ε."""
+def own(frames: Frames, found: pl.DataFrame, *, top: bool = True) -> list[dict[str, Any]]:
+    """The rows about each model and its own perturbations, at the largest ε or at each."""
     settings = frames.plan["settings"]
     chosen = found.filter(
-        pl.col("epsilon") == frames.top,
+        (pl.col("epsilon") == frames.top) | (not top),
         pl.col("explained_class") == frames.policy,
         pl.col("source") == pl.col("model"),
         pl.col("attack") == settings["attacks"][0],
@@ -63,13 +63,9 @@ def own(frames: Frames, found: pl.DataFrame) -> list[dict[str, Any]]:
     return list(chosen.iter_rows(named=True))
 
 
-def excess_rows(frames: Frames) -> list[dict[str, Any]]:
-    """The excess of each model's last layer under its own perturbations, all pairs."""
-    return own(frames, frames.last(frames.excess).filter(pl.col("pairs") == "all"))
-
-
 def _scale(frames: Frames) -> Finding:
-    rows = excess_rows(frames)
+    found = frames.last(frames.excess).filter(pl.col("pairs") == "all")
+    rows = own(frames, found)
     attack = frames.plan["settings"]["attacks"][0].upper()
     beyond = [row for row in rows if row["low"] is not None and row["low"] > 0]
     if not beyond:
@@ -90,7 +86,8 @@ def _scale(frames: Frames) -> Finding:
             f"The heatmaps of {listed([row['model'] for row in fragile])} are fragile by "
             "themselves: noise alone changes them at least as much as a look at another image."
         )
-    models = tuple((row["model"], _beyond(row)) for row in rows)
+    most = _most(own(frames, found, top=False), frames.top)
+    models = tuple((row["model"], _beyond(row) + most.get(row["model"], "")) for row in rows)
     return Finding("Scale", opening, models, closing, f"scale_{frames.policy}")
 
 
@@ -111,6 +108,20 @@ def _beyond(row: Mapping[str, Any]) -> str:
         f"MOD {row['mod']:.3f}; noise alone gives {row['noise']:.3f}{part}; the attack adds "
         f"{signed(row['excess'])}{interval}{unrelated}"
     )
+
+
+def _most(rows: Sequence[Mapping[str, Any]], top: float) -> dict[str, str]:
+    """Where an attack adds most, if that is not at the largest ε."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        known = best.get(row["model"])
+        if row["n"] and (known is None or row["excess"] > known["excess"]):
+            best[row["model"]] = row
+    return {
+        model: f"; it adds most at ε = {row['epsilon']:g}: {signed(row['excess'])}"
+        for model, row in best.items()
+        if row["epsilon"] != top and row["excess"] > 0
+    }
 
 
 def signed(value: float) -> str:

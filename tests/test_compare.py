@@ -1,0 +1,116 @@
+"""Two runs on the same images: paired differences, and limits passed beyond doubt alone."""
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+import typer.testing
+
+import lookaway as la
+from lookaway.cli import app
+from lookaway.compare import compare
+from lookaway.errors import InputError, StoreError
+from lookaway.hashing import digest
+
+
+@pytest.fixture(scope="module")
+def finished(small_study, tmp_path_factory):
+    split = {"train": 0.25, "val": 0.125, "test": 0.625, "seed": 0}
+    study = {**small_study, "data": {**small_study["data"], "split": split}}
+    return la.run_study(study, tmp_path_factory.mktemp("run") / "out", progress=False)
+
+
+def altered(finished, folder, **columns):
+    """The same run with other rows."""
+    copy = shutil.copytree(finished.folder, folder)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for path in (copy / "rows").glob("*.parquet"):
+        pl.read_parquet(path).with_columns(**columns).write_parquet(path)
+        manifest["files"][f"rows/{path.name}"] = digest(path.read_bytes())
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+ATTACKED = pl.col("source").is_not_null()
+
+
+@pytest.fixture(scope="module")
+def worse(finished, tmp_path_factory):
+    """Under attack, not under noise, every heatmap is 0.1 further off."""
+    shifted = pl.col("nissim") + pl.when(ATTACKED).then(0.1).otherwise(0.0)
+    return altered(finished, tmp_path_factory.mktemp("worse") / "out", nissim=shifted)
+
+
+def run(*arguments):
+    return typer.testing.CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+def test_a_run_and_itself_differ_by_nothing_and_pass_no_limit(finished):
+    found = compare(finished.folder, finished.folder, max_mod_rise=0.0, max_excess_rise=0.0)
+    assert found.passed == ()
+    assert set(found.differences["difference"].drop_nulls()) == {0.0}
+    assert run(finished.folder, finished.folder, "--max-mod-rise", 0).exit_code == 0
+
+
+def test_a_rise_beyond_the_limit_is_named_and_exits_with_1(finished, worse):
+    found = compare(finished.folder, worse, max_mod_rise=0.05, max_excess_rise=0.05)
+    rises = found.headline.filter(pl.col("measure") != "accuracy", pl.col("scope") != "noise")
+    assert rises["difference"].to_list() == pytest.approx([0.1] * rises.height)
+    assert len(found.passed) == rises.height
+    assert any("the excess shift of two" in sentence for sentence in found.passed)
+    told = run(finished.folder, worse, "--max-excess-rise", 0.05)
+    assert told.exit_code == 1
+    assert "rose by +0.100" in told.output
+    assert "MOD of" not in told.output
+
+
+def test_a_fall_and_a_rise_within_the_limit_pass(finished, worse):
+    assert compare(worse, finished.folder, 0.0, 0.0).passed == ()
+    assert compare(finished.folder, worse, 0.11, 0.11).passed == ()
+    assert run(finished.folder, worse).exit_code == 0
+
+
+def test_a_rise_that_is_in_doubt_passes(finished, tmp_path):
+    far = pl.col("image").hash(0) % 2 == 0
+    doubtful = altered(
+        finished,
+        tmp_path / "out",
+        nissim=pl.col("nissim") + pl.when(ATTACKED & far).then(0.3).otherwise(-0.28),
+    )
+    found = compare(finished.folder, doubtful, max_mod_rise=0.0)
+    rises = found.headline.filter(pl.col("measure") == "mod", pl.col("scope") == "fgsm white-box")
+    assert (rises["low"] < 0).all()
+    assert (rises["high"] > 0).all()
+    assert found.passed == ()
+
+
+def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp_path):
+    other = la.run_study(small_study, tmp_path / "images", progress=False)
+    with pytest.raises(StoreError, match="not made on the same test images"):
+        compare(finished.folder, other.folder)
+    copy = shutil.copytree(finished.folder, tmp_path / "grid")
+    plan = json.loads((copy / "plan.json").read_text())
+    plan["settings"]["measure"]["grid"] = 64
+    (copy / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(StoreError, match="grid is 32 in"):
+        compare(finished.folder, copy)
+    assert run(finished.folder, copy).exit_code == 2 or isinstance(
+        run(finished.folder, copy).exception, StoreError
+    )
+
+
+def test_runs_without_a_common_model_are_refused(finished, tmp_path):
+    copy = shutil.copytree(finished.folder, tmp_path / "names")
+    plan = json.loads((copy / "plan.json").read_text())
+    for place, spec in enumerate(plan["settings"]["models"]):
+        spec["name"] = f"other-{place}"
+    (copy / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(StoreError, match="no model in common: one, two and other-0, other-1"):
+        compare(finished.folder, copy)
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf")])
+def test_a_limit_that_is_no_number_is_an_error(finished, limit):
+    with pytest.raises(InputError, match="max_mod_rise must be a finite number"):
+        compare(finished.folder, finished.folder, max_mod_rise=limit)
