@@ -16,7 +16,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.cli import app
 from lookaway.report import figures, mean_maps, pictures, tables
 from lookaway.report.headline import headline
-from lookaway.report.verdict import signed, verdict
+from lookaway.report.verdict import depth_finding, signed, verdict
 from lookaway.study.store import CellKey, map_key
 
 HOSTILE = '<script>alert("x")</script> & 🙂 \u202eشخص'
@@ -152,7 +152,7 @@ def test_the_verdict_gives_scale_direction_consequence_and_certainty(finished):
     page = finished.report.read_text()
     for finding in found:
         assert f'id="table-{finding.table}"' in page
-        assert html.escape(finding.opening, quote=False) in page.replace("&#39;", "'")
+        assert finding.opening in html.unescape(page)
     excess = finished.excess().filter(
         pl.col("source") == pl.col("model"),
         pl.col("epsilon") == 0.1,
@@ -258,6 +258,9 @@ def test_layers_are_drawn_over_depth_where_there_are_several(small_study, tmp_pa
     assert depths["attacked_dead"].is_between(0, 1).all()
     assert depths["shuffled"].null_count() == 0
     assert "MOD over depth" in result.report.read_text()
+    found = verdict(result.frames)
+    assert [finding.title for finding in found][1] == "Depth"
+    assert f'id="table-{found[1].table}"' in result.report.read_text()
     assert result.compare_models().is_empty()
     assert result.robustness_of_ranking().is_empty()
 
@@ -279,3 +282,26 @@ def test_regions_that_are_given_to_report_reach_page_and_frames(finished, tmp_pa
     assert each["clean_inside"].is_between(0, 1).all()
     asked = finished.direction(per="image", regions=boxes).drop_nulls("clean_inside")
     np.testing.assert_allclose(asked["clean_inside"], each["clean_inside"], atol=0.01)
+
+
+def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(finished):
+    frames = Frames(finished.store)
+    rows = finished.by_depth().filter(pl.col("layer") == finished.plan["last_layers"]["two"])
+    layers = [
+        rows.with_columns(
+            depth=pl.lit(depth), layer=pl.lit(f"l{depth}"), low=pl.lit(low), excess=pl.lit(excess)
+        )
+        for depth, low, excess in [
+            (0.0, 0.1, 0.9),
+            (0.5, -0.1, 0.1),
+            (0.75, 0.1, 0.2),
+            (1.0, 0.1, 0.3),
+        ]
+    ]
+    frames.by_depth = pl.concat(layers)
+    frames.plan["settings"]["models"] = [{"name": "two"}]
+    told = depth_finding(frames).models[0][1]
+    assert "from l0.75 on (depth 0.75) every layer moves clearly further" in told
+    assert "most at l0.0 (depth 0.00): +0.900" in told
+    frames.by_depth = pl.concat([layers[0], layers[1]])
+    assert "not clearly beyond noise at the last layer" in depth_finding(frames).models[0][1]

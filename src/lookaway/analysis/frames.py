@@ -80,6 +80,12 @@ class Frames:
         """The study's largest ε."""
         return float(max(self.plan["settings"]["epsilons"]))
 
+    @property
+    def several_layers(self) -> bool:
+        """Whether a model is explained at more than its last layer."""
+        last = self.plan["last_layers"]
+        return any(set(layers) != {last[model]} for model, layers in self.plan["layers"].items())
+
     @cached_property
     def dead_pairs(self) -> int:
         """Rows in which a map is dead."""

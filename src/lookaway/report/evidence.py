@@ -31,7 +31,10 @@ def evidence(frames: Frames, policy: str) -> list[Table]:
         frames: of a run.
         policy: the explained class.
     """
-    found = [_scale(frames, policy), _direction(frames, policy), _words(frames, policy)]
+    found = [_scale(frames, policy)]
+    if frames.several_layers:
+        found += [_depth(frames, policy)]
+    found += [_direction(frames, policy), _words(frames, policy)]
     found += [_outcomes(frames, policy), _transfer(frames, policy)]
     if len(frames.models) > 1:
         found += [_compared(frames, policy)]
@@ -65,6 +68,34 @@ def _scale(frames: Frames, policy: str) -> Table:
         (*_heads(frames), "MOD", "noise", "shuffled", "excess", "share"),
         tuple(rows),
         (".3f", ".3f", ".3f", "+.3f", "%"),
+        section="Scale: more than noise?",
+    )
+
+
+def _depth(frames: Frames, policy: str) -> Table:
+    chosen = _chosen(frames.by_depth, frames, policy).filter(pl.col("source") == pl.col("model"))
+    rows = [
+        Row(
+            (*_names(frames, {**row, "scope": f"{row['attack']} white-box"}), row["layer"]),
+            (
+                Cell(row["depth"]),
+                Cell(row["mod"]),
+                Cell(row["noise"]),
+                Cell(row["shuffled"]),
+                Cell(row["excess"], row["low"], row["high"]),
+                Cell(row["attacked_dead"]),
+            ),
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+    return Table(
+        f"depth_{policy}",
+        f"The shift by layer at ε = {frames.top:g}, explained class: {policy}",
+        "Each model under its own perturbations. depth: 0 the first layer, 1 the last. dead: share "
+        "of the attacked images whose map holds no evidence there.",
+        (*_heads(frames), "layer", "depth", "MOD", "noise", "shuffled", "excess", "dead"),
+        tuple(rows),
+        (".2f", ".3f", ".3f", ".3f", "+.3f", "%"),
         section="Scale: more than noise?",
     )
 

@@ -154,11 +154,10 @@ def all_figures(frames: Frames) -> dict[str, dict[str, Any]]:
     """Every chart of a run by name."""
     found = {}
     policies = sorted(frames.policies, key=lambda policy: policy != frames.policy)
-    several = any(len(layers) > 1 for layers in frames.plan["layers"].values())
     for policy in policies:
         found[f"mod_{policy}"] = mod_over_epsilon(frames, policy)
         found[f"words_{policy}"] = words_over_epsilon(frames, policy)
-        if several:
+        if frames.several_layers:
             found[f"mod_by_depth_{policy}"] = mod_over_depth(frames, policy)
             found[f"excess_by_depth_{policy}"] = excess_over_depth(frames, policy)
             found[f"dead_by_depth_{policy}"] = dead_over_depth(frames, policy)

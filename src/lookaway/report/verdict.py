@@ -39,7 +39,7 @@ class Finding:
 
 
 def verdict(frames: Frames) -> list[Finding]:
-    """Scale, direction, consequence and certainty of a run, in that order.
+    """Scale (and depth, where several layers are explained), direction, consequence, certainty.
 
     It speaks of each model under its own perturbations at the study's largest ε, for the class
     seen in the clean image where the study has it, and of the first variant of the images.
@@ -47,7 +47,10 @@ def verdict(frames: Frames) -> list[Finding]:
     Args:
         frames: of a run.
     """
-    return [_scale(frames), _direction(frames), _consequence(frames), _certainty(frames)]
+    found = [_scale(frames), _direction(frames), _consequence(frames), _certainty(frames)]
+    if frames.several_layers:
+        found.insert(1, depth_finding(frames))
+    return found
 
 
 def own(frames: Frames, found: pl.DataFrame, *, top: bool = True) -> list[dict[str, Any]]:
@@ -108,6 +111,31 @@ def _beyond(row: Mapping[str, Any]) -> str:
         f"MOD {row['mod']:.3f}; noise alone gives {row['noise']:.3f}{part}; the attack adds "
         f"{signed(row['excess'])}{interval}{unrelated}"
     )
+
+
+def depth_finding(frames: Frames) -> Finding:
+    """Where in each network the shift beyond noise begins."""
+    rows = own(frames, frames.by_depth)
+    models = []
+    for model in frames.models:
+        layers = [row for row in rows if row["model"] == model]
+        clear = [row["low"] is not None and row["low"] > 0 for row in layers]
+        largest = max(layers, key=lambda row: row["excess"] or 0.0)
+        most = f"most at {largest['layer']} (depth {largest['depth']:.2f}): "
+        most += signed(largest["excess"] or 0.0)
+        if not clear[-1]:
+            models.append((model, f"not clearly beyond noise at the last layer; {most}"))
+            continue
+        begins = len(clear) - clear[::-1].index(False) if False in clear else 0
+        first = layers[begins]
+        told = (
+            "every explained layer"
+            if begins == 0
+            else f"from {first['layer']} on (depth {first['depth']:.2f}) every layer"
+        )
+        models.append((model, f"{told} moves clearly further than under noise; {most}"))
+    opening = "Where in the network the shift beyond noise begins (depth 0: first layer, 1: last):"
+    return Finding("Depth", opening, tuple(models), "", f"depth_{frames.policy}")
 
 
 def _most(rows: Sequence[Mapping[str, Any]], top: float) -> dict[str, str]:
