@@ -223,7 +223,9 @@ _DISSIMILARITIES = {
 
 
 def _varies(maps: Tensor) -> Tensor:
-    return maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
+    """Whether the cells of a map differ by more than what resizing rounds."""
+    high, low = maps.amax(dim=(1, 2)), maps.amin(dim=(1, 2))
+    return high - low > 1e-5 * high
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
