@@ -237,3 +237,12 @@ def test_where_every_pair_is_dead_numbers_are_null_and_the_reason_says_so():
     shuffled = scale.shuffled(shuffled_rows("m", SHUFFLED, LABELS, dead=True))
     assert line(shuffled, pairs="alive")["shuffled"] is None
     assert without_nan(shuffled)
+
+
+@pytest.mark.parametrize("labels", [labels_of(3, 8), labels_of(24, 1)])
+def test_the_order_of_the_rows_changes_no_number(labels):
+    attacked, noise, other = np.random.default_rng(0).random((3, 24)) * [[0.5], [0.2], [1.0]]
+    rows, compared = study(attacked, noise, labels), shuffled_rows("m", other + 0.3, labels)
+    mixed = [frame.sample(fraction=1, shuffle=True, seed=7) for frame in (rows, compared)]
+    assert scale.excess(*mixed).equals(scale.excess(rows, compared))
+    assert scale.shuffled(mixed[1]).equals(scale.shuffled(compared))

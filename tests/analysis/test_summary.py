@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 
 from lookaway.analysis import summary
-from lookaway.analysis.intervals import Bootstrap
 from lookaway.errors import InputError
 
 LEVELS = [0.01, 0.05, 0.075, 0.1]

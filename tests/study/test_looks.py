@@ -169,10 +169,10 @@ def test_constant_maps_have_a_place_but_no_order_at_any_size(common):
 
 def test_every_pair_has_its_own_numbers_in_the_order_of_rows():
     count, epsilons = 7, (0.3, 0.1, 0.2)  # more pairs than are measured at once
-    clean = torch.stack([blob([6], [6])] * count)
+    clean = torch.stack([blob([4], [2 + place]) * (1 + place) for place in range(count)])
     attacked = torch.stack(
         [
-            torch.stack([blob([6 + level], [3 + place]) * (1 + place) for level in range(3)])
+            torch.stack([blob([4 + level], [5 + place // 2]) * 2 for level in range(3)])
             for place in range(count)
         ]
     )
@@ -182,8 +182,8 @@ def test_every_pair_has_its_own_numbers_in_the_order_of_rows():
     for place, row in enumerate(found.iter_rows(named=True)):
         level, image = divmod(place, count)
         assert row["down"] == pytest.approx(level / 14, abs=1e-5)
-        assert row["right"] == pytest.approx((image - 3) / 14, abs=1e-5)
-        assert row["strength"] == pytest.approx(image / (image + 2), abs=1e-6)
+        assert row["right"] == pytest.approx((3 + image // 2 - image) / 14, abs=1e-5)
+        assert row["strength"] == pytest.approx((1 - image) / (3 + image), abs=1e-6)
 
 
 def test_attacks_and_sources_are_measured_on_maps_of_their_own():
@@ -361,6 +361,8 @@ def test_strength_is_of_the_maxima_of_the_maps_as_they_were(looked):
         images = rows["image"].unique(maintain_order=True).to_list()
         before = maps[map_key("clean peak", layer, "own")]
         after = maps[map_key("attacked peak", layer, "own", "noise", None)]
+        kept = maps[map_key("attacked", layer, "own", "noise", None)].max(axis=(2, 3))
+        np.testing.assert_array_equal(kept, after > 0)  # the maps themselves reach up to 1
         mine = found.filter(
             (pl.col("model") == key.model) & pl.col("image").is_in(images),
             (pl.col("attack") == "noise") & (pl.col("explained_class") == "own"),
