@@ -43,7 +43,7 @@ def test_the_settings_that_it_lists_are_the_defaults(faces):
     )
 
 
-@pytest.mark.parametrize("name", ["own.yaml", "orl-lite.yaml"])
+@pytest.mark.parametrize("name", ["own.yaml", "orl-lite.yaml", "orl-tiny.yaml"])
 def test_the_files_in_configs_are_studies(name, faces):
     given = yaml.safe_load((Path(__file__).parents[1] / "configs" / name).read_text())
     given["data"]["folder"] = str(faces)

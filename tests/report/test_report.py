@@ -305,3 +305,23 @@ def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(finis
     assert "most at l0.0 (depth 0.00): +0.900" in told
     frames.by_depth = pl.concat([layers[0], layers[1]])
     assert "not clearly beyond noise at the last layer" in depth_finding(frames).models[0][1]
+
+
+def test_the_headline_has_excess_mod_and_vid_for_each_explained_class(finished):
+    table = tables.all_tables(finished.frames)[0]
+    assert table.heads[2:5] == ("excess, clean", "MOD, clean", "VID, clean")
+    row = next(r for r in table.rows if r.names == ("fgsm white-box", "two"))
+    here = (
+        pl.col("model") == "two",
+        pl.col("source") == "two",
+        pl.col("explained_class") == "own",
+        pl.col("pairs") == "all",
+    )
+    top = finished.excess().filter(*here, pl.col("epsilon") == 0.1)
+    vid = finished.vid().filter(*here)
+    expected = [top["excess"][0], top["mod"][0], vid["vid"][0]]
+    assert [cell.value for cell in row.cells[3:]] == expected
+    noise = next(r for r in table.rows if r.names == ("noise", "two"))
+    assert noise.cells[0].value is None
+    assert noise.cells[1].value is not None
+    assert 'id="table-headline"' in finished.report.read_text()

@@ -71,6 +71,11 @@ class Frames:
         return "clean" if "clean" in self.policies else self.policies[0]
 
     @property
+    def ordered_policies(self) -> list[str]:
+        """The explained classes, that of the headlines first."""
+        return sorted(self.policies, key=lambda policy: policy != self.policy)
+
+    @property
     def models(self) -> list[str]:
         """The models, in the study's order."""
         return [spec["name"] for spec in self.plan["settings"]["models"]]

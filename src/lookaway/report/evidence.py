@@ -43,6 +43,52 @@ def evidence(frames: Frames, policy: str) -> list[Table]:
     return found
 
 
+def headline_table(frames: Frames) -> Table:
+    """Each model's excess, MOD and VID, for each explained class: the run in one table.
+
+    Args:
+        frames: of a run.
+    """
+    policies = frames.ordered_policies
+    used = pl.col("pairs") == "all"
+    mod = summary.by_scope(frames.last(frames.mod).filter(used, pl.col("epsilon") == frames.top))
+    excess = frames.last(frames.excess).filter(used, pl.col("epsilon") == frames.top)
+    vid = frames.vid["image"].filter(used)
+    keys = ["variant", "model", "attack", "source", "explained_class"]
+    joined = mod.select(*keys, "scope", "mod", "low", "high")
+    for found, name in ((excess, "excess"), (vid, "vid")):
+        part = found.select(
+            *keys,
+            name,
+            pl.col("low").alias(f"{name}_low"),
+            pl.col("high").alias(f"{name}_high"),
+        )
+        joined = joined.join(part, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    rows = []
+    for part in joined.partition_by(["variant", "scope", "model"], maintain_order=True):
+        cells = []
+        by_policy = {row["explained_class"]: row for row in part.iter_rows(named=True)}
+        for policy in policies:
+            row = by_policy[policy]
+            cells += [
+                Cell(row["excess"], row["excess_low"], row["excess_high"]),
+                Cell(row["mod"], row["low"], row["high"]),
+                Cell(row["vid"], row["vid_low"], row["vid_high"]),
+            ]
+        rows.append(Row(_names(frames, part.row(0, named=True)), tuple(cells)))
+    heads = [f"{name}, {policy}" for policy in policies for name in ("excess", "MOD", "VID")]
+    return Table(
+        "headline",
+        f"Headline at ε = {frames.top:g}",
+        "excess: MOD under attack less MOD under noise of the same size. VID: standard deviation "
+        "of each image's dissimilarity over the ε levels, then the mean.",
+        (*_heads(frames), *heads),
+        tuple(rows),
+        tuple(["+.3f", ".3f", ".3f"] * len(policies)),
+        section="Headline",
+    )
+
+
 def _scale(frames: Frames, policy: str) -> Table:
     chosen = summary.by_scope(_chosen(frames.last(frames.excess), frames, policy))
     rows = [

@@ -153,8 +153,7 @@ def words_over_epsilon(frames: Frames, policy: str) -> dict[str, Any]:
 def all_figures(frames: Frames) -> dict[str, dict[str, Any]]:
     """Every chart of a run by name."""
     found = {}
-    policies = sorted(frames.policies, key=lambda policy: policy != frames.policy)
-    for policy in policies:
+    for policy in frames.ordered_policies:
         found[f"mod_{policy}"] = mod_over_epsilon(frames, policy)
         found[f"words_{policy}"] = words_over_epsilon(frames, policy)
         if frames.several_layers:

@@ -4,7 +4,7 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-from lookaway.report.evidence import evidence
+from lookaway.report.evidence import evidence, headline_table
 from lookaway.report.figures import SHUFFLED
 from lookaway.report.table import Cell, Row, Table
 
@@ -15,14 +15,9 @@ def all_tables(frames: Frames) -> list[Table]:
     Args:
         frames: of a run.
     """
-    policies = sorted(frames.policies, key=lambda policy: policy != frames.policy)
-    tables = [table for policy in policies for table in evidence(frames, policy)]
-    tables = [
-        table
-        for name in dict.fromkeys(t.section for t in tables)
-        for table in tables
-        if table.section == name
-    ]
+    policies = frames.ordered_policies
+    tables = [headline_table(frames)]
+    tables += [table for policy in policies for table in evidence(frames, policy)]
     tables += [
         _by_level(
             "accuracy",
