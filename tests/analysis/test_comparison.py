@@ -319,3 +319,21 @@ def test_accuracy_counts_dead_maps_and_other_measures_leave_them_out_of_alive():
     assert (got["n"], got["before"]) == (7, pytest.approx(A[1:].mean()))
     assert got["after"] == pytest.approx(B[1:].mean())
     assert got["difference"] == pytest.approx((B - A)[1:].mean())
+
+
+def test_runs_that_share_nothing_give_an_empty_frame_with_the_same_columns():
+    labels = labels_of(2, 3)
+    one = measured("m", np.full(6, 0.2), labels, epsilons=(0.1,))
+    other = measured("m", np.full(6, 0.2), labels, epsilons=(0.2,))
+    full = compare_runs(one, one, [("m", "m")])
+    empty = compare_runs(one, other, [("m", "m")])
+    assert empty.is_empty()
+    assert empty.schema == full.schema
+
+
+def test_models_that_are_equal_in_a_resample_share_its_chance():
+    labels = labels_of(2, 2)
+    a = measured("a", [0.1, 0.3, 0.2, 0.2], labels, source=None)
+    b = measured("b", [0.3, 0.1, 0.2, 0.2], labels, source=None)
+    found = compare_models(pl.concat([a, b]))
+    assert found["probability"].to_list() == pytest.approx([0.5] * found.height, abs=0.02)

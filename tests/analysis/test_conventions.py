@@ -243,3 +243,14 @@ def test_rankings_of_a_study_are_those_of_its_numbers():
         assert row["ranking"] == values.sort("mod")["model"].to_list()
         assert row["conventions"] == 2 * 2 * 3  # policies, pairs, similarities
         assert row["held"] == row["conventions"] - len(row["changed_by"])
+
+
+def test_an_epsilon_without_a_living_pair_leaves_no_vid():
+    labels = labels_of(2, 3)
+    values = np.column_stack([np.full(6, 0.1), np.linspace(0.1, 0.6, 6)])
+    dead = np.column_stack([np.zeros(6, bool), np.ones(6, bool)])
+    rows = measured("m", values, labels, epsilons=(0.1, 0.2), attacked_dead=dead)
+    looks = rows.with_columns(pl.col("nissim").alias("uniform7@224"))
+    found = conventions(rows, looks, "gaussian11", 224)
+    vid = found.filter(pl.col("measure") == "vid")
+    assert set(vid["pairs"]) == {"all"}

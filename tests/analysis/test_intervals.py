@@ -286,3 +286,19 @@ def test_a_study_of_5_models_and_1000_images_is_summed_up_in_seconds():
     outcomes.outcomes(rows)
     outcomes.transfer(scale.beside_noise(rows))
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("labels", [labels_of(2, 10), labels_of(25, 2)])
+def test_one_image_alone_has_no_interval_and_a_few_have_a_wider_one(labels):
+    boot = Bootstrap(labels, resamples=2000)
+    values = np.random.default_rng(0).normal(size=(len(labels), 1))
+    widths = []
+    for used in (1, 4, len(labels)):
+        counted = (np.arange(len(labels)) < used).astype(float)[:, None]
+        low, high = boot.intervals(values * counted, counted)
+        if used == 1:
+            assert (low, high) == ([None], [None])
+            continue
+        plain = np.nanquantile(boot.ratios(values * counted, counted), [0.025, 0.975])
+        widths.append((high[0] - low[0]) / (plain[1] - plain[0]))
+    assert widths[0] > widths[1] > 1

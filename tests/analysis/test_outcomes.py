@@ -225,3 +225,9 @@ def test_the_transfer_matrix_by_hand():
             excess = line(frame, measure="excess", explained_class=policy, **place)
             assert excess["value"] == pytest.approx(value - noise)
             assert excess["low"] == pytest.approx(value - noise)
+
+
+def test_many_equal_scores_count_half_whatever_their_number():
+    positive = np.arange(20_000) % 2 == 0
+    assert auroc(np.zeros(20_000), positive) == 0.5
+    assert auroc(np.round(np.linspace(0, 1, 20_000), 1), positive) == pytest.approx(0.5, abs=1e-3)

@@ -324,3 +324,39 @@ def test_each_stored_pair_is_measured_in_its_own_image_s_region(store):
         expected = [None if v is None else pytest.approx(v, abs=1e-12) for v in (clean, attacked)]
         assert [row["clean_inside"], row["attacked_inside"]] == expected, row
     assert not found["attacked_inside"].is_nan().any()
+
+
+def test_boxes_in_pixels_are_told_and_not_taken_for_the_whole_picture():
+    with pytest.raises(DataError, match="looks like pixels"):
+        read_regions(boxes(ann0=(0, 0, 112, 112)), IMAGES)
+
+
+def test_all_boxes_of_an_image_count():
+    two = pl.concat([boxes(ann0=(0.0, 0.0, 0.5, 1.0)), boxes(ann0=(0.25, 0.0, 0.75, 1.0))])
+    (found,) = read_regions(two, IMAGES).values()
+    (whole,) = read_regions(boxes(ann0=(0, 0, 0.75, 1)), IMAGES).values()
+    np.testing.assert_allclose(found, whole)
+
+
+@pytest.mark.parametrize(
+    ("white", "kind"), [(1, np.uint8), (255, np.uint8), (65535, np.uint16), (1, bool)]
+)
+def test_white_is_inside_however_a_mask_is_coded(tmp_path, white, kind):
+    mask = np.zeros((GRID, GRID), dtype=kind)
+    mask[:, : GRID // 2] = white
+    save(tmp_path / "ann" / "0.png", mask)
+    (found,) = read_regions(tmp_path, IMAGES).values()
+    np.testing.assert_allclose(found, mask > 0)
+
+
+def test_a_mask_of_too_many_pixels_is_an_error_of_the_user_s(tmp_path, monkeypatch):
+    save(tmp_path / "ann" / "0.png", np.zeros((64, 64), dtype=np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_regions(tmp_path, IMAGES)
+
+
+def test_a_map_larger_than_the_coverage_is_shrunk_not_sampled():
+    corner = np.zeros((1, 224, 224))
+    corner[0, 0, 0] = 1.0
+    assert inside(corner, np.ones((1, GRID, GRID))).tolist() == [pytest.approx(1.0)]

@@ -246,3 +246,28 @@ def test_the_order_of_the_rows_changes_no_number(labels):
     mixed = [frame.sample(fraction=1, shuffle=True, seed=7) for frame in (rows, compared)]
     assert scale.excess(*mixed).equals(scale.excess(rows, compared))
     assert scale.shuffled(mixed[1]).equals(scale.shuffled(compared))
+
+
+def test_the_share_is_resampled_as_all_else_also_where_a_whole_class_is_dead():
+    labels = labels_of(20, 3)
+    random = np.random.default_rng(0)
+    noise = np.repeat(random.uniform(0.05, 0.15, 20), 3)
+    attacked = noise + np.repeat(random.uniform(0.0, 0.2, 20), 3)
+    dead = np.array([label == labels[0] for label in labels])
+    rows = study(attacked, noise, labels, attacked_dead=dead)
+    compared = shuffled_rows("m", np.full(60, 0.5), labels)
+    found = scale.excess(rows, compared)
+    alive = line(found, pairs="alive", source="m")
+    assert (alive["n"], alive["interval"]) == (57, "classes")
+    whole = alive["share_high"] - alive["share_low"]
+    each = alive["high"] - alive["low"]
+    distance = 0.5 - noise[~dead].mean()
+    assert whole == pytest.approx(each / distance, rel=0.25)
+
+
+def test_without_noise_there_is_no_excess_and_no_word_about_its_distance():
+    rows = study().filter(pl.col("source").is_not_null())
+    found = scale.excess(rows, shuffled_rows("m", SHUFFLED, LABELS))
+    assert found["n"].unique().to_list() == [0]
+    assert found["excess"].null_count() == found.height
+    assert not any("closer" in reason for reason in found["share_reason"])

@@ -189,3 +189,10 @@ def test_each_map_of_a_batch_is_measured_for_itself():
         whole = measure(a, b)
         alone = torch.cat([measure(a[i : i + 1], b[i : i + 1]) for i in range(5)])
         np.testing.assert_allclose(whole.numpy(), alone.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5])
+def test_a_share_of_the_cells_outside_0_to_1_is_an_error(share):
+    maps = torch.arange(12.0).view(1, 3, 4)
+    with pytest.raises(InputError, match="share must be"):
+        top_overlap(maps, maps, share)

@@ -210,3 +210,30 @@ def test_rows_that_are_not_those_of_the_finished_run_are_noticed(store, damage):
         other.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreError, match="damaged"):
         store.check_rows(manifest)
+
+
+@pytest.mark.parametrize("folder", ["rows", "looks"])
+def test_altered_numbers_do_not_count_though_their_file_can_be_read(store, folder):
+    store.write_cell(KEY, row(), {}, {})
+    store.write_looks(KEY, pl.DataFrame(row()), "made of this")
+    assert store.has_cell(KEY)
+    assert store.has_looks(KEY, "made of this")
+    assert not store.has_looks(KEY, "made of that")
+    (path,) = (store.folder / folder).iterdir()
+    kept = pl.read_parquet_metadata(path)
+    kept.pop("ARROW:schema", None)
+    pl.read_parquet(path).with_columns(nissim=0.25).write_parquet(path, metadata=kept)
+    assert store.has_cell(KEY) == (folder != "rows")
+    assert store.has_looks(KEY, "made of this") == (folder != "looks")
+
+
+@pytest.mark.parametrize("folder", ["rows", "looks", "shuffled"])
+def test_a_finished_run_with_other_numbers_is_not_summed_up(store, folder):
+    store.write_cell(KEY, row(), {}, {})
+    store.write_looks(KEY, pl.DataFrame(row()), "made of this")
+    store.finish({})
+    store.check_rows(store.read_json("manifest.json"))
+    (path,) = (store.folder / folder).iterdir()
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(StoreError, match=f"{folder}/none-000"):
+        store.check_rows(store.read_json("manifest.json"))

@@ -15,6 +15,21 @@ from lookaway.analysis.summary import by_scope
 PERMUTATIONS = 10_000
 _EXACT = 13  # units, up to which every sign pattern is tried
 _FAMILY = ["variant", "scope", "explained_class", "epsilon", "measure", "pairs"]
+_KEYS: dict[str, pl.DataType] = {
+    **{name: pl.String() for name in ("variant", "scope", "explained_class")},
+    "epsilon": pl.Float64(),
+    **{name: pl.String() for name in ("measure", "pairs", "model_a", "model_b")},
+    "n": pl.Int64(),
+}
+_ENDS: dict[str, pl.DataType] = {name: pl.Float64() for name in ("difference", "low", "high", "p")}
+_MODELS = {
+    **_KEYS,
+    **_ENDS,
+    "p_holm": pl.Float64(),
+    "probability": pl.Float64(),
+    "interval": pl.String(),
+}
+_RUNS = {**_KEYS, "before": pl.Float64(), "after": pl.Float64(), **_ENDS, "interval": pl.String()}
 _LOOK = ["image", "label", "variant", "scope", "explained_class", "epsilon"]
 
 
@@ -35,10 +50,9 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
         the bootstrap; half of a tie), interval. Empty where there is one model.
     """
     scoped = _measured(rows)
-    columns = [*_FAMILY, "model_a", "model_b", "n", "difference", "low", "high", "p", "p_holm"]
     models = scoped["model"].unique(maintain_order=True).to_list()
     if len(models) < 2:
-        return pl.DataFrame(schema=dict.fromkeys([*columns, "probability", "interval"]))
+        return pl.DataFrame(schema=_MODELS)
     by_model = {model: scoped.filter(pl.col("model") == model) for model in models}
     joined = pl.concat(
         _differences(by_model[a], by_model[b]).with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
@@ -50,7 +64,7 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
         for table in grouped(part, [*_FAMILY[:5], "model_a", "model_b"])
     ]
     found = pl.concat(parts).with_columns(p_holm=_holm().over(_FAMILY))
-    return found.select(*columns, "probability", "interval")
+    return found.select(list(_MODELS))
 
 
 def compare_runs(
@@ -82,8 +96,9 @@ def compare_runs(
                     pairs=pl.lit(pairs),
                 )
                 parts.append(found)
-    columns = [*_FAMILY, "model_a", "model_b", "n", "before", "after", "difference", "low", "high"]
-    return pl.concat(parts).select(*columns, "p", "interval")
+    if not parts:
+        return pl.DataFrame(schema=_RUNS)
+    return pl.concat(parts).select(list(_RUNS))
 
 
 def _generic(scoped: pl.DataFrame, model: str) -> pl.DataFrame:
@@ -131,11 +146,13 @@ def _compared(table: Grouped) -> pl.DataFrame:
     for start in range(0, values.shape[1], 256):
         part = slice(start, start + 256)
         resampled = bootstrap.ratios(values[:, part], used[:, part])
-        found = bootstrap.bounds(resampled)
+        found = bootstrap.bounds(resampled, table.used[:, part])
         ends[0].extend(found[0])
         ends[1].extend(found[1])
         known = np.isfinite(resampled)
-        smaller = ((resampled < 0) + 0.5 * (resampled == 0)).sum(axis=0)
+        # Sums are rounded, so a tie is what is as good as 0.
+        tie = 1e-6 * np.abs(values[:, part]).mean(axis=0)
+        smaller = ((resampled < -tie) + 0.5 * (np.abs(resampled) <= tie)).sum(axis=0)
         chances += [
             float(part_smaller / count) if count and bootstrap.tail is not None else None
             for part_smaller, count in zip(smaller, known.sum(axis=0), strict=True)

@@ -69,14 +69,13 @@ def conventions(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -
             )
             parts.append(level.with_columns(measure=pl.lit(measure)))
             if measure == "mod":
-                parts.append(_vid(used, keys))
+                parts.append(_vid(used, keys, frame["epsilon"].n_unique()))
     order = [*_SETTING, "scope", *_CONVENTION, "measure", "epsilon", "n", "value"]
     return by_scope(pl.concat(parts, how="diagonal")).select(order)
 
 
-def _vid(used: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+def _vid(used: pl.DataFrame, keys: Sequence[str], levels: int) -> pl.DataFrame:
     """Each image's deviation over its levels, then the mean over the images with all levels."""
-    levels = used["epsilon"].n_unique()
     each = used.group_by([*keys, "image"], maintain_order=True).agg(
         count=pl.col("value").count(), value=pl.col("value").std(ddof=0)
     )

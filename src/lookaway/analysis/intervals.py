@@ -43,13 +43,23 @@ class Bootstrap:
         self.kind = "classes" if whole else "images within classes"
         self.units = self._of if whole else np.arange(len(self._of))
         self._classes, self._resamples, self._seed = len(names), resamples, seed
-        drawn = len(names) if whole else len(self._of)
-        free = drawn - (1 if whole else len(names))
-        self.tail: float | None = None
-        if free > 0:
-            reach = stdtrit(free, (1 + LEVEL) / 2) * np.sqrt(drawn / free)
-            self.tail = float(ndtr(-reach))
+        self.tail: float | None = self._tails(np.ones((len(self._of), 1), dtype=bool))[0]
         self._kept: list[np.ndarray] | None = None
+
+    def _tails(self, used: np.ndarray) -> list[float | None]:
+        """What lies outside at each end, where only some images count; None for no interval.
+
+        Args:
+            used: (N, G) bool.
+        """
+        classes = np.zeros((self._classes, used.shape[1]), dtype=bool)
+        np.logical_or.at(classes, self._of, used)
+        whole = self.kind == "classes"
+        drawn = classes.sum(axis=0) if whole else used.sum(axis=0)
+        free = drawn - (1 if whole else classes.sum(axis=0))
+        some = np.maximum(free, 1)
+        tails = ndtr(-stdtrit(some, (1 + LEVEL) / 2) * np.sqrt(drawn / some))
+        return [float(tail) if many > 0 else None for tail, many in zip(tails, free, strict=True)]
 
     def weights(self) -> Iterator[np.ndarray]:
         """How often each unit was drawn: (b, units) blocks, in all ``resamples`` rows."""
@@ -144,33 +154,36 @@ class Bootstrap:
         for start in range(0, denominators.shape[1], _COLUMNS):
             part = slice(start, start + _COLUMNS)
             ratios = [self.ratios(each[:, part], denominators[:, part]) for each in numerators]
-            ends = self.bounds(statistic(*ratios))
+            ends = self.bounds(statistic(*ratios), denominators[:, part] != 0)
             low += ends[0]
             high += ends[1]
         return low, high
 
-    def bounds(self, resampled: np.ndarray) -> Ends:
+    def bounds(self, resampled: np.ndarray, used: np.ndarray | None = None) -> Ends:
         """The ends of the 95 % interval of each column.
 
         Args:
             resampled: (resamples, G); what is not finite is left out.
+            used: (N, G) bool: the images that each column is made of; None: all.
 
         Returns:
             Lower and upper ends; None where there is no interval.
         """
-        low: list[float | None] = [None] * resampled.shape[1]
+        count = resampled.shape[1]
+        low: list[float | None] = [None] * count
         high = list(low)
-        if self.tail is None:
-            return low, high
+        tails = [self.tail] * count if used is None else self._tails(used)
         finite = np.isfinite(resampled)
-        whole = np.flatnonzero(finite.all(axis=0))
-        ends = np.quantile(resampled[:, whole], [self.tail, 1 - self.tail], axis=0)
-        for place, pair in zip(whole, ends.T, strict=True):
-            low[place], high[place] = float(pair[0]), float(pair[1])
-        for place in np.flatnonzero(~finite.all(axis=0) & finite.any(axis=0)):
-            column = resampled[finite[:, place], place]
-            pair = np.quantile(column, [self.tail, 1 - self.tail])
-            low[place], high[place] = float(pair[0]), float(pair[1])
+        whole = finite.all(axis=0)
+        for tail in {tail for tail in tails if tail is not None}:
+            same = np.array([found == tail for found in tails])
+            places = np.flatnonzero(same & whole)
+            ends = np.quantile(resampled[:, places], [tail, 1 - tail], axis=0)
+            for place, pair in zip(places, ends.T, strict=True):
+                low[place], high[place] = float(pair[0]), float(pair[1])
+            for place in np.flatnonzero(same & ~whole & finite.any(axis=0)):
+                pair = np.quantile(resampled[finite[:, place], place], [tail, 1 - tail])
+                low[place], high[place] = float(pair[0]), float(pair[1])
         return low, high
 
 

@@ -1,8 +1,5 @@
 """Does looking elsewhere go with failing? Measurements split by what became of the prediction."""
 
-from collections.abc import Iterator
-from itertools import product
-
 import numpy as np
 import polars as pl
 
@@ -95,7 +92,8 @@ def _auroc_frame(table: Grouped) -> pl.DataFrame:
         else auroc(scores[table.used[:, place], place], flipped[table.used[:, place], place])
         for place in places
     ]
-    ends = table.bootstrap.bounds(resampled_auroc(table.bootstrap, scores, flipped, table.used))
+    resampled = resampled_auroc(table.bootstrap, scores, flipped, table.used)
+    ends = table.bootstrap.bounds(resampled, table.used)
     told = [
         [None if reason else end for end, reason in zip(side, reasons, strict=True)]
         for side in ends
@@ -126,7 +124,7 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
     >>> auroc(np.array([0.1, 0.4, 0.4]), np.array([False, False, True]))
     0.75
     """
-    weights, units = np.ones((1, 1), dtype=np.float32), np.zeros(len(scores), dtype=int)
+    weights, units = np.ones((1, 1)), np.zeros(len(scores), dtype=int)
     wins = float(_weighted_wins(weights, units, scores, positive)[0])
     return wins / float(positive.sum() * (~positive).sum())
 
@@ -173,32 +171,32 @@ def _weighted_wins(
     Σ over the positives of weight × (the negatives' weight below + half of that at the same score).
 
     Args:
-        weights: (U, b) float32: how often each unit was drawn.
+        weights: (U, b) float: how often each unit was drawn.
         units: (N,) int: each image's unit.
         scores: (N,) float.
         positive: (N,) bool.
 
     Returns:
-        (b,) float32.
+        (b,), of the weights' type.
     """
-    wins, below, won = np.zeros((3, weights.shape[1]), dtype=np.float32)
-    order = np.lexsort((positive, scores))  # at one score the negatives come first
-    for unit, wanted in zip(units[order].tolist(), positive[order].tolist(), strict=True):
-        if wanted:
-            wins += np.multiply(weights[unit], below, out=won)
-        else:
-            below += weights[unit]
-    for high, low in _tied(scores, positive):  # counted whole above: half of it back
-        wins -= weights[units[high]] * weights[units[low]] / 2
+    wins: np.ndarray = np.zeros(weights.shape[1], dtype=weights.dtype)
+    below, won = np.zeros((2, weights.shape[1]), dtype=weights.dtype)
+    order = np.argsort(scores, kind="stable")
+    units, positive, scores = units[order], positive[order], scores[order]
+    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]]).tolist()
+    for start, stop in zip(starts, [*starts[1:], len(scores)], strict=True):
+        if stop - start == 1:  # most scores are alone
+            if positive[start]:
+                wins += np.multiply(weights[units[start]], below, out=won)
+            else:
+                below += weights[units[start]]
+            continue
+        level = slice(start, stop)
+        high = weights[units[level][positive[level]]].sum(axis=0)
+        low = weights[units[level][~positive[level]]].sum(axis=0)
+        wins += high * (below + low / 2)
+        below += low
     return wins
-
-
-def _tied(scores: np.ndarray, positive: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Each positive and negative with the same score."""
-    levels, counts = np.unique(scores, return_counts=True)
-    for level in levels[counts > 1]:
-        places = np.flatnonzero(scores == level)
-        yield from product(places[positive[places]], places[~positive[places]])
 
 
 def transfer(rows: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,9 @@ from lookaway.errors import DataError
 from lookaway.study.store import Store, map_key
 
 GRID = 56  # cells a side of a region's coverage
+_FAR = 4.0  # a box may reach a little beyond the picture
 BOX = ["left", "top", "right", "bottom"]
+_BOMB = Image.DecompressionBombError
 _MASKS = (".png", ".bmp", ".tif", ".tiff")
 
 
@@ -20,7 +22,8 @@ def read_regions(source: str | Path | pl.DataFrame, images: list[str]) -> dict[s
 
     Args:
         source: a CSV file or a frame with image, left, top, right, bottom (fractions of the square
-            picture that the models see, from its upper left corner); or a folder with a mask for
+            picture that the models see, from its upper left corner; of several boxes of an image
+            all count); or a folder with a mask for
             each image, at the image's path with the ending .png, .bmp or .tif: white inside. A
             mask goes the image's way to that square: shorter side resized, centre cut out.
         images: names; an image without a region is left out.
@@ -40,7 +43,7 @@ def read_regions(source: str | Path | pl.DataFrame, images: list[str]) -> dict[s
                 found = _masks(path, images)
             else:
                 found = _boxes(pl.read_csv(path), images, str(path))
-        except (OSError, pl.exceptions.PolarsError, ValueError) as error:
+        except (OSError, pl.exceptions.PolarsError, ValueError, _BOMB) as error:
             raise DataError(
                 f"regions {str(source)!r} cannot be read ({error}); give a CSV with image, left, "
                 "top, right, bottom, or a folder of masks"
@@ -57,7 +60,7 @@ def _boxes(frame: pl.DataFrame, images: list[str], name: str) -> dict[str, np.nd
     missing = [column for column in ["image", *BOX] if column not in frame.columns]
     if missing:
         raise DataError(f"{name} has no column {', '.join(missing)}; it has {frame.columns}")
-    found = {}
+    found: dict[str, np.ndarray] = {}
     wanted = set(images)
     for image, *sides in frame.select("image", *BOX).iter_rows():
         if image not in wanted:
@@ -71,7 +74,13 @@ def _boxes(frame: pl.DataFrame, images: list[str], name: str) -> dict[str, np.nd
                 f"{name}: the box of {image!r} is {sides}; left < right and top < bottom are "
                 "needed, in fractions of the picture"
             )
-        found[image] = np.outer(_covered(top, bottom), _covered(left, right))
+        if max(abs(side) for side in (left, top, right, bottom)) > _FAR:
+            raise DataError(
+                f"{name}: the box of {image!r} is {sides}, which looks like pixels; give fractions "
+                "of the square picture that the models see, from 0 to 1"
+            )
+        box = np.outer(_covered(top, bottom), _covered(left, right))
+        found[image] = np.maximum(box, found[image]) if image in found else box
     return found
 
 
@@ -97,21 +106,30 @@ def _masks(folder: Path, images: list[str]) -> dict[str, np.ndarray]:
         )
         if path is None:
             continue
-        with Image.open(path) as opened:
-            mask = opened.convert("L")
+        mask = _mask(path)
         side = min(mask.size)
         left, top = (mask.width - side) // 2, (mask.height - side) // 2
         square = (left, top, left + side, top + side)
         small = mask.resize((GRID, GRID), Image.Resampling.BOX, box=square)
-        found[image] = np.asarray(small, dtype=float) / 255.0
+        found[image] = np.asarray(small, dtype=float)
     return found
+
+
+def _mask(path: Path) -> Image.Image:
+    """A mask as floats in [0, 1]: of 1, 8 or 16 bits, or with 1 for white in more."""
+    with Image.open(path) as opened:
+        grey = opened if opened.mode.startswith(("1", "L", "I", "F")) else opened.convert("L")
+        values = np.asarray(grey, dtype=np.float32)
+    highest = values.max(initial=0.0)
+    white = next((level for level in (1.0, 255.0) if highest <= level), 65535.0)
+    return Image.fromarray(values / white)
 
 
 def inside(maps: np.ndarray, coverage: np.ndarray) -> np.ndarray:
     """The share of each heatmap's mass that lies in a region.
 
     Args:
-        maps: (n, h, w) at least 0, enlarged bilinearly to the coverage's size.
+        maps: (n, h, w) at least 0, brought bilinearly to the coverage's size.
         coverage: (n, GRID, GRID) in [0, 1].
 
     Returns:
@@ -125,10 +143,12 @@ def inside(maps: np.ndarray, coverage: np.ndarray) -> np.ndarray:
 
 
 def _enlarging(cells: int) -> np.ndarray:
-    """The bilinear weights from ``cells`` to GRID, ``align_corners=False``: (GRID, cells)."""
+    """The bilinear weights from ``cells`` to GRID, antialiased when shrinking: (GRID, cells)."""
     places = np.clip((np.arange(GRID) + 0.5) * cells / GRID - 0.5, 0, cells - 1)
-    weights: np.ndarray = np.clip(1 - np.abs(places[:, None] - np.arange(cells)), 0, None)
-    return weights
+    reach = max(1.0, cells / GRID)
+    weights = np.clip(1 - np.abs(places[:, None] - np.arange(cells)) / reach, 0, None)
+    normalised: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def inside_frame(store: Store, regions: Mapping[str, np.ndarray]) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from lookaway.analysis.grouped import (
@@ -96,7 +95,6 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     names = ["nissim", "noise", "excess"]
     parts = []
     for pairs, part in by_pairs(joined, dead, [*names, "shuffled", "distance"]).items():
-        complete = part.filter(pl.col("shuffled").is_not_null())
         for table in grouped(part, keys, names):
             found = table.mean_frame("excess", "excess").with_columns(
                 pl.Series("mod", table.means("nissim"), dtype=pl.Float64),
@@ -104,7 +102,7 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
                 pairs=pl.lit(pairs),
             )
             variant = pl.col("variant") == table.groups["variant"][0]
-            shares = _shares(complete.filter(variant), keys)
+            shares = _shares(part.filter(variant), keys)
             parts.append(
                 found.join(shares, on=keys, how="left", nulls_equal=True, maintain_order="left")
             )
@@ -149,21 +147,22 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _shares(complete: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+def _shares(part: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The share of the way from noise to shuffled of each group, where it can be told."""
-    empty = dict.fromkeys(["shuffled", "share", "share_low", "share_high"], pl.Float64)
-    schema = {key: complete.schema[key] for key in keys} | empty | {"share_reason": pl.String}
-    found = [
-        _share_frame(table) for table in grouped(complete, keys, ["excess", "distance", "shuffled"])
-    ]
-    return pl.concat(found) if found else pl.DataFrame(schema=schema)
+    return pl.concat(
+        _share_frame(table) for table in grouped(part, keys, ["excess", "distance", "shuffled"])
+    )
 
 
 def _share_frame(table: Grouped) -> pl.DataFrame:
     over, distance = table.values["excess"], table.values["distance"]
     used = table.used.astype(float)
     reached, _ = table.bootstrap.intervals(distance, used)
-    clear = np.array([end is not None and end > 0 for end in reached])
+    clear = [end is not None and end > 0 for end in reached]
+    told = [
+        None if plain or not some else NOT_RESOLVABLE
+        for plain, some in zip(clear, (n > 0 for n in table.used.sum(axis=0)), strict=True)
+    ]
     sums = over.sum(axis=0), distance.sum(axis=0)
     low, high = table.bootstrap.intervals(over, distance)
     shares = [
@@ -178,7 +177,5 @@ def _share_frame(table: Grouped) -> pl.DataFrame:
         pl.Series("shuffled", table.means("shuffled"), dtype=pl.Float64),
         pl.Series("share", shares, dtype=pl.Float64),
         *named_ends("share_", ends),
-        share_reason=pl.Series(
-            [None if plain else NOT_RESOLVABLE for plain in clear], dtype=pl.String
-        ),
+        share_reason=pl.Series(told, dtype=pl.String),
     )

@@ -260,7 +260,8 @@ def _per_level(levels: _Levels) -> _Measured:
         )
         stops = np.cumsum([len(columns) for columns in some])[:-1]
         deviations = [curve.std(axis=1) for curve in np.split(curves, stops, axis=1)]
-        ends = bootstrap.bounds(np.stack(deviations, axis=1))
+        used = images[:, start : start + _GROUPS_AT_ONCE]
+        ends = bootstrap.bounds(np.stack(deviations, axis=1), used)
         low += ends[0]
         high += ends[1]
     return points, (low, high), images

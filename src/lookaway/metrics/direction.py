@@ -105,9 +105,14 @@ def top_overlap(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
     Returns:
         (N,) float64 in [0, 1].
 
+    Raises:
+        InputError: the share is not in (0, 1].
+
     >>> top_overlap(torch.arange(20.0).view(1, 4, 5), torch.arange(20.0).view(1, 4, 5))
     tensor([1.], dtype=torch.float64)
     """
+    if not 0 < share <= 1:
+        raise InputError(f"share must be above 0 and at most 1; got {share}")
     a, b = a.flatten(1), b.flatten(1)
     count = max(1, round(share * a.shape[1]))
     chosen = []

@@ -61,6 +61,7 @@ SAMPLE_SCHEMA = {
 }
 
 
+_NUMBERS = ("rows", "shuffled", "looks")  # what summaries are made of
 _PARTS = {"maps": "safetensors", "signs": "safetensors", "shuffled": "parquet"}
 
 
@@ -198,17 +199,20 @@ class Store(Files):
             raise StoreError(f"{str(self.folder)!r} cannot be written: {error}") from error
 
     def check_rows(self, manifest: Mapping[str, Any]) -> None:
-        """Refuse a finished run whose row files are not those that it finished with.
+        """Refuse a finished run whose numbers are not those that it finished with.
 
         Raises:
             StoreError: with the files that are missing, altered or strange.
         """
         stored = {
-            name: sha for name, sha in manifest.get("files", {}).items() if name[:5] == "rows/"
+            name: sha
+            for name, sha in manifest.get("files", {}).items()
+            if name.partition("/")[0] in _NUMBERS
         }
         found = {
-            f"rows/{path.name}": digest(path.read_bytes())
-            for path in (self.folder / "rows").glob("*.parquet")
+            f"{folder}/{path.name}": digest(path.read_bytes())
+            for folder in _NUMBERS
+            for path in (self.folder / folder).glob("*.parquet")
         }
         odd = sorted(name for name in {*stored, *found} if stored.get(name) != found.get(name))
         if odd:
@@ -265,6 +269,7 @@ class Store(Files):
         self.write_bytes(f"shuffled/{key.stem}.parquet", raw)
         kept["shuffled"] = digest(raw)
         frame = pl.DataFrame(dict(rows), schema=ROW_SCHEMA)
+        kept["content"] = _content(frame)
         self.write_frame(f"rows/{key.stem}.parquet", frame, metadata=kept)
 
     def has_cell(self, key: CellKey, weights: str = "") -> bool:
@@ -274,11 +279,13 @@ class Store(Files):
             return False
         try:
             kept = pl.read_parquet_metadata(path)
-            return kept["weights"] == weights and all(
+            whole = all(
                 digest((self.folder / part / f"{key.stem}.{kind}").read_bytes()) == kept[part]
                 for part, kind in _PARTS.items()
             )
-        except (OSError, KeyError, pl.exceptions.PolarsError):
+            content = _content(self.read_frame(path))
+            return whole and kept["weights"] == weights and kept["content"] == content
+        except (OSError, KeyError, StoreError, pl.exceptions.PolarsError):
             return False
 
     def rows(self) -> pl.DataFrame:
@@ -321,14 +328,19 @@ class Store(Files):
 
     def write_looks(self, key: CellKey, frame: pl.DataFrame, made_of: str) -> None:
         """Keep what was measured from a cell's maps, and the hash of what it was made of."""
-        self.write_frame(f"looks/{key.stem}.parquet", frame, metadata={"made_of": made_of})
+        kept = {"made_of": made_of, "content": _content(frame)}
+        self.write_frame(f"looks/{key.stem}.parquet", frame, metadata=kept)
 
     def has_looks(self, key: CellKey, made_of: str) -> bool:
         """Whether a cell's maps, just these, are measured."""
         path = self.folder / "looks" / f"{key.stem}.parquet"
         try:
-            return path.is_file() and pl.read_parquet_metadata(path).get("made_of") == made_of
-        except (OSError, pl.exceptions.PolarsError):
+            if not path.is_file():
+                return False
+            kept = pl.read_parquet_metadata(path)
+            content = _content(self.read_frame(path))
+            return kept.get("made_of") == made_of and kept.get("content") == content
+        except (OSError, StoreError, pl.exceptions.PolarsError):
             return False
 
     def _frames(self, folder: str) -> pl.DataFrame:
@@ -344,3 +356,8 @@ class Store(Files):
     def read_signs(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's packed signs by attack."""
         return self.read_arrays(self.folder / "signs" / f"{key.stem}.safetensors")
+
+
+def _content(frame: pl.DataFrame) -> str:
+    """The hash of a frame's values, whatever its file's bytes."""
+    return digest(frame.write_csv())
