@@ -35,8 +35,12 @@ def finished(small_study, tmp_path_factory):
     return la.run_study(small_study, tmp_path_factory.mktemp("run") / "out", progress=False)
 
 
-def again(study, out, **changes):
-    return la.run_study({**study, **changes}, out, progress=False)
+def again(study, out, *, page=False, **changes):
+    """Run a study with changed settings; its page takes seconds, so only where it is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not page:
+            patch.setattr("lookaway.run.build_report", lambda _store: None)
+        return la.run_study({**study, **changes}, out, progress=False)
 
 
 def test_a_row_for_each_image_attack_source_epsilon_layer_and_policy(finished):
@@ -192,7 +196,7 @@ def test_the_folder_may_move_between_runs(small_study, faces, tmp_path, monkeypa
 def test_broken_images_are_set_aside_and_listed_in_manifest_and_page(small_study, faces, tmp_path):
     (faces / "ann" / "<b>broken.jpg").write_bytes(b"no image")
     study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
-    result = again(study, tmp_path / "out")
+    result = again(study, tmp_path / "out", page=True)
     assert result.manifest["set_aside"] == {"ann/<b>broken.jpg": "not an image file"}
     page = result.report.read_text()
     assert "ann/&lt;b&gt;broken.jpg" in page
@@ -357,7 +361,7 @@ def test_a_class_without_a_usable_image_is_an_error_not_a_smaller_study(
 
 
 def test_a_study_without_pictures_has_a_page(small_study, tmp_path):
-    result = again(small_study, tmp_path / "out", explain={"pictured": 0})
+    result = again(small_study, tmp_path / "out", page=True, explain={"pictured": 0})
     means = 2 * (3 + 2)  # of each model clean and at each ε, and what changed
     assert result.report.read_text().count("data:image/jpeg") == means
 
