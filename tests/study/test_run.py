@@ -450,3 +450,46 @@ def test_images_too_small_for_a_network_are_told_before_training(small_study, tm
     spec = {"name": "i", "timm": "inception_v3.tv_in1k", "pretrained": False, "input_size": 96}
     with pytest.raises(StudyError, match="give larger images"):
         again(small_study, tmp_path / "out", models=[spec], transfer_from=[])
+
+
+def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
+    small_study, tmp_path, monkeypatch
+):
+    both = {**small_study, "transfer_from": ["one", "two"]}
+    whole = again(both, tmp_path / "whole").rows()
+    sources = whole.select("model", "source").drop_nulls().unique().sort("model", "source").rows()
+    assert sources == [("one", "one"), ("one", "two"), ("two", "one"), ("two", "two")]
+    alone = again({**small_study, "transfer_from": ["two"]}, tmp_path / "alone").rows()
+    shared = ["model", "source", "epsilon", "explained_class", "image"]
+    from_two = [
+        found.filter(pl.col("source") == "two").sort(shared).select(*shared, "nissim", "linf")
+        for found in (whole, alone)
+    ]
+    assert_frame_equal(*from_two)
+    # Stopped between the two sources' cells, it goes on and ends with the same rows.
+    real, done = local.run_cell, []
+
+    def once(*given, **named):
+        if done:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*given, **named)
+
+    monkeypatch.setattr(local, "run_cell", once)
+    with pytest.raises(KeyboardInterrupt):
+        again(both, tmp_path / "stopped")
+    monkeypatch.setattr(local, "run_cell", real)
+    assert_frame_equal(again(both, tmp_path / "stopped").rows(), whole)
+
+
+def test_images_that_have_no_partner_have_no_shuffled_level_and_the_page_says_so(
+    small_study, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(prepare, "SHARD", 1)
+    result = again(small_study, tmp_path / "out", page=True)
+    assert result.shuffled().is_empty()
+    assert result.excess()["excess"].null_count() == 0
+    assert set(result.excess()["share_reason"]) == {
+        "not resolvable: no other image to compare with"
+    }
+    assert "not resolvable" in result.report.read_text()

@@ -82,7 +82,12 @@ def grouped(
 
 def mean_frames(rows: pl.DataFrame, keys: Sequence[str], called: str) -> pl.DataFrame:
     """The mean of ``value`` in each group, with n and its interval."""
-    return pl.concat([part.mean_frame("value", called) for part in grouped(rows, keys)])
+    parts = [part.mean_frame("value", called) for part in grouped(rows, keys)]
+    if not parts:
+        numbers = dict.fromkeys([called, "low", "high"], pl.Float64)
+        schema = {key: rows.schema[key] for key in keys} | {"n": pl.Int64} | numbers
+        return pl.DataFrame(schema=schema | {"interval": pl.String})
+    return pl.concat(parts)
 
 
 def measure_frames(

@@ -123,6 +123,26 @@ def run_cell(
     )
 
 
+def attack_signs(clf: Classifier, shard: Shard, settings: CellSettings) -> dict[str, np.ndarray]:
+    """The packed signs of a model's own attacks, as ``run_cell`` makes them, and nothing else.
+
+    Args:
+        clf: the model.
+        shard: the images.
+        settings: of the study.
+    """
+    signs: dict[str, list[np.ndarray]] = defaultdict(list)
+    for start in range(0, len(shard.images), settings.batch_size):
+        span = slice(start, start + settings.batch_size)
+        pixels = torch.from_numpy(as_floats(list(shard.grids[span]))).to(clf.device)
+        labels = torch.from_numpy(shard.labels[span]).to(clf.device)
+        for name in settings.attacks:
+            found = load_attack(name).signs(clf, pixels, labels)
+            check_signs(found, pixels, name)
+            signs[name].append(pack_signs(found.cpu().numpy()))
+    return {name: np.concatenate(parts) for name, parts in signs.items()}
+
+
 class _Work:
     """The rows, maps and signs of a cell, batch after batch."""
 

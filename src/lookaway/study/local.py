@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookaway.progress import Reporter
-from lookaway.study.cell import CellSettings, Shard, run_cell
+from lookaway.study.cell import CellSettings, Shard, attack_signs, run_cell
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store, shards
@@ -41,6 +41,8 @@ def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]
 
 def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
     """Do every cell that is not done yet."""
+    if len(study.transfer_from) > 1:
+        _make_signs(study, prepared, store, progress)
     for spec, its_cells in cells(study, prepared):
         index = its_cells[0].key.model_index
         weights = weights_made(store, index, spec)
@@ -56,6 +58,24 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
                 output = run_cell(clf, spec.name, shard, settings, advance)
                 kept = _kept_signs(study, spec, shard, output.signs)
                 store.write_cell(cell.key, output.rows, output.maps, kept, weights, output.shuffled)
+
+
+def _make_signs(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
+    """The signs of sources that need each other's, before any of their cells."""
+    for spec, its_cells in cells(study, prepared):
+        index = its_cells[0].key.model_index
+        weights = weights_made(store, index, spec)
+        missing = [cell for cell in its_cells if not store.has_cell(cell.key, weights)]
+        if spec.name not in study.transfer_from or not missing:
+            continue
+        clf = ready_model(study, prepared, store, index, spec)
+        settings = cell_settings(study, prepared, spec)
+        title = f"{spec.name}: perturbations for the others"
+        with progress.stage(title, sum(len(cell.images) for cell in missing)) as advance:
+            for cell in missing:
+                shard = load_shard(study, prepared, store, cell, transferred=False)
+                store.write_signs(cell.key, attack_signs(clf, shard, settings))
+                advance(len(cell.images))
 
 
 def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:
@@ -75,17 +95,20 @@ def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSett
     )
 
 
-def load_shard(study: Study, prepared: Prepared, store: Store, cell: Cell) -> Shard:
+def load_shard(
+    study: Study, prepared: Prepared, store: Store, cell: Cell, *, transferred: bool = True
+) -> Shard:
     """A cell's images, and the signs of the sources for them."""
     images = prepared.images
     records = [images.parts["test"][index] for index in cell.images]
     grids = Grids(images, records, study.data.image_size)
-    transferred: dict[tuple[str, str], np.ndarray] = {}
+    given: dict[tuple[str, str], np.ndarray] = {}
     for index, spec in enumerate(study.models):
-        if spec.name in study.transfer_from and spec.name != cell.key.model:
+        is_source = spec.name in study.transfer_from and spec.name != cell.key.model
+        if transferred and is_source:
             key = CellKey(cell.key.variant, index, spec.name, cell.key.shard)
             for attack, packed in store.read_signs(key).items():
-                transferred[attack, spec.name] = packed
+                given[attack, spec.name] = packed
     return Shard(
         variant=cell.key.variant,
         images=tuple(record.image for record in records),
@@ -93,7 +116,7 @@ def load_shard(study: Study, prepared: Prepared, store: Store, cell: Cell) -> Sh
         labels=np.array([grids.label(index) for index in range(len(records))], dtype=np.int64),
         classes=tuple(images.classes),
         pictured=np.array([record.image in images.pictured for record in records]),
-        transferred=transferred,
+        transferred=given,
     )
 
 

@@ -272,6 +272,10 @@ class Store(Files):
         kept["content"] = _content(frame)
         self.write_frame(f"rows/{key.stem}.parquet", frame, metadata=kept)
 
+    def write_signs(self, key: CellKey, signs: Mapping[str, np.ndarray]) -> None:
+        """Keep a source's packed signs by attack, before its cell is done."""
+        self.write_arrays(f"signs/{key.stem}.safetensors", signs)
+
     def has_cell(self, key: CellKey, weights: str = "") -> bool:
         """Whether a cell is done with these weights and its files are what was written."""
         path = self.folder / "rows" / f"{key.stem}.parquet"
