@@ -18,8 +18,9 @@ from lookaway.study.local import run_cells
 from lookaway.study.looks import measure_looks
 from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
 from lookaway.study.prepare import Images, Prepared, prepare
+from lookaway.study.schemas import SAMPLE_SCHEMA
 from lookaway.study.settings import Study
-from lookaway.study.store import SAMPLE_SCHEMA, Store
+from lookaway.study.store import Store
 from lookaway.study.trained import train_models
 from lookaway.study.yaml_lines import Lines
 

@@ -19,7 +19,8 @@ from lookaway.analysis.regions import (
     unpack,
 )
 from lookaway.errors import DataError
-from lookaway.study.store import ROW_SCHEMA, CellKey, Store, map_key
+from lookaway.study.schemas import ROW_SCHEMA
+from lookaway.study.store import CellKey, Store, map_key
 
 IMAGES = ["ann/0.png", "ann/1.jpg", "bob/0.png"]
 FRACTION = st.floats(0, 1)

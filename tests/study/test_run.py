@@ -18,7 +18,8 @@ from lookaway.models import zoo
 from lookaway.progress import Silent
 from lookaway.study import local, prepare
 from lookaway.study.plan import parse_study
-from lookaway.study.store import ROW_SCHEMA, Store
+from lookaway.study.schemas import ROW_SCHEMA
+from lookaway.study.store import Store
 
 
 @pytest.fixture(autouse=True, scope="module")

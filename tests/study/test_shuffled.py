@@ -10,8 +10,9 @@ from polars.testing import assert_frame_equal
 
 import lookaway as la
 from lookaway.study.cell import CellSettings, Shard, run_cell
+from lookaway.study.schemas import SHUFFLED_SCHEMA
 from lookaway.study.shuffled import compare_shuffled, partners
-from lookaway.study.store import SHUFFLED_SCHEMA, CellKey, map_key
+from lookaway.study.store import CellKey, map_key
 from oracles import pixels
 
 NAMES = [f"{place}.png" for place in range(30)]

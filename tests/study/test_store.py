@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
-from lookaway.study.store import (
-    ROW_SCHEMA,
-    SAMPLE_SCHEMA,
-    SHUFFLED_SCHEMA,
-    CellKey,
-    Store,
-    shards,
-)
+from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.study.store import CellKey, Store, shards
 
 KEY = CellKey("none", 0, "a model", 0)
 PLAN = {"layout": 2, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}

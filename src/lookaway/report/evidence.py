@@ -43,57 +43,11 @@ def evidence(frames: Frames, policy: str) -> list[Table]:
     return found
 
 
-def headline_table(frames: Frames) -> Table:
-    """Each model's excess, MOD and VID, for each explained class: the run in one table.
-
-    Args:
-        frames: of a run.
-    """
-    policies = frames.ordered_policies
-    used = pl.col("pairs") == "all"
-    mod = summary.by_scope(frames.last(frames.mod).filter(used, pl.col("epsilon") == frames.top))
-    excess = frames.last(frames.excess).filter(used, pl.col("epsilon") == frames.top)
-    vid = frames.vid["image"].filter(used)
-    keys = ["variant", "model", "attack", "source", "explained_class"]
-    joined = mod.select(*keys, "scope", "mod", "low", "high")
-    for found, name in ((excess, "excess"), (vid, "vid")):
-        part = found.select(
-            *keys,
-            name,
-            pl.col("low").alias(f"{name}_low"),
-            pl.col("high").alias(f"{name}_high"),
-        )
-        joined = joined.join(part, on=keys, how="left", nulls_equal=True, maintain_order="left")
-    rows = []
-    for part in joined.partition_by(["variant", "scope", "model"], maintain_order=True):
-        cells = []
-        by_policy = {row["explained_class"]: row for row in part.iter_rows(named=True)}
-        for policy in policies:
-            row = by_policy[policy]
-            cells += [
-                Cell(row["excess"], row["excess_low"], row["excess_high"]),
-                Cell(row["mod"], row["low"], row["high"]),
-                Cell(row["vid"], row["vid_low"], row["vid_high"]),
-            ]
-        rows.append(Row(_names(frames, part.row(0, named=True)), tuple(cells)))
-    heads = [f"{name}, {policy}" for policy in policies for name in ("excess", "MOD", "VID")]
-    return Table(
-        "headline",
-        f"Headline at ε = {frames.top:g}",
-        "excess: MOD under attack less MOD under noise of the same size. VID: standard deviation "
-        "of each image's dissimilarity over the ε levels, then the mean.",
-        (*_heads(frames), *heads),
-        tuple(rows),
-        tuple(["+.3f", ".3f", ".3f"] * len(policies)),
-        section="Headline",
-    )
-
-
 def _scale(frames: Frames, policy: str) -> Table:
     chosen = summary.by_scope(_chosen(frames.last(frames.excess), frames, policy))
     rows = [
         Row(
-            _names(frames, row),
+            names_of(frames, row),
             (
                 Cell(row["mod"]),
                 Cell(row["noise"]),
@@ -111,7 +65,7 @@ def _scale(frames: Frames, policy: str) -> Table:
         "heatmaps of two different images, what two unrelated looks score. excess: each image's "
         "dissimilarity under attack less that under noise, averaged. share: the excess over the "
         "distance from noise to shuffled.",
-        (*_heads(frames), "MOD", "noise", "shuffled", "excess", "share"),
+        (*heads_of(frames), "MOD", "noise", "shuffled", "excess", "share"),
         tuple(rows),
         (".3f", ".3f", ".3f", "+.3f", "%"),
         section="Scale: more than noise?",
@@ -122,7 +76,7 @@ def _depth(frames: Frames, policy: str) -> Table:
     chosen = _chosen(frames.by_depth, frames, policy).filter(pl.col("source") == pl.col("model"))
     rows = [
         Row(
-            (*_names(frames, {**row, "scope": f"{row['attack']} white-box"}), row["layer"]),
+            (*names_of(frames, {**row, "scope": f"{row['attack']} white-box"}), row["layer"]),
             (
                 Cell(row["depth"]),
                 Cell(row["mod"]),
@@ -139,7 +93,7 @@ def _depth(frames: Frames, policy: str) -> Table:
         f"The shift by layer at ε = {frames.top:g}, explained class: {policy}",
         "Each model under its own perturbations. depth: 0 the first layer, 1 the last. dead: share "
         "of the attacked images whose map holds no evidence there.",
-        (*_heads(frames), "layer", "depth", "MOD", "noise", "shuffled", "excess", "dead"),
+        (*heads_of(frames), "layer", "depth", "MOD", "noise", "shuffled", "excess", "dead"),
         tuple(rows),
         (".2f", ".3f", ".3f", ".3f", "+.3f", "%"),
         section="Scale: more than noise?",
@@ -159,7 +113,7 @@ def _direction(frames: Frames, policy: str) -> Table:
         "downwards: its mean way (negative: left, up). growth: change of the share of the image "
         "above half maximum. rank correlation: of the two maps' cells, −1 inverted. strength: "
         "(after − before) / (after + before) of the maps' maxima.",
-        (*_heads(frames), *(_MEASURES[name] for name in measures)),
+        (*heads_of(frames), *(_MEASURES[name] for name in measures)),
         tuple(_pivoted(frames, chosen, measures)),
         tuple("%" if name in shares else "+.3f" for name in measures),
         section="Direction: where did it go?",
@@ -171,7 +125,7 @@ def _words(frames: Frames, policy: str) -> Table:
         f"words_{policy}",
         f"What became of the looks at ε = {frames.top:g}, explained class: {policy}",
         f"Share of the images whose clean map is alive. {direction.RULE}.",
-        (*_heads(frames), *direction.WORDS),
+        (*heads_of(frames), *direction.WORDS),
         tuple(_pivoted(frames, _chosen(frames.direction, frames, policy), direction.WORDS)),
         ("%",),
         section="Direction: where did it go?",
@@ -187,7 +141,7 @@ def _pivoted(
     for part in scoped.partition_by(keys, maintain_order=True):
         cells = {row[column]: _cell(row) for row in part.iter_rows(named=True)}
         yield Row(
-            _names(frames, part.row(0, named=True)),
+            names_of(frames, part.row(0, named=True)),
             tuple(cells.get(measure, Cell(None)) for measure in measures),
         )
 
@@ -222,7 +176,7 @@ def _outcomes(frames: Frames, policy: str) -> Table:
             if policy == "own"
             else ""
         ),
-        (*_heads(frames), *heads),
+        (*heads_of(frames), *heads),
         tuple(_pivoted(frames, named, columns, "column")),
         tuple(forms),
         section="Consequence: does it go with failing?",
@@ -346,11 +300,13 @@ def _several(frames: Frames) -> bool:
     return len(frames.plan["settings"]["data"]["variants"]) > 1
 
 
-def _heads(frames: Frames) -> tuple[str, ...]:
+def heads_of(frames: Frames) -> tuple[str, ...]:
+    """The heads of the names that a line begins with."""
     return ("images", "perturbation", "model") if _several(frames) else ("perturbation", "model")
 
 
-def _names(frames: Frames, row: Mapping[str, Any]) -> tuple[str, ...]:
+def names_of(frames: Frames, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names that a line begins with; a source under its own transfer is marked."""
     model = row["model"]
     if row["scope"].endswith(f" from {model}"):
         model = f"{model} (white-box)"

@@ -1,9 +1,11 @@
-"""A run in one small table, for the terminal."""
+"""A run in one small table: for the terminal, and for the page."""
 
 import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
+from lookaway.report.evidence import heads_of, names_of
+from lookaway.report.table import Cell, Row, Table
 
 
 def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
@@ -63,3 +65,49 @@ def _signed(row: dict[str, float | None]) -> str:
     if row["low"] is None:
         return f"{row['excess']:+.3f}"
     return f"{row['excess']:+.3f} ({row['low']:+.3f}, {row['high']:+.3f})"
+
+
+def headline_table(frames: Frames) -> Table:
+    """Each model's excess, MOD and VID, for each explained class: the run in one table.
+
+    Args:
+        frames: of a run.
+    """
+    policies = frames.ordered_policies
+    used = pl.col("pairs") == "all"
+    mod = summary.by_scope(frames.last(frames.mod).filter(used, pl.col("epsilon") == frames.top))
+    excess = frames.last(frames.excess).filter(used, pl.col("epsilon") == frames.top)
+    vid = frames.vid["image"].filter(used)
+    keys = ["variant", "model", "attack", "source", "explained_class"]
+    joined = mod.select(*keys, "scope", "mod", "low", "high")
+    for found, name in ((excess, "excess"), (vid, "vid")):
+        part = found.select(
+            *keys,
+            name,
+            pl.col("low").alias(f"{name}_low"),
+            pl.col("high").alias(f"{name}_high"),
+        )
+        joined = joined.join(part, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    rows = []
+    for part in joined.partition_by(["variant", "scope", "model"], maintain_order=True):
+        cells = []
+        by_policy = {row["explained_class"]: row for row in part.iter_rows(named=True)}
+        for policy in policies:
+            row = by_policy[policy]
+            cells += [
+                Cell(row["excess"], row["excess_low"], row["excess_high"]),
+                Cell(row["mod"], row["low"], row["high"]),
+                Cell(row["vid"], row["vid_low"], row["vid_high"]),
+            ]
+        rows.append(Row(names_of(frames, part.row(0, named=True)), tuple(cells)))
+    heads = [f"{name}, {policy}" for policy in policies for name in ("excess", "MOD", "VID")]
+    return Table(
+        "headline",
+        f"Headline at ε = {frames.top:g}",
+        "excess: MOD under attack less MOD under noise of the same size. VID: standard deviation "
+        "of each image's dissimilarity over the ε levels, then the mean.",
+        (*heads_of(frames), *heads),
+        tuple(rows),
+        tuple(["+.3f", ".3f", ".3f"] * len(policies)),
+        section="Headline",
+    )

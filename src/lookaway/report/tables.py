@@ -4,8 +4,9 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-from lookaway.report.evidence import evidence, headline_table
+from lookaway.report.evidence import evidence
 from lookaway.report.figures import SHUFFLED
+from lookaway.report.headline import headline_table
 from lookaway.report.table import Cell, Row, Table
 
 

@@ -1,9 +1,11 @@
 """The engine of one machine: cell after cell, in this process."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from lookaway.models.classifier import Classifier
 from lookaway.progress import Reporter
 from lookaway.study.cell import CellSettings, Shard, attack_signs, run_cell
 from lookaway.study.prepare import Prepared
@@ -43,39 +45,55 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
     """Do every cell that is not done yet."""
     if len(study.transfer_from) > 1:
         _make_signs(study, prepared, store, progress)
-    for spec, its_cells in cells(study, prepared):
-        index = its_cells[0].key.model_index
-        weights = weights_made(store, index, spec)
-        missing = [cell for cell in its_cells if not store.has_cell(cell.key, weights)]
-        if not missing:
-            continue
-        clf = ready_model(study, prepared, store, index, spec)
-        settings = cell_settings(study, prepared, spec)
-        title = f"{spec.name}: attacking, explaining, comparing"
-        with progress.stage(title, sum(len(cell.images) for cell in missing)) as advance:
-            for cell in missing:
+    for work in _unfinished(study, prepared, store):
+        title = f"{work.name}: attacking, explaining, comparing"
+        with progress.stage(title, work.images) as advance:
+            for cell in work.missing:
                 shard = load_shard(study, prepared, store, cell)
-                output = run_cell(clf, spec.name, shard, settings, advance)
-                kept = _kept_signs(study, spec, shard, output.signs)
-                store.write_cell(cell.key, output.rows, output.maps, kept, weights, output.shuffled)
+                output = run_cell(work.clf, work.name, shard, work.settings, advance)
+                kept = _kept_signs(study, work.name, shard, output.signs)
+                store.write_cell(
+                    cell.key, output.rows, output.maps, kept, work.weights, output.shuffled
+                )
 
 
 def _make_signs(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
     """The signs of sources that need each other's, before any of their cells."""
+    for work in _unfinished(study, prepared, store, only=study.transfer_from):
+        with progress.stage(f"{work.name}: perturbations for the others", work.images) as advance:
+            for cell in work.missing:
+                shard = load_shard(study, prepared, store, cell, transferred=False)
+                store.write_signs(cell.key, attack_signs(work.clf, shard, work.settings))
+                advance(len(cell.images))
+
+
+@dataclass(frozen=True)
+class _Unfinished:
+    """A model that is ready, and its cells that are not done."""
+
+    name: str
+    clf: Classifier
+    settings: CellSettings
+    weights: str
+    missing: list[Cell]
+
+    @property
+    def images(self) -> int:
+        return sum(len(cell.images) for cell in self.missing)
+
+
+def _unfinished(
+    study: Study, prepared: Prepared, store: Store, only: Collection[str] | None = None
+) -> Iterator[_Unfinished]:
+    """Each model (of those named) that has something left to do."""
     for spec, its_cells in cells(study, prepared):
         index = its_cells[0].key.model_index
         weights = weights_made(store, index, spec)
         missing = [cell for cell in its_cells if not store.has_cell(cell.key, weights)]
-        if spec.name not in study.transfer_from or not missing:
-            continue
-        clf = ready_model(study, prepared, store, index, spec)
-        settings = cell_settings(study, prepared, spec)
-        title = f"{spec.name}: perturbations for the others"
-        with progress.stage(title, sum(len(cell.images) for cell in missing)) as advance:
-            for cell in missing:
-                shard = load_shard(study, prepared, store, cell, transferred=False)
-                store.write_signs(cell.key, attack_signs(clf, shard, settings))
-                advance(len(cell.images))
+        if missing and (only is None or spec.name in only):
+            clf = ready_model(study, prepared, store, index, spec)
+            settings = cell_settings(study, prepared, spec)
+            yield _Unfinished(spec.name, clf, settings, weights, missing)
 
 
 def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:
@@ -121,9 +139,9 @@ def load_shard(
 
 
 def _kept_signs(
-    study: Study, spec: ModelSpec, shard: Shard, signs: dict[str, np.ndarray]
+    study: Study, model: str, shard: Shard, signs: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """A source's signs for every image; another model's for the pictured ones."""
-    if spec.name in study.transfer_from:
+    if model in study.transfer_from:
         return signs
     return {attack: packed[shard.pictured] for attack, packed in signs.items()}

@@ -14,52 +14,9 @@ from lookaway.errors import StoreError
 from lookaway.hashing import digest
 from lookaway.study.changes import changed_images, differences
 from lookaway.study.files import Files, as_parquet
+from lookaway.study.schemas import ROW_SCHEMA, SHUFFLED_SCHEMA
 
 LAYOUT = 2  # the version of the folder's layout
-
-ROW_SCHEMA = {
-    "image": pl.String,
-    "label": pl.String,
-    "variant": pl.String,
-    "model": pl.String,
-    "attack": pl.String,
-    "source": pl.String,
-    "epsilon": pl.Float64,
-    "linf": pl.Float64,
-    "psnr": pl.Float64,
-    "clean_class": pl.String,
-    "attacked_class": pl.String,
-    "clean_confidence": pl.Float64,
-    "attacked_confidence": pl.Float64,
-    "layer": pl.String,
-    "depth": pl.Float64,
-    "map_size": pl.String,
-    "explained_class": pl.String,
-    "nissim": pl.Float64,
-    "clean_dead": pl.Boolean,
-    "attacked_dead": pl.Boolean,
-}
-SHUFFLED_SCHEMA = {
-    "image": pl.String,
-    "label": pl.String,
-    "variant": pl.String,
-    "model": pl.String,
-    "layer": pl.String,
-    "depth": pl.Float64,
-    "map_size": pl.String,
-    "explained_class": pl.String,
-    "partner": pl.String,
-    "nissim": pl.Float64,
-    "dead": pl.Boolean,
-}
-SAMPLE_SCHEMA = {
-    "image": pl.String,
-    "label": pl.String,
-    "part": pl.String,
-    "pictured": pl.Boolean,
-    "sha256": pl.String,
-}
-
 
 _NUMBERS = ("rows", "shuffled", "looks")  # what summaries are made of
 _PARTS = {"maps": "safetensors", "signs": "safetensors", "shuffled": "parquet"}
