@@ -5,11 +5,11 @@ from itertools import combinations
 
 import polars as pl
 
+from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.summary import by_scope
 
 _IMAGE = ["image", "variant", "model", "attack", "source", "explained_class", "epsilon"]
 _CONVENTION = ["explained_class", "pairs", "similarity", "resolution"]
-_SETTING = ["variant", "model", "attack", "source"]
 
 
 def conventions(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
@@ -63,14 +63,14 @@ def conventions(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -
             used = (frame if pairs == "all" else frame.filter(~pl.col("dead"))).with_columns(
                 pairs=pl.lit(pairs)
             )
-            keys = [*_SETTING, *_CONVENTION]
+            keys = [*SETTING, *_CONVENTION]
             level = used.group_by([*keys, "epsilon"], maintain_order=True).agg(
                 n=pl.col("value").count(), value=pl.col("value").mean()
             )
             parts.append(level.with_columns(measure=pl.lit(measure)))
             if measure == "mod":
                 parts.append(_vid(used, keys, frame["epsilon"].n_unique()))
-    order = [*_SETTING, "scope", *_CONVENTION, "measure", "epsilon", "n", "value"]
+    order = [*SETTING, "scope", *_CONVENTION, "measure", "epsilon", "n", "value"]
     return by_scope(pl.concat(parts, how="diagonal")).select(order)
 
 

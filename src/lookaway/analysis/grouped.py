@@ -11,7 +11,6 @@ from lookaway.analysis.intervals import Bootstrap, Ends
 
 SETTING = ["variant", "model", "attack", "source"]
 LOOK = ["layer", "depth", "map_size", "explained_class"]
-IMAGE = ["variant", "image"]
 
 
 @dataclass(frozen=True)
