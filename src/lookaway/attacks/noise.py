@@ -1,13 +1,11 @@
 """The noise control: as large as FGSM, and no adversary."""
 
-import hashlib
-from typing import cast
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from lookaway.attacks.base import SignAttack
+from lookaway.hashing import random_signs
 from lookaway.models.classifier import Classifier
 
 
@@ -29,12 +27,5 @@ class SignNoise(SignAttack):
     def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Random signs from the seed and the pixels; classifier and labels play no part."""
         pixels = images.detach().to("cpu", torch.float32).contiguous().numpy()
-        signs = np.stack([self._signs_of(image) for image in pixels])
+        signs = np.stack([random_signs(self.seed, image) for image in pixels])
         return torch.from_numpy(signs).to(images.device)
-
-    def _signs_of(self, image: np.ndarray) -> np.ndarray:
-        hasher = hashlib.shake_256(f"lookaway sign noise {self.seed}\n".encode())
-        hasher.update(np.ascontiguousarray(image, dtype="<f4").data)
-        raw = np.frombuffer(hasher.digest(-(-image.size // 8)), dtype=np.uint8)
-        bits = np.unpackbits(raw, count=image.size).astype(np.int8)
-        return cast(np.ndarray, (2 * bits - 1).reshape(image.shape))

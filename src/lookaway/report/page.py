@@ -10,6 +10,7 @@ import yaml
 from lookaway.analysis.frames import Frames
 from lookaway.report import figures, mean_maps, pictures, tables
 from lookaway.report.mean_maps import MeanLook, mean_looks
+from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.verdict import listed, verdict
@@ -117,7 +118,7 @@ def _page(
         charts=charts,
         headline=next(table for table in made_tables if table.section == "Headline"),
         sections=_sections([table for table in made_tables if table.section != "Headline"]),
-        pictures=pictures.pictures(store, plan, frames.rows, PICTURED_ON_PAGE),
+        pictures=pictures.pictures(frames, PicturedImages(frames), PICTURED_ON_PAGE),
         policy=frames.policies[0],
         attack=plan["settings"]["attacks"][0].upper(),
         dead_pairs=frames.dead_pairs,

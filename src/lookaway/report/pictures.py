@@ -1,18 +1,15 @@
 """Stored images, signs and maps to pictures: an image over ε, with what the model looks at."""
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
-from lookaway.errors import StoreError
-from lookaway.study.signs import unpack_signs
-from lookaway.study.store import CellKey, Store, map_key, shards
+from lookaway.analysis.frames import Frames
+from lookaway.report.pictured import Pictured, PicturedImages
 
 TILE = 132  # px
 _OVERLAY = 0.55
@@ -81,71 +78,41 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (1 - _OVERLAY) * pixels + _OVERLAY * colours
 
 
-def pictures(
-    store: Store, plan: Mapping[str, Any], rows: pl.DataFrame, count: int
-) -> list[Picture]:
+def pictures(frames: Frames, found: PicturedImages, count: int) -> list[Picture]:
     """Pictures of a run's first pictured images under each model's own perturbations.
 
     Args:
-        store: the run's files.
-        plan: what the run is.
-        rows: its measurements.
+        frames: of a run.
+        found: its pictured images.
         count: how many images.
 
     Raises:
-        StoreError: an image, a map or a sign is missing or damaged.
+        StoreError: a map or a sign is missing or damaged.
     """
-    test = store.samples().filter(pl.col("part") == "test").with_row_index("place")
-    shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
-    shown = shown.head(count)
-    try:
-        return [_picture(store, plan, rows, test, entry) for entry in shown.iter_rows(named=True)]
-    except (OSError, LookupError, ValueError) as error:
-        raise StoreError(
-            f"what {str(store.folder)!r} stores for the pictures is missing or damaged ({error}); "
-            "run the study again, and only that is made again"
-        ) from error
+    return [_picture(frames, found, image) for image in found.images[:count]]
 
 
-def _picture(
-    store: Store,
-    plan: Mapping[str, Any],
-    rows: pl.DataFrame,
-    test: pl.DataFrame,
-    entry: Mapping[str, Any],
-) -> Picture:
-    settings = plan["settings"]
-    with Image.open(store.folder / "images" / f"{entry['sha256']}.png") as stored:
-        clean = np.asarray(stored.convert("RGB"), dtype=np.float64) / 255.0
-    places = shards(test.height, plan["shard"])
-    shard = entry["place"] % len(places)
-    place = places[shard].index(entry["place"])
-    pictured_place = int(test["pictured"].gather(places[shard][:place]).sum())
-    variant, attack = settings["data"]["variants"][0], settings["attacks"][0]
-    policy = settings["explain"]["explained_class"][0]
+def _picture(frames: Frames, found: PicturedImages, image: Pictured) -> Picture:
+    attack = frames.plan["settings"]["attacks"][0]
+    policy = frames.policies[0]
+    clean = image.pixels.astype(np.float64) / 255.0
     strips = []
-    for index, spec in enumerate(settings["models"]):
-        model = spec["name"]
-        key = CellKey(variant, index, model, shard)
-        found = rows.filter(
-            (pl.col("image") == entry["image"])
-            & (pl.col("variant") == variant)
-            & (pl.col("model") == model)
-            & (pl.col("attack") == attack)
-            & (pl.col("source") == model)
-            & (pl.col("layer") == plan["last_layers"][model])
-            & (pl.col("explained_class") == policy)
+    for model in frames.models:
+        layer = frames.plan["last_layers"][model]
+        rows = frames.rows.filter(
+            pl.col("image") == image.image,
+            pl.col("variant") == found.variant,
+            pl.col("model") == model,
+            pl.col("attack") == attack,
+            pl.col("source") == model,
+            pl.col("layer") == layer,
+            pl.col("explained_class") == policy,
         ).sort("epsilon")
-        whole = model in settings["transfer_from"]
-        packed = store.read_signs(key)[attack][place if whole else pictured_place]
-        shape = (3, clean.shape[0], clean.shape[1])
-        signs = unpack_signs(packed[None], shape)[0].transpose(1, 2, 0)
-        maps = store.read_maps(key)
-        names = (plan["last_layers"][model], policy)
-        clean_map = maps[map_key("clean", *names)][place]
-        attacked_maps = maps[map_key("attacked", *names, attack, model)][place]
-        strips.append(Strip(model, _tiles(clean, signs, clean_map, attacked_maps, found)))
-    return Picture(entry["image"], entry["label"], tuple(strips))
+        signs = found.signs(image, attack, model)
+        clean_map = found.clean_map(image, model, layer, policy)
+        attacked_maps = found.attacked_maps(image, model, layer, policy, attack, model)
+        strips.append(Strip(model, _tiles(clean, signs, clean_map, attacked_maps, rows)))
+    return Picture(image.image, image.label, tuple(strips))
 
 
 def _tiles(

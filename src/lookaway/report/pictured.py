@@ -1,0 +1,133 @@
+"""The pictured images of a run: pixels, perturbations and native maps, read from its store."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from lookaway.analysis.frames import Frames
+from lookaway.errors import StoreError
+from lookaway.hashing import random_signs
+from lookaway.study.signs import unpack_signs
+from lookaway.study.store import CellKey, map_key, shards
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """One pictured image.
+
+    Attributes:
+        image: its name.
+        label: its true class.
+        pixels: (H, W, 3) uint8, on the study's grid.
+        shard: of the test images.
+        place: in its shard.
+        pictured_place: among the pictured images of its shard.
+    """
+
+    image: str
+    label: str
+    pixels: np.ndarray
+    shard: int
+    place: int
+    pictured_place: int
+
+
+class PicturedImages:
+    """Everything that a run stores of its pictured images, one of each class in turn.
+
+    Of the study's first variant of the images.
+
+    Args:
+        frames: of a run.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._store = frames.store
+        settings = frames.plan["settings"]
+        self.variant: str = settings["data"]["variants"][0]
+        self._sources: list[str] = settings["transfer_from"]
+        self._seed: int = settings["data"]["split"]["seed"]
+        with self._told():
+            self.images = self._find()
+        # The arrays of one cell at a time: callers go model by model, shard by shard.
+        self._maps = lru_cache(maxsize=1)(self._store.read_maps)
+        self._signs = lru_cache(maxsize=2)(self._store.read_signs)
+
+    def clean_map(self, image: Pictured, model: str, layer: str, policy: str) -> np.ndarray:
+        """(h, w) float16: the clean image's native map ÷ its maximum; zeros where dead."""
+        with self._told():
+            return self._of(image, model, map_key("clean", layer, policy), layer)
+
+    def attacked_maps(
+        self,
+        image: Pictured,
+        model: str,
+        layer: str,
+        policy: str,
+        attack: str,
+        source: str | None,
+    ) -> np.ndarray:
+        """(E, h, w) float16: the attacked images' native maps ÷ their maxima, one for each ε."""
+        with self._told():
+            key = map_key("attacked", layer, policy, attack, source)
+            return self._of(image, model, key, layer)
+
+    def signs(self, image: Pictured, attack: str, source: str | None) -> np.ndarray:
+        """(H, W, 3) int8: the signs of a perturbation; ``source`` None for noise."""
+        with self._told():
+            if source is None:
+                floats = image.pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+                noise: np.ndarray = random_signs(self._seed, floats).transpose(1, 2, 0)
+                return noise
+            place = image.place if source in self._sources else image.pictured_place
+            packed = self._signs(self._key(source, image))[attack][place]
+            shape = (3, *image.pixels.shape[:2])
+            own: np.ndarray = unpack_signs(packed[None], shape)[0].transpose(1, 2, 0)
+            return own
+
+    def _of(self, image: Pictured, model: str, key: str, layer: str) -> np.ndarray:
+        last = self._frames.plan["last_layers"][model]
+        place = image.place if layer == last else image.pictured_place
+        found: np.ndarray = self._maps(self._key(model, image))[key][place]
+        return found
+
+    def _key(self, model: str, image: Pictured) -> CellKey:
+        return CellKey(self.variant, self._frames.models.index(model), model, image.shard)
+
+    def _find(self) -> list[Pictured]:
+        test = self._store.samples().filter(pl.col("part") == "test").with_row_index("place")
+        places = shards(test.height, self._frames.plan["shard"])
+        shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
+        return [self._read(test, places, entry) for entry in shown.iter_rows(named=True)]
+
+    def _read(
+        self, test: pl.DataFrame, places: list[range], entry: Mapping[str, object]
+    ) -> Pictured:
+        index = int(str(entry["place"]))
+        shard = index % len(places)
+        place = places[shard].index(index)
+        before = test["pictured"].gather(list(places[shard][:place]))
+        with Image.open(self._store.folder / "images" / f"{entry['sha256']}.png") as stored:
+            pixels = np.asarray(stored.convert("RGB"))
+        return Pictured(
+            str(entry["image"]), str(entry["label"]), pixels, shard, place, int(before.sum())
+        )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, LookupError, ValueError) as error:
+            raise StoreError(
+                f"what {str(self._store.folder)!r} stores for the pictures is missing or damaged "
+                f"({error}); run the study again, and only that is made again"
+            ) from error
