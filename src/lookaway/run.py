@@ -116,21 +116,11 @@ def _write_pictured(study: Study, images: Images, store: Store) -> None:
 
 def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:
     """Every setting, version, seed and hash of the finished run."""
-    trained: dict[str, Any] = {}
-    for path in sorted((store.folder / "heads").glob("*.json")):
-        about = store.read_json(f"heads/{path.name}") or {}
-        best = about["history"][about["best_epoch"] - 1]
-        trained[about["model"]] = {
-            "trained": about["trained"],
-            "best_epoch": about["best_epoch"],
-            "val_accuracy": best["val_accuracy"],
-            "sha256": about["sha256"],
-        }
     rows = store.rows()
     return {
         **prepared.plan,
         "study": study.model_dump(mode="json"),
-        "trained": trained,
+        "trained": store.trained(),
         "rows": len(rows),
         "dead_pairs": int((rows["clean_dead"] | rows["attacked_dead"]).sum()),
     }

@@ -1,22 +1,44 @@
 """One HTML file that says what a study found; and the tables and figures as files."""
 
 import base64
-from collections.abc import Mapping
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import vl_convert
 import yaml
+from markupsafe import Markup
 
 from lookaway.analysis.frames import Frames
-from lookaway.report import figures, mean_maps, pictures, tables
+from lookaway.report import figures, mean_maps, tables
+from lookaway.report.answer import answer
+from lookaway.report.explorer import explorer
 from lookaway.report.mean_maps import MeanLook, mean_looks
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
-from lookaway.report.verdict import listed, verdict
+from lookaway.report.verdict import listed, signed, verdict
 from lookaway.study.store import Store
 
-PICTURED_ON_PAGE = 12
+_ASSETS = Path(__file__).parent / "assets"
+_SCRIPTS = [
+    "data.js",
+    "draw.js",
+    "state.js",
+    "tables.js",
+    "charts.js",
+    "explorer.js",
+    "layers.js",
+    "start.js",
+]
+_BIBTEX = """\
+@article{chakraborty2022generalizing,
+  title   = {Generalizing Adversarial Explanations with Grad-CAM},
+  author  = {Chakraborty, Tanmay and Trehan, Utkarsh and Mallat, Khawla and Dugelay, Jean-Luc},
+  journal = {arXiv preprint arXiv:2204.05427},
+  year    = {2022}
+}"""
 _LISTED = 200  # files set aside that the page names
 
 
@@ -34,7 +56,18 @@ def build_report(store: Store) -> Path:
     """
     frames = Frames(store)
     made_tables = tables.all_tables(frames)
-    made_figures = figures.files(figures.all_figures(frames))
+    specs = figures.all_figures(frames)
+    made_figures = figures.files(specs)
+    charts = [
+        {
+            "name": name,
+            "title": _chart_title(name),
+            "note": "",
+            "policy": name.rpartition("_")[2],
+            "spec": spec,
+        }
+        for name, spec in specs.items()
+    ]
     looks = mean_looks(frames, frames.policy)
     mean_files = mean_maps.files(f"mean_heatmaps_{frames.policy}", looks)
     for name, frame in frames.to_keep().items():
@@ -43,7 +76,7 @@ def build_report(store: Store) -> Path:
         store.write_text(f"tables/{name}", text)
     for name, raw in (made_figures | mean_files).items():
         store.write_bytes(f"figures/{name}", raw)
-    store.write_text("report.html", _page(store, frames, made_tables, made_figures, looks))
+    store.write_text("report.html", _page(frames, made_tables, charts, looks))
     return store.folder / "report.html"
 
 
@@ -85,53 +118,78 @@ def _sections(made_tables: list[Table]) -> list[tuple[str, list[Table]]]:
 
 
 def _page(
-    store: Store,
-    frames: Frames,
-    made_tables: list[Table],
-    made_figures: Mapping[str, bytes],
-    looks: list[MeanLook],
+    frames: Frames, made_tables: list[Table], charts: list[dict[str, Any]], looks: list[MeanLook]
 ) -> str:
-    plan = frames.plan
+    plan, store = frames.plan, frames.store
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    charts = [
-        {
-            "title": _chart_title(name.removesuffix(".svg")),
-            "source": "data:image/svg+xml;base64," + base64.b64encode(raw).decode(),
-        }
-        for name, raw in made_figures.items()
-        if name.endswith(".svg")
-    ]
-    kinds = frames.mod["interval"].unique().to_list()
-    return environment.get_template("page.html.j2").render(
+    found = explorer(frames, PicturedImages(frames))
+    vega = _inline(vl_convert.javascript_bundle(None))
+    script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
+    return environment.get_template(
+        "page.html.j2"
+    ).render(
+        answer=answer(frames),
+        bibtex=_BIBTEX,
+        blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
+        charts=charts,
+        charts_data={chart["name"]: chart["spec"] for chart in charts},
+        css=Markup(_asset("page.css")),  # noqa: S704  our own
         done=done(frames),
+        explorer_data=found.about,
+        explorer_note=found.note,
+        policies=frames.ordered_policies,
+        policy_of_content=_content_policy(vega, script),
+        script=Markup(script),  # noqa: S704  our own
+        signed=signed,
+        tables_data={table.name: table.csv() for table in made_tables},
+        trained=store.trained(),
+        variants=plan["settings"]["data"]["variants"],
+        vega=Markup(vega),  # noqa: S704  Vega's own
         verdict=verdict(frames),
         looks=[(look, *mean_maps.tiles(look)) for look in looks],
         aligned=[name for name in plan["settings"]["data"]["variants"] if name != "none"],
         top=frames.top,
         headline_policy=frames.policy,
-        charts=charts,
         headline=next(table for table in made_tables if table.section == "Headline"),
         sections=_sections([table for table in made_tables if table.section != "Headline"]),
-        pictures=pictures.pictures(frames, PicturedImages(frames), PICTURED_ON_PAGE),
-        policy=frames.policies[0],
         attack=plan["settings"]["attacks"][0].upper(),
         dead_pairs=frames.dead_pairs,
         rows=frames.rows.height,
         set_aside=list(plan["set_aside"].items())[:_LISTED],
         set_aside_count=len(plan["set_aside"]),
-        counts={part: about["count"] for part, about in plan["images"].items()},
+        images=plan["images"],
         classes=plan["classes"],
-        interval=kinds[0],
+        interval=frames.mod["interval"][0],
         grid=plan["settings"]["measure"]["grid"],
         settings=yaml.safe_dump(plan["settings"], sort_keys=False, allow_unicode=True),
         versions=plan["versions"],
         weights=plan["weights"],
         layers=plan["last_layers"],
         map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
+    )
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def _inline(script: str) -> str:
+    """A script as it may stand in a page: nothing in it ends it early."""
+    plain = script.replace("\r\n", "\n").replace("\r", "\n")
+    return plain.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _content_policy(*scripts: str) -> str:
+    """No network for anything, and no script but these; Vega compiles its expressions."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    allowed = " ".join(f"'sha256-{found}'" for found in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )

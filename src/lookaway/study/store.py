@@ -188,6 +188,20 @@ class Store(Files):
         }
         self.write_json("manifest.json", {**manifest, "files": files})
 
+    def trained(self) -> dict[str, dict[str, Any]]:
+        """What was trained of each model: which layers, the best epoch, the weights' hash."""
+        found = {}
+        for path in sorted((self.folder / "heads").glob("*.json")):
+            about = self.read_json(f"heads/{path.name}") or {}
+            best = about["history"][about["best_epoch"] - 1]
+            found[about["model"]] = {
+                "trained": about["trained"],
+                "best_epoch": about["best_epoch"],
+                "val_accuracy": best["val_accuracy"],
+                "sha256": about["sha256"],
+            }
+        return found
+
     # Samples
 
     def samples(self) -> pl.DataFrame:

@@ -1,0 +1,117 @@
+// Pixels of the explorer's pictures: the same colours and the same enlargement as everywhere.
+
+// Turbo (A. Mikhailov, 2019) without its almost black first tenth.
+const TURBO = (() => {
+  const fit = [
+    [0.13572138, 4.6153926, -42.66032258, 132.13108234, -152.94239396, 59.28637943],
+    [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604],
+    [0.1066733, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973],
+  ];
+  const colours = new Float32Array(256 * 3);
+  for (let value = 0; value < 256; value += 1) {
+    const x = 0.1 + (0.9 * value) / 255;
+    fit.forEach((terms, channel) => {
+      const y = terms.reduceRight((sum, term) => sum * x + term, 0);
+      colours[3 * value + channel] = 255 * Math.min(1, Math.max(0, y));
+    });
+  }
+  return colours;
+})();
+const LOST = [0, 114, 178];
+const GAINED = [213, 60, 0];
+
+// A map enlarged bilinearly to side × side, pixel centres aligned as heatmaps are; 0 to 255.
+function enlarged(map, [height, width], side) {
+  const out = new Float32Array(side * side);
+  const steps = (size) =>
+    Array.from({ length: side }, (_, k) => {
+      const place = Math.max(0, ((k + 0.5) * size) / side - 0.5);
+      const low = Math.min(size - 1, Math.floor(place));
+      return [low, Math.min(size - 1, low + 1), place - low];
+    });
+  const across = steps(width);
+  steps(height).forEach(([top, bottom, down], y) => {
+    for (let x = 0; x < side; x += 1) {
+      const [left, right, along] = across[x];
+      const above = map[top * width + left] * (1 - along) + map[top * width + right] * along;
+      const below = map[bottom * width + left] * (1 - along) + map[bottom * width + right] * along;
+      out[y * side + x] = above * (1 - down) + below * down;
+    }
+  });
+  return out;
+}
+
+const isDead = (map) => map.every((value) => value === 0);
+
+function attackedPixels(clean, signs, epsilon) {
+  const out = new Uint8ClampedArray(clean);
+  for (let k = 0, place = 0; k < signs.length; k += 1, place += 1) {
+    if (place % 4 === 3) place += 1;
+    out[place] = clean[place] + 255 * epsilon * signs[k];
+  }
+  return out;
+}
+
+function perturbationPixels(clean, attacked, factor) {
+  const out = new Uint8ClampedArray(clean);
+  for (let k = 0; k < out.length; k += 1) {
+    if (k % 4 !== 3) out[k] = 127.5 + factor * (attacked[k] - clean[k]);
+  }
+  return out;
+}
+
+// A heatmap over pixels; where the map is dead the pixels stay as they are.
+function overlayPixels(pixels, heat, strength) {
+  const out = new Uint8ClampedArray(pixels);
+  if (heat === null) return out;
+  for (let place = 0; place < heat.length; place += 1) {
+    const colour = 3 * Math.round(heat[place]);
+    for (let channel = 0; channel < 3; channel += 1) {
+      const k = 4 * place + channel;
+      out[k] = (1 - strength) * pixels[k] + strength * TURBO[colour + channel];
+    }
+  }
+  return out;
+}
+
+// What was lost (blue) and gained (red) over the image in grey; full colour at a change of 1.
+function differencePixels(pixels, before, after) {
+  const out = new Uint8ClampedArray(pixels);
+  for (let place = 0; place < pixels.length / 4; place += 1) {
+    const k = 4 * place;
+    const grey = 0.299 * pixels[k] + 0.587 * pixels[k + 1] + 0.114 * pixels[k + 2];
+    const change = ((after ? after[place] : 0) - (before ? before[place] : 0)) / 255;
+    const colour = change < 0 ? LOST : GAINED;
+    const share = Math.min(1, Math.abs(change));
+    for (let channel = 0; channel < 3; channel += 1) {
+      out[k + channel] = (1 - share) * (150 + 0.4 * grey) + share * colour[channel];
+    }
+  }
+  return out;
+}
+
+function show(canvas, pixels, side) {
+  if (canvas.width !== side) canvas.width = canvas.height = side;
+  canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
+}
+
+// Pixels drawn smaller, by areas.
+function shrunk(pixels, from, to) {
+  const out = new Uint8ClampedArray(4 * to * to).fill(255);
+  for (let y = 0; y < to; y += 1) {
+    for (let x = 0; x < to; x += 1) {
+      const [top, bottom] = [Math.floor((y * from) / to), Math.max(1, Math.ceil(((y + 1) * from) / to))];
+      const [left, right] = [Math.floor((x * from) / to), Math.max(1, Math.ceil(((x + 1) * from) / to))];
+      const sum = [0, 0, 0];
+      for (let row = top; row < bottom; row += 1) {
+        for (let column = left; column < right; column += 1) {
+          const k = 4 * (row * from + column);
+          for (let channel = 0; channel < 3; channel += 1) sum[channel] += pixels[k + channel];
+        }
+      }
+      const count = (bottom - top) * (right - left);
+      for (let channel = 0; channel < 3; channel += 1) out[4 * (y * to + x) + channel] = sum[channel] / count;
+    }
+  }
+  return out;
+}

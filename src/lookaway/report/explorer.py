@@ -1,0 +1,311 @@
+"""What the page's explorer draws from: pixels, signs and native maps, small enough for one file."""
+
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from lookaway.analysis.frames import Frames
+from lookaway.report.pictured import Pictured, PicturedImages
+from lookaway.study.signs import pack_signs
+
+_SIGN_BYTES = 10_000_000  # of all packed signs, before compression
+_MAP_BYTES = 11_000_000  # of the maps of layers before the last, before compression
+_SIDES = (56, 28, 14, 7)  # larger maps of those layers are averaged down to one of these
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """An attack and the place of its source among the models; noise has none."""
+
+    attack: str
+    source: int | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer in the page.
+
+    Attributes:
+        name: its name.
+        depth: 0 the first, 1 the last.
+        size: (h, w) of its maps.
+        shown: (h, w) of its maps in the page.
+        policies: places of the explained classes whose maps are in the page.
+        last: whether it enters pooling.
+    """
+
+    name: str
+    depth: float
+    size: tuple[int, int]
+    shown: tuple[int, int]
+    policies: tuple[int, ...]
+    last: bool
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The explorer's data.
+
+    Attributes:
+        about: plain data: names, sizes, predictions, NISSIM, and the clean images as PNG.
+        blobs: deflated bytes by name. ``signs-P-I``: perturbation P's signs for image I, two bits
+            each, (H, W, 3). ``maps-M-I``: model M's maps of image I as 8-bit shares of their
+            maxima: for each of its layers in the page and each policy of that layer, the clean
+            map, then for each of the model's perturbations the maps of each ε.
+        note: what of the pictured images is not in the page, in a sentence or two; may be empty.
+    """
+
+    about: dict[str, Any]
+    blobs: dict[str, bytes]
+    note: str
+
+
+def explorer(frames: Frames, found: PicturedImages) -> Explorer:
+    """Everything that the explorer shows, in some 20 MB at most.
+
+    Where the study pictures more than fits, fewer images are shown, and of the layers before the
+    last smaller maps, by a rule that follows from the study alone.
+
+    Args:
+        frames: of a run.
+        found: its pictured images.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    settings = frames.plan["settings"]
+    side, sources = int(settings["data"]["image_size"]), len(frames.models)
+    perturbations = [
+        Perturbation(a, source) for a in settings["attacks"] for source in range(sources)
+    ]
+    perturbations.append(Perturbation("noise", None))
+    fits = _SIGN_BYTES // (len(perturbations) * 3 * side * side // 4)
+    images = found.images[: max(1, fits)]
+    rows = frames.rows.filter(
+        pl.col("image").is_in([image.image for image in images]),
+        pl.col("variant") == found.variant,
+    )
+    met = _met(frames, perturbations)
+    layers, deep = _layers(frames, rows, len(images), max(map(len, met), default=0))
+    blobs = {}
+    for index, model in enumerate(frames.models):
+        for place in sorted(range(len(images)), key=lambda place: images[place].shard):
+            image = images[place]
+            for number, one in enumerate(perturbations):
+                if one.source == index:
+                    signs = found.signs(image, one.attack, model)
+                    blobs[f"signs-{number}-{place}"] = _deflated(pack_signs(signs[None]))
+            chosen = [layer for layer in layers[model] if layer.last or place < deep]
+            its = [perturbations[number] for number in met[index]]
+            maps = _maps(frames, found, image, model, chosen, its)
+            blobs[f"maps-{index}-{place}"] = _deflated(maps)
+    for place, image in enumerate(images):
+        signs = found.signs(image, "noise", None)
+        blobs[f"signs-{len(perturbations) - 1}-{place}"] = _deflated(pack_signs(signs[None]))
+    classes = list(frames.plan["classes"])
+    about = {
+        "epsilons": settings["epsilons"],
+        "side": side,
+        "policies": frames.policies,
+        "policy": frames.policies.index(frames.policy),
+        "classes": classes,
+        "perturbations": [asdict(one) for one in perturbations],
+        "models": [
+            {
+                "name": model,
+                "perturbations": met[index],
+                "layers": [asdict(layer) for layer in layers[model]],
+            }
+            for index, model in enumerate(frames.models)
+        ],
+        "images": [
+            {
+                "name": image.image,
+                "label": classes.index(image.label),
+                "deep": place < deep,
+                "source": _png(image.pixels),
+            }
+            for place, image in enumerate(images)
+        ],
+        "results": _results(frames, rows, images, perturbations, layers, met),
+    }
+    return Explorer(about, blobs, _note(found, len(images), deep, layers))
+
+
+def _met(frames: Frames, perturbations: Sequence[Perturbation]) -> list[list[int]]:
+    """For each model the perturbations that it met: its own, those of the sources, noise."""
+    sources = [frames.models.index(name) for name in frames.plan["settings"]["transfer_from"]]
+    found = []
+    for index in range(len(frames.models)):
+        its = [index, *(source for source in sources if source != index), None]
+        order = [
+            number
+            for wanted in its
+            for number, one in enumerate(perturbations)
+            if one.source == wanted
+        ]
+        found.append(order)
+    return found
+
+
+def _layers(
+    frames: Frames, rows: pl.DataFrame, images: int, perturbations: int
+) -> tuple[dict[str, list[Layer]], int]:
+    """Each model's layers in the page by depth; and of how many images those before the last."""
+    known = rows.select("model", "layer", "depth", "map_size").unique().sort("depth", "layer")
+    last = frames.plan["last_layers"]
+    sizes = [
+        tuple(map(int, row["map_size"].split("x")))
+        for row in known.iter_rows(named=True)
+        if row["layer"] != last[row["model"]]
+    ]
+    each = 1 + perturbations * len(frames.plan["settings"]["epsilons"])
+    cost = {side: each * sum(min(h, side) * min(w, side) for h, w in sizes) for side in _SIDES}
+    side = next((side for side in _SIDES if images * cost[side] <= _MAP_BYTES), _SIDES[-1])
+    deep = min(images, _MAP_BYTES // cost[side]) if sizes else images
+    found: dict[str, list[Layer]] = {model: [] for model in frames.models}
+    for row in known.iter_rows(named=True):
+        height, width = map(int, row["map_size"].split("x"))
+        is_last = row["layer"] == last[row["model"]]
+        shown = (height, width) if is_last else (min(height, side), min(width, side))
+        every = tuple(range(len(frames.policies)))
+        policies = every if is_last else (frames.policies.index(frames.policy),)
+        layer = Layer(row["layer"], row["depth"], (height, width), shown, policies, is_last)
+        found[row["model"]].append(layer)
+    return found, deep
+
+
+def _maps(
+    frames: Frames,
+    found: PicturedImages,
+    image: Pictured,
+    model: str,
+    layers: Sequence[Layer],
+    perturbations: Sequence[Perturbation],
+) -> np.ndarray:
+    """A model's maps of one image, in the order that ``Explorer`` tells."""
+    parts = []
+    for layer in layers:
+        for place in layer.policies:
+            names = (model, layer.name, frames.policies[place])
+            parts.append(_shares(found.clean_map(image, *names)[None], layer.shown))
+            for one in perturbations:
+                source = None if one.source is None else frames.models[one.source]
+                attacked = found.attacked_maps(image, *names, one.attack, source)
+                parts.append(_shares(attacked, layer.shown))
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _shares(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(n, h, w) maps in [0, 1] as 8-bit shares, averaged down to a size; only a dead one is 0."""
+    if maps.shape[1:] != size:
+        down = [
+            np.asarray(
+                Image.fromarray(one.astype(np.float32)).resize(size[::-1], Image.Resampling.BOX)
+            )
+            for one in maps
+        ]
+        maps = np.stack(down)
+    shares = np.round(np.clip(maps.astype(np.float32), 0.0, 1.0) * 255.0)
+    faint = (shares.max(axis=(1, 2)) == 0) & (maps.max(axis=(1, 2)) > 0)
+    shares[faint] = np.where(maps[faint] == maps[faint].max(axis=(1, 2), keepdims=True), 1.0, 0.0)
+    return shares.astype(np.uint8)
+
+
+def _results(
+    frames: Frames,
+    rows: pl.DataFrame,
+    images: Sequence[Pictured],
+    perturbations: Sequence[Perturbation],
+    layers: Mapping[str, Sequence[Layer]],
+    met: Sequence[Sequence[int]],
+) -> list[list[dict[str, Any]]]:
+    """For each model and image what was predicted and measured.
+
+    ``clean``: class and confidence. ``attacked``: for each perturbation that the model met, for
+    each ε class, confidence and PSNR. ``nissim``: for each layer, policy of the study and such
+    perturbation, for each ε.
+    """
+    epsilons = list(frames.plan["settings"]["epsilons"])
+    classes = {name: place for place, name in enumerate(frames.plan["classes"])}
+    places = {image.image: place for place, image in enumerate(images)}
+    models = {name: place for place, name in enumerate(frames.models)}
+    levels = {epsilon: place for place, epsilon in enumerate(epsilons)}
+    policies = {name: place for place, name in enumerate(frames.policies)}
+    slots = [
+        {
+            (perturbations[number].attack, perturbations[number].source): slot
+            for slot, number in enumerate(its)
+        }
+        for its in met
+    ]
+    depths = [
+        {layer.name: place for place, layer in enumerate(layers[model])} for model in frames.models
+    ]
+    found: list[list[dict[str, Any]]] = [
+        [
+            {
+                "clean": None,
+                "attacked": [[None] * len(epsilons) for _ in met[model]],
+                "nissim": [
+                    [[[None] * len(epsilons) for _ in met[model]] for _ in policies]
+                    for _ in layers[name]
+                ],
+            }
+            for _ in images
+        ]
+        for name, model in models.items()
+    ]
+    for row in rows.iter_rows(named=True):
+        model = models[row["model"]]
+        source = None if row["source"] is None else models[row["source"]]
+        slot = slots[model][row["attack"], source]
+        level = levels[row["epsilon"]]
+        cell = found[model][places[row["image"]]]
+        cell["clean"] = [classes[row["clean_class"]], _short(row["clean_confidence"])]
+        cell["attacked"][slot][level] = [
+            classes[row["attacked_class"]],
+            _short(row["attacked_confidence"]),
+            None if row["psnr"] is None else round(row["psnr"], 2),
+        ]
+        layer, policy = depths[model][row["layer"]], policies[row["explained_class"]]
+        cell["nissim"][layer][policy][slot][level] = _short(row["nissim"])
+    return found
+
+
+def _note(
+    found: PicturedImages, images: int, deep: int, layers: Mapping[str, Sequence[Layer]]
+) -> str:
+    """What is not in the page."""
+    told = []
+    if images < len(found.images):
+        told.append(f"{images} of the {len(found.images)} pictured images are in this page.")
+    every = [layer for its in layers.values() for layer in its]
+    smaller = [layer for layer in every if layer.shown != layer.size]
+    if smaller:
+        side = max(max(layer.shown) for layer in smaller)
+        told.append(f"Maps larger than {side}×{side} are averaged down to that size here.")
+    if deep < images and any(not layer.last for layer in every):
+        told.append(f"Layers before the last are in this page for the first {deep} images.")
+    return " ".join(told)
+
+
+def _short(value: float) -> float:
+    return round(value, 4)
+
+
+def _deflated(array: np.ndarray) -> bytes:
+    return zlib.compress(array.tobytes(), 9)
+
+
+def _png(pixels: np.ndarray) -> str:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
