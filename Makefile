@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
 
-.PHONY: demo test test-full check format clean
+AXE := 4.14.1
+
+.PHONY: demo test test-full check format browser clean
 
 demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's path
 	$(BIN)/lookaway demo --out $(OUT)
@@ -18,6 +20,10 @@ check: .venv/dev.stamp  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+browser: .venv/bin/python  ## Debian's Chromium and axe-core, for the tests of the page; needs root and npm
+	command -v chromium || (apt-get update && apt-get install --yes --no-install-recommends chromium)
+	npm install --silent --no-save --prefix .venv axe-core@$(AXE)
 
 format: .venv/dev.stamp  ## put formatting and imports right
 	$(BIN)/ruff check --fix .

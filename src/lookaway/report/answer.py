@@ -1,13 +1,13 @@
 """What a page opens with: which model looks elsewhere most, how much of it is attack, how sure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from lookaway.analysis.frames import Frames
-from lookaway.report.verdict import own, signed
+from lookaway.report.verdict import isolated, own, signed
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,25 @@ def answer(frames: Frames) -> Answer:
         model = first["model"]
         return Answer(model, "under attack", tuple(sentences), tuple(bars), scale)
     second = rows[1]
-    sentences.append(
-        f"{second['model']} is next with {second['mod']:.3f}; "
-        + _apart(frames, first["model"], second["model"])
-    )
+    chance = _chance(frames, first["model"], second["model"])
+    told = f"{isolated(second['model'])} is next with {second['mod']:.3f}; on the same images "
+    title = "looks elsewhere most"
+    if chance is None:
+        sentences.append(f"{told}how sure that difference is cannot be told.")
+    else:
+        clear = chance < 0.05
+        known = f"p = {chance:.3f}" if chance >= 0.001 else "p < 0.001"
+        told += "the difference is clear" if clear else "the two are not clearly apart"
+        sentences.append(f"{told} ({known} after Holm).")
+        if not clear:
+            title += f", not clearly more than {isolated(second['model'])}"
     most = max(rows, key=lambda row: row["excess"])
     if most["model"] != first["model"]:
         sentences.append(
-            f"What the attack adds to noise is largest in {most['model']}: {_amount(most)}."
+            f"What the attack adds to noise is largest in {isolated(most['model'])}: "
+            f"{_amount(most)}."
         )
-    return Answer(first["model"], "looks elsewhere most", tuple(sentences), tuple(bars), scale)
+    return Answer(first["model"], title, tuple(sentences), tuple(bars), scale)
 
 
 def _amount(row: Mapping[str, Any]) -> str:
@@ -100,8 +109,8 @@ def _beyond(row: Mapping[str, Any]) -> str:
     return f"not clearly more than noise of the same size causes: {_amount(row)}"
 
 
-def _apart(frames: Frames, first: str, second: str) -> str:
-    """Whether two models' MOD differ beyond doubt, on the same images."""
+def _chance(frames: Frames, first: str, second: str) -> float | None:
+    """The p value of two models' difference in MOD on the same images, after Holm."""
     settings = frames.plan["settings"]
     found = frames.compare_models.filter(
         pl.col("variant") == settings["data"]["variants"][0],
@@ -112,12 +121,4 @@ def _apart(frames: Frames, first: str, second: str) -> str:
         pl.col("pairs") == "all",
         pl.col("model_a").is_in([first, second]) & pl.col("model_b").is_in([first, second]),
     )
-    chances: Sequence[float | None] = found["p_holm"].to_list()
-    if not chances or chances[0] is None:
-        return "how sure that difference is cannot be told."
-    told = f"p = {chances[0]:.3f} after Holm" if chances[0] >= 0.001 else "p < 0.001 after Holm"
-    return (
-        f"on the same images the difference is clear ({told})."
-        if chances[0] < 0.05
-        else f"on the same images the two are not clearly apart ({told})."
-    )
+    return float(found["p_holm"][0]) if found["p_holm"].count() else None

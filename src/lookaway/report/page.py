@@ -129,7 +129,8 @@ def _page(
         undefined=jinja2.StrictUndefined,
     )
     found = explorer(frames, PicturedImages(frames))
-    vega = _inline(vl_convert.javascript_bundle(None))
+    whole = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None: all of Vega
+    vega = _inline(whole)
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
     return environment.get_template(
         "page.html.j2"

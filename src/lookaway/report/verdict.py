@@ -1,5 +1,6 @@
 """What a run found, in sentences that a table below each can check."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,7 @@ def _scale(frames: Frames) -> Finding:
     if not beyond:
         opening = f"{attack} moves no model's heatmaps clearly further than noise of the same size."
     elif len(beyond) == len(rows):
-        every = "every model's heatmaps" if len(rows) > 1 else f"{rows[0]['model']}'s heatmaps"
+        every = f"{'every model' if len(rows) > 1 else isolated(rows[0]['model'])}'s heatmaps"
         opening = f"{attack} moves {every} clearly further than noise of the same size."
     else:
         opening = (
@@ -181,7 +182,7 @@ def _direction(frames: Frames) -> Finding:
     stayed = _stayed(frames)
     opening = (
         "Under attack "
-        + listed([f"{share[0]:.0%} of {model}'s" for model, share in stayed.items()])
+        + listed([f"{share[0]:.0%} of {isolated(model)}'s" for model, share in stayed.items()])
         + " looks stayed where they were; under noise of the same size "
         + listed([f"{share[1]:.0%}" for share in stayed.values()])
         + "."
@@ -284,7 +285,9 @@ def _certainty(frames: Frames) -> Finding:
         if row["p_holm"] is not None and row["p_holm"] < 0.05
     ]
     if apart:
-        told = "; ".join(f"less to {smaller} than to {larger}" for smaller, larger in apart)
+        told = "; ".join(
+            f"less to {isolated(smaller)} than to {isolated(larger)}" for smaller, larger in apart
+        )
         text = f"The attack adds clearly different amounts (p < 0.05 after Holm): {told}."
     else:
         text = "No two models differ clearly in what the attack adds (p ≥ 0.05 after Holm)."
@@ -298,12 +301,22 @@ def _certainty(frames: Frames) -> Finding:
             else "so it hardly hangs on a convention"
         )
         text += (
-            f" The order of what the attack adds, {' < '.join(row['ranking'])}, holds in "
-            f"{row['held']} of {row['conventions']} conventions of comparing heatmaps, {trust}."
+            " The order of what the attack adds, "
+            f"{' < '.join(map(isolated, row['ranking']))}, holds in {row['held']} of "
+            f"{row['conventions']} conventions of comparing heatmaps, {trust}."
         )
     return Finding("Certainty", opening, (), text, "rankings")
 
 
 def listed(names: Sequence[str]) -> str:
     """Names as in a sentence."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    alone = [isolated(name) for name in names]
+    return alone[0] if len(alone) == 1 else f"{', '.join(alone[:-1])} and {alone[-1]}"
+
+
+def isolated(name: str) -> str:
+    """A name that turns no letters around it: isolated where it holds any that run leftwards."""
+    turning = {"R", "AL", "AN", "RLE", "RLO", "LRE", "LRO", "RLI", "LRI", "FSI", "PDF", "PDI"}
+    if any(unicodedata.bidirectional(letter) in turning for letter in name):
+        return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
+    return name

@@ -12,6 +12,7 @@ function startCharts() {
     if (spec.columns) spec.columns = Math.max(1, Math.min(spec.columns, Math.floor(place.clientWidth / PANEL_ROOM)));
     const actions = { export: true, source: false, compiled: false, editor: false };
     await vegaEmbed(place, spec, { renderer: "svg", actions, downloadFileName: place.dataset.chart });
+    place.querySelector("summary")?.setAttribute("aria-label", `Save the chart ${place.dataset.chart}`);
     place.dataset.drawn = "done";
   };
   const watch = new IntersectionObserver(

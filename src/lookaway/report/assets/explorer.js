@@ -124,11 +124,14 @@ class Explorer {
       this.remembering = setTimeout(() => history.replaceState(null, "", this.view.link()), 250);
     }
     const turn = (this.turn += 1);
+    const { dataset } = document.documentElement;
+    dataset.drawn = "begun";
     this.controls();
     this.numbers();
     await this.stage(turn);
     if (turn === this.turn) await this.gallery(turn);
     if (turn === this.turn) await this.layers.changed();
+    if (turn === this.turn) dataset.drawn = "all";
   }
 
   controls() {
@@ -281,11 +284,12 @@ class Explorer {
       element("span", {}, view.level === 0 ? "clean" : score),
     );
     button.addEventListener("click", () => this.choose(choose));
-    return { button, draw: () => this.heatTile(canvas, THUMB, image, model, layer, view.level) };
+    const draw = () => this.heatTile(canvas, THUMB, image, model, layer, view.level, () => button.append(element("span", { class: "wrong" }, "dead map")));
+    return { button, draw };
   }
 
   // A small overlay over the clean image; returns what paints it.
-  async heatTile(canvas, side, image, model, layer, place) {
+  async heatTile(canvas, side, image, model, layer, place, tellDead = () => undefined) {
     const { view, about } = this;
     const slot = view.slot(model);
     const [clean, maps] = await Promise.all([smallPixels(about, image, side), mapsOf(about, model, image)]);
@@ -294,6 +298,7 @@ class Explorer {
       if (!found) return;
       const map = place > 0 ? found.attacked[slot][place - 1] : found.clean;
       const heat = isDead(map) ? null : enlarged(map, view.models[model].layers[layer].shown, side);
+      if (heat === null) tellDead();
       show(canvas, overlayPixels(clean, heat, view.strength / 100), side);
     };
   }

@@ -8,7 +8,7 @@ class View {
     this.model = 0;
     this.attack = about.perturbations[0].attack;
     this.source = "own"; // "own", the source's place, or null for noise
-    this.layer = about.models[0].layers.length - 1;
+    this.layer = this.lastLayer(0);
     this.policy = about.policy;
     this.image = 0;
     this.level = about.epsilons.length; // 0 is the clean image

@@ -1,0 +1,182 @@
+"""A real browser, and pages for it to open: the demo's, and a larger one with hostile names."""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lookaway as la
+from browser_pages import EPSILONS, HOSTILE
+from lookaway.report.page import build_report
+
+ROOT = Path(__file__).parents[2]
+# The flags that keep Chromium from looking for its makers' servers.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def _without(reason):
+    """Leave the test out, or fail where nothing may be missing."""
+    if os.environ.get("LOOKAWAY_NOTHING_MISSING"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's Chromium, driven by Playwright."""
+    try:
+        from playwright import sync_api
+    except ImportError:
+        _without("Playwright is not installed; it comes with lookaway[test]")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        _without("no Chromium is installed; `make browser` installs Debian's")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """The source of axe-core, which finds what is not accessible."""
+    path = ROOT / ".venv" / "node_modules" / "axe-core" / "axe.min.js"
+    path = Path(os.environ.get("LOOKAWAY_AXE", path))
+    if not path.is_file():
+        _without("axe-core is not installed; `make browser` installs it")
+    return path.read_text()
+
+
+@dataclass
+class Opened:
+    """A page in the browser, with all that it said and asked for."""
+
+    page: object
+    complaints: list = field(default_factory=list)
+    requests: list = field(default_factory=list)
+
+    def __getattr__(self, name):
+        return getattr(self.page, name)
+
+    def settle(self):
+        """Wait until the explorer has drawn what was chosen last."""
+        self.page.wait_for_selector("html[data-ready]", state="attached")
+        self.page.wait_for_function("document.documentElement.dataset.drawn === 'all'")
+
+    def text(self, selector):
+        return self.page.locator(selector).inner_text()
+
+    def pixels(self, canvas):
+        """(H, W, 3) of a canvas."""
+        found = self.page.evaluate(
+            """id => {
+                const canvas = document.getElementById(id);
+                const { width, height } = canvas;
+                const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+                return [height, width, [...data]];
+            }""",
+            canvas,
+        )
+        return np.array(found[2], dtype=int).reshape(found[0], found[1], 4)[..., :3]
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open a page: ``open_page(path, "#…", width=…, color_scheme=…)``."""
+    contexts = []
+
+    def open_(path, link="", *, width=1280, height=900, **options):
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        opened = Opened(context.new_page())
+        opened.page.on(
+            "console",
+            lambda message: (
+                opened.complaints.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.page.on(
+            "dialog", lambda dialog: (opened.complaints.append("a dialog"), dialog.dismiss())
+        )
+        opened.page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(("data:", "blob:")) or request.is_navigation_request()
+                else opened.requests.append(request.url)
+            ),
+        )
+        opened.page.goto(Path(path).as_uri() + link)
+        opened.settle()
+        return opened
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+def _draw(root):
+    """Five classes with hostile names, of twelve pictures that compress as badly as photographs."""
+    random = np.random.default_rng(0)
+    down, right = np.mgrid[0:224, 0:224] / 224
+    for place, name in enumerate(HOSTILE.values()):
+        folder = root / name.replace("/", "∕")[:80]
+        folder.mkdir(parents=True)
+        for index in range(12):
+            waves = np.sin(6 * (down * (1 + place) + right * random.uniform(0.5, 2)))[..., None]
+            pixels = 128 + 70 * waves + random.normal(0, 12, (224, 224, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index} <b>.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def large_run(tmp_path_factory):
+    """5 models × 24 images × 4 ε, of several layers, every name hostile."""
+    folder = tmp_path_factory.mktemp("large")
+    networks = ["test_resnet", "test_efficientnet", "test_byobnet", "test_resnet", "test_convnext"]
+    spec = {"pretrained": False, "train": "head", "input_size": 64}
+    study = {
+        "data": {
+            "folder": str(_draw(folder / "images")),
+            "image_size": 224,
+            "split": {"train": 0.4, "val": 0.1, "test": 0.5, "seed": 0},
+        },
+        "models": [
+            {"name": name, "timm": timm, **spec}
+            for name, timm in zip(HOSTILE.values(), networks, strict=True)
+        ],
+        "training": {"epochs": 2},
+        "transfer_from": [HOSTILE["script"]],
+        "epsilons": EPSILONS,
+        "explain": {"layers": "stages", "pictured": 24},
+        "measure": {"grid": 56},
+    }
+    return la.run_study(study, folder / "run", progress=False)
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory):
+    """The demo, where it was run, with its page made again."""
+    folder = Path(os.environ.get("LOOKAWAY_DEMO", ROOT / "runs" / "demo"))
+    if not (folder / "manifest.json").is_file():
+        _without(f"no finished demo in {folder}; `make demo` makes it")
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("demo") / "run")
+    result = la.open_result(copy)
+    build_report(result.store)
+    return la.open_result(copy)

@@ -1,0 +1,386 @@
+"""The page in a real browser: it opens at once, asks for nothing, and does what it says."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+from browser_pages import EPSILONS, HOSTILE
+from lookaway.analysis.frames import Frames
+from lookaway.explainers.base import heatmap
+from lookaway.report.pictured import PicturedImages
+from lookaway.report.pictures import turbo
+
+
+@pytest.fixture(scope="session", params=["demo_run", "large_run"])
+def run(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def page(open_page, large_run):
+    return open_page(large_run.report)
+
+
+def choose(page, control, **option):
+    page.select_option(f"#pick-{control}", **option)
+    page.settle()
+
+
+def move(page, control, value):
+    page.locator(f"#pick-{control}").fill(str(value))
+    page.settle()
+
+
+def link_of(page):
+    page.wait_for_timeout(400)
+    return page.evaluate("location.hash")
+
+
+def shown(page):
+    """Everything that the explorer says."""
+    names = ["#said", "#strengths", "#models-strip", "#gallery", ".stage"]
+    values = page.evaluate("[...document.querySelectorAll('[id^=pick-]')].map(one => one.value)")
+    return [page.text(name) for name in names], values
+
+
+def test_it_is_small_opens_at_once_and_asks_for_nothing(run, open_page, capsys):
+    times = []
+    for _ in range(3):
+        page = open_page(run.report)
+        times.append(int(page.evaluate("document.documentElement.dataset.ready")))
+        page.wait_for_timeout(1500)  # charts are drawn in quiet moments
+        assert page.complaints == []
+        assert page.requests == []
+    size = run.report.stat().st_size / 1e6
+    models = len(run.frames.models)
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\npage of {models} models: {size:.1f} MB, ready in {min(times)} ms"
+        )
+    assert size <= 25
+    assert min(times) < 2000
+
+
+def test_every_chart_is_drawn_and_tells_values_on_hover(run, open_page):
+    page = open_page(run.report)
+    place = page.locator("[data-chart]:visible").first
+    place.scroll_into_view_if_needed()
+    page.wait_for_selector("[data-chart] svg.marks")
+    page.wait_for_function(
+        "[...document.querySelectorAll('[data-chart]')]"
+        ".every(one => one.clientWidth === 0 || one.dataset.drawn === 'done')"
+    )
+    assert (
+        page.locator("[data-chart]:visible svg.marks").count()
+        == page.locator("[data-chart]:visible").count()
+    )
+    place.locator(".mark-symbol path[aria-roledescription=point]").first.hover(force=True)
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert re.search(r"\d\.\d+", page.text("#vg-tooltip-element"))
+    assert page.complaints == []
+
+
+def test_another_explained_class_shows_its_charts(page):
+    before = page.locator(".card:visible h3").all_inner_texts()
+    page.select_option("#pick-charts-policy", "own")
+    after = page.locator(".card:visible h3").all_inner_texts()
+    assert before != after
+    assert any("own" in title for title in after)
+    assert not any("class: clean" in title for title in after)
+
+
+def test_a_legend_dims_the_other_models(open_page, large_run):
+    page = open_page(large_run.report)
+    place = page.locator("[data-chart=accuracy]")
+    place.scroll_into_view_if_needed()
+    page.wait_for_selector("[data-chart=accuracy][data-drawn=done]")
+
+    def dimmed():
+        return place.evaluate(
+            "one => [...one.querySelectorAll('.mark-line path')]"
+            ".filter(path => Number(getComputedStyle(path).opacity) < 0.5).length"
+        )
+
+    assert dimmed() == 0
+    place.locator(".role-legend-symbol path").first.click(force=True)
+    page.wait_for_timeout(300)
+    lines = place.locator(".mark-line path").count()
+    assert 0 < dimmed() < lines
+
+
+def test_the_slider_changes_pictures_numbers_and_sentence(page):
+    strongest = page.pixels("picture-attacked")
+    assert f"ε = {EPSILONS[-1]}" in page.text("#said")
+    move(page, "epsilon", 0)
+    np.testing.assert_array_equal(page.pixels("picture-attacked"), page.pixels("picture-clean"))
+    assert "NISSIM" not in page.text("#said")
+    page.locator("#pick-epsilon").focus()
+    page.keyboard.press("ArrowRight")
+    page.settle()
+    assert page.text("#shown-epsilon") == f"ε = {EPSILONS[0]}"
+    assert page.locator("#pick-epsilon").get_attribute("aria-valuetext") == f"ε = {EPSILONS[0]}"
+    assert page.text("#strengths tr.chosen button") == f"ε = {EPSILONS[0]}"
+    weakest = page.pixels("picture-attacked")
+    clean = page.pixels("picture-clean")
+    assert np.abs(weakest - clean).max() <= 3
+    assert np.abs(strongest - clean).max() >= 25
+
+
+def test_pictures_are_those_of_the_stored_pixels_signs_and_maps(run, open_page):
+    page = open_page(run.report)
+    frames = Frames(run.store)
+    found = PicturedImages(frames)
+    image, model = found.images[0], frames.models[0]
+    layer = frames.plan["last_layers"][model]
+    move(page, "epsilon", 2)
+    attack = frames.plan["settings"]["attacks"][0]
+    epsilon = frames.plan["settings"]["epsilons"][1]
+    np.testing.assert_array_equal(page.pixels("picture-clean"), image.pixels)
+    signs = found.signs(image, attack, model)
+    attacked = np.clip(image.pixels + 255 * epsilon * signs, 0, 255)
+    assert np.abs(page.pixels("picture-attacked") - attacked).max() <= 0.51
+    after = found.attacked_maps(image, model, layer, frames.policy, attack, model)[1]
+    before = found.clean_map(image, model, layer, frames.policy)
+    side = image.pixels.shape[0]
+    for name, pixels, native in (("before", image.pixels, before), ("after", attacked, after)):
+        expected = pixels
+        if native.max() > 0:
+            heat = np.asarray(_heatmap(native, side))
+            expected = 0.45 * pixels + 0.55 * 255 * turbo(heat)
+        difference = np.abs(page.pixels(f"picture-{name}") - expected)
+        assert difference.max() <= 8  # colours in 256 steps
+        assert difference.mean() <= 1.5
+
+
+def _heatmap(native, side):
+    import torch
+
+    return heatmap(torch.from_numpy(native.astype(np.float32))[None], grid=side)[0].numpy()
+
+
+def test_what_is_said_is_what_was_measured(run, open_page):
+    page = open_page(run.report)
+    model = run.frames.models[0]
+    image = page.locator("#pick-image option:checked").inner_text()
+    row = run.rows().row(
+        by_predicate=(
+            pl.col("image")
+            == page.evaluate("document.getElementById('pick-image').selectedOptions[0].text")
+        )
+        & (pl.col("model") == model)
+        & (pl.col("source") == model)
+        & (pl.col("epsilon") == run.frames.top)
+        & (pl.col("layer") == run.plan["last_layers"][model])
+        & (pl.col("explained_class") == run.frames.policy),
+        named=True,
+    )
+    assert image.strip()
+    lines = page.locator("#strengths tr").last.locator("td").all_inner_texts()
+    assert lines[2] == f"{100 * row['attacked_confidence']:.1f} %"
+    assert float(lines[3]) == pytest.approx(row["nissim"], abs=0.0006)
+    assert lines[4] == f"{row['psnr']:.1f} dB"
+
+
+def test_another_model_perturbation_and_layer_are_shown(page):
+    first = shown(page)
+    choose(page, "model", index=1)
+    second = shown(page)
+    assert first != second
+    choose(page, "perturbation", index=1)
+    assert "from" in page.text("#said")
+    choose(page, "perturbation", index=2)
+    assert "noise of the same size" in page.text("#said")
+    last = page.pixels("picture-before")
+    choose(page, "layer", index=0)
+    assert (page.pixels("picture-before") != last).any()
+
+
+def test_a_link_shows_the_same_view_again(page, open_page, large_run):
+    choose(page, "model", index=2)
+    choose(page, "perturbation", index=1)
+    choose(page, "image", index=7)
+    choose(page, "layer", index=1)
+    choose(page, "sort", value="most")
+    move(page, "epsilon", 3)
+    move(page, "strength", 30)
+    link = link_of(page)
+    again = open_page(large_run.report, link)
+    assert shown(again) == shown(page)
+    np.testing.assert_array_equal(again.pixels("picture-after"), page.pixels("picture-after"))
+
+
+def test_a_link_to_what_is_not_there_shows_what_is(open_page, large_run):
+    page = open_page(
+        large_run.report, "#explore&model=none&image=%3Cb%3E&epsilon=7&strength=x&source=y&attack=z"
+    )
+    assert page.complaints == []
+    assert page.text("#said")
+
+
+def test_images_are_sorted_by_nissim_and_filtered_by_outcome(page):
+    choose(page, "sort", value="most")
+    scores = [
+        float(found)
+        for text in page.locator("#gallery .tile").all_inner_texts()
+        for found in re.findall(r"NISSIM (\d\.\d+)", text)
+    ]
+    assert len(scores) == 24
+    assert scores == sorted(scores, reverse=True)
+    choose(page, "sort", value="class")
+    for word, told in (
+        ("flipped", "flipped"),
+        ("wrong before", "wrong before"),
+        ("right", "stayed right"),
+    ):
+        choose(page, "only", value=word)
+        texts = page.locator("#gallery .tile").all_inner_texts()
+        assert all(told in text for text in texts)
+    choose(page, "only", value="all")
+    assert page.locator("#gallery .tile").count() == 24
+
+
+def test_pictures_are_chosen_with_the_mouse_and_the_keyboard(page):
+    tiles = page.locator("#gallery .tile")
+    tiles.nth(3).click()
+    page.settle()
+    assert tiles.nth(3).get_attribute("aria-pressed") == "true"
+    page.keyboard.press("ArrowRight")
+    page.settle()
+    assert tiles.nth(4).get_attribute("aria-pressed") == "true"
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    page.locator("#models-strip .tile").nth(2).click()
+    page.settle()
+    assert page.evaluate("document.getElementById('pick-model').value") == "2"
+    page.locator("#next-image").click()
+    page.settle()
+    assert page.evaluate("document.getElementById('pick-image').value") == "5"
+
+
+def test_play_goes_through_the_strengths_and_stops(page):
+    page.locator("#play").click()
+    page.wait_for_function("document.getElementById('shown-epsilon').textContent === 'ε = 0.01'")
+    page.locator("#play").click()
+    page.settle()
+    kept = page.text("#shown-epsilon")
+    page.wait_for_timeout(1200)
+    assert page.text("#shown-epsilon") == kept
+
+
+def test_a_tile_of_the_layers_tells_what_it_is_and_opens_in_the_explorer(page):
+    page.locator("#layers").scroll_into_view_if_needed()
+    page.wait_for_selector("#layer-grid button")
+    rows = page.locator("#layer-grid tbody tr")
+    layers = page.locator("#pick-layer option").count()
+    assert rows.count() == layers > 1
+    tile = rows.nth(0).locator("button").nth(2)
+    tile.hover()
+    told = page.text("#layer-told")
+    assert "ε = 0.05" in told
+    assert "NISSIM" in told
+    tile.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.title") != told
+    tile.click()
+    page.settle()
+    assert page.evaluate("document.getElementById('pick-layer').value") == "0"
+    assert page.text("#shown-epsilon") == "ε = 0.05"
+
+
+def test_a_table_is_sorted_by_a_click_and_saved_as_its_file(page, large_run):
+    table = page.locator("#table-headline ~ .wide table").first
+    head = table.locator("thead th").nth(3)
+    place = 3
+
+    def column():
+        cells = table.locator(f"tbody tr td:nth-child({place + 1})")
+        values = cells.evaluate_all("all => all.map(one => one.dataset.value)")
+        return [float(value) for value in values if value is not None]
+
+    before = column()
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column() == sorted(before, reverse=True)
+    head.locator("button").click()
+    assert column() == sorted(before)
+    head.locator("button").click()
+    assert column() == before
+    with page.expect_download() as download:
+        page.locator("[data-csv=headline]").click()
+    saved = download.value.path().read_text()
+    assert saved == (large_run.folder / "tables" / "headline.csv").read_text()
+    assert len(list(csv.reader(io.StringIO(saved)))) > 2
+
+
+def test_a_link_to_a_closed_table_opens_it(page):
+    page.locator("a[href='#table-rankings']").first.click()
+    assert page.locator("#table-rankings").is_visible()
+
+
+def test_hostile_names_are_text_and_run_nothing(page, large_run):
+    page.wait_for_timeout(1500)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src=x]").count() == 0
+    whole = page.evaluate("document.body.textContent")
+    for name in HOSTILE.values():
+        assert name in whole
+    options = page.locator("#pick-model option").all_inner_texts()
+    assert [" ".join(text.split()) for text in options] == [
+        " ".join(name.split()) for name in HOSTILE.values()
+    ]
+    for model in range(5):
+        choose(page, "model", index=model)
+    assert page.evaluate("window.hacked") is None
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_keeps_people_out(run, open_page, axe, width, scheme):
+    page = open_page(run.report, width=width, color_scheme=scheme, bypass_csp=True)
+    page.locator("#layers").scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)
+    page.page.add_script_tag(content=axe)
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    serious = [
+        (
+            violation["id"],
+            violation["nodes"][0]["html"][:200],
+            violation["nodes"][0]["failureSummary"],
+        )
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    assert found["passes"]
+
+
+def test_a_phone_needs_no_scrolling_sideways(run, open_page):
+    page = open_page(run.report, width=390, height=844, has_touch=True, is_mobile=True)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+
+
+def test_light_and_dark_change_with_the_button(page):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.locator("#theme").click()
+    assert page.evaluate(ground) != light
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == light
+
+
+def test_a_print_is_light_and_whole(open_page, large_run):
+    page = open_page(large_run.report, color_scheme="dark")
+    page.wait_for_timeout(1500)
+    page.page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator("nav.bar").is_visible()
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open]):not(.vega-embed details)").count() == 0
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert len(page.page.pdf()) > 100_000

@@ -1,0 +1,10 @@
+"""Names and strengths of the large page that browser tests open."""
+
+HOSTILE = {
+    "script": "<script>window.hacked = true</script>",
+    "attribute": "\"'><img src=x onerror='window.hacked = true'>",
+    "right to left": "شخص‮ 🙂 {{ 7 * 7 }} ${8*8} `x`",
+    "long": "long " + "name " * 59,
+    "end": "</script><script>window.hacked = true</script>",
+}
+EPSILONS = [0.01, 0.05, 0.075, 0.1]

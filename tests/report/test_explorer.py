@@ -1,0 +1,143 @@
+"""The explorer's data are what the run stored, and stay small whatever the study."""
+
+import zlib
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lookaway.report import explorer as explorer_module
+from lookaway.report.explorer import Perturbation, _shares, explorer
+from lookaway.report.pictured import PicturedImages
+from lookaway.study.signs import unpack_signs
+
+
+def made(result):
+    found = PicturedImages(result.frames)
+    return explorer(result.frames, found), found
+
+
+def bytes_of(data, name):
+    return np.frombuffer(zlib.decompress(data.blobs[name]), dtype=np.uint8)
+
+
+def test_signs_are_those_that_were_stored_and_noise_is_made_again(finished):
+    data, found = made(finished)
+    perturbations = [Perturbation(**one) for one in data.about["perturbations"]]
+    assert [one.source for one in perturbations] == [0, 1, None]
+    for number, one in enumerate(perturbations):
+        for place, image in enumerate(found.images):
+            source = None if one.source is None else finished.frames.models[one.source]
+            packed = bytes_of(data, f"signs-{number}-{place}")
+            signs = unpack_signs(packed[None], image.pixels.shape)[0]
+            np.testing.assert_array_equal(signs, found.signs(image, one.attack, source))
+            assert np.abs(signs).max() == 1
+
+
+def test_noise_that_is_made_again_gives_the_noise_rows_psnr(finished):
+    _, found = made(finished)
+    image = found.images[0]
+    signs = found.signs(image, "noise", None)
+    clean = image.pixels / 255.0
+    attacked = np.clip(clean + 0.1 * signs, 0, 1)
+    psnr = -10 * np.log10(np.mean((attacked - clean) ** 2))
+    row = finished.rows().filter(
+        pl.col("image") == image.image, pl.col("source").is_null(), pl.col("epsilon") == 0.1
+    )
+    np.testing.assert_allclose(row["psnr"].to_numpy(), psnr, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["finished", "layered"])
+def test_maps_are_the_stored_ones_in_the_order_that_is_told(name, request):
+    result = request.getfixturevalue(name)
+    data, found = made(result)
+    frames = result.frames
+    for index, model in enumerate(data.about["models"]):
+        for place, image in enumerate(found.images):
+            raw, at = bytes_of(data, f"maps-{index}-{place}"), 0
+            for layer in model["layers"]:
+                height, width = layer["shown"]
+                assert layer["shown"] == layer["size"]
+                for policy in layer["policies"]:
+                    names = (model["name"], layer["name"], frames.policies[policy])
+                    expected = [found.clean_map(image, *names)[None]]
+                    for number in model["perturbations"]:
+                        one = data.about["perturbations"][number]
+                        source = None if one["source"] is None else frames.models[one["source"]]
+                        expected.append(found.attacked_maps(image, *names, one["attack"], source))
+                    maps = np.concatenate(expected).astype(float)
+                    shown = raw[at : at + maps.size].reshape(maps.shape) / 255
+                    assert shown.shape[1:] == (height, width)
+                    np.testing.assert_allclose(shown, maps, atol=0.5 / 255 + 1e-3)
+                    at += maps.size
+            assert at == raw.size
+
+
+def test_results_are_the_rows(finished):
+    data, found = made(finished)
+    about = data.about
+    names = {image.image for image in found.images}
+    rows = finished.rows().filter(pl.col("image").is_in(names))
+    models = finished.frames.models
+    for row in rows.iter_rows(named=True):
+        model = models.index(row["model"])
+        place = [image["name"] for image in about["images"]].index(row["image"])
+        source = None if row["source"] is None else models.index(row["source"])
+        number = about["perturbations"].index({"attack": row["attack"], "source": source})
+        slot = about["models"][model]["perturbations"].index(number)
+        level = about["epsilons"].index(row["epsilon"])
+        result = about["results"][model][place]
+        seen, confidence, psnr = result["attacked"][slot][level]
+        assert about["classes"][seen] == row["attacked_class"]
+        assert about["classes"][result["clean"][0]] == row["clean_class"]
+        assert confidence == pytest.approx(row["attacked_confidence"], abs=1e-4)
+        assert psnr == pytest.approx(row["psnr"], abs=0.01)
+        layers = [layer["name"] for layer in about["models"][model]["layers"]]
+        policy = about["policies"].index(row["explained_class"])
+        nissim = result["nissim"][layers.index(row["layer"])][policy][slot][level]
+        assert nissim == pytest.approx(row["nissim"], abs=1e-4)
+
+
+def test_where_layers_are_many_maps_are_smaller_then_images_fewer_and_it_says_so(
+    layered, monkeypatch
+):
+    whole, _ = made(layered)
+    assert whole.note == ""
+    before = sum(map(len, whole.blobs.values()))
+    sizes = {tuple(layer["size"]) for layer in whole.about["models"][0]["layers"]}
+    assert max(max(size) for size in sizes) > 7
+    monkeypatch.setattr(explorer_module, "_SIDES", (7, 3))
+    monkeypatch.setattr(explorer_module, "_MAP_BYTES", 20_000)
+    smaller, _ = made(layered)
+    shown = [layer["shown"] for layer in smaller.about["models"][0]["layers"] if not layer["last"]]
+    assert max(max(size) for size in shown) == 7
+    assert "averaged down" in smaller.note
+    assert sum(map(len, smaller.blobs.values())) < before
+    monkeypatch.setattr(explorer_module, "_MAP_BYTES", 900)
+    fewest, found = made(layered)
+    deep = [image["deep"] for image in fewest.about["images"]]
+    assert 0 < sum(deep) < len(deep) == len(found.images)
+    assert deep == sorted(deep, reverse=True)
+    assert f"for the first {sum(deep)} images" in fewest.note
+
+
+def test_where_images_are_many_the_first_are_shown_and_it_says_so(finished, monkeypatch):
+    monkeypatch.setattr(explorer_module, "_SIGN_BYTES", 2 * 3 * 3 * 64 * 64 // 4)
+    data, found = made(finished)
+    assert len(data.about["images"]) == 2 < len(found.images)
+    assert f"2 of the {len(found.images)} pictured images" in data.note
+
+
+@given(st.integers(0, 2**31), st.sampled_from([(4, 4), (9, 5), (20, 20)]), st.floats(0, 1))
+def test_only_a_dead_map_becomes_nothing(seed, size, faint):
+    random = np.random.default_rng(seed)
+    maps = np.zeros((3, *size), dtype=np.float16)
+    maps[0] = random.random(size) * (random.random(size) < 0.1)
+    maps[1, size[0] - 1, 0] = max(faint, 1e-4)
+    target = (min(4, size[0]), min(4, size[1]))
+    shares = _shares(maps, target)
+    assert shares.shape == (3, *target)
+    alive = maps.max(axis=(1, 2)) > 0
+    np.testing.assert_array_equal(shares.max(axis=(1, 2)) > 0, alive)
