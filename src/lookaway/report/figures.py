@@ -1,263 +1,272 @@
-"""Frames to charts, each one specification for the page, papers and slides."""
+"""Which figures a run has, by name."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import altair as alt
-import polars as pl
-import vl_convert
-
-from lookaway.analysis import direction, summary
 from lookaway.analysis.frames import Frames
+from lookaway.errors import InputError, StoreError
+from lookaway.report import curves, distributions, mean_maps, strips
+from lookaway.report.figure import FORMATS, POINTS, Figure
+from lookaway.report.layout import LAYOUTS, Layout
+from lookaway.report.pictured import PicturedImages
 
-# Okabe and Ito's colours, which colour-blind people can tell apart; the controls are grey.
-_COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-_DASHES = [[1, 0], [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [3, 1]]
-NOISE, SHUFFLED = "noise", "shuffled (two unrelated looks)"
-_CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
-_CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3]}
-_WORD_COLOURS = {
-    "stayed": "#d9d9d9",
-    "moved": "#0072B2",
-    "spread": "#E69F00",
-    "shrank": "#56B4E9",
-    "inverted": "#CC79A7",
-    "died": "#333333",
+
+@dataclass(frozen=True)
+class _Chart:
+    """A kind of chart: what it shows, how to read it, and its specification."""
+
+    title: str
+    note: str
+    spec: Callable[..., dict[str, Any]]
+    by_policy: bool = True
+    layers: bool = False  # only where several layers are explained
+    transfer: bool = False  # only where perturbations are transferred
+
+
+_CHARTS = {
+    "accuracy": _Chart(
+        "Accuracy over ε",
+        "Share of test images whose predicted class is the true one; ε = 0 is the clean image.",
+        curves.accuracy,
+        by_policy=False,
+    ),
+    "mod": _Chart(
+        "MOD over ε",
+        "Mean dissimilarity of the clean and the attacked heatmap, beside that under noise.",
+        curves.mod,
+    ),
+    "excess": _Chart(
+        "Excess shift over ε",
+        "What the attack adds to the shift that noise of the same ε causes; 0 is nothing.",
+        curves.excess,
+    ),
+    "beside_noise": _Chart(
+        "MOD of each model beside noise",
+        "Dashes: noise of the same size. Dots: what two unrelated looks score.",
+        curves.beside_noise,
+    ),
+    "nissim": _Chart(
+        "NISSIM of the images, by model and ε",
+        "How the dissimilarity is distributed over the images: filled under the model's own "
+        "attack, dashed under noise.",
+        distributions.nissim,
+    ),
+    "words": _Chart(
+        "What became of the looks, by ε",
+        "The share of images whose look stayed, moved, spread, shrank, was inverted or died.",
+        distributions.words,
+    ),
+    "transfer": _Chart(
+        "Whose perturbations hurt whom, at the largest ε",
+        "Rows: the model that made the perturbation; columns: the model that met it. Darker: more.",
+        distributions.transfer,
+        transfer=True,
+    ),
+    "psnr": _Chart(
+        "PSNR over ε",
+        "How strong the change of the pixels is, peak 1; higher is weaker.",
+        curves.psnr,
+        by_policy=False,
+    ),
+    "mod_by_depth": _Chart(
+        "MOD over depth",
+        "Every explained layer, from the first to the last, at the largest ε.",
+        curves.mod_by_depth,
+        layers=True,
+    ),
+    "excess_by_depth": _Chart(
+        "Excess shift over depth",
+        "What the attack adds to noise in every layer, at the largest ε.",
+        curves.excess_by_depth,
+        layers=True,
+    ),
+    "dead_by_depth": _Chart(
+        "Dead maps over depth",
+        "The share of attacked images whose map holds no evidence for the class.",
+        curves.dead_by_depth,
+        layers=True,
+    ),
 }
-_PANEL = 210  # px
+_MEANS = "Mean heatmaps, and what was lost and gained"
+_IMAGES = "One image in every model"
+_LAYERS = "One image in every layer of"
 
 
-def mod_over_epsilon(frames: Frames, policy: str) -> dict[str, Any]:
-    """MOD over ε for each model, with 95 % intervals; noise and the shuffled level beside it.
-
-    Args:
-        frames: of a run.
-        policy: the explained class.
-
-    Returns:
-        A Vega-Lite specification with its data inside.
-    """
-    chosen = (pl.col("explained_class") == policy) & (pl.col("pairs") == "all")
-    scoped = summary.by_scope(frames.last(frames.mod).filter(chosen))
-    # A source's own line is its white-box line: once is enough.
-    scoped = scoped.filter(
-        pl.col("scope").str.ends_with("white-box")
-        | (pl.col("source") != pl.col("model")).fill_null(value=True)
-    ).select("variant", "model", "scope", "epsilon", "mod", "low", "high", "n")
-    levels = scoped.select("epsilon").unique().sort("epsilon")
-    unrelated = frames.last(frames.shuffled).filter(chosen).rename({"shuffled": "mod"})
-    level = unrelated.with_columns(scope=pl.lit(SHUFFLED)).join(levels, how="cross")
-    return _lines(
-        pl.concat([scoped, level.select(scoped.columns)]),
-        x=("epsilon", "ε", sorted(levels["epsilon"].to_list())),
-        y=("mod", "MOD"),
-    )
-
-
-def excess_over_depth(frames: Frames, policy: str) -> dict[str, Any]:
-    """Excess shift of every layer over its depth, at the largest ε.
+class Figures:
+    """A run's figures, each made when it is asked for.
 
     Args:
-        frames: of a run that explains several layers.
-        policy: the explained class.
-
-    Returns:
-        A Vega-Lite specification with its data inside.
+        frames: of the run.
     """
-    return _lines(
-        _at_top(frames, policy).select(
-            "variant", "model", "scope", "depth", "layer", "excess", "low", "high", "n"
-        ),
-        x=("depth", "depth (0 first layer, 1 last)", None),
-        y=("excess", f"excess shift at ε = {frames.top:g}"),
-        band=False,
-    )
 
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._titles: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
+        self._makers: dict[str, Callable[[int, str | None], Figure]] = {}
+        for kind, name, title, make in self._found():
+            self._kinds[name], self._titles[name], self._makers[name] = kind, title, make
 
-def mod_over_depth(frames: Frames, policy: str) -> dict[str, Any]:
-    """MOD of every layer over its depth at the largest ε, beside noise and the shuffled level."""
-    found = _at_top(frames, policy)
-    shared = ["variant", "model", "depth", "layer", "n"]
-    own = found.filter(pl.col("scope").str.ends_with("white-box"))
-    parts = [
-        found.select(*shared, "scope", "mod"),
-        own.select(*shared, scope=pl.lit(NOISE), mod=pl.col("noise")),
-        own.select(*shared, scope=pl.lit(SHUFFLED), mod=pl.col("shuffled")),
-    ]
-    columns = [*shared, "scope", "mod"]
-    return _lines(
-        pl.concat(part.select(columns) for part in parts).unique(maintain_order=True),
-        x=("depth", "depth (0 first layer, 1 last)", None),
-        y=("mod", f"MOD at ε = {frames.top:g}"),
-        band=False,
-    )
+    def titles(self) -> dict[str, str]:
+        """Each figure's name and what it shows."""
+        return dict(self._titles)
 
+    def named(self, name: str) -> list[str]:
+        """The figures that a name means: one, or all of a kind, such as ``mod``.
 
-def dead_over_depth(frames: Frames, policy: str) -> dict[str, Any]:
-    """The share of dead maps of every layer over its depth, at the largest ε."""
-    found = _at_top(frames, policy)
-    return _lines(
-        found.select(
-            "variant", "model", "scope", "depth", "layer", "n", dead=pl.col("attacked_dead")
-        ),
-        x=("depth", "depth (0 first layer, 1 last)", None),
-        y=("dead", f"share of dead maps at ε = {frames.top:g}"),
-        band=False,
-    )
+        Raises:
+            InputError: there is none; it lists what there is.
+        """
+        found = [name] if name in self._makers else []
+        found = found or [one for one, kind in self._kinds.items() if kind == name]
+        if not found:
+            known = [*dict.fromkeys(self._kinds.values()), *self._makers]
+            listed = ", ".join(dict.fromkeys(known))
+            raise InputError(f"the run has no figure {name!r}; possible: {listed}")
+        return found
 
+    def figure(self, name: str, columns: int = 2, image: str | None = None) -> Figure:
+        """A figure; of a kind with one for each explained class, that of the headlines.
 
-def words_over_epsilon(frames: Frames, policy: str) -> dict[str, Any]:
-    """What became of the looks: the share of each word, by ε, for each model and its own attack.
+        Args:
+            name: of a figure or a kind.
+            columns: of a paper that it is to be as wide as: 1 or 2.
+            image: of figures of one image, its name; None: the first pictured one.
 
-    Args:
-        frames: of a run.
-        policy: the explained class.
+        Raises:
+            InputError: there is no such figure, width or image.
+        """
+        if columns not in POINTS:
+            raise InputError(f"columns must be 1 or 2; got {columns!r}")
+        return self._makers[self.named(name)[0]](columns, image)
 
-    Returns:
-        A Vega-Lite specification with its data inside.
-    """
-    found = frames.direction.filter(
-        pl.col("measure").is_in(direction.WORDS),
-        pl.col("explained_class") == policy,
-        (pl.col("source") == pl.col("model")) | pl.col("source").is_null(),
-    )
-    order = {word: place for place, word in enumerate(direction.WORDS)}
-    data = found.with_columns(
-        panel=_panel(found),
-        level=pl.format(
-            "{} {}", pl.col("attack"), pl.col("epsilon").map_elements(_short, pl.String)
-        ),
-        place=pl.col("measure").replace_strict(order, return_dtype=pl.Int64),
-    ).select("panel", "level", "measure", "value", "n", "place")
-    chart = (
-        alt.Chart(alt.InlineData(values=data.to_dicts()))
-        .mark_bar()
-        .encode(
-            x=alt.X("value:Q", title="share of images", axis=alt.Axis(format="%"), stack=True),
-            y=alt.Y(
-                "level:N", title=None, sort=data["level"].unique(maintain_order=True).to_list()
-            ),
-            color=alt.Color(
-                "measure:N",
-                scale=alt.Scale(domain=list(_WORD_COLOURS), range=list(_WORD_COLOURS.values())),
-                legend=alt.Legend(title="the look", orient="bottom"),
-            ),
-            order=alt.Order("place:Q"),
-            tooltip=["panel:N", "level:N", "measure:N", "value:Q", "n:Q"],
-        )
-        .properties(width=_PANEL, height=alt.Step(17))
-    )
-    return _faceted(chart, data["panel"].unique(maintain_order=True).to_list())
+    def charts(self) -> Iterator[Figure]:
+        """Every chart, two columns wide."""
+        for name, kind in self._kinds.items():
+            if kind in _CHARTS:
+                yield self.figure(name)
 
+    def _found(self) -> Iterator[tuple[str, str, str, Callable[[int, str | None], Figure]]]:
+        frames = self._frames
+        for kind, chart in _CHARTS.items():
+            if chart.layers and not frames.several_layers:
+                continue
+            if chart.transfer and not frames.plan["settings"]["transfer_from"]:
+                continue
+            for policy in frames.ordered_policies if chart.by_policy else [None]:
+                name = f"{kind}_{policy}" if policy else kind
+                title = f"{chart.title}, explained class: {policy}" if policy else chart.title
+                yield kind, name, title, self._chart(name, title, chart, policy)
+        for policy in frames.ordered_policies:
+            name = f"mean_heatmaps_{policy}"
+            title = f"{_MEANS}, explained class: {policy}"
+            yield "mean_heatmaps", name, title, self._means(name, title, policy)
+        if frames.plan["settings"]["explain"]["pictured"]:
+            yield from self._pictured()
 
-def all_figures(frames: Frames) -> dict[str, dict[str, Any]]:
-    """Every chart of a run by name."""
-    found = {}
-    for policy in frames.ordered_policies:
-        found[f"mod_{policy}"] = mod_over_epsilon(frames, policy)
-        found[f"words_{policy}"] = words_over_epsilon(frames, policy)
+    def _pictured(self) -> Iterator[tuple[str, str, str, Callable[[int, str | None], Figure]]]:
+        frames = self._frames
+        for policy in frames.ordered_policies:
+            title = f"{_IMAGES}, explained class: {policy}"
+            yield "images", f"images_{policy}", title, self._images(title, policy)
         if frames.several_layers:
-            found[f"mod_by_depth_{policy}"] = mod_over_depth(frames, policy)
-            found[f"excess_by_depth_{policy}"] = excess_over_depth(frames, policy)
-            found[f"dead_by_depth_{policy}"] = dead_over_depth(frames, policy)
-    return found
+            policy = frames.policy
+            for place, model in enumerate(frames.models):
+                plain = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:40].strip("-.")
+                name = f"layers_{place + 1}_{plain}".rstrip("_")
+                title = f"{_LAYERS} {model}, explained class: {policy}"
+                yield "layers", name, title, self._layers(name, title, model, policy)
+
+    def _chart(
+        self, name: str, title: str, chart: _Chart, policy: str | None
+    ) -> Callable[[int, str | None], Figure]:
+        def make(columns: int, _image: str | None) -> Figure:
+            layout: Layout = LAYOUTS[columns]
+            given = (self._frames, policy, layout) if policy else (self._frames, layout)
+            return Figure(name, title, chart.note, columns, policy, spec=chart.spec(*given))
+
+        return make
+
+    def _means(self, name: str, title: str, policy: str) -> Callable[[int, str | None], Figure]:
+        def make(columns: int, _image: str | None) -> Figure:
+            looks = mean_maps.mean_looks(self._frames, policy)
+            note = "Blue: participation that was lost; orange: gained."
+            return Figure(name, title, note, columns, policy, picture=mean_maps.as_svg(looks))
+
+        return make
+
+    def _images(self, title: str, policy: str) -> Callable[[int, str | None], Figure]:
+        def make(columns: int, image: str | None) -> Figure:
+            found = PicturedImages(self._frames)
+            svg = strips.every_model(self._frames, found, image, policy, columns)
+            note = (
+                "Each model under its own perturbations: prediction, confidence, NISSIM; wrong "
+                "predictions have a cross."
+            )
+            return Figure(f"images_{policy}", title, note, columns, policy, picture=svg)
+
+        return make
+
+    def _layers(
+        self, name: str, title: str, model: str, policy: str
+    ) -> Callable[[int, str | None], Figure]:
+        def make(columns: int, image: str | None) -> Figure:
+            found = PicturedImages(self._frames)
+            svg = strips.every_layer(self._frames, found, image, model, policy, columns)
+            count = len(strips.shown_layers(self._frames, model))
+            every = len({*self._frames.plan["layers"][model]})
+            note = "Rows: layers from the first to the last; columns: clean, then each ε."
+            if count < every:
+                note += f" {count} evenly spaced ones of {every}."
+            return Figure(name, title, note, columns, policy, picture=svg)
+
+        return make
 
 
-def _at_top(frames: Frames, policy: str) -> pl.DataFrame:
-    """Every layer at the largest ε, by scope, each setting once."""
-    found = summary.by_scope(
-        frames.by_depth.filter(pl.col("explained_class") == policy, pl.col("epsilon") == frames.top)
-    )
-    return found.filter(
-        pl.col("scope").str.ends_with("white-box") | (pl.col("source") != pl.col("model"))
-    )
+def write_figures(
+    frames: Frames,
+    folder: Path,
+    formats: Sequence[str],
+    only: Sequence[str] = (),
+    columns: int = 2,
+    image: str | None = None,
+) -> list[Path]:
+    """Write figures of a run; those of one column have ``-1col`` in their names.
 
+    Args:
+        frames: of the run.
+        folder: where to.
+        formats: any of pdf, svg and png.
+        only: names of figures or kinds; none: all.
+        columns: of a paper that they are to be as wide as.
+        image: the pictured image of figures that show one.
 
-def _lines(
-    data: pl.DataFrame,
-    x: tuple[str, str, Sequence[float] | None],
-    y: tuple[str, str],
-    *,
-    band: bool = True,
-) -> dict[str, Any]:
-    """A panel for each model, a line for each scope."""
-    data = data.with_columns(panel=_panel(data)).drop("variant", "model")
-    scopes = data["scope"].unique(maintain_order=True).to_list()
-    attacks = [scope for scope in scopes if scope not in _CONTROL_COLOURS]
-    colours = dict(zip(attacks, _COLOURS * len(attacks), strict=False)) | _CONTROL_COLOURS
-    dashes = dict(zip(attacks, _DASHES * len(attacks), strict=False)) | _CONTROL_DASHES
-    scale = alt.Scale(domain=scopes, range=[colours[scope] for scope in scopes])
-    legend = alt.Legend(
-        title="perturbation",
-        orient="bottom",
-        symbolType="stroke",
-        symbolSize=300,
-        symbolOpacity=1,
-        symbolStrokeWidth=2.5,
-        labelLimit=400,
-    )
-    axis = alt.Axis(values=list(x[2]), labelExpr="format(datum.value, '.3~g')") if x[2] else None
-    base = alt.Chart().encode(x=alt.X(f"{x[0]}:Q", title=x[1], axis=axis or alt.Axis()))
-    colour = alt.Color("scope:N", scale=scale, legend=legend)
-    told = ["layer:N", f"{x[0]}:Q", f"{y[0]}:Q", "low:Q", "high:Q", "n:Q"]
-    told = [name for name in told if name[:-2] in data.columns]
-    line = base.mark_line(point=alt.OverlayMarkDef(size=35), strokeWidth=2).encode(
-        y=alt.Y(f"{y[0]}:Q", title=y[1]),
-        color=colour,
-        strokeDash=alt.StrokeDash(
-            "scope:N",
-            scale=alt.Scale(domain=scopes, range=[dashes[scope] for scope in scopes]),
-            legend=legend,
-        ),
-        tooltip=["panel:N", "scope:N", *told],
-    )
-    layers = [line]
-    if band:
-        ends = alt.Y("low:Q", title=y[1]), "high:Q"
-        area = base.mark_area(opacity=0.18).encode(y=ends[0], y2=ends[1], color=colour)
-        layers.insert(0, area)
-    chart = alt.layer(*layers, data=alt.InlineData(values=data.to_dicts()))
-    return _faceted(
-        chart.properties(width=_PANEL, height=_PANEL),
-        data["panel"].unique(maintain_order=True).to_list(),
-    )
+    Returns:
+        The files, in order.
 
-
-def _panel(data: pl.DataFrame) -> pl.Expr:
-    several = data["variant"].n_unique() > 1
-    return pl.format("{} ({})", "model", "variant") if several else pl.col("model")
-
-
-def _short(value: float) -> str:
-    return f"{value:g}"
-
-
-def _faceted(chart: Any, panels: Sequence[str]) -> dict[str, Any]:
-    header = alt.Header(labelFontSize=13, labelLimit=_PANEL)
-    spec: dict[str, Any] = (
-        chart.facet(
-            facet=alt.Facet("panel:N", sort=list(panels), title=None, header=header), columns=3
-        )
-        .configure(font="sans-serif")
-        .configure_axis(labelFontSize=11, titleFontSize=13, gridColor="#e5e5e5")
-        .configure_legend(labelFontSize=12, titleFontSize=12)
-        .configure_view(stroke="#cccccc")
-        .to_dict()
-    )
-    return spec
-
-
-def as_svg(spec: Mapping[str, Any]) -> str:
-    """A chart as SVG."""
-    svg: str = vl_convert.vegalite_to_svg(dict(spec))
-    return svg
-
-
-def files(figures: Mapping[str, dict[str, Any]]) -> dict[str, bytes]:
-    """The files of charts: name → content, as SVG, PNG and PDF."""
-    found = {}
-    for name, spec in figures.items():
-        found[f"{name}.svg"] = as_svg(spec).encode()
-        found[f"{name}.png"] = vl_convert.vegalite_to_png(spec, scale=2)
-        found[f"{name}.pdf"] = vl_convert.vegalite_to_pdf(spec)
+    Raises:
+        InputError: there is no such format, figure, width or image.
+        StoreError: the folder cannot be written.
+    """
+    for kind in formats:
+        if kind not in FORMATS:
+            raise InputError(f"got the format {kind!r}; possible: {', '.join(FORMATS)}")
+    if not formats:
+        raise InputError(f"got no format; possible: {', '.join(FORMATS)}")
+    known = Figures(frames)
+    names = list(dict.fromkeys(one for name in only for one in known.named(name)))
+    found = []
+    for name in names if only else known.titles():
+        figure = known.figure(name, columns, image)
+        for kind in formats:
+            path = folder / f"{name}{'' if columns == 2 else '-1col'}.{kind}"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(figure.content(kind))
+            except OSError as error:
+                raise StoreError(f"{str(path)!r} cannot be written: {error}") from error
+            found.append(path)
     return found

@@ -1,5 +1,8 @@
 """A run in one small table: for the terminal, and for the page."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from lookaway.analysis import summary
@@ -8,17 +11,17 @@ from lookaway.report.evidence import heads_of, names_of
 from lookaway.report.table import Cell, Row, Table
 
 
-def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
+def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
     """For each model and perturbation, at the study's largest ε: accuracy, MOD and excess.
 
-    MOD and excess are of the last layer, for the class of the clean image where the study has it;
-    the 95 % interval of the excess is in brackets.
+    MOD and excess are of the last layer, for the class of the clean image where the study has it.
 
     Args:
         frames: of a run.
 
     Returns:
-        The heads and the rows.
+        variant, model, perturbation, epsilon, explained_class, n, accuracy_clean, accuracy, mod,
+        mod_low, mod_high, and under an attack excess, excess_low, excess_high (null under noise).
     """
     policy, top = frames.policy, frames.top
     chosen = (pl.col("explained_class") == policy, pl.col("pairs") == "all")
@@ -26,7 +29,6 @@ def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
     mod = summary.by_scope(frames.last(frames.mod).filter(*chosen, at_top))
     excess = frames.last(frames.excess).filter(*chosen, at_top)
     accuracy = summary.by_scope(frames.accuracy)
-    several = mod["variant"].n_unique() > 1
     rows = []
     for model in frames.models:
         for found in mod.filter(pl.col("model") == model).iter_rows(named=True):
@@ -39,32 +41,65 @@ def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
                 pl.col("source").eq_missing(found["source"]),
                 pl.col("attack") == found["attack"],
             )
-            name = f"{model} ({found['variant']})" if several else model
-            shares = right["accuracy"]
+            added = over.row(0, named=True) if over.height else {}
             rows.append(
-                [
-                    name,
-                    found["scope"],
-                    f"{shares[0]:.1%} → {shares[-1]:.1%}",
-                    f"{found['mod']:.3f}",
-                    *(_signed(row) for row in over.iter_rows(named=True)),
-                ]
+                {
+                    "variant": found["variant"],
+                    "model": model,
+                    "perturbation": found["scope"],
+                    "epsilon": top,
+                    "explained_class": policy,
+                    "n": found["n"],
+                    "accuracy_clean": right["accuracy"][0],
+                    "accuracy": right["accuracy"][-1],
+                    "mod": found["mod"],
+                    "mod_low": found["low"],
+                    "mod_high": found["high"],
+                    "excess": added.get("excess"),
+                    "excess_low": added.get("low"),
+                    "excess_high": added.get("high"),
+                }
             )
-            rows[-1] += [""] * (5 - len(rows[-1]))
+    return rows
+
+
+def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
+    """``headline_numbers`` to read; the 95 % interval of the excess is in brackets.
+
+    Args:
+        frames: of a run.
+
+    Returns:
+        The heads and the rows.
+    """
+    numbers = headline_numbers(frames)
+    several = len({row["variant"] for row in numbers}) > 1
+    rows = [
+        [
+            f"{row['model']} ({row['variant']})" if several else row["model"],
+            row["perturbation"],
+            f"{row['accuracy_clean']:.1%} → {row['accuracy']:.1%}",
+            "–" if row["mod"] is None else f"{row['mod']:.3f}",
+            _signed(row),
+        ]
+        for row in numbers
+    ]
     heads = [
         "model",
-        f"at ε = {top:g}",
+        f"at ε = {frames.top:g}",
         "accuracy",
-        f"MOD ({policy})",
+        f"MOD ({frames.policy})",
         "beyond noise, 95 % interval",
     ]
     return heads, rows
 
 
-def _signed(row: dict[str, float | None]) -> str:
-    if row["low"] is None:
+def _signed(row: Mapping[str, Any]) -> str:
+    if row["excess"] is None:
+        return ""
+    if row["excess_low"] is None:
         return f"{row['excess']:+.3f}"
-    return f"{row['excess']:+.3f} ({row['low']:+.3f}, {row['high']:+.3f})"
+    return f"{row['excess']:+.3f} ({row['excess_low']:+.3f}, {row['excess_high']:+.3f})"
 
 
 def headline_table(frames: Frames) -> Table:

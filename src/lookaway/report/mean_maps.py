@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-import vl_convert
 from PIL import Image
 
 from lookaway.analysis.frames import Frames
@@ -149,19 +148,10 @@ def as_svg(looks: Sequence[MeanLook]) -> str:
     height = len(looks) * (2 * line + title) + _GAP
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" '
         f'font-family="sans-serif" fill="#222222"><rect width="100%" height="100%" fill="white"/>'
         f"{''.join(parts)}</svg>"
     )
-
-
-def files(name: str, looks: Sequence[MeanLook]) -> dict[str, bytes]:
-    """The files of that picture: name → content, as SVG, PNG and PDF."""
-    svg = as_svg(looks)
-    return {
-        f"{name}.svg": svg.encode(),
-        f"{name}.png": vl_convert.svg_to_png(svg, scale=2),
-        f"{name}.pdf": vl_convert.svg_to_pdf(svg),
-    }
 
 
 def _lines(name: str, told: str) -> tuple[str, ...]:

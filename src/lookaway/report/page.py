@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import vl_convert
@@ -11,9 +10,11 @@ import yaml
 from markupsafe import Markup
 
 from lookaway.analysis.frames import Frames
-from lookaway.report import figures, mean_maps, tables
+from lookaway.report import mean_maps, tables
 from lookaway.report.answer import answer
 from lookaway.report.explorer import explorer
+from lookaway.report.figure import Figure
+from lookaway.report.figures import Figures
 from lookaway.report.mean_maps import MeanLook, mean_looks
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
@@ -56,26 +57,15 @@ def build_report(store: Store) -> Path:
     """
     frames = Frames(store)
     made_tables = tables.all_tables(frames)
-    specs = figures.all_figures(frames)
-    made_figures = figures.files(specs)
-    charts = [
-        {
-            "name": name,
-            "title": _chart_title(name),
-            "note": "",
-            "policy": name.rpartition("_")[2],
-            "spec": spec,
-        }
-        for name, spec in specs.items()
-    ]
+    charts = list(Figures(frames).charts())
     looks = mean_looks(frames, frames.policy)
-    mean_files = mean_maps.files(f"mean_heatmaps_{frames.policy}", looks)
     for name, frame in frames.to_keep().items():
         store.write_frame(f"frames/{name}.parquet", frame)
     for name, text in table_files(made_tables).items():
         store.write_text(f"tables/{name}", text)
-    for name, raw in (made_figures | mean_files).items():
-        store.write_bytes(f"figures/{name}", raw)
+    for chart in charts:
+        store.write_text(f"figures/{chart.name}.svg", chart.svg())
+    store.write_text(f"figures/mean_heatmaps_{frames.policy}.svg", mean_maps.as_svg(looks))
     store.write_text("report.html", _page(frames, made_tables, charts, looks))
     return store.folder / "report.html"
 
@@ -98,27 +88,13 @@ def done(frames: Frames) -> str:
     )
 
 
-_CHARTS = {
-    "mod": "MOD over ε",
-    "words": "What became of the looks, by ε",
-    "mod_by_depth": "MOD over depth",
-    "excess_by_depth": "Excess shift over depth",
-    "dead_by_depth": "Dead maps over depth",
-}
-
-
-def _chart_title(name: str) -> str:
-    kind, _, policy = name.rpartition("_")
-    return f"{_CHARTS[kind]}, explained class: {policy}"
-
-
 def _sections(made_tables: list[Table]) -> list[tuple[str, list[Table]]]:
     names = dict.fromkeys(table.section for table in made_tables)
     return [(name, [table for table in made_tables if table.section == name]) for name in names]
 
 
 def _page(
-    frames: Frames, made_tables: list[Table], charts: list[dict[str, Any]], looks: list[MeanLook]
+    frames: Frames, made_tables: list[Table], charts: list[Figure], looks: list[MeanLook]
 ) -> str:
     plan, store = frames.plan, frames.store
     environment = jinja2.Environment(
@@ -139,7 +115,7 @@ def _page(
         bibtex=_BIBTEX,
         blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
         charts=charts,
-        charts_data={chart["name"]: chart["spec"] for chart in charts},
+        charts_data={chart.name: chart.spec for chart in charts},
         css=Markup(_asset("page.css")),  # noqa: S704  our own
         done=done(frames),
         explorer_data=found.about,

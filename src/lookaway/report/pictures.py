@@ -78,23 +78,19 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (1 - _OVERLAY) * pixels + _OVERLAY * colours
 
 
-def pictures(frames: Frames, found: PicturedImages, count: int) -> list[Picture]:
-    """Pictures of a run's first pictured images under each model's own perturbations.
+def picture(frames: Frames, found: PicturedImages, image: Pictured, policy: str) -> Picture:
+    """What every model sees in an image, clean and under its own perturbations.
 
     Args:
         frames: of a run.
         found: its pictured images.
-        count: how many images.
+        image: one of them.
+        policy: the explained class.
 
     Raises:
         StoreError: a map or a sign is missing or damaged.
     """
-    return [_picture(frames, found, image) for image in found.images[:count]]
-
-
-def _picture(frames: Frames, found: PicturedImages, image: Pictured) -> Picture:
     attack = frames.plan["settings"]["attacks"][0]
-    policy = frames.policies[0]
     clean = image.pixels.astype(np.float64) / 255.0
     strips = []
     for model in frames.models:
@@ -130,26 +126,27 @@ def _tiles(
         Tile(data_uri(clean), ("clean",), "the clean image"),
         Tile(
             data_uri(strongest),
-            (f"attacked, ε = {measured[-1]['epsilon']:g}",),
+            ("attacked", f"ε = {measured[-1]['epsilon']:g}"),
             "the attacked image",
         ),
         Tile(
             data_uri(overlay(clean, clean_map) if not first["clean_dead"] else clean),
-            ("clean" + (", dead map" if first["clean_dead"] else ""), said),
+            ("clean", said, *(("dead map",) if first["clean_dead"] else ())),
             "heatmap of the clean image",
             wrong=first["clean_class"] != first["label"],
         ),
     ]
     for row, attacked_map in zip(measured, attacked_maps, strict=True):
         attacked = np.clip(clean + row["epsilon"] * signs, 0.0, 1.0)
-        dead = ", dead map" if row["attacked_dead"] else ""
+        dead = ("dead map",) if row["attacked_dead"] else ()
         tiles.append(
             Tile(
                 data_uri(overlay(attacked, attacked_map) if not row["attacked_dead"] else attacked),
                 (
-                    f"ε = {row['epsilon']:g}{dead}",
+                    f"ε = {row['epsilon']:g}",
                     f"{row['attacked_class']} {row['attacked_confidence']:.0%}",
                     f"NISSIM {row['nissim']:.3f}",
+                    *dead,
                 ),
                 f"heatmap at ε = {row['epsilon']:g}",
                 wrong=row["attacked_class"] != row["label"],

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,21 @@ class Table:
             ends = [x for cell in row.cells for x in (cell.value, cell.low, cell.high)]
             writer.writerow([*row.names, *("" if x is None else x for x in ends)])
         return out.getvalue()
+
+    def html(self) -> str:
+        """A plain HTML table, every name escaped."""
+        heads = "".join(f"<th>{escape(head)}</th>" for head in self.heads)
+        lines = []
+        for row in self.rows:
+            names = "".join(
+                f'<td style="text-align:left">{escape(name)}</td>' for name in row.names
+            )
+            numbers = "".join(f"<td>{escape(number)}</td>" for number in self._numbers(row))
+            lines.append(f"<tr>{names}{numbers}</tr>")
+        return (
+            f"<table><caption>{escape(self.title)}</caption><thead><tr>{heads}</tr></thead>"
+            f"<tbody>{''.join(lines)}</tbody></table>"
+        )
 
     def markdown(self) -> str:
         """A Markdown table under its title."""

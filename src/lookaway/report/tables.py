@@ -4,8 +4,8 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
+from lookaway.report.curves import SHUFFLED
 from lookaway.report.evidence import evidence
-from lookaway.report.figures import SHUFFLED
 from lookaway.report.headline import headline_table
 from lookaway.report.table import Cell, Row, Table
 

@@ -47,7 +47,7 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
         _make_signs(study, prepared, store, progress)
     for work in _unfinished(study, prepared, store):
         title = f"{work.name}: attacking, explaining, comparing"
-        with progress.stage(title, work.images) as advance:
+        with progress.stage(title, work.images, "images") as advance:
             for cell in work.missing:
                 shard = load_shard(study, prepared, store, cell)
                 output = run_cell(work.clf, work.name, shard, work.settings, advance)
@@ -60,7 +60,8 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
 def _make_signs(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
     """The signs of sources that need each other's, before any of their cells."""
     for work in _unfinished(study, prepared, store, only=study.transfer_from):
-        with progress.stage(f"{work.name}: perturbations for the others", work.images) as advance:
+        title = f"{work.name}: perturbations for the others"
+        with progress.stage(title, work.images, "images") as advance:
             for cell in work.missing:
                 shard = load_shard(study, prepared, store, cell, transferred=False)
                 store.write_signs(cell.key, attack_signs(work.clf, shard, work.settings))

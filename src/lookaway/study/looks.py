@@ -66,7 +66,7 @@ def measure_looks(study: Study, prepared: Prepared, store: Store, progress: Repo
     common = (min(size[0] for size in sizes), min(size[1] for size in sizes))
     settings = digest_json([_VERSION, study.measure.ssim, study.measure.grid, common])
     keys = [cell.key for _, found in cells(study, prepared) for cell in found]
-    with progress.stage("where participation went", len(keys)) as advance:
+    with progress.stage("where participation went", len(keys), "shards") as advance:
         for key in keys:
             raw = (store.folder / "maps" / f"{key.stem}.safetensors").read_bytes()
             made_of = digest(raw, settings)

@@ -104,7 +104,7 @@ def prepare(
     layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
     last_sizes: dict[str, list[int]] = {}
-    with progress.stage("models: checking", len(study.models)) as advance:
+    with progress.stage("models: checking", len(study.models), "models") as advance:
         for index, spec in enumerate(study.models):
             try:
                 clf = load_model(study, spec, images.classes if images else None)
@@ -192,7 +192,7 @@ def _device(asked: str) -> str:
 
 def _images(study: Study, progress: Reporter) -> Images:
     source = open_source(study.data.folder)
-    with progress.stage("images: reading", None) as advance:
+    with progress.stage("images: reading", None, "images") as advance:
         scan = source.scan(advance)
     chosen = study.data.split
     fractions = {part: float(getattr(chosen, part)) for part in PARTS}

@@ -68,7 +68,7 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
             learning_rate=study.training.learning_rate,
             seed=seed_from(study.data.split.seed, "training", spec.name),
         )
-        with progress.stage(f"{spec.name}: training", study.training.epochs) as advance:
+        with progress.stage(f"{spec.name}: training", study.training.epochs, "epochs") as advance:
             result = train(
                 clf,
                 spec.train,

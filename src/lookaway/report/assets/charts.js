@@ -1,6 +1,6 @@
 // Charts: drawn by Vega when they come near, one column narrower where there is less room.
 
-const PANEL_ROOM = 290; // px that a panel takes with its axis
+const PANEL_ROOM = 270; // px that a panel takes with its axis
 
 function startCharts() {
   const charts = held("charts-data");
@@ -9,7 +9,7 @@ function startCharts() {
     if (place.dataset.drawn) return;
     place.dataset.drawn = "begun";
     const spec = structuredClone(charts[place.dataset.chart]);
-    if (spec.columns) spec.columns = Math.max(1, Math.min(spec.columns, Math.floor(place.clientWidth / PANEL_ROOM)));
+    if (spec.columns) spec.columns = Math.max(1, Math.min(4, Math.floor(place.clientWidth / PANEL_ROOM)));
     const actions = { export: true, source: false, compiled: false, editor: false };
     await vegaEmbed(place, spec, { renderer: "svg", actions, downloadFileName: place.dataset.chart });
     place.querySelector("summary")?.setAttribute("aria-label", `Save the chart ${place.dataset.chart}`);

@@ -1,0 +1,247 @@
+"""Lines over ε and over depth."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from lookaway.analysis import summary
+from lookaway.analysis.frames import Frames
+from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
+
+NOISE, SHUFFLED = "noise", "shuffled (two unrelated looks)"
+_CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
+_CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3]}
+_DEPTH = "depth (0 first layer, 1 last)"
+
+
+def accuracy(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """Accuracy over ε, a line for each model, a panel for each perturbation."""
+    return _models(frames, frames.accuracy, "accuracy", "accuracy", layout, form=".0%")
+
+
+def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """PSNR over ε, likewise."""
+    return _models(frames, frames.psnr, "psnr", "PSNR (dB)", layout, zero=False)
+
+
+def mod(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """MOD over ε, likewise."""
+    return _models(frames, _of(frames.last(frames.mod), policy), "mod", "MOD", layout)
+
+
+def excess(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """Excess shift over ε, likewise."""
+    found = _of(frames.last(frames.excess), policy)
+    return _models(frames, found, "excess", "excess shift", layout)
+
+
+def beside_noise(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """MOD over ε beside noise and the shuffled level, a panel for each model."""
+    scoped = _own_lines(summary.by_scope(_of(frames.last(frames.mod), policy)))
+    scoped = scoped.select("variant", "model", "scope", "epsilon", "mod", "low", "high", "n")
+    steps = scoped.select("epsilon").unique().sort("epsilon")
+    unrelated = _of(frames.last(frames.shuffled), policy).rename({"shuffled": "mod"})
+    level = unrelated.with_columns(scope=pl.lit(SHUFFLED)).join(steps, how="cross")
+    return _scopes(
+        pl.concat([scoped, level.select(scoped.columns)]),
+        x=("epsilon", "ε", sorted(steps["epsilon"].to_list())),
+        y=("mod", "MOD"),
+        layout=layout,
+    )
+
+
+def mod_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """MOD of every layer over its depth at the largest ε, beside noise and the shuffled level."""
+    found = _at_top(frames, policy)
+    shared = ["variant", "model", "depth", "layer", "n"]
+    own = found.filter(pl.col("scope").str.ends_with("white-box"))
+    parts = [
+        found.select(*shared, "scope", "mod"),
+        own.select(*shared, scope=pl.lit(NOISE), mod=pl.col("noise")),
+        own.select(*shared, scope=pl.lit(SHUFFLED), mod=pl.col("shuffled")),
+    ]
+    columns = [*shared, "scope", "mod"]
+    data = pl.concat(part.select(columns) for part in parts).unique(maintain_order=True)
+    return _scopes(
+        data,
+        x=("depth", _DEPTH, None),
+        y=("mod", f"MOD at ε = {frames.top:g}"),
+        layout=layout,
+        band=False,
+    )
+
+
+def excess_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """Excess shift of every layer over its depth, at the largest ε."""
+    return _scopes(
+        _at_top(frames, policy).select(
+            "variant", "model", "scope", "depth", "layer", "excess", "low", "high", "n"
+        ),
+        x=("depth", _DEPTH, None),
+        y=("excess", f"excess shift at ε = {frames.top:g}"),
+        layout=layout,
+        band=False,
+    )
+
+
+def dead_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """The share of dead maps of every layer over its depth, at the largest ε."""
+    return _scopes(
+        _at_top(frames, policy).select(
+            "variant", "model", "scope", "depth", "layer", "n", dead=pl.col("attacked_dead")
+        ),
+        x=("depth", _DEPTH, None),
+        y=("dead", f"dead maps at ε = {frames.top:g}"),
+        layout=layout,
+        band=False,
+    )
+
+
+def _of(frame: pl.DataFrame, policy: str) -> pl.DataFrame:
+    return frame.filter(pl.col("explained_class") == policy, pl.col("pairs") == "all")
+
+
+def _own_lines(scoped: pl.DataFrame) -> pl.DataFrame:
+    """A source's own line is its white-box line: once is enough."""
+    return scoped.filter(
+        pl.col("scope").str.ends_with("white-box")
+        | (pl.col("source") != pl.col("model")).fill_null(value=True)
+    )
+
+
+def _at_top(frames: Frames, policy: str) -> pl.DataFrame:
+    """Every layer at the largest ε, by scope, each setting once."""
+    chosen = pl.col("explained_class") == policy, pl.col("epsilon") == frames.top
+    return _own_lines(summary.by_scope(frames.by_depth.filter(*chosen)))
+
+
+def _models(
+    frames: Frames,
+    frame: pl.DataFrame,
+    value: str,
+    title: str,
+    layout: Layout,
+    *,
+    form: str = ".3f",
+    zero: bool = True,
+) -> dict[str, Any]:
+    """A panel for each perturbation, a line for each model; a click on a name brings it out."""
+    scoped = summary.by_scope(frame)
+    several = scoped["variant"].n_unique() > 1
+    panel = pl.format("{} ({})", "scope", "variant") if several else pl.col("scope")
+    data = scoped.select(
+        "model", "epsilon", value, "low", "high", "n", panel=panel, measure=pl.lit(title)
+    ).drop_nulls(value)
+    colours, dashes, shapes = styles(len(frames.models))
+    shown = legend(layout, "model", points=True)
+    names = frames.models
+    colour = alt.Color("model:N", scale=alt.Scale(domain=names, range=colours), legend=shown)
+    dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
+    shape = alt.Shape("model:N", scale=alt.Scale(domain=names, range=shapes), legend=shown)
+    chosen = alt.selection_point(fields=["model"], bind="legend", toggle="true", name="chosen")
+    steps = sorted(data["epsilon"].unique().to_list())
+    x = alt.X("epsilon:Q", title="ε", axis=levels(steps), scale=alt.Scale(nice=False))
+    scale = alt.Scale(zero=zero)
+    y = alt.Y(f"{value}:Q", title=title, scale=scale, axis=alt.Axis(format=form.replace(".3", "~")))
+    base = alt.Chart().encode(x=x, color=colour)
+
+    def dimmed(full: float) -> Any:
+        return alt.when(chosen).then(alt.value(full)).otherwise(alt.value(full / 8))
+
+    ends = alt.Y("low:Q", title=title, scale=scale), "high:Q"
+    area = base.mark_area().encode(y=ends[0], y2=ends[1], opacity=dimmed(0.18))
+    line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=dimmed(1.0))
+    told = [
+        alt.Tooltip("panel:N", title="perturbation"),
+        "model:N",
+        alt.Tooltip("epsilon:Q", title="ε"),
+        alt.Tooltip(f"{value}:Q", title=title, format=form),
+        alt.Tooltip("low:Q", title="95 % from", format=form),
+        alt.Tooltip("high:Q", title="to", format=form),
+        alt.Tooltip("n:Q", title="images"),
+    ]
+    points = base.mark_point(size=45, filled=True).encode(
+        y=y,
+        shape=shape,
+        opacity=dimmed(1.0),
+        tooltip=told,
+    )
+    chart = alt.layer(
+        area, line.add_params(chosen), points, data=alt.InlineData(values=data.to_dicts())
+    )
+    return in_panels(
+        chart.properties(width=layout.panel, height=layout.panel),
+        data["panel"].unique(maintain_order=True).to_list(),
+        layout,
+    )
+
+
+def _scopes(
+    data: pl.DataFrame,
+    x: tuple[str, str, Sequence[float] | None],
+    y: tuple[str, str],
+    layout: Layout,
+    *,
+    band: bool = True,
+) -> dict[str, Any]:
+    """A panel for each model, a line for each perturbation and control."""
+    several = data["variant"].n_unique() > 1
+    panel = pl.format("{} ({})", "model", "variant") if several else pl.col("model")
+    data = data.with_columns(panel=panel).drop("variant", "model")
+    scopes = data["scope"].unique(maintain_order=True).to_list()
+    attacks = [scope for scope in scopes if scope not in _CONTROL_COLOURS]
+    colours = dict(zip(attacks, COLOURS * len(attacks), strict=False)) | _CONTROL_COLOURS
+    dashes = dict(zip(attacks, DASHES * len(attacks), strict=False)) | _CONTROL_DASHES
+    shown = legend(layout, "perturbation")
+    chosen = alt.selection_point(fields=["scope"], bind="legend", toggle="true", name="chosen")
+    axis = levels(x[2]) if x[2] else alt.Axis()
+    base = alt.Chart().encode(
+        x=alt.X(f"{x[0]}:Q", title=x[1], axis=axis),
+        color=alt.Color(
+            "scope:N",
+            scale=alt.Scale(domain=scopes, range=[colours[scope] for scope in scopes]),
+            legend=shown,
+        ),
+    )
+
+    def dimmed(full: float) -> Any:
+        return alt.when(chosen).then(alt.value(full)).otherwise(alt.value(full / 8))
+
+    names = {"layer": "layer:N", x[0]: f"{x[0]}:Q", "n": "n:Q"}
+    numbers = {y[0]: y[1], "low": "95 % from", "high": "to"}
+    told = [alt.Tooltip(field) for name, field in names.items() if name in data.columns]
+    told += [
+        alt.Tooltip(f"{name}:Q", title=title, format=".3f")
+        for name, title in numbers.items()
+        if name in data.columns
+    ]
+    line = base.mark_line(strokeWidth=2).encode(
+        y=alt.Y(f"{y[0]}:Q", title=y[1]),
+        strokeDash=alt.StrokeDash(
+            "scope:N",
+            scale=alt.Scale(domain=scopes, range=[dashes[scope] for scope in scopes]),
+            legend=shown,
+        ),
+        opacity=dimmed(1.0),
+    )
+    points = base.mark_point(size=35, filled=True).encode(
+        y=alt.Y(f"{y[0]}:Q", title=y[1]),
+        opacity=dimmed(1.0),
+        tooltip=[
+            alt.Tooltip("panel:N", title="model"),
+            alt.Tooltip("scope:N", title="perturbation"),
+            *told,
+        ],
+    )
+    layers = [line.add_params(chosen), points]
+    if band:
+        ends = alt.Y("low:Q", title=y[1]), "high:Q"
+        layers.insert(0, base.mark_area().encode(y=ends[0], y2=ends[1], opacity=dimmed(0.18)))
+    chart = alt.layer(*layers, data=alt.InlineData(values=data.to_dicts()))
+    return in_panels(
+        chart.properties(width=layout.panel, height=layout.panel),
+        data["panel"].unique(maintain_order=True).to_list(),
+        layout,
+    )

@@ -1,0 +1,233 @@
+"""What became of single images: NISSIM by ε, words, and whose perturbations hurt whom."""
+
+from dataclasses import replace
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from lookaway.analysis import direction
+from lookaway.analysis.frames import Frames
+from lookaway.report.layout import Layout, finished, in_panels, legend
+
+_WORD_COLOURS = {
+    "stayed": "#d9d9d9",
+    "moved": "#0072B2",
+    "spread": "#E69F00",
+    "shrank": "#56B4E9",
+    "inverted": "#CC79A7",
+    "died": "#333333",
+}
+_BINS = 24
+_HEIGHT = 105  # px, so that a name fits beside it
+_ATTACK, _NOISE = "#D55E00", "#4a4a4a"
+
+
+def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """How NISSIM is distributed: a row for each model, a column for each ε, noise beside attack.
+
+    Of the first variant and attack.
+
+    Args:
+        frames: of a run.
+        policy: the explained class.
+        layout: sizes.
+    """
+    settings = frames.plan["settings"]
+    attack, variant = settings["attacks"][0], settings["data"]["variants"][0]
+    own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
+    noise = pl.col("source").is_null()
+    here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy) & (own | noise)
+    rows = frames.last_rows.filter(here)
+    means = frames.last(frames.mod).filter(here, pl.col("pairs") == "all")
+    by_mean = {
+        (row["model"], row["epsilon"], row["attack"]): row["mod"]
+        for row in means.iter_rows(named=True)
+    }
+    top = max(0.05, float(np.ceil(20 * float(rows["nissim"].cast(pl.Float64).max() or 0)) / 20))  # type: ignore[arg-type]
+    edges = np.linspace(0.0, top, _BINS + 1)
+    values = []
+    for (model, epsilon, kind), part in rows.group_by(
+        "model", "epsilon", "attack", maintain_order=True
+    ):
+        counts, _ = np.histogram(part["nissim"].to_numpy(), bins=edges)
+        shares = [*(counts / part.height).tolist(), 0.0]
+        values += [
+            {
+                "model": model,
+                "ε": f"ε = {epsilon:g}",
+                "perturbation": kind,
+                "from": round(float(edge), 4),
+                "share": round(share, 4),
+                "mean": by_mean[model, epsilon, kind],
+                "n": part.height,
+            }
+            for edge, share in zip(edges, shares, strict=True)
+        ]
+    kinds = [attack, "noise"]
+    colour = alt.Color(
+        "perturbation:N",
+        scale=alt.Scale(domain=kinds, range=[_ATTACK, _NOISE]),
+        legend=legend(layout, "share of images; vertical lines: means"),
+    )
+    side = layout.panel * layout.panels // max(4, len(settings["epsilons"])) - 8
+    x = alt.X(
+        "from:Q",
+        title="NISSIM",
+        scale=alt.Scale(domain=[0, top], nice=False),
+        axis=alt.Axis(tickCount=3, format="~g"),
+    )
+    y = alt.Y("share:Q", title=None, axis=alt.Axis(tickCount=3, format=".0%"))
+    told = ["model:N", "ε:N", "perturbation:N", "from:Q", "share:Q", "mean:Q", "n:Q"]
+    base = alt.Chart().encode(color=colour)
+    bars = base.transform_filter(alt.datum.perturbation == attack).mark_area(
+        interpolate="step-after", opacity=0.55
+    )
+    outline = base.transform_filter(alt.datum.perturbation == "noise").mark_line(
+        interpolate="step-after", strokeWidth=1.6, strokeDash=[4, 2]
+    )
+    rule = base.mark_rule(strokeWidth=1.6).encode(x="mean(mean):Q")
+    chart = alt.layer(
+        bars.encode(x=x, y=y, tooltip=told),
+        outline.encode(x=x, y=y, tooltip=told),
+        rule,
+        data=alt.InlineData(values=values),
+    ).properties(width=side, height=_HEIGHT)
+    names = [f"ε = {epsilon:g}" for epsilon in settings["epsilons"]]
+    header = alt.Header(labelFontSize=12, title=None, labelLimit=int(side * 1.2))
+    beside = alt.Header(
+        labelFontSize=11, title=None, labelLimit=_HEIGHT, labelOrient="left", labelAngle=-90
+    )
+    return finished(
+        chart.facet(
+            row=alt.Row("model:N", sort=frames.models, header=beside),
+            column=alt.Column("ε:N", sort=names, header=header),
+            spacing=8,
+        )
+    )
+
+
+def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """What became of the looks: the share of each word, by ε, for each model and its own attack.
+
+    Args:
+        frames: of a run.
+        policy: the explained class.
+        layout: sizes.
+    """
+    found = frames.direction.filter(
+        pl.col("measure").is_in(direction.WORDS),
+        pl.col("explained_class") == policy,
+        (pl.col("source") == pl.col("model")) | pl.col("source").is_null(),
+    )
+    order = {word: place for place, word in enumerate(direction.WORDS)}
+    several = found["variant"].n_unique() > 1
+    data = found.with_columns(
+        panel=pl.format("{} ({})", "model", "variant") if several else pl.col("model"),
+        level=pl.format(
+            "{} {}",
+            "attack",
+            pl.col("epsilon").map_elements(lambda value: f"{value:g}", pl.String),
+        ),
+        place=pl.col("measure").replace_strict(order, return_dtype=pl.Int64),
+    ).select("panel", "level", "measure", "value", "n", "place")
+    squares = alt.Legend(title="the look", orient="bottom", columns=2 * layout.legend)
+    chart = (
+        alt.Chart(alt.InlineData(values=data.to_dicts()))
+        .mark_bar()
+        .encode(
+            x=alt.X(
+                "value:Q",
+                title="share of images",
+                axis=alt.Axis(format="%", tickCount=4),
+                stack=True,
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            y=alt.Y(
+                "level:N", title=None, sort=data["level"].unique(maintain_order=True).to_list()
+            ),
+            color=alt.Color(
+                "measure:N",
+                scale=alt.Scale(domain=list(_WORD_COLOURS), range=list(_WORD_COLOURS.values())),
+                legend=squares,
+            ),
+            order=alt.Order("place:Q"),
+            tooltip=[
+                alt.Tooltip("panel:N", title="model"),
+                alt.Tooltip("level:N", title="perturbation, ε"),
+                alt.Tooltip("measure:N", title="the look"),
+                alt.Tooltip("value:Q", title="share of images", format=".1%"),
+                alt.Tooltip("n:Q", title="images"),
+            ],
+        )
+        .properties(width=layout.panel, height=alt.Step(17))
+    )
+    return in_panels(chart, data["panel"].unique(maintain_order=True).to_list(), layout)
+
+
+def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
+    """Whose perturbations hurt whom, at the largest ε: matrices of sources and targets.
+
+    Of the first variant and attack.
+
+    Args:
+        frames: of a run.
+        policy: the explained class of MOD and excess.
+        layout: sizes.
+    """
+    settings = frames.plan["settings"]
+    found = frames.transfer.filter(
+        pl.col("epsilon") == frames.top,
+        pl.col("attack") == settings["attacks"][0],
+        pl.col("variant") == settings["data"]["variants"][0],
+        pl.col("explained_class").is_null() | (pl.col("explained_class") == policy),
+    )
+    names = {"accuracy": "accuracy", "mod": "MOD", "excess": "excess shift"}
+    low, high = pl.col("value").min().over("measure"), pl.col("value").max().over("measure")
+    share = pl.col("value").cast(pl.Float64)
+    spread = pl.when(high > low).then((share - low) / (high - low)).otherwise(0.0)
+    percent = (100 * share).round(0).cast(pl.Int64, strict=False)
+    shown = pl.when(pl.col("measure") == "accuracy").then(pl.format("{} %", percent))
+    three = share.map_elements(lambda value: f"{value:.3f}", pl.String)
+    data = found.with_columns(
+        panel=pl.col("measure").replace_strict(names),
+        shade=spread,
+        shown=shown.otherwise(three).fill_null("–"),
+    ).select("panel", "source", "model", "shade", "shown", "value", "low", "high", "n")
+    if layout.panels < 3:  # names need the room beside the matrices
+        layout = replace(layout, panels=1, panel=170)
+    side = layout.panel
+    limit = alt.Axis(labelLimit=120, labelAngle=-40, grid=False)
+    base = alt.Chart().encode(
+        x=alt.X("model:N", sort=frames.models, title="attacked model", axis=limit),
+        y=alt.Y(
+            "source:N",
+            sort=frames.models,
+            title="perturbations from",
+            axis=alt.Axis(labelLimit=120, grid=False),
+        ),
+    )
+    cells = base.mark_rect(stroke="#ffffff").encode(
+        color=alt.Color(
+            "shade:Q",
+            scale=alt.Scale(domain=[0, 1], range=["#f2ece6", "#7a2d00"]),
+            legend=None,
+        ),
+        tooltip=[
+            alt.Tooltip("panel:N", title="measure"),
+            alt.Tooltip("source:N", title="perturbations from"),
+            alt.Tooltip("model:N", title="attacked model"),
+            alt.Tooltip("value:Q", format=".3f"),
+            alt.Tooltip("low:Q", title="95 % from", format=".3f"),
+            alt.Tooltip("high:Q", title="to", format=".3f"),
+            alt.Tooltip("n:Q", title="images"),
+        ],
+    )
+    ink = alt.when(alt.datum.shade > 0.5).then(alt.value("#ffffff")).otherwise(alt.value("#1d1d1f"))
+    text = base.mark_text(fontSize=11).encode(text="shown:N", color=ink)
+    count = max(data["source"].n_unique(), 1)
+    chart = alt.layer(cells, text, data=alt.InlineData(values=data.to_dicts())).properties(
+        width=side, height=max(30, min(side, 34 * count))
+    )
+    return in_panels(chart, list(names.values()), layout)

@@ -1,0 +1,169 @@
+"""Figures: which a run has, as wide as a paper's columns, the same numbers as the frames."""
+
+import io
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from hostile import HOSTILE
+from lookaway.errors import InputError
+from lookaway.report import distributions, strips
+from lookaway.report.figure import POINTS
+from lookaway.report.figures import Figures
+from lookaway.report.layout import LAYOUTS, styles
+
+
+@pytest.fixture(scope="module", params=["finished", "layered"])
+def run(request):
+    return request.getfixturevalue(request.param)
+
+
+def values_of(spec):
+    """The data of a specification."""
+    (found,) = spec["datasets"].values()
+    return found
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_every_figure_is_well_formed_and_as_wide_as_its_columns(run, columns):
+    for name in run.figures():
+        figure = run.figure(name, columns=columns)
+        root = ET.fromstring(figure.svg())
+        assert root.get("width") == f"{POINTS[columns]}pt"
+        _, _, wide, high = map(float, root.get("viewBox").split())
+        height = float(root.get("height").removesuffix("pt"))
+        assert height == pytest.approx(POINTS[columns] * high / wide, rel=1e-4)
+        assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+
+
+def test_a_pdf_has_the_width_of_its_columns_and_a_png_300_dots_per_inch(finished):
+    for columns in (1, 2):
+        figure = finished.figure("mod", columns=columns)
+        box = re.search(rb"/MediaBox ?\[([^\]]*)\]", figure.pdf())[1].split()
+        assert float(box[2]) == pytest.approx(POINTS[columns], abs=0.5)
+        png = Image.open(io.BytesIO(figure.png()))
+        assert png.width == pytest.approx(POINTS[columns] * 300 / 72, abs=2)
+
+
+def test_letters_are_readable_on_paper(run):
+    for columns in (1, 2):
+        for name in run.figures():
+            figure = run.figure(name, columns=columns)
+            if name.startswith("mean_heatmaps"):
+                continue
+            svg = figure.svg()
+            _, _, wide, _ = map(float, re.search(r'viewBox="([^"]*)"', svg)[1].split())
+            sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)', svg)]
+            assert sizes
+            assert min(sizes) * POINTS[columns] / wide >= 6.5, (name, columns)
+
+
+def test_hostile_names_stand_in_charts_as_text(finished):
+    for name in ("accuracy", "mod", "beside_noise", "words", "transfer"):
+        root = ET.fromstring(finished.figure(name).svg())
+        words = "".join(root.itertext())
+        assert '<script>alert("x")' in words
+
+
+def test_charts_hold_the_frames_numbers(finished):
+    frames = finished.frames
+    shown = {
+        (row["panel"], row["model"], row["epsilon"]): (row["mod"], row["low"], row["high"])
+        for row in values_of(finished.figure("mod").spec)
+    }
+    mod = frames.last(frames.mod)
+    for row in mod.iter_rows(named=True):
+        if row["explained_class"] != "clean" or row["pairs"] != "all":
+            continue
+        panel = "noise" if row["source"] is None else "fgsm white-box"
+        if row["source"] not in (None, row["model"]):
+            panel = f"fgsm from {row['source']}"
+        expected = (row["mod"], row["low"], row["high"])
+        assert shown[panel, row["model"], row["epsilon"]] == expected
+
+
+def test_a_distribution_is_of_all_images_and_marks_the_mean(finished):
+    spec = finished.figure("nissim").spec
+    rows = values_of(spec)
+    groups = {(row["model"], row["ε"], row["perturbation"]) for row in rows}
+    assert len(groups) == 2 * 2 * 2
+    for group in groups:
+        its = [row for row in rows if (row["model"], row["ε"], row["perturbation"]) == group]
+        assert sum(row["share"] for row in its) == pytest.approx(1, abs=0.01)
+        assert len({row["mean"] for row in its}) == 1
+
+
+def test_a_distribution_stays_small_whatever_the_number_of_images(finished):
+    spec = distributions.nissim(finished.frames, "clean", LAYOUTS[2])
+    assert len(values_of(spec)) == 2 * 2 * 2 * 25
+
+
+def test_models_are_told_apart_by_more_than_colour():
+    for count in (2, 6, 7, 20, 36):
+        colours, dashes, shapes = styles(count)
+        assert (
+            len({(c, tuple(d), s) for c, d, s in zip(colours, dashes, shapes, strict=True)})
+            == count
+        )
+        without_colour = {(tuple(d), s) for d, s in zip(dashes[:6], shapes[:6], strict=True)}
+        assert len(without_colour) == min(count, 6)
+
+
+def test_a_kind_means_the_headlines_explained_class(finished):
+    assert finished.figure("mod").name == "mod_clean"
+    assert finished.figure("mod_own").policy == "own"
+    assert Figures(finished.frames).named("mod") == ["mod_clean", "mod_own"]
+
+
+def test_what_is_not_there_is_told_with_what_is(finished, tmp_path):
+    with pytest.raises(InputError, match="beside_noise"):
+        finished.figure("zzz")
+    with pytest.raises(InputError, match="columns must be 1 or 2"):
+        finished.figure("mod", columns=3)
+    with pytest.raises(InputError, match="no image 'zzz' is pictured; possible: "):
+        finished.figure("images", image="zzz")
+    with pytest.raises(InputError, match="pdf, svg, png"):
+        finished.figure("mod").save(tmp_path / "mod.gif")
+    assert not (tmp_path / "mod.gif").exists()
+
+
+def test_a_saved_figure_is_what_its_ending_says(finished, tmp_path):
+    figure = finished.figure("psnr")
+    assert figure.save(tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert figure.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert figure.save(tmp_path / "a.svg").read_text().startswith("<svg")
+
+
+def test_a_result_and_its_figures_show_themselves_in_a_notebook(finished):
+    shown = finished._repr_html_()
+    assert "<svg" in shown
+    assert "<table" in shown
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    bundle = finished.figure("mod")._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "image/svg+xml", "application/vnd.vegalite.v6+json"}
+    assert "application/vnd.vegalite.v6+json" not in finished.figure("images")._repr_mimebundle_()
+
+
+def test_another_image_gives_another_picture(finished):
+    names = finished.samples().filter(finished.samples()["pictured"])["image"].to_list()
+    pictures = {finished.figure("images", image=name).svg() for name in names[:2]}
+    assert len(pictures) == 2
+
+
+def test_layers_are_shown_evenly_where_they_are_many(layered, monkeypatch):
+    layers = strips.shown_layers(layered.frames, "one")
+    assert len(layers) > 3
+    monkeypatch.setattr(strips, "_MOST_LAYERS", 3)
+    fewer = strips.shown_layers(layered.frames, "one")
+    assert len(fewer) == 3
+    assert (fewer[0], fewer[-1]) == (layers[0], layers[-1])
+    assert "3 evenly spaced ones" in layered.figure("layers").note
+
+
+def test_names_are_cut_and_hold_nothing_that_turns_letters():
+    assert strips.cut("a" * 300, 100, 10).endswith("…")
+    assert len(strips.cut("a" * 300, 100, 10)) == 20
+    assert "\u202e" not in strips.cut(HOSTILE, 1000, 10)
