@@ -1,5 +1,6 @@
 """A real browser, and pages for it to open: the demo's, and a larger one with hostile names."""
 
+import base64
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -85,11 +86,19 @@ class Opened:
                 const canvas = document.getElementById(id);
                 const { width, height } = canvas;
                 const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-                return [height, width, [...data]];
+                return [height, width, btoa(Array.from(data, (one) => String.fromCharCode(one)).join(""))];
             }""",
             canvas,
         )
-        return np.array(found[2], dtype=int).reshape(found[0], found[1], 4)[..., :3]
+        values = np.frombuffer(base64.b64decode(found[2]), dtype=np.uint8)
+        return values.reshape(found[0], found[1], 4)[..., :3].astype(int)
+
+    def charts(self):
+        """Wait until every chart that can be seen is drawn."""
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('[data-chart]')]"
+            ".every(one => one.clientWidth === 0 || one.dataset.drawn === 'done')"
+        )
 
 
 @pytest.fixture

@@ -137,8 +137,12 @@ def _models(
     colours, dashes, shapes = styles(len(frames.models))
     shown = legend(layout, "model", points=True)
     names = frames.models
+    # The dash has a field of its own: with the same names as the colour, Vega-Lite would put
+    # both into one legend, or complain that one of them wants none.
+    places = list(range(len(names)))
+    data = data.with_columns(dash=pl.col("model").replace_strict(names, places))
     colour = alt.Color("model:N", scale=alt.Scale(domain=names, range=colours), legend=shown)
-    dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
+    dash = alt.StrokeDash("dash:N", scale=alt.Scale(domain=places, range=dashes), legend=None)
     shape = alt.Shape("model:N", scale=alt.Scale(domain=names, range=shapes), legend=shown)
     chosen = alt.selection_point(fields=["model"], bind="legend", toggle="true", name="chosen")
     steps = sorted(data["epsilon"].unique().to_list())

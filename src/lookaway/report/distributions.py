@@ -12,7 +12,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.layout import Layout, finished, in_panels, legend
 
 _WORD_COLOURS = {
-    "stayed": "#d9d9d9",
+    "stayed": "#c4c4c8",
     "moved": "#0072B2",
     "spread": "#E69F00",
     "shrank": "#56B4E9",
@@ -140,7 +140,7 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
             x=alt.X(
                 "value:Q",
                 title="share of images",
-                axis=alt.Axis(format="%", tickCount=4),
+                axis=alt.Axis(format="%", values=[0, 0.5, 1]),
                 stack=True,
                 scale=alt.Scale(domain=[0, 1]),
             ),
@@ -153,6 +153,8 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
                 legend=squares,
             ),
             order=alt.Order("place:Q"),
+            stroke=alt.value("#ffffff"),
+            strokeWidth=alt.value(0.5),
             tooltip=[
                 alt.Tooltip("panel:N", title="model"),
                 alt.Tooltip("level:N", title="perturbation, ε"),
@@ -204,7 +206,7 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         y=alt.Y(
             "source:N",
             sort=frames.models,
-            title="perturbations from",
+            title="source",
             axis=alt.Axis(labelLimit=120, grid=False),
         ),
     )

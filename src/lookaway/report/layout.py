@@ -68,7 +68,7 @@ def levels(values: Sequence[float]) -> alt.Axis:
 
 def in_panels(chart: Any, names: Sequence[str], layout: Layout) -> dict[str, Any]:
     """A specification with a panel for each name."""
-    header = alt.Header(labelFontSize=13, labelLimit=layout.panel)
+    header = alt.Header(labelFontSize=13, labelLimit=layout.panel + 25)
     faceted = chart.facet(
         facet=alt.Facet("panel:N", sort=list(names), title=None, header=header),
         columns=layout.panels,

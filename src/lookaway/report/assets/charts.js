@@ -1,6 +1,29 @@
-// Charts: drawn by Vega when they come near, one column narrower where there is less room.
+// Charts: drawn by Vega when they come near, as wide as there is room.
 
-const PANEL_ROOM = 270; // px that a panel takes with its axis
+// Panels fill a row of `room` px: fewer beside each other where there is little room.
+function fitted(spec, room) {
+  const { facet } = spec;
+  const sized = (columns, names, between, least, most) =>
+    Math.round(Math.max(least, Math.min(most, (room - names) / columns - between)));
+  if (facet.column) {
+    spec.spec.width = sized(facet.column.sort.length, 75, 10, 48, 240);
+  } else {
+    spec.columns = Math.max(1, Math.min(4, facet.sort.length, Math.floor(room / 260)));
+    spec.spec.width = sized(spec.columns, 85, 30, 150, 320);
+  }
+  narrowLegends(spec, room);
+  spec.background = "transparent"; // the page's own, light or dark
+}
+
+// Short words take less room than the names of models and perturbations.
+function narrowLegends(part, room) {
+  if (part === null || typeof part !== "object") return;
+  if (part.orient === "bottom" && part.columns) {
+    const entry = part.columns > 3 ? 100 : 280;
+    part.columns = Math.max(1, Math.min(part.columns, Math.floor(room / entry)));
+  }
+  for (const [name, inner] of Object.entries(part)) if (name !== "data") narrowLegends(inner, room);
+}
 
 function startCharts() {
   const charts = held("charts-data");
@@ -9,7 +32,7 @@ function startCharts() {
     if (place.dataset.drawn) return;
     place.dataset.drawn = "begun";
     const spec = structuredClone(charts[place.dataset.chart]);
-    if (spec.columns) spec.columns = Math.max(1, Math.min(4, Math.floor(place.clientWidth / PANEL_ROOM)));
+    fitted(spec, place.clientWidth);
     const actions = { export: true, source: false, compiled: false, editor: false };
     await vegaEmbed(place, spec, { renderer: "svg", actions, downloadFileName: place.dataset.chart });
     place.querySelector("summary")?.setAttribute("aria-label", `Save the chart ${place.dataset.chart}`);
