@@ -86,7 +86,8 @@ class Opened:
                 const canvas = document.getElementById(id);
                 const { width, height } = canvas;
                 const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-                return [height, width, btoa(Array.from(data, (one) => String.fromCharCode(one)).join(""))];
+                const bytes = Array.from(data, (one) => String.fromCharCode(one));
+                return [height, width, btoa(bytes.join(""))];
             }""",
             canvas,
         )

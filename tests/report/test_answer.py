@@ -29,7 +29,10 @@ def with_mods(finished, first, second, *, p=0.01, excess=(0.1, 0.2), low=(0.05, 
     frames.excess = finished.excess().with_columns(
         mod=each((first, second)), excess=each(excess), low=each(low), high=each((0.3, 0.4))
     )
-    frames.compare_models = finished.compare_models().with_columns(p_holm=pl.lit(p))
+    chances = p if isinstance(p, dict) else {"mod": p, "excess": p}
+    frames.compare_models = finished.compare_models().with_columns(
+        p_holm=pl.col("measure").replace_strict(chances, default=None, return_dtype=pl.Float64)
+    )
     return frames
 
 
@@ -46,6 +49,15 @@ def test_it_says_whether_the_next_model_is_clearly_behind(finished):
     unclear = answer(with_mods(finished, 0.2, 0.4, p=0.3))
     assert unclear.title.startswith("looks elsewhere most, not clearly more than")
     assert "the two are not clearly apart (p = 0.300 after Holm)" in unclear.sentences[1]
+
+
+def test_it_says_when_a_model_is_clearly_first_only_beyond_noise(finished):
+    chances = {"mod": 0.3, "excess": 0.001}
+    found = answer(with_mods(finished, 0.2, 0.4, p=chances))
+    assert found.title == "looks elsewhere most, clearly so beyond what noise causes"
+    assert "the difference is clear (p = 0.001 after Holm)" in found.sentences[2]
+    other = answer(with_mods(finished, 0.2, 0.4, p=chances, excess=(0.3, 0.1)))
+    assert other.title.startswith("looks elsewhere most, not clearly more than")
 
 
 def test_it_says_how_much_is_more_than_noise_only_where_it_is(finished):

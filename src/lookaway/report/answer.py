@@ -73,25 +73,36 @@ def answer(frames: Frames) -> Answer:
         model = first["model"]
         return Answer(model, "under attack", tuple(sentences), tuple(bars), scale)
     second = rows[1]
-    chance = _chance(frames, first["model"], second["model"])
-    told = f"{isolated(second['model'])} is next with {second['mod']:.3f}; on the same images "
     title = "looks elsewhere most"
-    if chance is None:
-        sentences.append(f"{told}how sure that difference is cannot be told.")
+    told, clear = _apart(frames, "mod", first["model"], second["model"])
+    sentences.append(f"{isolated(second['model'])} is next with {second['mod']:.3f}: {told}.")
+    most, next_ = sorted(rows, key=lambda row: -row["excess"])[:2]
+    told, clear_beyond = _apart(frames, "excess", most["model"], next_["model"])
+    if most["model"] == first["model"]:
+        beyond = "Beyond noise it is first too"
     else:
-        clear = chance < 0.05
-        known = f"p = {chance:.3f}" if chance >= 0.001 else "p < 0.001"
-        told += "the difference is clear" if clear else "the two are not clearly apart"
-        sentences.append(f"{told} ({known} after Holm).")
-        if not clear:
-            title += f", not clearly more than {isolated(second['model'])}"
-    most = max(rows, key=lambda row: row["excess"])
-    if most["model"] != first["model"]:
-        sentences.append(
-            f"What the attack adds to noise is largest in {isolated(most['model'])}: "
-            f"{_amount(most)}."
+        beyond = f"What the attack adds to noise is largest in {isolated(most['model'])}"
+        beyond += f", {_amount(most)}"
+    after = f"{isolated(next_['model'])} is next with {signed(next_['excess'])}"
+    sentences.append(f"{beyond}; {after}: {told}.")
+    if clear is False:
+        title += (
+            ", clearly so beyond what noise causes"
+            if clear_beyond and most["model"] == first["model"]
+            else f", not clearly more than {isolated(second['model'])}"
         )
     return Answer(first["model"], title, tuple(sentences), tuple(bars), scale)
+
+
+def _apart(frames: Frames, measure: str, first: str, second: str) -> tuple[str, bool | None]:
+    """Whether two models are clearly apart on the same images, in words too; None: untold."""
+    chance = _chance(frames, measure, first, second)
+    if chance is None:
+        return "how sure that difference is cannot be told", None
+    clear = chance < 0.05
+    known = f"p = {chance:.3f}" if chance >= 0.001 else "p < 0.001"
+    told = "the difference is clear" if clear else "the two are not clearly apart"
+    return f"{told} ({known} after Holm)", clear
 
 
 def _amount(row: Mapping[str, Any]) -> str:
@@ -109,13 +120,13 @@ def _beyond(row: Mapping[str, Any]) -> str:
     return f"not clearly more than noise of the same size causes: {_amount(row)}"
 
 
-def _chance(frames: Frames, first: str, second: str) -> float | None:
-    """The p value of two models' difference in MOD on the same images, after Holm."""
+def _chance(frames: Frames, measure: str, first: str, second: str) -> float | None:
+    """The p value of two models' difference in a measure on the same images, after Holm."""
     settings = frames.plan["settings"]
     found = frames.compare_models.filter(
         pl.col("variant") == settings["data"]["variants"][0],
         pl.col("scope") == f"{settings['attacks'][0]} white-box",
-        pl.col("measure") == "mod",
+        pl.col("measure") == measure,
         pl.col("explained_class") == frames.policy,
         pl.col("epsilon") == frames.top,
         pl.col("pairs") == "all",
