@@ -10,11 +10,18 @@ AXE := 4.14.1
 demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's path
 	$(BIN)/lookaway demo --out $(OUT)
 
+# Several processes of one thread each: two processes of several threads would wait for each other.
+# The page's tests measure loading times, so they run alone.
+PYTEST := $(BIN)/python -m pytest
+MANY := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: .venv/dev.stamp  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(MANY) -m "not slow" --ignore tests/browser
+	$(PYTEST) -m "not slow" tests/browser
 
 test-full: .venv/dev.stamp  ## the slow tests too
-	$(BIN)/python -m pytest
+	$(MANY) --ignore tests/browser
+	$(PYTEST) tests/browser
 
 check: .venv/dev.stamp  ## formatting, lint and types
 	$(BIN)/ruff format --check .
