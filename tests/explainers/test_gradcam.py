@@ -1,3 +1,4 @@
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -6,6 +7,7 @@ from captum.attr import LayerGradCam
 from torch import nn
 from torchcam.methods import GradCAM as TorchCam
 
+from lookaway.attacks.fgsm import FGSM
 from lookaway.errors import InputError, LayerError
 from lookaway.explainers.gradcam import DEAD_BELOW, GradCAM
 from lookaway.models.classifier import Classifier
@@ -185,6 +187,26 @@ def test_a_call_takes_one_forward_pass_once_the_network_is_known(tiny):
     with Passes(tiny.module) as passes:
         GradCAM()(tiny, images, torch.tensor([0, 1, 2, 3]), LAYERS)
     assert passes.count == 1
+
+
+def test_gradients_by_the_pixels_come_from_the_same_pass_and_change_nothing(family, explained):
+    layers, classes, alone = explained
+    labels = (classes + 1) % family.clf.num_classes
+    attack = FGSM()
+    with Passes(family.clf.module) as passes:
+        (found,), (gradient,) = GradCAM().explain_and_differentiate(
+            family.clf, family.images, [classes], layers, [partial(attack.loss, labels=labels)]
+        )
+    assert passes.count == 1
+    for layer in layers:
+        _assert_same(found.maps[layer], alone.maps[layer])
+        assert torch.equal(found.dead[layer], alone.dead[layer])
+    signs = attack.signs(family.clf, family.images, labels)
+    # Without the probes in between, rounding may turn the sign of a gradient that is nearly zero.
+    differing = (attack.signs_of(gradient, "it") != signs).float().mean()
+    assert differing < 1e-4
+    assert family.images.grad is None
+    assert not family.images.requires_grad
 
 
 def test_an_images_map_does_not_depend_on_its_batch(tiny):

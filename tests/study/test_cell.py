@@ -1,15 +1,19 @@
 """A cell's policies differ exactly where an attack changes the predicted class."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 import lookaway as la
 from lookaway.data.pixels import as_floats
-from lookaway.study.cell import CellSettings, Shard, run_cell
-from oracles import enliven
+from lookaway.study.cell import CellSettings, Shard, attack_signs, run_cell
+from oracles import Passes, enliven
 
 
-def test_clean_holds_the_clean_image_s_class_fixed_and_own_follows_the_prediction():
+def a_cell():
+    """A network, a shard of six images with the network's own predictions as labels, settings."""
     clf = la.load_classifier("test_resnet", num_classes=4, pretrained=False, input_size=64)
     enliven(clf.module)
     random = np.random.default_rng(0)
@@ -17,13 +21,12 @@ def test_clean_holds_the_clean_image_s_class_fixed_and_own_follows_the_predictio
     pixels = torch.from_numpy(as_floats(list(grids)))
     clean = la.GradCAM()(clf, pixels)
     layer = clf.layer_names("last")[0]
-    names = tuple("abcd")
     shard = Shard(
         variant="none",
         images=tuple(map(str, range(6))),
         grids=grids,
         labels=clean.classes.numpy(),
-        classes=names,
+        classes=tuple("abcd"),
         pictured=np.zeros(6, dtype=bool),
     )
     settings = CellSettings(
@@ -39,6 +42,27 @@ def test_clean_holds_the_clean_image_s_class_fixed_and_own_follows_the_predictio
         noise_seed=0,
         batch_size=4,
     )
+    return clf, shard, settings, pixels, clean
+
+
+@pytest.mark.parametrize("epsilons", [(0.1,), (0.01, 0.05, 0.1)])
+def test_a_batch_takes_one_pass_for_the_clean_images_and_one_for_each_attacked_batch(epsilons):
+    clf, shard, settings, _, _ = a_cell()
+    settings = replace(settings, epsilons=epsilons, batch_size=6)
+    with Passes(clf.module) as passes:
+        run_cell(clf, "m", shard, settings)
+    assert passes.count == 1 + 2 * len(epsilons)  # the attack and the noise
+
+
+def test_signs_are_those_that_other_models_get():
+    clf, shard, settings, _, _ = a_cell()
+    made = attack_signs(clf, shard, settings)
+    np.testing.assert_array_equal(run_cell(clf, "m", shard, settings).signs["fgsm"], made["fgsm"])
+
+
+def test_clean_holds_the_clean_image_s_class_fixed_and_own_follows_the_prediction():
+    clf, shard, settings, pixels, clean = a_cell()
+    layer = settings.last
     rows = run_cell(clf, "m", shard, settings).rows
     attacked = la.FGSM()(clf, pixels, clean.classes, [0.1])[0]
     before = la.heatmap(clean.maps[layer], 32)

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lookaway.errors import AttackError, InputError
+from lookaway.errors import AttackError, InputError, ModelError
 from lookaway.models.classifier import Classifier, check_classes, check_pixels
+from lookaway.models.gradient import pixel_gradient
+from lookaway.models.layers import frozen
 
 _SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
 
@@ -76,6 +78,49 @@ class SignAttack(Attack):
         signs = self.signs(clf, images, labels)
         check_signs(signs, images, self.name)
         return step(images, signs, epsilons)
+
+
+class GradientSignAttack(SignAttack):
+    """An attack along the sign of a loss's gradient by the pixels; sign(0) = 0.
+
+    A new one writes ``loss``. An engine that differentiates the clean images anyway may hand the
+    gradient to ``signs_of``, so that no pass is made twice.
+    """
+
+    @abstractmethod
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the attack raises.
+
+        Args:
+            logits: (N, K).
+            labels: (N,) int64.
+
+        Returns:
+            A scalar: the sum over the images, not the mean, so that an image's gradient does not
+            depend on its batch.
+        """
+
+    def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """The sign of the loss's gradient by the pixels; see ``SignAttack.signs``.
+
+        Raises:
+            ModelError: the gradient is not finite, or the logits do not depend on the pixels.
+        """
+        with frozen(clf.module):
+            pixels = images.detach().clone().requires_grad_()
+            logits = clf(pixels)
+            loss = self.loss(logits, labels.to(logits.device))
+            return self.signs_of(pixel_gradient(clf.name, loss, pixels), clf.name)
+
+    def signs_of(self, gradient: Tensor, model: str) -> Tensor:
+        """The signs of a gradient, int8.
+
+        Raises:
+            ModelError: the gradient is not finite.
+        """
+        if not bool(torch.isfinite(gradient).all()):
+            raise ModelError(f"{model} has a gradient by the pixels that is NaN or infinite")
+        return gradient.sign().to(torch.int8)
 
 
 def check_signs(signs: Tensor, images: Tensor, name: str) -> None:

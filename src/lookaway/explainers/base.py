@@ -1,7 +1,7 @@
 """What every explainer keeps, and heatmaps from maps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +11,12 @@ from torch import Tensor
 
 from lookaway.errors import InputError
 from lookaway.models.classifier import Classifier, check_classes, check_pixels
+from lookaway.models.gradient import pixel_gradient
+from lookaway.models.layers import frozen
 
 MIN_GRID = 11
+
+Loss = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,38 @@ class Explainer(ABC):
         Returns:
             One explanation for each entry of ``wanted``.
         """
+
+    def explain_and_differentiate(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        wanted: Sequence[Tensor | None],
+        layers: str | Sequence[str],
+        losses: Sequence[Loss],
+    ) -> tuple[list[Explanation], list[Tensor]]:
+        """Explain, and differentiate losses by the pixels, from as few passes as it takes.
+
+        An explainer that can do both in one forward pass writes this anew.
+
+        Args:
+            clf: the classifier.
+            images: (N, 3, H, W) float pixels in [0, 1], checked.
+            wanted: as in ``explain``.
+            layers: as in the call.
+            losses: each makes a scalar of logits (N, K).
+
+        Returns:
+            The explanations, and for each loss its gradient (N, 3, H, W).
+
+        Raises:
+            ModelError: a loss does not depend on the pixels.
+        """
+        gradients = []
+        for loss in losses:
+            with frozen(clf.module):
+                pixels = images.detach().clone().requires_grad_()
+                gradients.append(pixel_gradient(clf.name, loss(clf(pixels)), pixels))
+        return self.explain(clf, images, wanted, layers), gradients
 
 
 def heatmap(maps: Tensor, grid: int = 224) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lookaway.errors import LayerError
-from lookaway.explainers.base import Explainer, Explanation
+from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.models.classifier import Classifier
+from lookaway.models.gradient import pixel_gradient
 from lookaway.models.layers import first_tensor, frozen, hooked
 
 DEAD_BELOW = 1e-6
@@ -37,6 +38,17 @@ class GradCAM(Explainer):
         layers: str | Sequence[str],
     ) -> list[Explanation]:
         """Explain several classes of each image; see ``Explainer.explain``."""
+        return self.explain_and_differentiate(clf, images, wanted, layers, [])[0]
+
+    def explain_and_differentiate(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        wanted: Sequence[Tensor | None],
+        layers: str | Sequence[str],
+        losses: Sequence[Loss],
+    ) -> tuple[list[Explanation], list[Tensor]]:
+        """All from one forward pass; see ``Explainer.explain_and_differentiate``."""
         size = (images.shape[2], images.shape[3])
         names = clf.trace(size).names(layers)
         activations: dict[str, Tensor] = {}
@@ -56,11 +68,17 @@ class GradCAM(Explainer):
             return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
         with frozen(clf.module):
-            pixels = images.detach().clone() if images.is_inference() else images.detach()
+            pixels = images.detach()
+            if losses or images.is_inference():
+                pixels = pixels.clone()
+            pixels.requires_grad_(bool(losses))
             with hooked(clf.module, names, probe):
                 logits = clf(pixels)
             own = logits.detach().argmax(dim=1)
             targets = [own if classes is None else classes.to(own.device) for classes in wanted]
+            gradients = [
+                pixel_gradient(clf.name, loss(logits), pixels, keep=True) for loss in losses
+            ]
             done: list[Explanation] = []
             for place, classes in enumerate(targets):
                 same = next((e for e in done if torch.equal(e.classes, classes)), None)
@@ -70,7 +88,7 @@ class GradCAM(Explainer):
                     maps, dead = _maps(weights, activations)
                     same = Explanation(maps, dead, logits.detach(), classes)
                 done.append(same)
-        return done
+        return done, gradients
 
 
 def _weights(

@@ -6,6 +6,7 @@ It knows no files and no engine. The clean pass is made once and shared.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ import torch
 from torch import Tensor
 
 from lookaway.attacks import load_attack
-from lookaway.attacks.base import check_signs, step
+from lookaway.attacks.base import GradientSignAttack, check_signs, step
 from lookaway.attacks.noise import SignNoise
 from lookaway.data.pixels import as_floats
 from lookaway.explainers import load_explainer
-from lookaway.explainers.base import Explainer, Explanation
+from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.models.classifier import Classifier
@@ -33,6 +34,7 @@ class CellSettings:
     Attributes:
         layers: names of the explained ones.
         last: the name of the layer that enters pooling, explained always.
+        control: whether noise of the same size is measured too; every study does.
     """
 
     attacks: tuple[str, ...]
@@ -46,6 +48,7 @@ class CellSettings:
     grid: int
     noise_seed: int
     batch_size: int
+    control: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,15 +134,13 @@ def attack_signs(clf: Classifier, shard: Shard, settings: CellSettings) -> dict[
         shard: the images.
         settings: of the study.
     """
+    work = _Work(clf, "", shard, settings)
     signs: dict[str, list[np.ndarray]] = defaultdict(list)
     for start in range(0, len(shard.images), settings.batch_size):
-        span = slice(start, start + settings.batch_size)
-        pixels = torch.from_numpy(as_floats(list(shard.grids[span]))).to(clf.device)
-        labels = torch.from_numpy(shard.labels[span]).to(clf.device)
-        for name in settings.attacks:
-            found = load_attack(name).signs(clf, pixels, labels)
-            check_signs(found, pixels, name)
-            signs[name].append(pack_signs(found.cpu().numpy()))
+        pixels, labels = work.load(slice(start, start + settings.batch_size))
+        _, found = work.clean_look(pixels, labels)
+        for name, values in found.items():
+            signs[name].append(pack_signs(values.cpu().numpy()))
     return {name: np.concatenate(parts) for name, parts in signs.items()}
 
 
@@ -149,6 +150,10 @@ class _Work:
     def __init__(self, clf: Classifier, model: str, shard: Shard, settings: CellSettings) -> None:
         self.clf, self.model, self.shard, self.settings = clf, model, shard, settings
         self.explainer: Explainer = load_explainer(settings.method)
+        self.attacks = {name: load_attack(name) for name in settings.attacks}
+        self.by_gradient = [
+            attack for attack in self.attacks.values() if isinstance(attack, GradientSignAttack)
+        ]
         self.trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
         self.last = settings.last
         self.layers = list(dict.fromkeys([*settings.layers, self.last]))
@@ -159,19 +164,41 @@ class _Work:
         self.signs: dict[str, list[np.ndarray]] = defaultdict(list)
         self.clean: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = defaultdict(list)
 
+    def load(self, span: slice) -> tuple[Tensor, Tensor]:
+        """A batch's pixels and labels, where the model works."""
+        pixels = torch.from_numpy(as_floats(list(self.shard.grids[span])))
+        labels = torch.from_numpy(self.shard.labels[span])
+        return pixels.to(self.clf.device), labels.to(self.clf.device)
+
+    def clean_look(self, pixels: Tensor, labels: Tensor) -> "tuple[_Look, dict[str, Tensor]]":
+        """What the model sees in clean images, and the signs of its own attacks, from one pass."""
+        look = _Look(
+            self,
+            pixels,
+            {"own": None, "clean": None, "label": labels},
+            [partial(attack.loss, labels=labels) for attack in self.by_gradient],
+        )
+        signs = {
+            attack.name: attack.signs_of(gradient, self.clf.name)
+            for attack, gradient in zip(self.by_gradient, look.gradients, strict=True)
+        }
+        for name, attack in self.attacks.items():
+            if name not in signs:
+                signs[name] = attack.signs(self.clf, pixels, labels)
+            check_signs(signs[name], pixels, name)
+        return look, {name: signs[name] for name in self.attacks}
+
     def batch(self, span: slice) -> None:
         """Do one batch."""
-        pixels = torch.from_numpy(as_floats(list(self.shard.grids[span]))).to(self.clf.device)
-        labels = torch.from_numpy(self.shard.labels[span]).to(self.clf.device)
-        clean = _Look(self, pixels, {"own": None, "label": labels})
-        clean.views["clean"] = clean.views["own"]
+        pixels, labels = self.load(span)
+        clean, own_signs = self.clean_look(pixels, labels)
         for policy in self.settings.explained_class:
             self._keep_maps(span, "clean", policy, clean.views[policy])
             for layer in self.layers:
                 view = clean.views[policy]
                 self.clean[layer, policy].append((view.maps[layer], view.dead[layer]))
         fixed = {"own": None, "clean": clean.own_classes, "label": labels}
-        for attack, source, signs in self._perturbations(span, pixels, labels):
+        for attack, source, signs in self._perturbations(span, pixels, labels, own_signs):
             kept: dict[str, list[Explanation]] = defaultdict(list)
             for epsilon in self.settings.epsilons:
                 attacked = step(pixels, signs, [epsilon])[0]
@@ -213,21 +240,20 @@ class _Work:
         return dict(columns)
 
     def _perturbations(
-        self, span: slice, pixels: Tensor, labels: Tensor
+        self, span: slice, pixels: Tensor, labels: Tensor, own: Mapping[str, Tensor]
     ) -> Iterator[tuple[str, str | None, Tensor]]:
         """Each attack, its source (None for noise), and its signs."""
         shape = tuple(pixels.shape[1:])
-        for name in self.settings.attacks:
-            signs = load_attack(name).signs(self.clf, pixels, labels)
-            check_signs(signs, pixels, name)
+        for name, signs in own.items():
             self.signs[name].append(pack_signs(signs.cpu().numpy()))
             yield name, self.model, signs
-            for (attack, source), packed in self.shard.transferred.items():
-                if attack == name:
+            for (kind, source), packed in self.shard.transferred.items():
+                if kind == name:
                     given = torch.from_numpy(unpack_signs(packed[span], shape))
                     yield name, source, given.to(pixels.device)
-        noise = SignNoise(self.settings.noise_seed)
-        yield noise.name, None, noise.signs(self.clf, pixels, labels)
+        if self.settings.control:
+            noise = SignNoise(self.settings.noise_seed)
+            yield noise.name, None, noise.signs(self.clf, pixels, labels)
 
     def _measure(
         self,
@@ -335,14 +361,20 @@ class _Work:
 class _Look:
     """What the model sees in one batch: its classes, its confidence, its maps for each policy."""
 
-    def __init__(self, work: _Work, pixels: Tensor, wanted: Mapping[str, Tensor | None]) -> None:
-        # "own" always: classes and confidence come from the same forward pass.
-        policies = ["own", *(p for p in work.settings.explained_class if p != "own")]
-        policies = [policy for policy in policies if policy in wanted]
-        found = work.explainer.explain(
-            work.clf, pixels, [wanted[policy] for policy in policies], work.layers
+    def __init__(
+        self,
+        work: _Work,
+        pixels: Tensor,
+        wanted: Mapping[str, Tensor | None],
+        losses: Sequence[Loss] = (),
+    ) -> None:
+        policies = work.settings.explained_class
+        classes = [wanted[policy] for policy in policies]
+        found, self.gradients = work.explainer.explain_and_differentiate(
+            work.clf, pixels, classes, work.layers, losses
         )
         self.views = dict(zip(policies, found, strict=True))
-        self.own_classes = self.views["own"].classes
-        chances = self.views["own"].logits.double().softmax(dim=1)
+        logits = found[0].logits
+        self.own_classes = logits.argmax(dim=1)
+        chances = logits.double().softmax(dim=1)
         self.confidence: list[float] = chances.gather(1, self.own_classes[:, None])[:, 0].tolist()
