@@ -5,7 +5,7 @@ OUT ?= runs/demo
 
 AXE := 4.14.1
 
-.PHONY: demo test test-full check format browser clean
+.PHONY: demo test test-full check format browser bench bench-quick clean
 
 demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's path
 	$(BIN)/lookaway demo --out $(OUT)
@@ -32,12 +32,18 @@ browser: .venv/bin/python  ## Debian's Chromium and axe-core, for the tests of t
 	command -v chromium || (apt-get update && apt-get install --yes --no-install-recommends chromium)
 	npm install --silent --no-save --prefix .venv axe-core@$(AXE)
 
+bench: .venv-bench/stamp  ## lookaway beside its peers, most of an hour; writes benchmarks/results.json
+	.venv-bench/bin/python benchmarks/bench.py
+
+bench-quick: .venv-bench/stamp  ## ResNet50 and SSIM, under three minutes
+	.venv-bench/bin/python benchmarks/bench.py --quick --out /dev/null
+
 format: .venv/dev.stamp  ## put formatting and imports right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -50,3 +56,8 @@ clean:
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ .venv/demo.stamp
+
+.venv-bench/stamp: benchmarks/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt --editable .
+	touch $@
