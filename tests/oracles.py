@@ -157,17 +157,18 @@ def input_of(module: nn.Module, layer: str, images: Tensor) -> Tensor:
 
 
 class Passes:
-    """Counts the forward passes of a network while in a ``with`` block."""
+    """Counts the forward passes of a network, and the images in them, in a ``with`` block."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module, self.count = module, 0
+        self.module, self.count, self.images = module, 0, 0
 
     def __enter__(self) -> "Passes":
         self._handle = self.module.register_forward_pre_hook(self._note)
         return self
 
-    def _note(self, _module: nn.Module, _inputs: Any) -> None:
+    def _note(self, _module: nn.Module, inputs: Any) -> None:
         self.count += 1
+        self.images += len(inputs[0])
 
     def __exit__(self, *_exception: object) -> None:
         self._handle.remove()

@@ -14,6 +14,7 @@ ROOT = Path(lookaway.__file__).parent
 ORDER = [
     "errors",
     "hashing",
+    "memory",
     "progress",
     "data",
     "models",

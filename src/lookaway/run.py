@@ -11,9 +11,11 @@ import polars as pl
 
 from lookaway.data.pixels import to_grid
 from lookaway.errors import StoreError
+from lookaway.memory import kept_memory
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
+from lookaway.study.drift import measure_drift
 from lookaway.study.local import run_cells
 from lookaway.study.looks import measure_looks
 from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
@@ -57,8 +59,10 @@ def run_study(
     store.begin(prepared.plan, write_study(checked), _samples(prepared.images))
     store.reopen()
     _write_pictured(checked, prepared.images, store)
-    train_models(checked, prepared, store, reporter)
-    run_cells(checked, prepared, store, reporter)
+    with kept_memory():
+        train_models(checked, prepared, store, reporter)
+        run_cells(checked, prepared, store, reporter)
+        measure_drift(checked, prepared, store, reporter)
     measure_looks(checked, prepared, store, reporter)
     with reporter.stage("tables, figures and page", None):
         build_report(store)

@@ -65,6 +65,41 @@ def test_a_container_that_gives_a_convolution_s_output_keeps_it():
     assert fold_batch_norm(clf, keep=["1"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "folds"),
+    [("resnet18", 64, 20), ("tf_efficientnet_lite0", 64, 49), ("inception_v3", 128, 94)],
+)
+def test_convolutions_that_are_explained_are_folded_and_explained_as_before(name, size, folds):
+    clf = alive(name, size).double()  # so that no activation changes sign by rounding
+    convs = clf.layer_names("convs")
+    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1)).double()
+    before = la.GradCAM()(clf, images, layers=convs)
+    assert fold_batch_norm(clf, shift=convs) == folds
+    assert 0 < len(clf.shifts) <= folds
+    after = la.GradCAM()(clf, images, classes=before.classes, layers=convs)
+    for layer in convs:
+        found, expected = la.heatmap(after.maps[layer]), la.heatmap(before.maps[layer])
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        assert torch.equal(after.dead[layer], before.dead[layer])
+
+
+def test_a_channel_that_the_norm_switches_off_takes_no_part_before_and_after():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    enliven(net)
+    with torch.no_grad():
+        net[1].weight[2], net[1].bias[2] = 0.0, 3.0
+    clf = la.Classifier(net, input_size=16)
+    images = torch.rand(2, 3, 16, 16)
+    before = la.GradCAM()(clf, images, layers="0")
+    assert fold_batch_norm(clf, shift=["0"]) == 1
+    after = la.GradCAM()(clf, images, classes=before.classes, layers="0")
+    found, expected = la.heatmap(after.maps["0"]), la.heatmap(before.maps["0"])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 class Forked(nn.Module):
     """A convolution whose output is used beside the norm too."""
 

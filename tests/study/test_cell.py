@@ -46,12 +46,17 @@ def a_cell():
 
 
 @pytest.mark.parametrize("epsilons", [(0.1,), (0.01, 0.05, 0.1)])
-def test_a_batch_takes_one_pass_for_the_clean_images_and_one_for_each_attacked_batch(epsilons):
+@pytest.mark.parametrize("layers", ["last", "convs"])
+def test_each_image_passes_once_clean_and_once_for_each_attacked_copy(epsilons, layers):
     clf, shard, settings, _, _ = a_cell()
-    settings = replace(settings, epsilons=epsilons, batch_size=6)
+    settings = replace(
+        settings, epsilons=epsilons, batch_size=6, layers=tuple(clf.layer_names(layers))
+    )
     with Passes(clf.module) as passes:
         run_cell(clf, "m", shard, settings)
-    assert passes.count == 1 + 2 * len(epsilons)  # the attack and the noise
+    assert passes.images == 6 * (1 + 2 * len(epsilons))  # the attack and the noise
+    # Where no layer of the trunk needs a graph, all ε go together.
+    assert passes.count == 1 + 2 * (1 if layers == "last" else len(epsilons))
 
 
 def test_signs_are_those_that_other_models_get():

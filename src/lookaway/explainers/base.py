@@ -36,14 +36,25 @@ class Explanation:
     logits: Tensor
     classes: Tensor
 
+    def part(self, span: slice) -> "Explanation":
+        """The same of some of the images."""
+        maps = {name: found[span] for name, found in self.maps.items()}
+        dead = {name: found[span] for name, found in self.dead.items()}
+        return Explanation(maps, dead, self.logits[span], self.classes[span])
+
 
 class Explainer(ABC):
     """An explainer: classifier and pixels in, maps for each layer out.
 
     A new explainer writes ``explain``; the checks are here.
+
+    Attributes:
+        undoes_shifts: whether its maps are the same for layers in ``clf.shifts``, where a study
+            folded a batch norm into a convolution that it explains.
     """
 
     name: ClassVar[str]
+    undoes_shifts: ClassVar[bool] = False
 
     def __call__(
         self,

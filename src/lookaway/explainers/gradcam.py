@@ -29,6 +29,7 @@ class GradCAM(Explainer):
     """
 
     name = "gradcam"
+    undoes_shifts = True
 
     def explain(
         self,
@@ -85,7 +86,7 @@ class GradCAM(Explainer):
                 if same is None:
                     keep = place < len(targets) - 1
                     weights = _weights(logits, classes, biases, activations, keep_graph=keep)
-                    maps, dead = _maps(weights, activations)
+                    maps, dead = _maps(weights, activations, clf.shifts)
                     same = Explanation(maps, dead, logits.detach(), classes)
                 done.append(same)
         return done, gradients
@@ -115,15 +116,42 @@ def _weights(
 
 
 def _maps(
-    weights: dict[str, Tensor], activations: dict[str, Tensor]
+    weights: dict[str, Tensor], activations: dict[str, Tensor], shifts: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The maps, and whether they are dead.
+
+    Where a layer gives a A + b in place of A, its gradient is that by A divided by a, so the map of
+    A is that of what it gives less the shift b; the scale drops out.
+    """
     maps, dead = {}, {}
     for name, weight in weights.items():
         activation = activations[name].float()
+        shift = shifts[name].to(weight) if name in shifts else weight.new_zeros(weight.shape[1])
         with torch.autocast(activation.device.type, enabled=False):
-            cam = torch.einsum("nc,nchw->nhw", weight, activation).relu()
-            evidence = torch.einsum("nc,nchw->nhw", weight.abs(), activation.abs())
-        peak, scale = cam.amax(dim=(1, 2)), evidence.amax(dim=(1, 2))
-        dead[name] = (peak <= 0) | (peak < DEAD_BELOW * scale)
+            cam = torch.einsum("nc,nchw->nhw", weight, activation)
+            if name in shifts:
+                cam = cam - (weight @ shift)[:, None, None]
+            cam = cam.relu()
+        peak = cam.amax(dim=(1, 2))
+        dead[name] = (peak <= 0) | _faint(peak, weight, activation, shift)
         maps[name] = cam.masked_fill(dead[name][:, None, None], 0.0)
     return maps, dead
+
+
+def _faint(peak: Tensor, weight: Tensor, activation: Tensor, shift: Tensor) -> Tensor:
+    """Whether a map's peak is rounding beside the evidence that cancelled in it (N,)."""
+    low, high = as_in_memory(activation).aminmax()
+    bound = weight.abs() @ (torch.maximum(-low, high) + shift.abs())
+    faint = (peak > 0) & (peak < DEAD_BELOW * bound)
+    if bool(faint.any()):  # the bound is cheap and mostly enough; the evidence is neither
+        some = (activation[faint] - shift[:, None, None]).abs()
+        with torch.autocast(activation.device.type, enabled=False):
+            evidence = torch.einsum("nc,nchw->nhw", weight[faint].abs(), some)
+        faint[faint.clone()] = peak[faint] < DEAD_BELOW * evidence.amax(dim=(1, 2))
+    return faint
+
+
+def as_in_memory(maps: Tensor) -> Tensor:
+    """Maps (N, C, H, W) with their axes in the order of memory, so that reading copies nothing."""
+    channels_last = maps.is_contiguous(memory_format=torch.channels_last)
+    return maps.permute(0, 2, 3, 1) if channels_last else maps

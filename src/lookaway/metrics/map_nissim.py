@@ -1,4 +1,4 @@
-"""NISSIM straight from small native maps: enlarging and filtering in one step.
+"""NISSIM straight from native maps: enlarging and filtering in one step.
 
 A heatmap is ``U m Vᵀ``, with U and V the bilinear weights, two a row. A window's mean of it is
 ``(B U) m (B V)ᵀ``, with B the window as a band. Its second moments are of the same form: the square
@@ -14,16 +14,14 @@ from torch import Tensor
 
 from lookaway.explainers.base import heatmap
 from lookaway.metrics.dissimilarity import nissim
-from lookaway.metrics.ssim import band, ssim_of_moments
-
-_PAIRS_AT_ONCE = 4  # many more fall out of a core's cache
-SMALL = 32  # cells a side; larger maps gain nothing
+from lookaway.metrics.ssim import UNBIASED, band
+from lookaway.metrics.windows import Bands, cut, mean_dissimilarity, pairs_at_once, tiles_across
 
 
 def nissim_of_maps(
     clean: Tensor, attacked: Tensor, grid: int, preset: str = "gaussian11"
 ) -> Tensor:
-    """NISSIM of the heatmaps of two maps, by the quicker of two equal ways.
+    """NISSIM of the heatmaps of two maps, whatever their size.
 
     Args:
         clean: (N, h, w) float, at least 0; zeros where dead.
@@ -34,7 +32,7 @@ def nissim_of_maps(
     Returns:
         (N,) float64 in [0, 1].
     """
-    if max(clean.shape[1:]) <= min(SMALL, grid):
+    if max(clean.shape[1:]) <= grid:
         return map_nissim(clean, attacked, grid, preset)
     return nissim(heatmap(clean, grid), heatmap(attacked, grid), preset)
 
@@ -43,7 +41,7 @@ def map_nissim(clean: Tensor, attacked: Tensor, grid: int, preset: str = "gaussi
     """NISSIM of the heatmaps of two maps, without making the heatmaps.
 
     Args:
-        clean: (N, h, w) float, at least 0; zeros where dead; sides at most ``SMALL`` and ``grid``.
+        clean: (N, h, w) float, at least 0; zeros where dead; sides at most ``grid``.
         attacked: the same shape.
         grid: side of the heatmaps in px.
         preset: of the SSIM.
@@ -51,55 +49,66 @@ def map_nissim(clean: Tensor, attacked: Tensor, grid: int, preset: str = "gaussi
     Returns:
         (N,) float64 in [0, 1]; exactly 0 for equal maps; symmetric.
     """
-    first, second = _scaled(clean), _scaled(attacked)
-    if not len(first):
-        return first.new_zeros(0)
-    rows = _filters(first.shape[1], grid, preset, first.device)
-    columns = [each.T for each in _filters(first.shape[2], grid, preset, first.device)]
-    at_once = _PAIRS_AT_ONCE if first.device.type == "cpu" else len(first)
-    similarity = torch.cat(
+    if not len(clean):
+        return clean.new_zeros(0, dtype=torch.float64)
+    height, width = clean.shape[1:]
+    rows = _bands(height, grid, preset, clean.device)
+    columns = _bands(width, grid, preset, clean.device, tiles_across(2 * width - 1))
+    bands = tuple(zip(rows, columns, strict=True))
+    at_once = pairs_at_once(bands[0], clean.device)
+    return torch.cat(
         [
-            ssim_of_moments(
-                rows[0] @ a @ columns[0],
-                rows[0] @ b @ columns[0],
-                rows[1] @ (_products(a, a) + _products(b, b)) @ columns[1],
-                rows[1] @ _products(a, b) @ columns[1],
-                preset,
+            mean_dissimilarity(*_moments(_scaled(a), _scaled(b)), bands, UNBIASED[preset])
+            for a, b in zip(
+                torch.split(clean, at_once), torch.split(attacked, at_once), strict=True
             )
-            for a, b in zip(torch.split(first, at_once), torch.split(second, at_once), strict=True)
         ]
     )
-    # Rounding differs from one side to the other; equal maps are equal.
-    same = (first == second).flatten(1).all(dim=1)
-    return (1.0 - similarity.masked_fill(same, 1.0)) / 2.0
 
 
 def _scaled(maps: Tensor) -> Tensor:
     peak = maps.amax(dim=(1, 2), keepdim=True)
-    return (maps / torch.where(peak > 0, peak, 1.0)).double()
+    return maps / torch.where(peak > 0, peak, 1.0)
 
 
-def _products(a: Tensor, b: Tensor) -> Tensor:
-    """What multiplies the products of weights, (N, 2h − 1, 2w − 1): cells, then neighbours."""
-    # Rows first: a cell with itself, then both orders of a cell and its lower neighbour.
-    upper, lower = slice(None, -1), slice(1, None)
-
-    def across(x: Tensor, y: Tensor) -> Tensor:
-        beside = x[..., upper] * y[..., lower] + x[..., lower] * y[..., upper]
-        return torch.cat([x * y, beside], dim=-1)
-
-    down = across(a[:, upper], b[:, lower]) + across(a[:, lower], b[:, upper])
-    return torch.cat([across(a, b), down], dim=1)
+def _moments(a: Tensor, b: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    total = a + b
+    centre = total.mean(dim=(1, 2))
+    both = torch.stack([total - centre[:, None, None], a - b])
+    products = _products(both)
+    means, squares = (x.permute(2, 0, 1, 3).reshape(x.shape[2], -1) for x in (both, products))
+    return (means, squares), centre
 
 
-@lru_cache(maxsize=32)
-def _filters(cells: int, grid: int, preset: str, device: torch.device) -> tuple[Tensor, Tensor]:
+def _products(x: Tensor) -> Tensor:
+    """What multiplies the products of weights, (…, 2h − 1, 2w − 1): cells, between them neighbours.
+
+    Between two cells stand both orders of their product, twice the product itself.
+    """
+    *_, height, width = x.shape
+    found = x.new_empty(*x.shape[:-2], 2 * height - 1, 2 * width - 1)
+    above, below = x[..., :-1, :], x[..., 1:, :]
+    found[..., ::2, ::2] = x * x
+    found[..., ::2, 1::2] = 2 * x[..., :-1] * x[..., 1:]
+    found[..., 1::2, ::2] = 2 * above * below
+    found[..., 1::2, 1::2] = 2 * (
+        above[..., :-1] * below[..., 1:] + above[..., 1:] * below[..., :-1]
+    )
+    return found
+
+
+@lru_cache(maxsize=64)
+def _bands(
+    cells: int, grid: int, preset: str, device: torch.device, tiles: int | None = None
+) -> tuple[Bands, Bands]:
     """The window's means of the weights, and of their products: (valid, h), (valid, 2h − 1)."""
     eye = torch.eye(cells, dtype=torch.float64)[None]
     enlarge = torch.nn.functional.interpolate(eye, size=grid, mode="linear", align_corners=False)[
         0
     ].T
+    products = enlarge.new_zeros(grid, 2 * cells - 1)
+    products[:, ::2] = enlarge * enlarge
+    products[:, 1::2] = enlarge[:, :-1] * enlarge[:, 1:]
     window = band(grid, preset, torch.device("cpu"))
-    beside = enlarge[:, :-1] * enlarge[:, 1:]
-    products = torch.cat([enlarge * enlarge, beside], dim=1)
-    return (window @ enlarge).to(device), (window @ products).to(device)
+    means, squares = ((window @ weights).to(device) for weights in (enlarge, products))
+    return cut(means, torch.float32, tiles), cut(squares, torch.float32, tiles)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from lookaway.errors import InputError
+from lookaway.metrics.windows import Bands, cut, mean_dissimilarity, pairs_at_once, tiles_across
 
 PRESETS = ("gaussian11", "uniform7")
-_C1, _C2 = 0.01**2, 0.03**2  # K = (0.01, 0.03) for a data range of 1
-_PAIRS_AT_ONCE = 4  # many more fall out of a core's cache
+# Sample variance (scikit-image's default) is N / (N − 1) of the population's.
+UNBIASED = {"gaussian11": 1.0, "uniform7": 49 / 48}
 
 
 def ssim(a: Tensor, b: Tensor, preset: str = "gaussian11") -> Tensor:
@@ -17,8 +18,7 @@ def ssim(a: Tensor, b: Tensor, preset: str = "gaussian11") -> Tensor:
 
     ``gaussian11``: Gaussian window 11, σ 1.5, population variance, valid border: Wang's own
     settings. ``uniform7``: scikit-image's default: uniform window 7, sample variance, cropped
-    border. Computed in float64: in float32 the variances of a bright, flat region drown in
-    rounding.
+    border. Computed in float64.
 
     Args:
         a: (N, H, W) or (N, 1, H, W) float in [0, 1], sides at least the window.
@@ -43,49 +43,49 @@ def ssim(a: Tensor, b: Tensor, preset: str = "gaussian11") -> Tensor:
     window = 11 if preset == "gaussian11" else 7
     if min(a.shape[1:]) < window:
         raise InputError(f"heatmaps of {tuple(a.shape[1:])} are smaller than the window {window}")
-    parts = [
-        _ssim(x.double(), y.double(), preset)
-        for x, y in zip(torch.split(a, _PAIRS_AT_ONCE), torch.split(b, _PAIRS_AT_ONCE), strict=True)
-    ]
-    return torch.cat(parts) if parts else a.new_zeros(0, dtype=torch.float64)
+    if not len(a):
+        return a.new_zeros(0, dtype=torch.float64)
+    return 1.0 - 2.0 * dissimilarity(a.double(), b.double(), preset)
 
 
-def _ssim(a: Tensor, b: Tensor, preset: str) -> Tensor:
-    rows = band(a.shape[1], preset, a.device)
-    columns = band(a.shape[2], preset, a.device)
-
-    def blur(x: Tensor) -> Tensor:
-        return rows @ x @ columns.T
-
-    return ssim_of_moments(blur(a), blur(b), blur(a * a + b * b), blur(a * b), preset)
-
-
-def ssim_of_moments(
-    mean_a: Tensor, mean_b: Tensor, squares: Tensor, product: Tensor, preset: str
-) -> Tensor:
-    """The mean SSIM from the window's means of a, b, a² + b² and ab.
+def dissimilarity(a: Tensor, b: Tensor, preset: str) -> Tensor:
+    """(1 − SSIM) / 2 of each pair.
 
     Args:
-        mean_a: (N, H, W) float64, at the valid positions, and so are the others. All are used up.
-        mean_b: of b.
-        squares: of a² + b².
-        product: of ab.
+        a: (N, H, W) float64 in [0, 1].
+        b: the same shape.
         preset: ``gaussian11`` or ``uniform7``.
 
     Returns:
-        (N,) float64 in [−1, 1].
+        (N,) float64 in [0, 1].
     """
-    # Sample variance (scikit-image's default) is N / (N − 1) of the population's.
-    unbiased = 1.0 if preset == "gaussian11" else 49 / 48
-    constant = unbiased * _C1 + _C2
-    # In place: with m = 2 μ_a μ_b + C1 and p = μ_a² + μ_b² + C1 the formula is
-    # m (2 E[ab] − m + C1 + C2) / (p (E[a² + b²] − p + C1 + C2)), variances times ``unbiased``.
-    # (No fused multiply-add: equal pairs must round equally, and the order must not matter.)
-    power = (mean_a * mean_a).add_(mean_b * mean_b).add_(_C1)
-    both = mean_a.mul_(mean_b).mul_(2.0).add_(_C1)
-    numerator = product.mul_(2.0 * unbiased).sub_(both, alpha=unbiased).add_(constant).mul_(both)
-    denominator = squares.mul_(unbiased).sub_(power, alpha=unbiased).add_(constant).mul_(power)
-    return numerator.div_(denominator).mean(dim=(1, 2)).clamp(-1.0, 1.0)
+    height, width = a.shape[1:]
+    rows = _bands(height, preset, a.device)
+    bands = rows, _bands(width, preset, a.device, tiles_across(width))
+    at_once = pairs_at_once(bands, a.device)
+    found = [
+        _dissimilarity(x, y, bands, UNBIASED[preset])
+        for x, y in zip(torch.split(a, at_once), torch.split(b, at_once), strict=True)
+    ]
+    return torch.cat(found)
+
+
+def _dissimilarity(a: Tensor, b: Tensor, bands: tuple[Bands, Bands], unbiased: float) -> Tensor:
+    count, height, width = a.shape
+    moments = a.new_empty(height, 4, count, width)
+    total, change, *_ = parts = moments.permute(1, 2, 0, 3)
+    torch.add(a, b, out=total)
+    torch.sub(a, b, out=change)
+    centre = total.mean(dim=(1, 2))
+    total.sub_(centre[:, None, None])
+    torch.mul(parts[:2], parts[:2], out=parts[2:])
+    halves = moments.view(height, -1).chunk(2, dim=1)
+    return mean_dissimilarity(halves, centre, (bands, bands), unbiased)
+
+
+@lru_cache(maxsize=16)
+def _bands(size: int, preset: str, device: torch.device, tiles: int | None = None) -> Bands:
+    return cut(band(size, preset, device), torch.float64, tiles)
 
 
 @lru_cache(maxsize=16)

@@ -1,6 +1,7 @@
 """A classifier as attacks and explainers see it: pixels in, logits out."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -65,6 +66,10 @@ class Classifier(nn.Module):
         self.name = name or type(module).__name__
         # Plain numbers: casting the network to half precision must not round them.
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        # Layers whose output a study scaled and shifted, and the shift (C,); see ``folding``.
+        self.shifts: dict[str, Tensor] = {}
+        # What a study's own network computes in; None: whatever its weights say.
+        self.mixed: torch.dtype | None = None
         self._traces: dict[tuple[int, int], LayerTrace] = {}
         self._num_classes: dict[tuple[int, int], int] = {}
 
@@ -133,7 +138,7 @@ class Classifier(nn.Module):
             ModelError: the network does not give finite logits (N, K).
         """
         pixels = self.prepare(images)
-        with evaluating(self.module):
+        with evaluating(self.module), self._computing():
             logits = _logits(self.module(pixels), self.name)
         if logits.shape[0] != images.shape[0]:
             raise ModelError(
@@ -156,8 +161,14 @@ class Classifier(nn.Module):
         if sides not in self._traces:
             with torch.inference_mode(False), torch.no_grad():
                 blank = self.prepare(torch.full((1, 3, *sides), 0.5, device=self.device))
-            self._traces[sides] = LayerTrace(self.module, blank)
+            with self._computing():
+                self._traces[sides] = LayerTrace(self.module, blank)
         return self._traces[sides]
+
+    def _computing(self) -> AbstractContextManager[object]:
+        if self.mixed is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.mixed)
 
     def layer_names(self, layers: str | Sequence[str] = "last") -> list[str]:
         """The names of layers of a kind, in order of execution.

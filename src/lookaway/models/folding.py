@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lookaway.models.classifier import Classifier
 from lookaway.models.layers import evaluating, first_tensor, hooked
@@ -36,7 +35,9 @@ class FoldedNorm(nn.Module):
         return activated
 
 
-def fold_batch_norm(clf: Classifier, keep: Collection[str] = ()) -> int:
+def fold_batch_norm(
+    clf: Classifier, keep: Collection[str] = (), shift: Collection[str] = ()
+) -> int:
     """Fold every batch norm that directly follows a convolution, in place.
 
     The logits are compared before and after; where they differ by more than rounding (the
@@ -45,6 +46,8 @@ def fold_batch_norm(clf: Classifier, keep: Collection[str] = ()) -> int:
     Args:
         clf: a classifier whose network may be changed.
         keep: layers whose outputs must stay; a convolution that gives one is left alone.
+        shift: layers whose outputs may be scaled and shifted by folding; where that happens,
+            ``clf.shifts`` holds the shift (C,) by the layer's name, for explainers that undo it.
 
     Returns:
         How many were folded.
@@ -55,7 +58,7 @@ def fold_batch_norm(clf: Classifier, keep: Collection[str] = ()) -> int:
     probe = torch.rand(2, 3, *sides, generator=random).to(clf.device)
     with torch.no_grad():
         before = clf(probe)
-        pairs = _pairs(module, clf.prepare(probe[:1]), keep)
+        pairs, names = _pairs(module, clf.prepare(probe[:1]), keep, shift)
         undo = [_fold(module, conv, norm) for conv, norm in pairs]
         difference = (clf(probe) - before).abs().max()
         if difference > _TOLERANCE * before.abs().max().clamp(min=1.0):
@@ -65,15 +68,24 @@ def fold_batch_norm(clf: Classifier, keep: Collection[str] = ()) -> int:
                 whole.register_parameter("bias", cast(nn.Parameter | None, bias))
                 module.set_submodule(norm, original)
             return 0
+    for (conv, _), (*_, folded) in zip(pairs, undo, strict=True):
+        for name in names[conv]:
+            clf.shifts[name] = _scale_and_shift(folded)[1]
     return len(pairs)
 
 
-def _pairs(module: nn.Module, pixels: Tensor, keep: Collection[str]) -> list[tuple[str, str]]:
-    """Convolutions and the batch norms that take their very outputs; each runs once."""
+def _pairs(
+    module: nn.Module, pixels: Tensor, keep: Collection[str], shift: Collection[str]
+) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:
+    """Convolutions and the batch norms that take their very outputs; each runs once.
+
+    And for each convolution the layers of ``shift`` that give its output.
+    """
     outputs: list[tuple[str, Tensor, int]] = []
-    kept: list[tuple[Tensor, int]] = []
+    kept: list[tuple[str, Tensor, int]] = []
     pairs: list[tuple[str, str]] = []
     runs: dict[str, int] = {}
+    watched = {*keep, *shift}
     kinds = {nn.BatchNorm2d, BatchNormAct2d}
     names = [
         name
@@ -91,8 +103,8 @@ def _pairs(module: nn.Module, pixels: Tensor, keep: Collection[str]) -> list[tup
         if isinstance(layer, nn.Conv2d):
             outputs.append((name, output, output._version))
         tensor = first_tensor(output)
-        if name in keep and tensor is not None:
-            kept.append((tensor, tensor._version))
+        if name in watched and tensor is not None:
+            kept.append((name, tensor, tensor._version))
 
     handles = [
         module.get_submodule(name).register_forward_pre_hook(
@@ -102,39 +114,42 @@ def _pairs(module: nn.Module, pixels: Tensor, keep: Collection[str]) -> list[tup
         if not isinstance(module.get_submodule(name), nn.Conv2d)
     ]
     try:
-        with evaluating(module), hooked(module, list({*names, *keep}), note):
+        with evaluating(module), hooked(module, list({*names, *watched}), note):
             module(pixels)
     finally:
         for handle in handles:
             handle.remove()
-    wanted = {
-        name
+    given: dict[str, list[str]] = {
+        name: [other for other, same, at in kept if output is same and version == at]
         for name, output, version in outputs
-        if any(output is other and version == at for other, at in kept)
     }
     followers = Counter(conv for conv, _ in pairs)
-    return [
+    found = [
         (conv, norm)
         for conv, norm in pairs
-        if runs[conv] == runs[norm] == followers[conv] == 1 and conv not in wanted
+        if runs[conv] == runs[norm] == followers[conv] == 1 and not {*given[conv]} & {*keep}
     ]
+    return found, given
 
 
-def _fold(module: nn.Module, conv: str, norm: str) -> tuple[Tensor, Tensor | None, nn.Module]:
+def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch norm in eval mode multiplies each channel by and adds to it, (C,) float64."""
+    mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var)
+    scale = (variance.double() + norm.eps).rsqrt()
+    if not norm.affine:
+        return scale, -mean * scale
+    scale = scale * norm.weight.detach().double()
+    return scale, norm.bias.detach().double() - mean * scale
+
+
+def _fold(module: nn.Module, conv: str, norm: str) -> tuple[Tensor, Tensor | None, nn.BatchNorm2d]:
     """Fold one pair; what is needed to undo it."""
     whole = cast(nn.Conv2d, module.get_submodule(conv))
     original = cast(nn.BatchNorm2d, module.get_submodule(norm))
     undo = (whole.weight, whole.bias, original)
-    mean, variance = cast(Tensor, original.running_mean), cast(Tensor, original.running_var)
-    weight, bias = fuse_conv_bn_weights(
-        whole.weight.double(),
-        None if whole.bias is None else whole.bias.double(),
-        mean.double(),
-        variance.double(),
-        original.eps,
-        original.weight.double() if original.affine else None,
-        original.bias.double() if original.affine else None,
-    )
+    scale, offset = _scale_and_shift(original)
+    weight = whole.weight.double() * scale[:, None, None, None]
+    bias = offset if whole.bias is None else offset + whole.bias.double() * scale
     folded, shift = torch.empty_like(whole.weight), weight.new_empty(bias.shape).to(whole.weight)
     whole.weight = nn.Parameter(folded.copy_(weight), requires_grad=False)  # memory format kept
     whole.bias = nn.Parameter(shift.copy_(bias), requires_grad=False)

@@ -78,7 +78,34 @@ def all_tables(frames: Frames) -> list[Table]:
             form=".2f",
         )
     )
-    return tables
+    return tables + _drift(frames)
+
+
+def _drift(frames: Frames) -> list[Table]:
+    """What computing in bfloat16 changed; nothing for a study in float32."""
+    found = frames.store.drifts()
+    if not found:
+        return []
+    precision = frames.plan["settings"]["run"]["precision"]
+    return [
+        Table(
+            "drift",
+            f"Drift of {precision} from float32",
+            f"The same {found[0]['images']} test images in both precisions. MOD: the mean and the "
+            "largest of its differences over attacks, ε, layers and explained classes. "
+            "predictions: share of clean and attacked images with the same class. heatmaps: mean "
+            "difference of a position, clean images.",
+            ("model", "MOD, mean", "MOD, largest", "predictions", "heatmaps"),
+            tuple(
+                Row((each["model"],), tuple(Cell(each[name]) for name in _DRIFT)) for each in found
+            ),
+            (".4f", ".4f", "%", ".4f"),
+            section="Precision",
+        )
+    ]
+
+
+_DRIFT = ("mod", "largest", "classes", "heatmaps")
 
 
 def _unrelated(frames: Frames, used: pl.Expr) -> pl.DataFrame:

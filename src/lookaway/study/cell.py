@@ -20,11 +20,13 @@ from lookaway.data.pixels import as_floats
 from lookaway.explainers import load_explainer
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.metrics.dissimilarity import linf, psnr
-from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.models.classifier import Classifier
+from lookaway.study.seen import Look, compare, see
 from lookaway.study.shuffled import compare_shuffled, partners
 from lookaway.study.signs import pack_signs, unpack_signs
 from lookaway.study.store import map_key
+
+_IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,11 @@ class _Work:
         self.trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
         self.last = settings.last
         self.layers = list(dict.fromkeys([*settings.layers, self.last]))
+        # Where the trunk runs without a graph, several ε fit into a pass, and larger passes are
+        # faster; else the graph of every explained layer lies in memory.
+        self.levels_at_once = (
+            max(1, _IMAGES_AT_ONCE // settings.batch_size) if self.layers == [self.last] else 1
+        )
         self.rows: dict[tuple[Any, ...], dict[str, list[Any]]] = defaultdict(
             lambda: defaultdict(list)
         )
@@ -168,12 +175,13 @@ class _Work:
         """A batch's pixels and labels, where the model works."""
         pixels = torch.from_numpy(as_floats(list(self.shard.grids[span])))
         labels = torch.from_numpy(self.shard.labels[span])
-        return pixels.to(self.clf.device), labels.to(self.clf.device)
+        if self.clf.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        return pixels.to(self.clf.device, non_blocking=True), labels.to(self.clf.device)
 
-    def clean_look(self, pixels: Tensor, labels: Tensor) -> "tuple[_Look, dict[str, Tensor]]":
+    def clean_look(self, pixels: Tensor, labels: Tensor) -> tuple[Look, dict[str, Tensor]]:
         """What the model sees in clean images, and the signs of its own attacks, from one pass."""
-        look = _Look(
-            self,
+        look = self._see(
             pixels,
             {"own": None, "clean": None, "label": labels},
             [partial(attack.loss, labels=labels) for attack in self.by_gradient],
@@ -188,6 +196,12 @@ class _Work:
             check_signs(signs[name], pixels, name)
         return look, {name: signs[name] for name in self.attacks}
 
+    def _see(
+        self, pixels: Tensor, fixed: Mapping[str, Tensor | None], losses: Sequence[Loss] = ()
+    ) -> Look:
+        wanted = {policy: fixed[policy] for policy in self.settings.explained_class}
+        return see(self.explainer, self.clf, pixels, wanted, self.layers, losses)
+
     def batch(self, span: slice) -> None:
         """Do one batch."""
         pixels, labels = self.load(span)
@@ -199,16 +213,17 @@ class _Work:
                 self.clean[layer, policy].append((view.maps[layer], view.dead[layer]))
         fixed = {"own": None, "clean": clean.own_classes, "label": labels}
         for attack, source, signs in self._perturbations(span, pixels, labels, own_signs):
-            kept: dict[str, list[Explanation]] = defaultdict(list)
-            for epsilon in self.settings.epsilons:
-                attacked = step(pixels, signs, [epsilon])[0]
+            changes: list[dict[str, list[Any]]] = []
+            looks: list[Look] = []
+            for levels in _chunks(self.settings.epsilons, self.levels_at_once):
+                attacked = step(pixels, signs, levels)
                 if self.settings.quantize:
                     attacked = (attacked * 255.0).round() / 255.0
-                look = _Look(self, attacked, fixed)
-                self._measure(span, attack, source, epsilon, (pixels, attacked), (clean, look))
-                for policy in self.settings.explained_class:
-                    kept[policy].append(look.views[policy])
-            for policy, views in kept.items():
+                changes += [_change(pixels, changed) for changed in attacked]
+                looks += self._see(attacked.flatten(0, 1), fixed).parts(len(levels))
+            self._measure(span, (attack, source), changes, clean, looks)
+            for policy in self.settings.explained_class:
+                views = [look.views[policy] for look in looks]
                 self._keep_maps(span, "attacked", policy, *views, attack=attack, source=source)
 
     def shuffled(self) -> dict[str, list[Any]]:
@@ -258,65 +273,48 @@ class _Work:
     def _measure(
         self,
         span: slice,
-        attack: str,
-        source: str | None,
-        epsilon: float,
-        pixels: tuple[Tensor, Tensor],
-        looks: "tuple[_Look, _Look]",
+        perturbation: tuple[str, str | None],
+        changes: Sequence[dict[str, list[Any]]],
+        clean: Look,
+        looks: Sequence[Look],
     ) -> None:
-        clean, attacked = looks
+        """The rows of one attack and source at every ε."""
+        attack, source = perturbation
         images = self.shard.images[span]
         count = len(images)
-        changes = psnr(*pixels).tolist()
-        shared: dict[str, list[Any]] = {
-            "image": list(images),
-            "label": self._names(self.shard.labels[span]),
-            "variant": [self.shard.variant] * count,
-            "model": [self.model] * count,
-            "attack": [attack] * count,
-            "source": [source] * count,
-            "epsilon": [epsilon] * count,
-            "linf": linf(*pixels).tolist(),
-            # Nothing changed: no finite ratio, so none.
-            "psnr": [value if value < float("inf") else None for value in changes],
-            "clean_class": self._names(clean.own_classes.cpu().numpy()),
-            "attacked_class": self._names(attacked.own_classes.cpu().numpy()),
-            "clean_confidence": clean.confidence,
-            "attacked_confidence": attacked.confidence,
+        scores = {
+            layer: compare(clean, looks, layer, self.settings.grid, self.settings.ssim)
+            for layer in self.layers
         }
-        for layer in self.layers:
-            scores = self._compare(layer, clean, attacked)
-            for policy in self.settings.explained_class:
-                columns = {
-                    **shared,
-                    **self._layer_columns(layer, policy, count),
-                    "nissim": scores[policy].tolist(),
-                    "clean_dead": clean.views[policy].dead[layer].tolist(),
-                    "attacked_dead": attacked.views[policy].dead[layer].tolist(),
-                }
-                kept = self.rows[attack, source, epsilon, layer, policy]
-                for name, values in columns.items():
-                    kept[name].extend(values)
-
-    def _compare(self, layer: str, clean: "_Look", attacked: "_Look") -> dict[str, Tensor]:
-        """NISSIM for each policy; where two policies compare the same maps, once."""
-        scores: dict[str, Tensor] = {}
-        for policy in self.settings.explained_class:
-            now = (clean.views[policy].classes, attacked.views[policy].classes)
-            result = torch.full((len(now[0]),), -1.0, dtype=torch.float64, device=now[0].device)
-            open_pairs = torch.ones(len(now[0]), dtype=torch.bool, device=now[0].device)
-            for other, known in scores.items():
-                before = (clean.views[other].classes, attacked.views[other].classes)
-                same = (before[0] == now[0]) & (before[1] == now[1]) & open_pairs
-                result[same] = known[same]
-                open_pairs &= ~same
-            if bool(open_pairs.any()):
-                pair = [look.views[policy].maps[layer][open_pairs] for look in (clean, attacked)]
-                result[open_pairs] = nissim_of_maps(
-                    pair[0], pair[1], self.settings.grid, self.settings.ssim
-                )
-            scores[policy] = result
-        return scores
+        for place, (epsilon, attacked) in enumerate(
+            zip(self.settings.epsilons, looks, strict=True)
+        ):
+            shared: dict[str, list[Any]] = {
+                "image": list(images),
+                "label": self._names(self.shard.labels[span]),
+                "variant": [self.shard.variant] * count,
+                "model": [self.model] * count,
+                "attack": [attack] * count,
+                "source": [source] * count,
+                "epsilon": [epsilon] * count,
+                **changes[place],
+                "clean_class": self._names(clean.own_classes.cpu().numpy()),
+                "attacked_class": self._names(attacked.own_classes.cpu().numpy()),
+                "clean_confidence": clean.confidence,
+                "attacked_confidence": attacked.confidence,
+            }
+            for layer in self.layers:
+                for policy in self.settings.explained_class:
+                    columns = {
+                        **shared,
+                        **self._layer_columns(layer, policy, count),
+                        "nissim": scores[layer][policy][place],
+                        "clean_dead": clean.views[policy].dead[layer].tolist(),
+                        "attacked_dead": attacked.views[policy].dead[layer].tolist(),
+                    }
+                    kept = self.rows[attack, source, epsilon, layer, policy]
+                    for name, values in columns.items():
+                        kept[name].extend(values)
 
     def _layer_columns(self, layer: str, policy: str, count: int) -> dict[str, list[Any]]:
         found = self.trace.layers[layer]
@@ -358,23 +356,15 @@ class _Work:
         return [self.shard.classes[index] for index in indices]
 
 
-class _Look:
-    """What the model sees in one batch: its classes, its confidence, its maps for each policy."""
+def _chunks(levels: Sequence[float], at_once: int) -> list[Sequence[float]]:
+    return [levels[start : start + at_once] for start in range(0, len(levels), at_once)]
 
-    def __init__(
-        self,
-        work: _Work,
-        pixels: Tensor,
-        wanted: Mapping[str, Tensor | None],
-        losses: Sequence[Loss] = (),
-    ) -> None:
-        policies = work.settings.explained_class
-        classes = [wanted[policy] for policy in policies]
-        found, self.gradients = work.explainer.explain_and_differentiate(
-            work.clf, pixels, classes, work.layers, losses
-        )
-        self.views = dict(zip(policies, found, strict=True))
-        logits = found[0].logits
-        self.own_classes = logits.argmax(dim=1)
-        chances = logits.double().softmax(dim=1)
-        self.confidence: list[float] = chances.gather(1, self.own_classes[:, None])[:, 0].tolist()
+
+def _change(clean: Tensor, attacked: Tensor) -> dict[str, list[Any]]:
+    """The columns that say how far pixels were changed."""
+    ratios = psnr(clean, attacked).tolist()
+    return {
+        "linf": linf(clean, attacked).tolist(),
+        # Nothing changed: no finite ratio, so none.
+        "psnr": [ratio if ratio < float("inf") else None for ratio in ratios],
+    }

@@ -14,6 +14,7 @@ from lookaway.errors import DataError, LookawayError, ModelError, Problem, Study
 from lookaway.explainers import load_explainer
 from lookaway.hashing import digest_json, seed_from
 from lookaway.models.classifier import Classifier
+from lookaway.models.precision import to_bfloat16
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
@@ -116,6 +117,9 @@ def prepare(
                 _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
                 weights[spec.name] = weights_hash(clf.module)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
+                if study.run.precision == "bfloat16":
+                    to_bfloat16(clf)
+                    _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
             except LookawayError as error:
                 note(("models", index), f"models[{index}] ({spec.name})", error)
             except Exception as error:  # noqa: BLE001  a network of its own fails in its own way

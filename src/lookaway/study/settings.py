@@ -159,7 +159,7 @@ class Run(_Settings):
     """Where and how the work is done."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     engine: Literal["local"] = "local"
 

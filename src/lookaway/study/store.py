@@ -182,7 +182,7 @@ class Store(Files):
         """Write the manifest, last of all, with the hash of every file that holds results."""
         files = {
             path.relative_to(self.folder).as_posix(): digest(path.read_bytes())
-            for folder in ("heads", "signs", "rows", "maps", "shuffled", "looks", "images")
+            for folder in ("heads", "signs", "rows", "maps", "shuffled", "looks", "drift", "images")
             for path in sorted((self.folder / folder).glob("*"))
             if path.is_file() and not path.name.startswith(".")
         }
@@ -201,6 +201,11 @@ class Store(Files):
                 "sha256": about["sha256"],
             }
         return found
+
+    def drifts(self) -> list[dict[str, Any]]:
+        """How far each model is from float32, in order; none in a study in float32."""
+        paths = sorted((self.folder / "drift").glob("*.json"))
+        return [self.read_json(f"drift/{path.name}") or {} for path in paths]
 
     # Samples
 

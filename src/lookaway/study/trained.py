@@ -12,9 +12,11 @@ from torch import Tensor
 from lookaway.data.folder import Record
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import StoreError
+from lookaway.explainers import load_explainer
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import fold_batch_norm
+from lookaway.models.precision import to_bfloat16
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
 from lookaway.study.prepare import Images, Prepared, load_model
@@ -93,9 +95,22 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
 
 
 def ready_model(
-    study: Study, prepared: Prepared, store: Store, index: int, spec: ModelSpec
+    study: Study,
+    prepared: Prepared,
+    store: Store,
+    index: int,
+    spec: ModelSpec,
+    precision: str | None = None,
 ) -> Classifier:
     """A model of the study with its trained weights, where and as it works fastest.
+
+    Args:
+        study: the settings.
+        prepared: its images and plan.
+        store: where trained weights are.
+        index: the model's place in the study.
+        spec: the model.
+        precision: what it computes in; None: what the study says.
 
     Raises:
         StoreError: its trained weights are missing or damaged.
@@ -108,7 +123,12 @@ def ready_model(
         clf.module.load_state_dict(weights, strict=False)
     clf = placed(clf, prepared)
     wanted = {*prepared.plan["layers"][spec.name], prepared.plan["last_layers"][spec.name]}
-    fold_batch_norm(clf, keep=wanted)
+    if load_explainer(study.explain.method).undoes_shifts:
+        fold_batch_norm(clf, shift=wanted)
+    else:
+        fold_batch_norm(clf, keep=wanted)
+    if (precision or study.run.precision) == "bfloat16":
+        to_bfloat16(clf)
     return clf
 
 
