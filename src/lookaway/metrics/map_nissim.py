@@ -102,7 +102,7 @@ def _bands(
     cells: int, grid: int, preset: str, device: torch.device, tiles: int | None = None
 ) -> tuple[Bands, Bands]:
     """The window's means of the weights, and of their products: (valid, h), (valid, 2h − 1)."""
-    eye = torch.eye(cells, dtype=torch.float64)[None]
+    eye = torch.eye(cells, dtype=torch.float64, device="cpu")[None]
     enlarge = torch.nn.functional.interpolate(eye, size=grid, mode="linear", align_corners=False)[
         0
     ].T

@@ -92,15 +92,15 @@ def _bands(size: int, preset: str, device: torch.device, tiles: int | None = Non
 def band(size: int, preset: str, device: torch.device) -> Tensor:
     """The window as a banded matrix (valid positions, size): filtering is two matrix products."""
     if preset == "gaussian11":
-        offsets = torch.arange(-5, 6, dtype=torch.float64)
+        offsets = torch.arange(-5, 6, dtype=torch.float64, device="cpu")
         window = torch.exp(-0.5 * (offsets / 1.5) ** 2)
     else:
-        window = torch.ones(7, dtype=torch.float64)
+        window = torch.ones(7, dtype=torch.float64, device="cpu")
     window = window / window.sum()
     valid = size - len(window) + 1
-    band = torch.zeros(valid, size, dtype=torch.float64)
+    band = window.new_zeros(valid, size)
     for offset, weight in enumerate(window.tolist()):
-        band[torch.arange(valid), torch.arange(valid) + offset] = weight
+        band.diagonal(offset).fill_(weight)
     return band.to(device)
 
 
