@@ -102,3 +102,62 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_flags():
 def test_a_loss_that_explodes_is_an_error_not_a_result():
     with pytest.raises(ModelError, match="learning_rate"):
         train(classifier(), "all", Colours(9, 0), Colours(3, 1), Recipe(4, 4, 1e30, 0))
+
+
+class LostMachineError(Exception):
+    """Stands for a lost machine."""
+
+
+def run_until(epoch, part, recipe, saved=None):
+    """Train anew, or from a state, and be interrupted after an epoch; the last state kept."""
+    states, done = [saved], []
+
+    def advance(count):
+        done.append(count)
+        if sum(done) == epoch:
+            raise LostMachineError
+
+    clf = with_dropout()
+    try:
+        result = train(
+            clf, part, Colours(13, 0), Colours(6, 1), recipe, advance, saved, states.append
+        )
+    except LostMachineError:
+        return clf, None, states[-1]
+    return clf, result, states[-1]
+
+
+def with_dropout():
+    clf = classifier()
+    clf.module.layer4.append(torch.nn.Dropout(0.3))
+    return clf
+
+
+@pytest.mark.parametrize("part", ["head", "fully_connected", "all"])
+def test_an_interrupted_training_ends_with_the_same_weights(part, monkeypatch):
+    monkeypatch.setattr("lookaway.models.training.KEEP_EVERY", 0.0)
+    recipe = Recipe(epochs=5, batch_size=4, learning_rate=0.003, seed=3)
+    whole, expected, _ = run_until(None, part, recipe)
+    _, stopped, state = run_until(2, part, recipe)
+    assert stopped is None
+    _, stopped, state = run_until(4, part, recipe, state)
+    assert stopped is None
+    again, found, _ = run_until(None, part, recipe, state)
+    assert found.history == expected.history
+    assert found.best == expected.best
+    assert all(torch.equal(value, found.weights[name]) for name, value in expected.weights.items())
+    assert weights_hash(again.module) == weights_hash(whole.module)
+
+
+def test_a_damaged_state_is_left_and_training_begins_anew(monkeypatch):
+    monkeypatch.setattr("lookaway.models.training.KEEP_EVERY", 0.0)
+    recipe = Recipe(epochs=3, batch_size=4, learning_rate=0.003, seed=3)
+    _, expected, _ = run_until(None, "head", recipe)
+    _, _, state = run_until(2, "head", recipe)
+    for damaged in (b"", state[:-1], state[:200] + b"x" + state[201:], b"no state at all"):
+        assert run_until(None, "head", recipe, damaged)[1].history == expected.history
+
+
+def test_states_are_not_kept_more_often_than_needed():
+    recipe = Recipe(epochs=5, batch_size=4, learning_rate=0.003, seed=3)
+    assert run_until(None, "head", recipe)[2] is None

@@ -48,7 +48,8 @@ def cut(weights: Tensor, dtype: torch.dtype, tiles: int | None = None) -> Bands:
         tiles: how many at the most; None: strips of the height that suits caches.
     """
     windows = weights.shape[0]
-    side = min(_SIDE, windows) if tiles is None else -(-windows // tiles)
+    side = _SIDE if tiles is None else -(-windows // tiles)
+    side = min(windows, -(-side // 8) * 8)  # whole vectors
     parts = []
     for start in range(0, windows, side):
         rows = weights[min(start, windows - side) :][:side]

@@ -1,7 +1,9 @@
 """Training of a classifier's fully connected layers, or of all of it."""
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -10,10 +12,12 @@ from torch import Tensor, nn
 
 from lookaway.errors import ModelError
 from lookaway.models.classifier import Classifier
+from lookaway.models.interrupted import pack, restore, unpack
 from lookaway.models.layers import evaluating
 from lookaway.models.zoo import classifier_name
 
 PARTS = ("head", "fully_connected", "all")
+KEEP_EVERY = 10.0  # seconds between two states kept: an epoch of a head takes far less
 _AT_ONCE = 8  # images in one pass without gradients
 
 
@@ -70,6 +74,18 @@ class Training:
     best: int
 
 
+class _Keeping:
+    """Where a training stood, and what is told where it stands."""
+
+    def __init__(self, saved: bytes | None, keep: Callable[[bytes], None] | None) -> None:
+        self.saved, self._keep, self._last = unpack(saved), keep, time.monotonic()
+
+    def __call__(self, state: Callable[[], bytes]) -> None:
+        if self._keep is not None and time.monotonic() - self._last >= KEEP_EVERY:
+            self._keep(state())
+            self._last = time.monotonic()
+
+
 @dataclass(frozen=True)
 class _Stage:
     """The part of a network that learns, and what it is fed."""
@@ -86,6 +102,8 @@ def train(
     validation: LabelledImages,
     recipe: Recipe,
     advance: Callable[[int], None] = lambda _: None,
+    saved: bytes | None = None,
+    keep: Callable[[bytes], None] | None = None,
 ) -> Training:
     """Train a part of a classifier in place and leave it with the best epoch's weights.
 
@@ -100,6 +118,10 @@ def train(
         validation: to choose the epoch by.
         recipe: how.
         advance: told of each epoch done.
+        saved: where the same training stood when it was interrupted; it ends with the same weights
+            as if it had not been. What is damaged is left, and all begins anew.
+        keep: given where the training stands, after an epoch, but not more often than every few
+            seconds.
 
     Raises:
         ModelError: the loss became NaN or infinite, or the network has no such part.
@@ -110,7 +132,8 @@ def train(
     try:
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in learning)
-        return _run(clf, learning, fit, check, recipe, advance, whole=part == "all")
+        keeping = _Keeping(saved, keep)
+        return _run(clf, learning, fit, check, recipe, advance, keeping, whole=part == "all")
     finally:
         module.zero_grad(set_to_none=True)
         module.eval()
@@ -192,6 +215,7 @@ def _run(
     check: _Stage,
     recipe: Recipe,
     advance: Callable[[int], None],
+    keeping: _Keeping,
     *,
     whole: bool,
 ) -> Training:
@@ -204,7 +228,12 @@ def _run(
     weights: dict[str, Tensor] = {}
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(recipe.seed)  # dropout, where a network has it
-        for number in range(1, recipe.epochs + 1):
+        if keeping.saved is not None:
+            about, weights = restore(keeping.saved, module, optimizer, order)
+            history = [Epoch(**epoch) for epoch in about["history"]]
+            best = tuple(about["best"])
+            advance(len(history))
+        for number in range(len(history) + 1, recipe.epochs + 1):
             module.train(whole)
             shuffled = torch.randperm(fit.count, generator=order).tolist()
             loss, accuracy = _epoch(fit, shuffled, recipe.batch_size, optimizer)
@@ -220,6 +249,8 @@ def _run(
             rank = (-val_accuracy, val_loss, number)
             if best is None or rank < best:
                 best, weights = rank, _copy(module, learning, whole=whole)
+            about = {"history": [asdict(epoch) for epoch in history], "best": best}
+            keeping(partial(pack, module, optimizer, order, about, weights))
             advance(1)
     module.load_state_dict(weights, strict=False)
     return Training(weights, history, best[2] if best else 0)

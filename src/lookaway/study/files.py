@@ -56,6 +56,23 @@ class Files:
         """Write a file whole."""
         self._write(self.folder / name, raw)
 
+    def read_bytes(self, name: str) -> bytes | None:
+        """A file's content, or None where it is not there or cannot be read."""
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove a file that is no longer needed, and its folder when that is empty."""
+        path = self.folder / name
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir() and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        except OSError as error:
+            raise StoreError(f"{str(path)!r} cannot be removed: {error}") from error
+
     def write_frame(
         self, name: str, frame: pl.DataFrame, metadata: dict[str, str] | None = None
     ) -> None:

@@ -1,6 +1,7 @@
 """The trained weights of a study's models: made once, stored, loaded again."""
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -70,6 +71,8 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
             learning_rate=study.training.learning_rate,
             seed=seed_from(study.data.split.seed, "training", spec.name),
         )
+        stem = _stem(index, spec)
+        unfinished = f"training/{stem}.state"
         with progress.stage(f"{spec.name}: training", study.training.epochs, "epochs") as advance:
             result = train(
                 clf,
@@ -78,9 +81,10 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
                 Grids(images, images.parts["val"], size),
                 recipe,
                 advance,
+                store.read_bytes(unfinished),
+                partial(store.write_bytes, unfinished),
             )
         raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
-        stem = _stem(index, spec)
         store.write_bytes(f"heads/{stem}.safetensors", raw)
         store.write_json(
             f"heads/{stem}.json",
@@ -92,6 +96,7 @@ def train_models(study: Study, prepared: Prepared, store: Store, progress: Repor
                 "history": [asdict(epoch) for epoch in result.history],
             },
         )
+        store.remove(unfinished)
 
 
 def ready_model(
