@@ -26,6 +26,7 @@ ORDER = [
     "report",
     "result",
     "compare",
+    "export",
     "run",
     "cli",
 ]

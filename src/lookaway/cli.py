@@ -241,6 +241,42 @@ def _print_comparison(headline: "pl.DataFrame") -> None:
 
 
 @app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Where to.", metavar="DIR")],
+    source: Annotated[
+        str | None,
+        typer.Option(help="One of the study's transfer_from; default: the first.", metavar="MODEL"),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="png (8 bit) or npy (float32).", metavar="png|npy")
+    ] = "png",
+    data: Annotated[
+        str | None, typer.Option(help="The images' folder, where it moved.", metavar="PATH")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write the perturbed test sets as images, a folder for each ε.
+
+    \b
+    Examples:
+      lookaway export runs/first --out perturbed
+      lookaway export runs/first --out perturbed --source resnet50 --format npy
+    """
+    from lookaway.export import export as export_run
+    from lookaway.progress import Silent, Terminal
+
+    reporter = Silent() if quiet else Terminal()
+    written = export_run(folder, out, source=source, kind=kind, data=data, progress=reporter)
+    if as_json:
+        _print_json({"written": list(map(str, written))})
+    elif not quiet:
+        for path in written:
+            typer.echo(str(path))
+
+
+@app.command()
 def models(
     pattern: Annotated[
         str, typer.Argument(help="A part of a name, or a pattern with *.", metavar="[PATTERN]")

@@ -4,6 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +106,13 @@ def _samples(images: Images) -> pl.DataFrame:
 
 def _write_pictured(study: Study, images: Images, store: Store) -> None:
     """Keep the pictured images as they are on the grid."""
-    from io import BytesIO
-
     from PIL import Image
 
     for record in images.parts["test"]:
         name = f"images/{record.sha256}.png"
         if record.image in images.pictured and not (store.folder / name).is_file():
-            buffer = BytesIO()
-            grid = to_grid(images.source.open(record), study.data.image_size)
-            Image.fromarray(grid).save(buffer, "PNG")
-            store.write_bytes(name, buffer.getvalue())
+            picture = Image.fromarray(to_grid(images.source.open(record), study.data.image_size))
+            store.write_with(name, partial(picture.save, format="PNG"))
 
 
 def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:

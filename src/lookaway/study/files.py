@@ -4,9 +4,9 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -55,6 +55,12 @@ class Files:
     def write_bytes(self, name: str, raw: bytes) -> None:
         """Write a file whole."""
         self._write(self.folder / name, raw)
+
+    def write_with(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
+        """Write a file whole, whose content another library makes."""
+        buffer = io.BytesIO()
+        write(buffer)
+        self.write_bytes(name, buffer.getvalue())
 
     def read_bytes(self, name: str) -> bytes | None:
         """A file's content, or None where it is not there or cannot be read."""

@@ -34,8 +34,12 @@ class CellKey:
     @property
     def stem(self) -> str:
         """The cell's file name: safe on every system, and in order."""
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.model)[:40].strip(".-")
-        return f"{self.variant}-{self.model_index:03d}-{plain}-{self.shard:05d}"
+        return f"{self.variant}-{self.model_index:03d}-{plain(self.model)}-{self.shard:05d}"
+
+
+def plain(name: str) -> str:
+    """A name as a part of a file's name, on every system."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-")
 
 
 def shards(count: int, size: int) -> list[range]:

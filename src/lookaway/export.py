@@ -1,0 +1,129 @@
+"""A run's perturbed test images as files, one folder for each ε, from the stored signs alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from lookaway.data.folder import Record
+from lookaway.data.pixels import as_floats, to_grid
+from lookaway.data.samples import open_source
+from lookaway.errors import InputError, StoreError
+from lookaway.progress import Reporter, Silent
+from lookaway.study.files import Files
+from lookaway.study.signs import unpack_signs
+from lookaway.study.store import CellKey, Store, plain, shards
+
+KINDS = ("png", "npy")
+
+
+def export(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    source: str | None = None,
+    kind: str = "png",
+    data: str | Path | None = None,
+    progress: Reporter | None = None,
+) -> list[Path]:
+    """Write the test images as a source of transfer perturbed them.
+
+    They stand in ``out/ATTACK-from-SOURCE/epsilon-0.01/CLASS/IMAGE.png``, so each folder of an ε
+    is a test set of its own; with several variants, below a folder for each.
+
+    Args:
+        folder: the run's.
+        out: where to; a folder inside the run's or anywhere else.
+        source: the model that made the perturbations, one of the study's ``transfer_from``; None:
+            the first one.
+        kind: ``png``, 8 bit (what a study with ``quantize: true`` measures), or ``npy``:
+            (3, H, W) float32 in [0, 1], as a study measures otherwise.
+        data: the images' folder, where it moved since.
+        progress: told of the images done.
+
+    Returns:
+        The folder of each ε.
+
+    Raises:
+        InputError: there is no such source or kind.
+        StoreError: the perturbations are not stored, or cannot be written.
+        DataError: an image changed since the run.
+    """
+    store, found = Store(folder), []
+    plan = store.read_plan()
+    settings = plan["settings"]
+    name = _chosen(settings, source)
+    if kind not in KINDS:
+        raise InputError(f"there is no kind {kind!r}; possible: {', '.join(KINDS)}")
+    images = open_source(data if data is not None else _data_folder(store))
+    samples = store.samples().select("part", "image", "label", "sha256").rows()
+    records = [Record(*rest) for part, *rest in samples if part == "test"]
+    variants = settings["data"]["variants"]
+    total = len(records) * len(variants)
+    size = int(settings["data"]["image_size"])
+    with (progress or Silent()).stage(f"{name}: exporting", total, "images") as advance:
+        for variant in variants:
+            root = Path(out) if len(variants) == 1 else Path(out) / variant
+            for attack, record, packed in _perturbed(store, plan, name, variant, records):
+                pixels = as_floats([to_grid(images.open(record), size)])[0]
+                signs = unpack_signs(packed[None], pixels.shape)[0].astype(np.float32)
+                for epsilon in settings["epsilons"]:
+                    place = root / f"{attack}-from-{plain(name)}" / f"epsilon-{epsilon:g}"
+                    changed = np.clip(pixels + np.float32(epsilon) * signs, 0.0, 1.0)
+                    _write(place, record.image, changed, kind)
+                    found.append(place)
+                if attack == settings["attacks"][0]:
+                    advance(1)
+    return list(dict.fromkeys(found))
+
+
+def _chosen(settings: dict[str, Any], source: str | None) -> str:
+    sources: list[str] = settings["transfer_from"]
+    if not sources:
+        raise InputError(
+            "this study has no transfer_from, so only the pictured images' perturbations are "
+            "stored; name the source there and run the study again"
+        )
+    if source is not None and source not in sources:
+        raise InputError(f"{source!r} is no source of this study; possible: {', '.join(sources)}")
+    return source or sources[0]
+
+
+def _data_folder(store: Store) -> str:
+    try:
+        study = yaml.safe_load((store.folder / "study.yaml").read_text(encoding="utf-8"))
+        return str(study["data"]["folder"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise StoreError(
+            f"the run's study.yaml does not say where its images are ({error}); give --data"
+        ) from error
+
+
+def _perturbed(
+    store: Store, plan: dict[str, Any], source: str, variant: str, records: list[Record]
+) -> Iterator[tuple[str, Record, np.ndarray]]:
+    """Each attack's packed signs for each test image, shard after shard."""
+    names = [spec["name"] for spec in plan["settings"]["models"]]
+    for place, chosen in enumerate(shards(len(records), plan["shard"])):
+        stored = store.read_signs(CellKey(variant, names.index(source), source, place))
+        for attack, packed in stored.items():
+            if len(packed) != len(chosen):
+                raise StoreError(f"the run's signs of {source!r} do not fit its images")
+            for row, index in enumerate(chosen):
+                yield attack, records[index], packed[row]
+
+
+def _write(place: Path, image: str, pixels: np.ndarray, kind: str) -> None:
+    files = Files(place)
+    path = place / f"{image.removesuffix(f'.{kind}')}.{kind}"
+    if not path.resolve().is_relative_to(place.resolve()):
+        raise StoreError(f"the image {image!r} would be written outside {str(place)!r}")
+    name = path.relative_to(place).as_posix()
+    if kind == "npy":
+        files.write_with(name, lambda file: np.save(file, pixels, allow_pickle=False))
+    else:
+        eight_bit = (pixels * np.float32(255.0)).round().astype(np.uint8).transpose(1, 2, 0)
+        files.write_with(name, lambda file: Image.fromarray(eight_bit).save(file, "PNG"))
