@@ -45,6 +45,41 @@ def test_images_in_deeper_folders_belong_to_the_class_above(faces):
     assert found["cy/2024/x.png"] == "cy"
 
 
+def in_parts(faces):
+    """The same images as VGGFace2 lays them out; one class lies in both parts."""
+    for part, labels in {"test": ["bob"], "train": ["ann", "cy"]}.items():
+        (faces / part).mkdir()
+        for label in labels:
+            (faces / label).rename(faces / part / label)
+    (faces / "test" / "ann").mkdir()
+    first = sorted((faces / "train" / "ann").iterdir())[0]
+    first.rename(faces / "test" / "ann" / first.name)
+    (faces / "bb_landmark").mkdir()
+    (faces / "bb_landmark" / "loose_bb_train.csv").write_text("NAME_ID,X,Y,W,H\n")
+
+
+def test_vggface2_s_parts_are_no_classes(faces):
+    plain = FolderSource(faces).scan()
+    in_parts(faces)
+    source = FolderSource(faces)
+    scan = source.scan()
+    assert scan.classes == ["ann", "bob", "cy"]
+    assert sorted(r.sha256 for r in scan.records) == sorted(r.sha256 for r in plain.records)
+    assert [r.label for r in scan.records] == [r.label for r in plain.records]
+    assert {r.image.split("/")[0] for r in scan.records if r.label == "ann"} == {"test", "train"}
+    assert scan.set_aside == {"bb_landmark": "beside the class folders, not in one"}
+    assert source.open(scan.records[0]).size == (40, 32)
+
+
+@pytest.mark.parametrize("there", ["train/0.png", "more/ann/0.png", "more/0.png"])
+def test_folders_called_train_are_classes_where_images_lie_in_them_or_beside_them(faces, there):
+    in_parts(faces)
+    (faces / there).parent.mkdir(parents=True, exist_ok=True)
+    (faces / there).write_bytes((faces / "test/bob/0.png").read_bytes())
+    classes = FolderSource(faces).scan().classes
+    assert {"test", "train"} <= {*classes}
+
+
 def test_an_image_that_changes_after_the_scan_is_noticed(faces):
     source = FolderSource(faces)
     record = source.scan().records[0]

@@ -15,6 +15,7 @@ from lookaway.errors import DataError
 from lookaway.hashing import digest
 
 _IN_HAND = 32
+_PARTS = ("train", "test", "val", "validation")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class ImageSource(Protocol):
 class FolderSource:
     """Images below ``root/class/``, at any depth; classes are the folders' names.
 
+    Where the folders of the root are called train, test, val or validation and hold folders alone,
+    as in VGGFace2, classes are the folders below those; which of them an image lies in says
+    nothing, for a study divides the images itself. Folders beside them without images, such as
+    VGGFace2's lists of boxes and landmarks, are left alone.
+
     Args:
         root: the folder.
 
@@ -80,11 +86,23 @@ class FolderSource:
             if not self.root.is_dir():
                 raise DataError(f"{str(self.root)!r} is a file; give a folder root/class/image")
             entries = [entry for entry in os.scandir(self.root) if entry.name[0] != "."]
-            self._classes = sorted(entry.name for entry in entries if entry.is_dir())
+            folders = sorted(entry.name for entry in entries if entry.is_dir())
             self._stray = sorted(entry.name for entry in entries if not entry.is_dir())
+            parts = [name for name in folders if self._divided(name)]
+            others = [name for name in folders if name not in parts]
+            self._parted = bool(parts) and all(map(self._without_images, others))
+            if self._parted:
+                self._stray += others
+                folders = [
+                    f"{part}/{entry.name}"
+                    for part in parts
+                    for entry in sorted(os.scandir(self.root / part), key=lambda e: e.name)
+                    if entry.name[0] != "."
+                ]
+            self._folders = folders
         except (OSError, ValueError) as error:
             raise DataError(f"the folder {str(self.root)!r} cannot be read: {error}") from error
-        if not self._classes:
+        if not self._folders:
             raise DataError(
                 f"the folder {str(self.root)!r} holds no class folders; images are expected as "
                 "root/class/image, such as faces/alice/01.jpg"
@@ -103,8 +121,10 @@ class FolderSource:
                 else:
                     set_aside[_printable(name)] = found
                 advance(1)
+        records.sort(key=lambda record: record.label)  # a class may lie in several parts
         used = {record.label for record in records}
-        return Scan(records, set_aside, [name for name in self._classes if name not in used])
+        classes = sorted({folder.rpartition("/")[2] for folder in self._folders})
+        return Scan(records, set_aside, [name for name in classes if name not in used])
 
     def open(self, record: Record) -> Image.Image:
         """Give one image as RGB; see ``ImageSource.open``."""
@@ -119,13 +139,24 @@ class FolderSource:
             raise DataError(f"{record.image!r} changed while the study ran; start a new run")
         return decode(raw)
 
+    def _divided(self, name: str) -> bool:
+        """Whether a folder of the root is a part, with the classes' folders in it."""
+        if name.lower() not in _PARTS:
+            return False
+        shown = [entry for entry in os.scandir(self.root / name) if entry.name[0] != "."]
+        return bool(shown) and all(entry.is_dir() for entry in shown)
+
+    def _without_images(self, name: str) -> bool:
+        entries = list(os.scandir(self.root / name))
+        return not any(entry.is_dir() or entry.name.lower().endswith(ENDINGS) for entry in entries)
+
     def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
         def unreadable(error: OSError) -> None:
             name = Path(error.filename).relative_to(self.root).as_posix()
             set_aside[_printable(name)] = f"a folder that cannot be read: {error.strerror}"
 
-        for label in self._classes:
-            for folder, below, files in os.walk(self.root / label, onerror=unreadable):
+        for top in self._folders:
+            for folder, below, files in os.walk(self.root / top, onerror=unreadable):
                 below.sort()
                 for file in sorted(files):
                     if not file.startswith("."):
@@ -145,7 +176,7 @@ class FolderSource:
             return f"cannot be read: {error.strerror or error}"
         except DataError as error:
             return str(error)
-        return Record(name, name.split("/", 1)[0], digest(raw))
+        return Record(name, name.split("/")[int(self._parted)], digest(raw))
 
 
 def _printable(name: str) -> str:
