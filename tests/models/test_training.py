@@ -5,7 +5,7 @@ import torch
 
 import lookaway as la
 from lookaway.errors import ModelError
-from lookaway.models.training import Recipe, train
+from lookaway.models.training import Recipe, augment, train
 from lookaway.models.weights import weights_hash
 
 RECIPE = Recipe(epochs=8, batch_size=4, learning_rate=0.01, seed=3)
@@ -102,6 +102,32 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_flags():
 def test_a_loss_that_explodes_is_an_error_not_a_result():
     with pytest.raises(ModelError, match="learning_rate"):
         train(classifier(), "all", Colours(9, 0), Colours(3, 1), Recipe(4, 4, 1e30, 0))
+
+
+def test_images_are_flipped_and_shifted_and_nothing_else():
+    ramp = torch.arange(32.0).expand(1, 3, 32, 32) + 100 * torch.arange(32.0)[:, None]
+    torch.manual_seed(0)
+    varied = augment(ramp.repeat(64, 1, 1, 1))
+    assert varied.shape == (64, 3, 32, 32)
+    steps = varied[:, 0, 16].diff(dim=1)[:, 8:24]  # inside, away from the repeated border
+    flipped = steps[:, 0] < 0
+    assert 16 < int(flipped.sum()) < 48
+    assert bool((steps == torch.where(flipped, -1.0, 1.0)[:, None]).all())
+    down = (varied[:, 0, 16, 16] // 100 - 16).long()
+    right = torch.where(flipped, 31 - varied[:, 0, 16, 16] % 100, varied[:, 0, 16, 16] % 100) - 16
+    assert set(down.tolist()) == set(right.long().tolist()) == set(range(-2, 3))
+
+
+def test_only_images_to_learn_from_are_varied_and_only_where_all_is_trained(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "lookaway.models.training.augment", lambda pixels: seen.append(len(pixels)) or pixels
+    )
+    recipe = Recipe(epochs=2, batch_size=4, learning_rate=0.001, seed=0)
+    train(classifier(), "head", Colours(9, 0), Colours(3, 1), recipe)
+    assert not seen
+    train(classifier(), "all", Colours(9, 0), Colours(3, 1), recipe)
+    assert sum(seen) == 2 * 9
 
 
 class LostMachineError(Exception):

@@ -109,7 +109,7 @@ def train(
 
     ``head`` (the linear classification layer) and ``fully_connected`` (all behind the trunk, so
     VGG16's two wide layers too) run the frozen trunk once over the images, whatever the number of
-    epochs. ``all`` trains every weight on the images themselves.
+    epochs. ``all`` trains every weight on the images themselves, flipped and shifted at random.
 
     Args:
         clf: a classifier of a timm network; its weights change.
@@ -147,9 +147,14 @@ def _stages(
     module = clf.module
     if part == "all":
         names = {name for name, _ in module.named_parameters()}
+
+        def varied(indices: list[int]) -> tuple[Tensor, Tensor]:
+            pixels, labels = images.load(indices)
+            return augment(pixels), labels
+
         fit, check = (
-            _Stage(data.load, lambda x: clf.module(clf.prepare(x)), len(data))
-            for data in (images, validation)
+            _Stage(load, lambda x: clf.module(clf.prepare(x)), len(data))
+            for load, data in ((varied, images), (validation.load, validation))
         )
         return names, fit, check
     if part == "head":
@@ -162,6 +167,32 @@ def _stages(
         names = _behind_trunk(clf, predict)
     fit, check = (_cached(clf, trunk, predict, data) for data in (images, validation))
     return names, fit, check
+
+
+def augment(pixels: Tensor) -> Tensor:
+    """Flip each image left to right or not, and shift it by up to a sixteenth of its side.
+
+    Drawn from torch's own random numbers; the border's pixels are repeated.
+
+    Args:
+        pixels: (N, 3, H, W).
+
+    Returns:
+        The same shape.
+    """
+    count, _, height, width = pixels.shape
+    flipped = torch.rand(count) < 0.5
+    pixels = torch.where(flipped[:, None, None, None], pixels.flip(3), pixels)
+    down, right = max(1, height // 16), max(1, width // 16)
+    padded = F.pad(pixels, (right, right, down, down), mode="replicate")
+    tops = torch.randint(0, 2 * down + 1, (count,)).tolist()
+    lefts = torch.randint(0, 2 * right + 1, (count,)).tolist()
+    return torch.stack(
+        [
+            image[:, top : top + height, left : left + width]
+            for image, top, left in zip(padded, tops, lefts, strict=True)
+        ]
+    )
 
 
 def _method(module: nn.Module, name: str) -> Callable[..., Tensor]:
