@@ -1,6 +1,7 @@
 """Measurements that want a process of their own; each prints JSON on its last line."""
 
 import json
+import re
 import resource
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+from lookaway.memory import kept_memory
 from lookaway.progress import Silent
 from lookaway.study import local
 from lookaway.study.plan import parse_study
@@ -21,7 +23,13 @@ from lookaway.study.trained import train_models
 
 
 def peak() -> float:
-    """The most memory that this process held, GB."""
+    """The most memory that this process held, GB.
+
+    Not ``ru_maxrss``: on Linux that begins with what the parent held.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
@@ -97,7 +105,7 @@ def _cells(study: dict[str, Any], out: Path) -> tuple[float, float]:
         engine += time.perf_counter() - began
         return output
 
-    with mock.patch.object(local, "run_cell", timed):
+    with kept_memory(), mock.patch.object(local, "run_cell", timed):
         began = time.perf_counter()
         local.run_cells(checked, prepared, store, Silent())
         whole = time.perf_counter() - began

@@ -20,13 +20,18 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Normalised(nn.Module):
-    """A timm network on pixels in [0, 1], as users wrap one for torchattacks."""
+    """A timm network on pixels in [0, 1], as users wrap one for torchattacks, in eval mode.
+
+    torchattacks gives the wrapper's mode back to all of it after an attack: a wrapper left in train
+    mode would put the network's batch norm there.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net((images - self.mean) / self.std)
