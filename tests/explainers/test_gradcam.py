@@ -9,6 +9,7 @@ from torchcam.methods import GradCAM as TorchCam
 
 from lookaway.attacks.fgsm import FGSM
 from lookaway.errors import InputError, LayerError
+from lookaway.explainers import gradcam as gradcam_module
 from lookaway.explainers.gradcam import DEAD_BELOW, GradCAM
 from lookaway.models.classifier import Classifier
 from oracles import Passes, enliven, gradcam_by_full_gradients, pixels, without_inplace
@@ -532,3 +533,20 @@ def test_a_dead_layer_does_not_flag_the_others():
     expected = (2.0 - images[torch.arange(2), torch.tensor([0, 2])]) / 16
     assert bool((explained.maps["minus"] == 0).all())
     assert torch.allclose(explained.maps["plus"], expected)
+
+
+def test_whether_a_map_is_dead_does_not_depend_on_the_other_images_of_its_batch():
+    weights = {"layer": torch.ones(2, 1)}
+    activations = {"layer": torch.tensor([1e8, 1.0])[:, None, None, None].expand(2, 1, 3, 3)}
+    maps, dead = gradcam_module._maps(weights, activations, {})
+    assert dead["layer"].tolist() == [False, False]
+    assert maps["layer"][1].tolist() == torch.ones(3, 3).tolist()
+
+
+def test_a_peak_that_is_rounding_beside_what_cancelled_in_it_is_dead():
+    weights = {"layer": torch.tensor([[1.0, -1.0]])}
+    cancelling = torch.full((1, 2, 3, 3), 1e8)
+    cancelling[0, 0, 1, 1] += 8.0
+    maps, dead = gradcam_module._maps(weights, {"layer": cancelling}, {})
+    assert dead["layer"].tolist() == [True]
+    assert float(maps["layer"].max()) == 0

@@ -54,6 +54,8 @@ def test_a_study_in_bfloat16_runs_keeps_its_drift_and_shows_it(quick_study, tmp_
     assert all(0 < found["mod"] <= found["largest"] < 0.2 for found in stored)
     first_cell = result.rows()["image"].unique(maintain_order=True)[: drift_module.IMAGES]
     assert {found["images"] for found in stored} <= set(range(2, len(first_cell) + 1))
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert sum(name.startswith("drift/") for name in manifest["files"]) == 2
     page = result.report.read_text()
     assert "Drift of bfloat16 from float32" in page
     table = (tmp_path / "out/tables/drift.md").read_text()

@@ -140,7 +140,7 @@ def _maps(
 
 def _faint(peak: Tensor, weight: Tensor, activation: Tensor, shift: Tensor) -> Tensor:
     """Whether a map's peak is rounding beside the evidence that cancelled in it (N,)."""
-    low, high = as_in_memory(activation).aminmax()
+    low, high = _as_in_memory(activation).aminmax()
     bound = weight.abs() @ (torch.maximum(-low, high) + shift.abs())
     faint = (peak > 0) & (peak < DEAD_BELOW * bound)
     if bool(faint.any()):  # the bound is cheap and mostly enough; the evidence is neither
@@ -151,7 +151,7 @@ def _faint(peak: Tensor, weight: Tensor, activation: Tensor, shift: Tensor) -> T
     return faint
 
 
-def as_in_memory(maps: Tensor) -> Tensor:
+def _as_in_memory(maps: Tensor) -> Tensor:
     """Maps (N, C, H, W) with their axes in the order of memory, so that reading copies nothing."""
     channels_last = maps.is_contiguous(memory_format=torch.channels_last)
     return maps.permute(0, 2, 3, 1) if channels_last else maps

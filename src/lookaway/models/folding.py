@@ -79,7 +79,7 @@ def _pairs(
 ) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:
     """Convolutions and the batch norms that take their very outputs; each runs once.
 
-    And for each convolution the layers of ``shift`` that give its output.
+    And for each convolution the layers of ``keep`` and ``shift`` that give its output.
     """
     outputs: list[tuple[str, Tensor, int]] = []
     kept: list[tuple[str, Tensor, int]] = []
