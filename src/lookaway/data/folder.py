@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from PIL import Image
 
@@ -15,7 +15,10 @@ from lookaway.errors import DataError
 from lookaway.hashing import digest
 
 _IN_HAND = 32
-_PARTS = ("train", "test", "val", "validation")
+PART_FOLDERS = ("train", "test", "val", "validation")
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class FolderSource:
             _printable(name): "beside the class folders, not in one" for name in self._stray
         }
         with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
-            for name, found in _in_order(pool, self._read, self._files(set_aside)):
+            for name, found in in_order(pool, self._read, self._files(set_aside)):
                 if isinstance(found, Record):
                     records.append(found)
                 else:
@@ -141,7 +144,7 @@ class FolderSource:
 
     def _divided(self, name: str) -> bool:
         """Whether a folder of the root is a part, with the classes' folders in it."""
-        if name.lower() not in _PARTS:
+        if name.lower() not in PART_FOLDERS:
             return False
         shown = [entry for entry in os.scandir(self.root / name) if entry.name[0] != "."]
         return bool(shown) and all(entry.is_dir() for entry in shown)
@@ -184,15 +187,15 @@ def _printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, read: Callable[[str], Record | str], names: Iterable[str]
-) -> Iterator[tuple[str, Record | str]]:
-    """Results in the names' order, with no more than a few files in hand at once."""
-    waiting: deque[tuple[str, Future[Record | str]]] = deque()
-    for name in names:
-        waiting.append((name, pool.submit(read, name)))
+def in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Outcome], items: Iterable[Item]
+) -> Iterator[tuple[Item, Outcome]]:
+    """Give results in the items' order, with no more than a few in hand at once."""
+    waiting: deque[tuple[Item, Future[Outcome]]] = deque()
+    for item in items:
+        waiting.append((item, pool.submit(work, item)))
         if len(waiting) >= _IN_HAND:
             first, future = waiting.popleft()
             yield first, future.result()
-    for name, future in waiting:
-        yield name, future.result()
+    for item, future in waiting:
+        yield item, future.result()
