@@ -9,11 +9,13 @@ import yaml
 from PIL import Image
 
 from lookaway.data.folder import Record
-from lookaway.data.pixels import as_floats, to_grid
+from lookaway.data.pixels import as_floats
 from lookaway.data.samples import open_source
 from lookaway.errors import InputError, StoreError
 from lookaway.progress import Reporter, Silent
+from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
+from lookaway.study.images import prepared_grid
 from lookaway.study.signs import unpack_signs
 from lookaway.study.store import CellKey, Store, plain, shards
 
@@ -59,16 +61,22 @@ def export(
     if kind not in KINDS:
         raise InputError(f"there is no kind {kind!r}; possible: {', '.join(KINDS)}")
     images = open_source(data if data is not None else _data_folder(store))
-    samples = store.samples().select("part", "image", "label", "sha256").rows()
-    records = [Record(*rest) for part, *rest in samples if part == "test"]
     variants = settings["data"]["variants"]
-    total = len(records) * len(variants)
+    records = {
+        variant: [
+            Record(*row)
+            for row in store.samples_of("test", variant).select("image", "label", "sha256").rows()
+        ]
+        for variant in variants
+    }
+    total = sum(map(len, records.values()))
     size = int(settings["data"]["image_size"])
     with (progress or Silent()).stage(f"{name}: exporting", total, "images") as advance:
         for variant in variants:
             root = Path(out) if len(variants) == 1 else Path(out) / variant
-            for attack, record, packed in _perturbed(store, plan, name, variant, records):
-                pixels = as_floats([to_grid(images.open(record), size)])[0]
+            poses = read_poses(store, variant)
+            for attack, record, packed in _perturbed(store, plan, name, variant, records[variant]):
+                pixels = as_floats([prepared_grid(images, record, poses, size)])[0]
                 signs = unpack_signs(packed[None], pixels.shape)[0].astype(np.float32)
                 for epsilon in settings["epsilons"]:
                     place = root / f"{attack}-from-{plain(name)}" / f"epsilon-{epsilon:g}"

@@ -86,16 +86,29 @@ class Result:
         return self.frames.rows
 
     def samples(self) -> pl.DataFrame:
-        """Every image: its class, its part (train, val, test), its hash, whether it is pictured."""
+        """Every image: its class, its part (train, val, test), its hash, whether it is pictured.
+
+        ``variants``: those that have it; ``no_face``: those that found no face in it.
+        """
         return self.store.samples()
 
-    def accuracy(self) -> pl.DataFrame:
-        """Accuracy for each ε, 0 included; see ``analysis.summary.accuracy``."""
-        return self.frames.accuracy
+    def accuracy(self, *, shared: bool = False) -> pl.DataFrame:
+        """Accuracy for each ε, 0 included; see ``analysis.summary.accuracy``.
 
-    def mod(self) -> pl.DataFrame:
-        """Mean observed dissimilarity for each ε; see ``analysis.summary.mod``."""
-        return self.frames.mod
+        Args:
+            shared: only of the images that every variant has.
+        """
+        rows = self.frames.shared_rows if shared else None
+        return self.frames.accuracy if rows is None else summary.accuracy(rows)
+
+    def mod(self, *, shared: bool = False) -> pl.DataFrame:
+        """Mean observed dissimilarity for each ε; see ``analysis.summary.mod``.
+
+        Args:
+            shared: only of the images that every variant has.
+        """
+        rows = self.frames.shared_rows if shared else None
+        return self.frames.mod if rows is None else summary.mod(rows)
 
     def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
         """Variation in dissimilarity over ε; see ``analysis.summary.vid``."""

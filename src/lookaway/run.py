@@ -8,22 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from lookaway.data.pixels import to_grid
 from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
 from lookaway.study.drift import measure_drift
+from lookaway.study.images import Images
 from lookaway.study.local import run_cells
 from lookaway.study.looks import measure_looks
 from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
-from lookaway.study.prepare import Images, Prepared, prepare
-from lookaway.study.schemas import SAMPLE_SCHEMA
+from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.settings import Study
-from lookaway.study.store import Store
+from lookaway.study.store import Store, picture_name
 from lookaway.study.trained import train_models
 from lookaway.study.yaml_lines import Lines
 
@@ -56,8 +53,8 @@ def run_study(
     store = Store(out)
     store.check_usable()
     _check_apart(checked, store)
-    prepared = prepare(checked, lines, store.read_json("plan.json"), reporter, source)
-    store.begin(prepared.plan, write_study(checked), _samples(prepared.images))
+    prepared = prepare(checked, lines, store, reporter, source)
+    store.begin(prepared.plan, write_study(checked), prepared.images.samples())
     store.reopen()
     _write_pictured(checked, prepared.images, store)
     with kept_memory():
@@ -92,27 +89,16 @@ def _check_apart(study: Study, store: Store) -> None:
         )
 
 
-def _samples(images: Images) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            (record.image, record.label, part, record.image in images.pictured, record.sha256)
-            for part, records in images.parts.items()
-            for record in records
-        ],
-        schema=SAMPLE_SCHEMA,
-        orient="row",
-    )
-
-
 def _write_pictured(study: Study, images: Images, store: Store) -> None:
-    """Keep the pictured images as they are on the grid."""
+    """Keep the pictured images as each variant has them on the grid."""
     from PIL import Image
 
-    for record in images.parts["test"]:
-        name = f"images/{record.sha256}.png"
-        if record.image in images.pictured and not (store.folder / name).is_file():
-            picture = Image.fromarray(to_grid(images.source.open(record), study.data.image_size))
-            store.write_with(name, partial(picture.save, format="PNG"))
+    for variant in images.variants:
+        for record in images.parts["test"]:
+            name = picture_name(variant, record.sha256)
+            if record.image in images.pictured and not (store.folder / name).is_file():
+                picture = Image.fromarray(images.grid(variant, record, study.data.image_size))
+                store.write_with(name, partial(picture.save, format="PNG"))
 
 
 def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:

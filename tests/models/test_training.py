@@ -162,6 +162,7 @@ def with_dropout():
 @pytest.mark.parametrize("part", ["head", "fully_connected", "all"])
 def test_an_interrupted_training_ends_with_the_same_weights(part, monkeypatch):
     monkeypatch.setattr("lookaway.models.training.KEEP_EVERY", 0.0)
+    monkeypatch.setattr("lookaway.models.training.KEEP_SHARE", 0)
     recipe = Recipe(epochs=5, batch_size=4, learning_rate=0.003, seed=3)
     whole, expected, _ = run_until(None, part, recipe)
     _, stopped, state = run_until(2, part, recipe)
@@ -177,6 +178,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(part, monkeypatch):
 
 def test_a_damaged_state_is_left_and_training_begins_anew(monkeypatch):
     monkeypatch.setattr("lookaway.models.training.KEEP_EVERY", 0.0)
+    monkeypatch.setattr("lookaway.models.training.KEEP_SHARE", 0)
     recipe = Recipe(epochs=3, batch_size=4, learning_rate=0.003, seed=3)
     _, expected, _ = run_until(None, "head", recipe)
     _, _, state = run_until(2, "head", recipe)

@@ -96,6 +96,17 @@ class Frames:
         """Rows in which a map is dead."""
         return int((self.rows["clean_dead"] | self.rows["attacked_dead"]).sum())
 
+    @cached_property
+    def shared_rows(self) -> pl.DataFrame | None:
+        """The measurements of images that every variant has; None where all have the same."""
+        images = self.rows.select("image", "variant").unique()
+        everywhere = (
+            images.group_by("image").len().filter(pl.col("len") == images["variant"].n_unique())
+        )
+        if everywhere.height * images["variant"].n_unique() == images.height:
+            return None
+        return self.rows.join(everywhere, on="image", how="semi", maintain_order="left")
+
     # Of every layer
 
     @cached_property

@@ -19,3 +19,14 @@ def to_bfloat16(clf: Classifier) -> None:
         if isinstance(part, nn.Conv2d | nn.Linear):
             part.to(torch.bfloat16)
     clf.mixed = torch.bfloat16
+
+
+def fast_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:0``.
+    """
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -18,6 +18,7 @@ from lookaway.models.zoo import classifier_name
 
 PARTS = ("head", "fully_connected", "all")
 KEEP_EVERY = 10.0  # seconds between two states kept: an epoch of a head takes far less
+KEEP_SHARE = 20  # of the time goes to keeping them, at most one part in so many
 _AT_ONCE = 8  # images in one pass without gradients
 
 
@@ -39,12 +40,14 @@ class Recipe:
         batch_size: images a step.
         learning_rate: of AdamW.
         seed: of the order of images.
+        precision: float32, or bfloat16 for a network that is trained whole.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     seed: int
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,15 @@ class _Keeping:
     """Where a training stood, and what is told where it stands."""
 
     def __init__(self, saved: bytes | None, keep: Callable[[bytes], None] | None) -> None:
-        self.saved, self._keep, self._last = unpack(saved), keep, time.monotonic()
+        self.saved, self._keep = unpack(saved), keep
+        self._next = time.monotonic() + KEEP_EVERY
 
     def __call__(self, state: Callable[[], bytes]) -> None:
-        if self._keep is not None and time.monotonic() - self._last >= KEEP_EVERY:
+        began = time.monotonic()
+        if self._keep is not None and began >= self._next:
             self._keep(state())
-            self._last = time.monotonic()
+            done = time.monotonic()
+            self._next = done + max(KEEP_EVERY, KEEP_SHARE * (done - began))
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def train(
         ModelError: the loss became NaN or infinite, or the network has no such part.
     """
     module = clf.module
-    learning, fit, check = _stages(clf, part, images, validation)
+    learning, fit, check = _stages(clf, part, images, validation, recipe.precision)
     flags = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     try:
         for name, parameter in module.named_parameters():
@@ -142,7 +148,11 @@ def train(
 
 
 def _stages(
-    clf: Classifier, part: str, images: LabelledImages, validation: LabelledImages
+    clf: Classifier,
+    part: str,
+    images: LabelledImages,
+    validation: LabelledImages,
+    precision: str,
 ) -> tuple[set[str], _Stage, _Stage]:
     module = clf.module
     if part == "all":
@@ -152,8 +162,14 @@ def _stages(
             pixels, labels = images.load(indices)
             return augment(pixels), labels
 
+        def predicted(pixels: Tensor) -> Tensor:
+            mixed = torch.autocast(clf.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+            with mixed:
+                found: Tensor = clf.module(clf.prepare(pixels))
+            return found
+
         fit, check = (
-            _Stage(load, lambda x: clf.module(clf.prepare(x)), len(data))
+            _Stage(load, predicted, len(data))
             for load, data in ((varied, images), (validation.load, validation))
         )
         return names, fit, check
@@ -252,7 +268,7 @@ def _run(
 ) -> Training:
     module = clf.module
     parameters = [p for name, p in module.named_parameters() if name in learning]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate)
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, fused=True)
     order = torch.Generator().manual_seed(recipe.seed)
     history: list[Epoch] = []
     best: tuple[float, float, int] | None = None

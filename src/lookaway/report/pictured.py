@@ -13,7 +13,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.errors import StoreError
 from lookaway.hashing import random_signs
 from lookaway.study.signs import unpack_signs
-from lookaway.study.store import CellKey, map_key, shards
+from lookaway.study.store import CellKey, map_key, picture_name, shards
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,19 @@ class Pictured:
 class PicturedImages:
     """Everything that a run stores of its pictured images, one of each class in turn.
 
-    Of the study's first variant of the images.
-
     Args:
         frames: of a run.
+        variant: of the images; None: the study's first.
 
     Raises:
         StoreError: a file is missing or damaged.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, variant: str | None = None) -> None:
         self._frames = frames
         self._store = frames.store
         settings = frames.plan["settings"]
-        self.variant: str = settings["data"]["variants"][0]
+        self.variant: str = variant or settings["data"]["variants"][0]
         self._sources: list[str] = settings["transfer_from"]
         self._seed: int = settings["data"]["split"]["seed"]
         with self._told():
@@ -104,7 +103,7 @@ class PicturedImages:
         return CellKey(self.variant, self._frames.models.index(model), model, image.shard)
 
     def _find(self) -> list[Pictured]:
-        test = self._store.samples().filter(pl.col("part") == "test").with_row_index("place")
+        test = self._store.samples_of("test", self.variant).with_row_index("place")
         places = shards(test.height, self._frames.plan["shard"])
         shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
         return [self._read(test, places, entry) for entry in shown.iter_rows(named=True)]
@@ -116,7 +115,8 @@ class PicturedImages:
         shard = index % len(places)
         place = places[shard].index(index)
         before = test["pictured"].gather(list(places[shard][:place]))
-        with Image.open(self._store.folder / "images" / f"{entry['sha256']}.png") as stored:
+        name = picture_name(self.variant, str(entry["sha256"]))
+        with Image.open(self._store.folder / name) as stored:
             pixels = np.asarray(stored.convert("RGB"))
         return Pictured(
             str(entry["image"]), str(entry["label"]), pixels, shard, place, int(before.sum())

@@ -7,6 +7,8 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.curves import SHUFFLED
 from lookaway.report.evidence import evidence
 from lookaway.report.headline import headline_table
+from lookaway.report.levels import POLICY, by_level, marked
+from lookaway.report.preparation import preparation
 from lookaway.report.table import Cell, Row, Table
 
 
@@ -20,7 +22,7 @@ def all_tables(frames: Frames) -> list[Table]:
     tables = [headline_table(frames)]
     tables += [table for policy in policies for table in evidence(frames, policy)]
     tables += [
-        _by_level(
+        by_level(
             "accuracy",
             "Accuracy",
             "Share of test images whose predicted class is the true one; ε = 0 is the clean image.",
@@ -35,11 +37,11 @@ def all_tables(frames: Frames) -> list[Table]:
             used = (pl.col("explained_class") == policy) & (pl.col("pairs") == pairs)
             chosen = summary.by_scope(frames.last(frames.mod).filter(used))
             tables.append(
-                _by_level(
+                by_level(
                     f"mod_{policy}" + ("" if pairs == "all" else "_alive"),
                     f"MOD, explained class: {policy}{without}",
                     "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap: 0 the "
-                    "same, towards 1 dissimilar. " + _POLICY[policy],
+                    "same, towards 1 dissimilar. " + POLICY[policy],
                     pl.concat([chosen, _unrelated(frames, used)], how="diagonal"),
                     "mod",
                     mean=True,
@@ -47,11 +49,11 @@ def all_tables(frames: Frames) -> list[Table]:
             )
             over = summary.by_scope(frames.last(frames.excess).filter(used))
             tables.append(
-                _by_level(
+                by_level(
                     f"excess_{policy}" + ("" if pairs == "all" else "_alive"),
                     f"Excess shift, explained class: {policy}{without}",
                     "Each image's dissimilarity under attack less that under noise of the same ε, "
-                    "averaged. " + _POLICY[policy],
+                    "averaged. " + POLICY[policy],
                     over,
                     "excess",
                     mean=True,
@@ -67,9 +69,9 @@ def all_tables(frames: Frames) -> list[Table]:
         )
         title = f"Spread of NISSIM over the images, explained class: {policy}"
         note = "Population standard deviation of NISSIM over the test images at one ε."
-        tables.append(_by_level(f"spread_{policy}", title, note, chosen, "spread"))
+        tables.append(by_level(f"spread_{policy}", title, note, chosen, "spread"))
     tables.append(
-        _by_level(
+        by_level(
             "psnr",
             "PSNR (dB)",
             "How strong the change of the pixels is, peak 1; higher is weaker.",
@@ -78,7 +80,7 @@ def all_tables(frames: Frames) -> list[Table]:
             form=".2f",
         )
     )
-    return tables + _drift(frames)
+    return tables + preparation(frames) + _drift(frames)
 
 
 def _drift(frames: Frames) -> list[Table]:
@@ -115,49 +117,6 @@ def _unrelated(frames: Frames, used: pl.Expr) -> pl.DataFrame:
     return found.with_columns(scope=pl.lit(SHUFFLED)).join(levels, how="cross")
 
 
-_POLICY = {
-    "own": "Each map explains the class predicted for that very image.",
-    "clean": "Both maps explain the class predicted for the clean image.",
-    "label": "Both maps explain the true class.",
-}
-
-
-def _by_level(
-    name: str,
-    title: str,
-    note: str,
-    scoped: pl.DataFrame,
-    value: str,
-    *,
-    mean: bool = False,
-    form: str = ".3f",
-) -> Table:
-    """A line for each scope and model, a column for each ε."""
-    levels = sorted(scoped["epsilon"].unique().to_list())
-    variants = scoped["variant"].unique(maintain_order=True).to_list()
-    rows: list[Row] = []
-    for variant in variants:
-        for scope in scoped["scope"].unique(maintain_order=True).to_list():
-            part = scoped.filter((pl.col("variant") == variant) & (pl.col("scope") == scope))
-            lead = (variant, scope) if len(variants) > 1 else (scope,)
-            for model in part["model"].unique(maintain_order=True).to_list():
-                found = {
-                    row["epsilon"]: Cell(row[value], row["low"], row["high"])
-                    for row in part.filter(pl.col("model") == model).iter_rows(named=True)
-                }
-                cells = tuple(found.get(level, Cell(None)) for level in levels)
-                rows.append(Row((*lead, _marked(model, scope)), cells))
-            if mean and part["model"].n_unique() > 1:
-                means = dict(
-                    summary.mean_over_models(part, value).select("epsilon", value).iter_rows()
-                )
-                cells = tuple(Cell(means.get(level)) for level in levels)
-                rows.append(Row((*lead, "mean over models"), cells, strong=True))
-    heads = ("perturbation", "model", *(f"ε = {level:g}" for level in levels))
-    heads = ("images", *heads) if len(variants) > 1 else heads
-    return Table(name, title, note, heads, tuple(rows), (form,))
-
-
 def _vid(frames: Frames) -> Table:
     """A line for each scope and model, a column for each policy and way of reading eq. 4."""
     scoped = {
@@ -179,7 +138,7 @@ def _vid(frames: Frames) -> Table:
                 )
                 row = found.row(0, named=True)
                 cells.append(Cell(row["vid"], row["low"], row["high"]))
-        names = (*keys[:2], _marked(keys[2], keys[1]))
+        names = (*keys[:2], marked(keys[2], keys[1]))
         rows.append(Row(names if several else names[1:], tuple(cells)))
     heads = ["perturbation", "model"] if not several else ["images", "perturbation", "model"]
     heads += [f"{policy}, {way}" for policy in frames.policies for way in summary.VID_WAYS]
@@ -191,8 +150,3 @@ def _vid(frames: Frames) -> Table:
         tuple(heads),
         tuple(rows),
     )
-
-
-def _marked(model: str, scope: str) -> str:
-    """A model's name; where it is the source of a transfer, it says so."""
-    return f"{model} (white-box)" if scope.endswith(f" from {model}") else model

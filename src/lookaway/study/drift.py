@@ -35,7 +35,7 @@ def measure_drift(study: Study, prepared: Prepared, store: Store, progress: Repo
     with progress.stage(f"drift of {study.run.precision}", len(found), "models") as advance:
         for spec, its_cells in found:
             key = its_cells[0].key
-            weights = weights_made(store, key.model_index, spec)
+            weights = weights_made(store, key, spec)
             known = store.read_json(f"drift/{key.stem}.json")
             if known is None or known.get("weights") != weights:
                 cell = Cell(key, its_cells[0].images[:IMAGES])
@@ -46,10 +46,15 @@ def measure_drift(study: Study, prepared: Prepared, store: Store, progress: Repo
                     return run_cell(clf, spec.name, shard, settings)  # noqa: B023  called at once
 
                 exact, coarse = (
-                    run(ready_model(study, prepared, store, key.model_index, spec, precision))
+                    run(ready_model(study, prepared, store, key, spec, precision))
                     for precision in ("float32", None)
                 )
-                about = {"model": spec.name, "weights": weights, "images": len(shard.images)}
+                about = {
+                    "model": spec.name,
+                    "variant": key.variant,
+                    "weights": weights,
+                    "images": len(shard.images),
+                }
                 store.write_json(f"drift/{key.stem}.json", {**about, **drift(exact, coarse)})
             advance(1)
 

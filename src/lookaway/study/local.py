@@ -11,7 +11,7 @@ from lookaway.study.cell import CellSettings, Shard, attack_signs, run_cell
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store, shards
-from lookaway.study.trained import Grids, ready_model, weights_made
+from lookaway.study.trained import Grids, ready_model, titled, weights_made
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,10 @@ class Cell:
 
 
 def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]]:
-    """Every model with its cells; sources of transfer first, for the others need their signs."""
-    places = shards(len(prepared.images.parts["test"]), prepared.plan["shard"])
+    """Every model with its cells, for each variant of the images.
+
+    Sources of transfer come first, for the others need their signs.
+    """
     specs = sorted(
         enumerate(study.models), key=lambda found: found[1].name not in study.transfer_from
     )
@@ -32,12 +34,14 @@ def cells(study: Study, prepared: Prepared) -> list[tuple[ModelSpec, list[Cell]]
         (
             spec,
             [
-                Cell(CellKey(variant, index, spec.name, index_of_shard), shard)
-                for variant in study.data.variants
-                for index_of_shard, shard in enumerate(places)
+                Cell(CellKey(variant.name, index, spec.name, place), shard)
+                for place, shard in enumerate(
+                    shards(len(variant.parts["test"]), prepared.plan["shard"])
+                )
             ],
         )
         for index, spec in specs
+        for variant in prepared.images.variants.values()
     ]
 
 
@@ -46,12 +50,12 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
     if len(study.transfer_from) > 1:
         _make_signs(study, prepared, store, progress)
     for work in _unfinished(study, prepared, store):
-        title = f"{work.name}: attacking, explaining, comparing"
+        title = f"{work.title}: attacking, explaining, comparing"
         with progress.stage(title, work.images, "images") as advance:
             for cell in work.missing:
                 shard = load_shard(study, prepared, store, cell)
-                output = run_cell(work.clf, work.name, shard, work.settings, advance)
-                kept = _kept_signs(study, work.name, shard, output.signs)
+                output = run_cell(work.clf, cell.key.model, shard, work.settings, advance)
+                kept = _kept_signs(study, cell.key.model, shard, output.signs)
                 store.write_cell(
                     cell.key, output.rows, output.maps, kept, work.weights, output.shuffled
                 )
@@ -60,7 +64,7 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
 def _make_signs(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
     """The signs of sources that need each other's, before any of their cells."""
     for work in _unfinished(study, prepared, store, only=study.transfer_from):
-        title = f"{work.name}: perturbations for the others"
+        title = f"{work.title}: perturbations for the others"
         with progress.stage(title, work.images, "images") as advance:
             for cell in work.missing:
                 shard = load_shard(study, prepared, store, cell, transferred=False)
@@ -72,7 +76,7 @@ def _make_signs(study: Study, prepared: Prepared, store: Store, progress: Report
 class _Unfinished:
     """A model that is ready, and its cells that are not done."""
 
-    name: str
+    title: str
     clf: Classifier
     settings: CellSettings
     weights: str
@@ -88,13 +92,13 @@ def _unfinished(
 ) -> Iterator[_Unfinished]:
     """Each model (of those named) that has something left to do."""
     for spec, its_cells in cells(study, prepared):
-        index = its_cells[0].key.model_index
-        weights = weights_made(store, index, spec)
+        first = its_cells[0].key
+        weights = weights_made(store, first, spec)
         missing = [cell for cell in its_cells if not store.has_cell(cell.key, weights)]
         if missing and (only is None or spec.name in only):
-            clf = ready_model(study, prepared, store, index, spec)
+            clf = ready_model(study, prepared, store, first, spec)
             settings = cell_settings(study, prepared, spec)
-            yield _Unfinished(spec.name, clf, settings, weights, missing)
+            yield _Unfinished(titled(study, first), clf, settings, weights, missing)
 
 
 def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:
@@ -119,8 +123,9 @@ def load_shard(
 ) -> Shard:
     """A cell's images, and the signs of the sources for them."""
     images = prepared.images
-    records = [images.parts["test"][index] for index in cell.images]
-    grids = Grids(images, records, study.data.image_size)
+    test = images.variants[cell.key.variant].parts["test"]
+    records = [test[index] for index in cell.images]
+    grids = Grids(images, cell.key.variant, records, study.data.image_size)
     given: dict[tuple[str, str], np.ndarray] = {}
     for index, spec in enumerate(study.models):
         is_source = spec.name in study.transfer_from and spec.name != cell.key.model

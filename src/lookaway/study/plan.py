@@ -90,11 +90,22 @@ def with_data(given: dict[str, Any], data: str | Path | None) -> dict[str, Any]:
 
 
 def anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A study whose relative paths are taken from a folder."""
+    """A study whose relative paths are taken from a folder.
+
+    Landmarks that are not there are sought in the image folder, where VGGFace2 has them.
+    """
     data, models = given.get("data"), given.get("models")
-    if isinstance(data, Mapping) and isinstance(data.get("folder"), str | Path):
-        data = {**data, "folder": _absolute(str(data["folder"]), folder)}
-        given = {**given, "data": data}
+    if isinstance(data, Mapping):
+        paths = {
+            name: _absolute(str(data[name]), folder)
+            for name in ("folder", "landmarks")
+            if isinstance(data.get(name), str | Path)
+        }
+        if "landmarks" in paths and not _exists(paths["landmarks"]):
+            beside = _absolute(str(data["landmarks"]), Path(paths.get("folder", folder)))
+            if _exists(beside):
+                paths["landmarks"] = beside
+        given = {**given, "data": {**data, **paths}}
     if isinstance(models, list):
         given = {**given, "models": [_anchored_model(spec, folder) for spec in models]}
     return given
@@ -104,6 +115,13 @@ def _anchored_model(spec: Any, folder: Path) -> Any:
     if isinstance(spec, Mapping) and isinstance(spec.get("checkpoint"), str | Path):
         return {**spec, "checkpoint": _absolute(str(spec["checkpoint"]), folder)}
     return spec
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _absolute(path: str, folder: Path) -> str:

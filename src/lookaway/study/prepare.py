@@ -7,43 +7,22 @@ from typing import Any
 
 import torch
 
-from lookaway.data.folder import ImageSource, Record
-from lookaway.data.samples import open_source
-from lookaway.data.split import PARTS, draw_classes, split
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError
 from lookaway.explainers import load_explainer
-from lookaway.hashing import digest_json, seed_from
+from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
-from lookaway.models.precision import to_bfloat16
+from lookaway.models.precision import fast_bfloat16, to_bfloat16
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
+from lookaway.study.images import Images, find_images
 from lookaway.study.settings import ModelSpec, Study, settings_that_change_results
-from lookaway.study.store import LAYOUT
+from lookaway.study.store import LAYOUT, Store
 from lookaway.study.yaml_lines import Lines
 
 SHARD = 64  # test images in a cell
 _LARGEST_BATCH = 8  # larger ones gain nothing on a CPU
-_PACKAGES = ("lookaway", "torch", "timm", "pillow", "numpy")
-
-
-@dataclass(frozen=True)
-class Images:
-    """A study's images.
-
-    Attributes:
-        source: where they come from.
-        classes: names, in order.
-        parts: records of train, val and test.
-        pictured: names of the test images that are shown.
-        set_aside: names of files that were not used, and why.
-    """
-
-    source: ImageSource
-    classes: list[str]
-    parts: dict[str, list[Record]]
-    pictured: frozenset[str]
-    set_aside: dict[str, str]
+_PACKAGES = ("lookaway", "torch", "timm", "pillow", "numpy", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -68,7 +47,7 @@ class Prepared:
 def prepare(
     study: Study,
     lines: Lines | None,
-    old_plan: dict[str, Any] | None,
+    store: Store | None,
     progress: Reporter,
     source: str,
 ) -> Prepared:
@@ -77,7 +56,7 @@ def prepare(
     Args:
         study: checked settings.
         lines: of the study file, for errors.
-        old_plan: of the run that goes on; its automatic batch sizes are used again.
+        store: of the run; where it goes on, what was chosen automatically is used again.
         progress: told of the stages.
         source: the study file's name, for errors.
 
@@ -85,6 +64,7 @@ def prepare(
         StudyError: with every problem of images and models.
     """
     problems: list[Problem] = []
+    old_plan = store.read_json("plan.json") if store is not None else None
 
     def note(place: tuple[str | int, ...], where: str, error: LookawayError) -> None:
         line = lines.of(place) if lines is not None else 0
@@ -97,7 +77,7 @@ def prepare(
         note(("run", "device"), "run.device", error)
     images: Images | None = None
     try:
-        images = _images(study, progress)
+        images = find_images(study, store, progress)
     except DataError as error:
         note(("data",), "data", error)
     weights: dict[str, str] = {}
@@ -137,6 +117,7 @@ def prepare(
         "layers": layers,
         "last_layers": last,
         "last_sizes": last_sizes,
+        "training_precision": _training_precision(study, old_plan, device),
     }
     return Prepared(images, device, _plan(study, images, models, device))
 
@@ -194,54 +175,6 @@ def _device(asked: str) -> str:
     return asked
 
 
-def _images(study: Study, progress: Reporter) -> Images:
-    source = open_source(study.data.folder)
-    with progress.stage("images: reading", None, "images") as advance:
-        scan = source.scan(advance)
-    chosen = study.data.split
-    fractions = {part: float(getattr(chosen, part)) for part in PARTS}
-    records = scan.records
-    if not records:
-        raise DataError(
-            f"no image can be read in {study.data.folder!r}: {_reasons(scan.set_aside)}"
-        )
-    if study.data.classes is None and scan.empty:
-        listed = ", ".join(repr(name) for name in scan.empty[:10])
-        raise DataError(
-            f"{len(scan.empty)} class folders hold no usable image: {listed}; add images or remove "
-            "the folders"
-        )
-    if study.data.classes is not None:
-        needed = sum(fraction > 0 for fraction in fractions.values())
-        records, _ = draw_classes(records, study.data.classes, chosen.seed, needed)
-    classes = sorted({record.label for record in records})
-    if len(classes) < 2:
-        raise DataError(f"only one class has usable images: {classes[0]!r}; at least 2 are needed")
-    parts = split(records, fractions, chosen.seed)
-    pictured = _pictured(parts["test"], study.explain.pictured)
-    return Images(source, classes, parts, pictured, scan.set_aside)
-
-
-def _reasons(set_aside: dict[str, str]) -> str:
-    if not set_aside:
-        return "its class folders are empty"
-    name, reason = next(iter(set_aside.items()))
-    return f"{len(set_aside)} files were set aside, such as {name!r} ({reason})"
-
-
-def _pictured(test: list[Record], count: int) -> frozenset[str]:
-    """Images to show: one of each class in turn, by hash, until there are enough."""
-    by_class: dict[str, list[str]] = {}
-    for record in sorted(test, key=lambda record: record.sha256):
-        by_class.setdefault(record.label, []).append(record.image)
-    chosen: list[str] = []
-    turn = 0
-    while len(chosen) < min(count, len(test)):
-        chosen += [names[turn] for _, names in sorted(by_class.items()) if turn < len(names)]
-        turn += 1
-    return frozenset(chosen[:count])
-
-
 def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, name: str) -> int:
     """The batch size asked for, or a fixed rule of model and memory.
 
@@ -260,6 +193,17 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     while batch > 1 and batch > fits:
         batch //= 2
     return batch
+
+
+def _training_precision(study: Study, old_plan: dict[str, Any] | None, device: str) -> str:
+    """What networks are trained in, whole ones: decided once for a run."""
+    if study.training.precision != "auto":
+        return study.training.precision
+    old = (old_plan or {}).get("training_precision")
+    if isinstance(old, str):
+        return old
+    whole = any(spec.train == "all" for spec in study.models)
+    return "bfloat16" if whole and fast_bfloat16(device) else "float32"
 
 
 def _memory(device: str) -> int:
@@ -285,14 +229,6 @@ def _plan(
         "device": device,
         "shard": SHARD,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "classes": images.classes,
-        "images": {
-            part: {
-                "count": len(records),
-                "sha256": digest_json([[r.image, r.label, r.sha256] for r in records]),
-            }
-            for part, records in images.parts.items()
-        },
-        "set_aside": images.set_aside,
+        **images.plan(),
         **models,
     }

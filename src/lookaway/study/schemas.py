@@ -37,10 +37,12 @@ SHUFFLED_SCHEMA = {
     "nissim": pl.Float64,
     "dead": pl.Boolean,
 }
-SAMPLE_SCHEMA = {
+SAMPLE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "image": pl.String,
     "label": pl.String,
     "part": pl.String,
     "pictured": pl.Boolean,
     "sha256": pl.String,
+    "variants": pl.List(pl.String),
+    "no_face": pl.List(pl.String),
 }

@@ -59,6 +59,7 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
+LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0.0)]
 PathText = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
 
@@ -68,8 +69,10 @@ class Data(_Settings):
     folder: PathText
     classes: Annotated[int, Field(ge=2)] | None = None
     image_size: Annotated[int, Field(ge=16, le=2048)] = 224
-    variants: Annotated[list[Literal["none"]], Field(min_length=1)] = ["none"]
-    landmarks: None = None
+    variants: Annotated[list[Literal["none", "cascade", "landmarks"]], Field(min_length=1)] = [
+        "none"
+    ]
+    landmarks: PathText | None = None
     without_face: Literal["crop", "drop"] = "crop"
     split: Split = Split()
 
@@ -77,6 +80,24 @@ class Data(_Settings):
     @classmethod
     def _there(cls, value: str) -> str:
         return _mended(value, lambda: open_source(value))
+
+    @field_validator("variants")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        return _unique(value)
+
+    @model_validator(mode="after")
+    def _points(self) -> Self:
+        if "landmarks" in self.variants and self.landmarks is None:
+            raise ValueError(
+                "the variant landmarks needs landmarks: a CSV of boxes and points, or a folder of "
+                "such files"
+            )
+        if self.landmarks is not None and "landmarks" not in self.variants:
+            raise ValueError(
+                "landmarks is given, but no variant uses it; add landmarks to variants"
+            )
+        return self
 
 
 class ModelSpec(_Settings):
@@ -88,6 +109,8 @@ class ModelSpec(_Settings):
     pretrained: bool = True
     train: Literal["head", "fully_connected", "all", "none"] = "head"
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    learning_rate: LearningRate | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -118,11 +141,16 @@ class ModelSpec(_Settings):
 
 
 class Training(_Settings):
-    """How heads and networks are trained."""
+    """How heads and networks are trained; a model may have epochs and a rate of its own.
+
+    ``precision`` is that of networks trained whole: auto is bfloat16 where the processor has it.
+    Heads are always trained in float32.
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 60
     batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, BeforeValidator(_number), Field(gt=0.0)] = 0.001
+    learning_rate: LearningRate = 0.001
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 class Explain(_Settings):
@@ -237,7 +265,7 @@ class Study(_Settings):
 
 # Every setting either changes the rows, or only where and how the work is done. What a path
 # points to is known by its content's hash, so the path itself changes nothing.
-RUNTIME_SETTINGS = frozenset({"data.folder", "models.checkpoint", "run.engine"})
+RUNTIME_SETTINGS = frozenset({"data.folder", "data.landmarks", "models.checkpoint", "run.engine"})
 
 
 def settings_that_change_results(study: Study) -> dict[str, Any]:

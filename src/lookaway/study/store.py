@@ -16,9 +16,10 @@ from lookaway.study.changes import changed_images, differences
 from lookaway.study.files import Files, as_parquet
 from lookaway.study.schemas import ROW_SCHEMA, SHUFFLED_SCHEMA
 
-LAYOUT = 2  # the version of the folder's layout
+LAYOUT = 3  # the version of the folder's layout
 
 _NUMBERS = ("rows", "shuffled", "looks")  # what summaries are made of
+_HASHED = ("faces", "heads", "signs", "rows", "maps", "shuffled", "looks", "drift", "images")
 _PARTS = {"maps": "safetensors", "signs": "safetensors", "shuffled": "parquet"}
 
 
@@ -40,6 +41,11 @@ class CellKey:
 def plain(name: str) -> str:
     """A name as a part of a file's name, on every system."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-")
+
+
+def picture_name(variant: str, sha256: str) -> str:
+    """The file of a pictured image, as a variant has it."""
+    return f"images/{variant}-{sha256}.png"
 
 
 def shards(count: int, size: int) -> list[range]:
@@ -87,8 +93,8 @@ class Store(Files):
             )
         except (OSError, ValueError) as error:
             raise StoreError(f"{str(self.folder)!r} cannot be used: {error}") from error
-        # A run that was killed at once leaves its samples, then its study, and no plan yet.
-        begun = names <= {"samples.parquet", "study.yaml"} and names != {"study.yaml"}
+        # A run that was killed at once leaves faces, its samples, then its study, and no plan yet.
+        begun = names <= {"samples.parquet", "study.yaml", "faces"} and names != {"study.yaml"}
         if names and "plan.json" not in names and not begun:
             raise StoreError(
                 f"{str(self.folder)!r} is not empty and holds no run of lookaway; give a new "
@@ -186,19 +192,23 @@ class Store(Files):
         """Write the manifest, last of all, with the hash of every file that holds results."""
         files = {
             path.relative_to(self.folder).as_posix(): digest(path.read_bytes())
-            for folder in ("heads", "signs", "rows", "maps", "shuffled", "looks", "drift", "images")
+            for folder in _HASHED
             for path in sorted((self.folder / folder).glob("*"))
             if path.is_file() and not path.name.startswith(".")
         }
         self.write_json("manifest.json", {**manifest, "files": files})
 
     def trained(self) -> dict[str, dict[str, Any]]:
-        """What was trained of each model: which layers, the best epoch, the weights' hash."""
+        """What was trained of each model: which layers, the best epoch, the weights' hash.
+
+        By the model's name, and the variant of the images after a stroke where it is not none.
+        """
         found = {}
         for path in sorted((self.folder / "heads").glob("*.json")):
             about = self.read_json(f"heads/{path.name}") or {}
             best = about["history"][about["best_epoch"] - 1]
-            found[about["model"]] = {
+            name = about["model"] + ("" if about["variant"] == "none" else f" / {about['variant']}")
+            found[name] = {
                 "trained": about["trained"],
                 "best_epoch": about["best_epoch"],
                 "val_accuracy": best["val_accuracy"],
@@ -220,6 +230,15 @@ class Store(Files):
             StoreError: the file is missing or damaged.
         """
         return self.read_frame(self.folder / "samples.parquet")
+
+    def samples_of(self, part: str, variant: str) -> pl.DataFrame:
+        """The images of a part that a variant has, in order.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        here = pl.col("variants").list.contains(variant)
+        return self.samples().filter(pl.col("part") == part, here)
 
     # Cells
 

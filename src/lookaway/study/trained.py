@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from lookaway.data.folder import Record
-from lookaway.data.pixels import as_floats, to_grid
+from lookaway.data.pixels import as_floats
 from lookaway.errors import StoreError
 from lookaway.explainers import load_explainer
 from lookaway.hashing import digest, seed_from
@@ -20,7 +20,8 @@ from lookaway.models.folding import fold_batch_norm
 from lookaway.models.precision import to_bfloat16
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
-from lookaway.study.prepare import Images, Prepared, load_model
+from lookaway.study.images import Images
+from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store
 
@@ -30,12 +31,13 @@ class Grids:
 
     Args:
         images: of the study.
+        variant: how they are prepared.
         records: which of them.
         size: of the grid, px.
     """
 
-    def __init__(self, images: Images, records: list[Record], size: int) -> None:
-        self._images, self._records, self._size = images, records, size
+    def __init__(self, images: Images, variant: str, records: list[Record], size: int) -> None:
+        self._images, self._variant, self._records, self._size = images, variant, records, size
         self._indices = {name: index for index, name in enumerate(images.classes)}
 
     def __len__(self) -> int:
@@ -43,7 +45,7 @@ class Grids:
 
     def grid(self, index: int) -> np.ndarray:
         """One image, (H, W, 3) uint8."""
-        return to_grid(self._images.source.open(self._records[index]), self._size)
+        return self._images.grid(self._variant, self._records[index], self._size)
 
     def label(self, index: int) -> int:
         """One image's class, by its index."""
@@ -57,53 +59,67 @@ class Grids:
 
 
 def train_models(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
-    """Train what the study asks for and is not stored yet."""
-    for index, spec in enumerate(study.models):
-        if spec.train == "none" or _stored(store, index, spec) is not None:
-            continue
-        images, size = prepared.images, study.data.image_size
-        clf = placed(load_model(study, spec, images.classes), prepared)
-        if spec.train != "all":
-            fold_batch_norm(clf)  # of the frozen trunk; what is trained lies behind it
-        recipe = Recipe(
-            epochs=study.training.epochs,
-            batch_size=study.training.batch_size,
-            learning_rate=study.training.learning_rate,
-            seed=seed_from(study.data.split.seed, "training", spec.name),
+    """Train what the study asks for and is not stored yet: each model on each variant."""
+    for variant in prepared.images.variants.values():
+        for index, spec in enumerate(study.models):
+            key = CellKey(variant.name, index, spec.name, 0)
+            if spec.train != "none" and _stored(store, key) is None:
+                _train(study, prepared, store, progress, key, spec)
+
+
+def _train(
+    study: Study,
+    prepared: Prepared,
+    store: Store,
+    progress: Reporter,
+    key: CellKey,
+    spec: ModelSpec,
+) -> None:
+    images, size = prepared.images, study.data.image_size
+    parts = images.variants[key.variant].parts
+    clf = placed(load_model(study, spec, images.classes), prepared)
+    if spec.train != "all":
+        fold_batch_norm(clf)  # of the frozen trunk; what is trained lies behind it
+    recipe = Recipe(
+        epochs=spec.epochs or study.training.epochs,
+        batch_size=study.training.batch_size,
+        learning_rate=spec.learning_rate or study.training.learning_rate,
+        seed=seed_from(study.data.split.seed, "training", spec.name),
+        precision=prepared.plan["training_precision"],
+    )
+    unfinished = f"training/{_stem(key)}.state"
+    with progress.stage(f"{titled(study, key)}: training", recipe.epochs, "epochs") as advance:
+        result = train(
+            clf,
+            spec.train,
+            Grids(images, key.variant, parts["train"], size),
+            Grids(images, key.variant, parts["val"], size),
+            recipe,
+            advance,
+            store.read_bytes(unfinished),
+            partial(store.write_bytes, unfinished),
         )
-        stem = _stem(index, spec)
-        unfinished = f"training/{stem}.state"
-        with progress.stage(f"{spec.name}: training", study.training.epochs, "epochs") as advance:
-            result = train(
-                clf,
-                spec.train,
-                Grids(images, images.parts["train"], size),
-                Grids(images, images.parts["val"], size),
-                recipe,
-                advance,
-                store.read_bytes(unfinished),
-                partial(store.write_bytes, unfinished),
-            )
-        raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
-        store.write_bytes(f"heads/{stem}.safetensors", raw)
-        store.write_json(
-            f"heads/{stem}.json",
-            {
-                "model": spec.name,
-                "trained": spec.train,
-                "best_epoch": result.best,
-                "sha256": digest(raw),
-                "history": [asdict(epoch) for epoch in result.history],
-            },
-        )
-        store.remove(unfinished)
+    raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
+    store.write_bytes(f"heads/{_stem(key)}.safetensors", raw)
+    store.write_json(
+        f"heads/{_stem(key)}.json",
+        {
+            "model": spec.name,
+            "variant": key.variant,
+            "trained": spec.train,
+            "best_epoch": result.best,
+            "sha256": digest(raw),
+            "history": [asdict(epoch) for epoch in result.history],
+        },
+    )
+    store.remove(unfinished)
 
 
 def ready_model(
     study: Study,
     prepared: Prepared,
     store: Store,
-    index: int,
+    key: CellKey,
     spec: ModelSpec,
     precision: str | None = None,
 ) -> Classifier:
@@ -113,7 +129,7 @@ def ready_model(
         study: the settings.
         prepared: its images and plan.
         store: where trained weights are.
-        index: the model's place in the study.
+        key: of one of its cells; which shard does not matter.
         spec: the model.
         precision: what it computes in; None: what the study says.
 
@@ -122,7 +138,7 @@ def ready_model(
     """
     clf = load_model(study, spec, prepared.images.classes)
     if spec.train != "none":
-        weights = _stored(store, index, spec)
+        weights = _stored(store, key)
         if weights is None:
             raise StoreError(f"the trained weights of {spec.name!r} are missing from the run")
         clf.module.load_state_dict(weights, strict=False)
@@ -142,19 +158,24 @@ def placed(clf: Classifier, prepared: Prepared) -> Classifier:
     return clf.to(prepared.device).to(memory_format=torch.channels_last)
 
 
-def weights_made(store: Store, index: int, spec: ModelSpec) -> str:
+def titled(study: Study, key: CellKey) -> str:
+    """A model's name; where images have several variants, with that of a cell's."""
+    return key.model if len(study.data.variants) == 1 else f"{key.model} ({key.variant})"
+
+
+def weights_made(store: Store, key: CellKey, spec: ModelSpec) -> str:
     """The hash of a model's trained weights; empty for one that is not trained."""
-    about = store.read_json(f"heads/{_stem(index, spec)}.json") if spec.train != "none" else None
+    about = store.read_json(f"heads/{_stem(key)}.json") if spec.train != "none" else None
     return str(about["sha256"]) if about else ""
 
 
-def _stem(index: int, spec: ModelSpec) -> str:
-    return CellKey("trained", index, spec.name, 0).stem.removesuffix("-00000")
+def _stem(key: CellKey) -> str:
+    return key.stem.rpartition("-")[0]
 
 
-def _stored(store: Store, index: int, spec: ModelSpec) -> dict[str, Tensor] | None:
+def _stored(store: Store, key: CellKey) -> dict[str, Tensor] | None:
     """Trained weights as they were stored; None where they are missing or damaged."""
-    stem = _stem(index, spec)
+    stem = _stem(key)
     about = store.read_json(f"heads/{stem}.json")
     try:
         raw = (store.folder / f"heads/{stem}.safetensors").read_bytes()

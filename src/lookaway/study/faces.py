@@ -1,0 +1,105 @@
+"""The faces that an aligner found in a run's images: searched once, kept, read again."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from lookaway.data.align import Aligner, Pose, check_found, find_faces
+from lookaway.data.folder import ImageSource, Record
+from lookaway.errors import StoreError
+from lookaway.hashing import digest_json
+from lookaway.progress import Reporter
+from lookaway.study.store import Store
+
+_SCHEMA = {
+    "image": pl.String,
+    "sha256": pl.String,
+    **dict.fromkeys(("x", "y", "across", "down"), pl.Float64),
+}
+
+
+def find_poses(
+    aligner: Aligner,
+    source: ImageSource,
+    records: Sequence[Record],
+    store: Store | None,
+    progress: Reporter,
+) -> dict[str, Pose | None]:
+    """Where each image's face lies, from what is kept or searched for now.
+
+    Args:
+        aligner: what searches.
+        source: of the images.
+        records: the images.
+        store: the run's files, where poses are kept; None: nowhere.
+        progress: told of the images done.
+
+    Raises:
+        DataError: the aligner finds no face in more than half of the images.
+        StoreError: the run cannot be written.
+    """
+    about = digest_json(aligner.about)
+    content = {record.image: record.sha256 for record in records}
+    known = {} if store is None else _known(store, aligner.name, about, content)
+
+    def keep(found: Mapping[str, Pose | None]) -> None:
+        if store is not None and len(found) > len(known):
+            store.write_frame(
+                f"faces/{aligner.name}.parquet", _frame(found, content), {"about": about}
+            )
+
+    with progress.stage(f"{aligner.name}: finding faces", len(records), "images") as advance:
+        found = find_faces(aligner, source, records, known, advance, keep)
+    check_found(aligner, found)
+    return found
+
+
+def read_poses(store: Store, variant: str) -> dict[str, Pose | None]:
+    """The poses of a run's variant, by image; empty for one without an aligner.
+
+    Raises:
+        StoreError: they are missing or damaged.
+    """
+    if variant == "none":
+        return {}
+    return _poses(store.read_frame(store.folder / f"faces/{variant}.parquet"))
+
+
+def _known(
+    store: Store, variant: str, about: str, content: Mapping[str, str]
+) -> dict[str, Pose | None]:
+    """What was found before, by the same aligner in the same images."""
+    path = store.folder / f"faces/{variant}.parquet"
+    try:
+        if not path.is_file() or pl.read_parquet_metadata(path).get("about") != about:
+            return {}
+        frame = store.read_frame(path)
+        if dict(frame.schema) != _SCHEMA:
+            return {}
+    except (OSError, StoreError, pl.exceptions.PolarsError):
+        return {}
+    same = frame["sha256"] == frame["image"].replace_strict(
+        content, default="", return_dtype=pl.String
+    )
+    return _poses(frame.filter(same))
+
+
+def _frame(found: Mapping[str, Pose | None], content: Mapping[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            (
+                image,
+                content[image],
+                *((None,) * 4 if pose is None else (pose.x, pose.y, pose.across, pose.down)),
+            )
+            for image, pose in found.items()
+        ],
+        schema=_SCHEMA,
+        orient="row",
+    )
+
+
+def _poses(frame: pl.DataFrame) -> dict[str, Pose | None]:
+    return {
+        image: None if pose[0] is None else Pose(*pose) for image, _, *pose in frame.iter_rows()
+    }
