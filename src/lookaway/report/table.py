@@ -39,6 +39,7 @@ class Table:
         formats: how the numbers of each column are shown; the last one holds for the rest.
             ``.3f`` and the like, ``%`` (a share in per cent) or ``+.3f`` (with its sign).
         section: of the page that it stands in.
+        paper: which of the paper's it corresponds to, such as ``Table 1``; empty: none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Table:
     rows: tuple[Row, ...]
     formats: tuple[str, ...] = (".3f",)
     section: str = "Numbers by ε"
+    paper: str = ""
 
     @property
     def anchor(self) -> str:
