@@ -56,7 +56,8 @@ def mosaic(
     width = POINTS[options.columns]
     ink = Ink(width, options.columns)
     across = math.ceil(math.sqrt(len(layers)))
-    block = (width - (options.columns + 1) * GAP) / options.columns
+    beside = options.columns + 1  # blocks; all of them fit on a page
+    block = (width - (beside + 1) * GAP) / beside
     side = (block - _NUMBERS) / across
     down = math.ceil(len(layers) / across)
     high = ink.line + 4 + down * side + GAP
@@ -64,8 +65,8 @@ def mosaic(
     ink.text(GAP, GAP + ink.size, title, width, "bold")
     top = GAP + ink.line + GAP
     for place, (head, tiles) in enumerate(zip(heads, blocks, strict=True)):
-        x = GAP + (place % options.columns) * (block + GAP)
-        y = top + (place // options.columns) * high
+        x = GAP + (place % beside) * (block + GAP)
+        y = top + (place // beside) * high
         ink.text(x + _NUMBERS, y + ink.size, head, block - _NUMBERS)
         y += ink.line + 4
         ink.picture(x + _NUMBERS, y, _joined(tiles, across), head, (across * side, down * side))
@@ -74,12 +75,12 @@ def mosaic(
             ink.name(left, under, f"{layer_number} {layer}, {head}", side)
             if number % across == 0:
                 ink.text(x, under + side / 2 + ink.size / 3, str(layer_number), _NUMBERS)
-    bottom = top + math.ceil(len(blocks) / options.columns) * high + ink.size
+    bottom = top + math.ceil(len(blocks) / beside) * high + ink.size
     ink.bar(GAP, bottom, options)
     (first, before), (final, after) = numbered[0], numbered[-1]
     told = (
-        f"Top left: layer {first}, {before}. Bottom right: layer {final}, {after}. The numbers are "
-        "those of the first layers of the rows, 1 being nearest to the image."
+        f"From top left: layer {first}, {before}, to layer {final}, {after}. The number at a row "
+        "is that of its first tile. Without colours: a dead map."
     )
     return ink.svg(ink.lines(GAP, bottom + ink.line, told, width - 2 * GAP))
 

@@ -15,6 +15,7 @@ from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, l
 from lookaway.report.paper_tables import perturbations
 
 _BINS = 20
+_GREY = "#6b6b6b"  # the page makes it lighter on a dark ground
 _SCALE = ["#d99a1c", "#dd6f1e", "#cf3f3f", "#a8327f"]  # from the smallest ε to the largest
 _SHAPES = {DEEP: "circle", WIDE: "square", "other": "triangle-up"}
 
@@ -82,7 +83,7 @@ def nissim(frames: Frames, layout: Layout) -> dict[str, Any]:
     text = (
         alt.Chart()
         .transform_filter("isValid(datum.said)")
-        .mark_text(align="right", baseline="top", fontSize=12, dx=-5, dy=4)
+        .mark_text(align="right", baseline="top", fontSize=12, dx=-5, dy=4, color=_GREY)
         .encode(x=alt.value("width"), y=alt.value(0), text="said:N")
     )
     chart = alt.layer(line, means, text, data=alt.InlineData(values=values)).properties(
@@ -119,8 +120,9 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
         tooltip=["perturbation:N", "epsilon:Q", alt.Tooltip("psnr:Q", format=".2f"), "n:Q"],
     )
     chart = alt.layer(base.mark_line(strokeWidth=2), base.mark_point(size=35, filled=True))
-    size = replace(layout, panel=layout.panel if several else int(1.4 * layout.panel))
-    chart = chart.properties(width=size.panel, height=0.7 * size.panel)
+    count = layout.panels if several else 1
+    size = replace(layout, panel=layout.panel * layout.panels // count, panels=count)
+    chart = chart.properties(width=size.panel, height=layout.panel)
     return in_panels(chart, found["panel"].unique(maintain_order=True).to_list(), size)
 
 
@@ -161,7 +163,11 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
     colours, dashes, _ = styles(len(names))
     shown = legend(layout, "model")
     base = alt.Chart().encode(
-        x=alt.X("mod:Q", title=f"MOD, explained class: {form.policy}"),
+        x=alt.X(
+            "mod:Q",
+            title=f"MOD, explained class: {form.policy}",
+            axis=alt.Axis(tickCount=5, format="~g"),
+        ),
         y=alt.Y("accuracy:Q", title="accuracy", axis=alt.Axis(format=".0%")),
         color=alt.Color("model:N", scale=alt.Scale(domain=names, range=colours), legend=shown),
         order="epsilon:Q",
@@ -173,7 +179,7 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
     shape = alt.Shape(
         "network:N",
         scale=alt.Scale(domain=there, range=[_SHAPES[mark] for mark in there]),
-        legend=legend(layout, "network", points=True) if there != ["other"] else None,
+        legend=_grey(legend(layout, "network", points=True)) if there != ["other"] else None,
     )
     points = met.mark_point(size=50, filled=True, opacity=1).encode(
         shape=shape,
@@ -192,7 +198,8 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
         points,
         data=alt.InlineData(values=data.drop("variant", "attack", "source").to_dicts()),
     )
-    wide = replace(layout, panel=int(1.25 * layout.panel), panels=max(1, layout.panels - 1))
+    count = max(1, layout.panels - 1)
+    wide = replace(layout, panel=layout.panel * layout.panels // count - 20, panels=count)
     return in_panels(
         chart.properties(width=wide.panel, height=wide.panel),
         data.filter(pl.col("kind") == "attack")["panel"].unique(maintain_order=True).to_list(),
@@ -220,13 +227,22 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
                     found = epoch[f"{part}_{measure}"]
                     at = {"panel": panels[-1], "images": images, "epoch": epoch["epoch"]}
                     values.append({**at, "value": found})
-            values.append({"panel": panels[-1], "best": best, "said": f"best: {best}"})
+            values.append({"panel": panels[-1], "best": best, "measure": measure})
     names = ["training", "validation"]
     shown = legend(layout, "images")
     base = alt.Chart().transform_filter("isValid(datum.value)")
     line = base.mark_line(strokeWidth=2).encode(
-        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=5)),
-        y=alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4)),
+        x=alt.X(
+            "epoch:Q",
+            title="epoch",
+            scale=alt.Scale(zero=False, nice=False),
+            axis=alt.Axis(tickMinStep=1, format="d", tickCount=5),
+        ),
+        y=alt.Y(
+            "value:Q",
+            title=None,
+            axis=alt.Axis(tickCount=4, labelExpr="format(datum.value, '.3~g')"),
+        ),
         color=alt.Color("images:N", scale=alt.Scale(domain=names, range=COLOURS[:2]), legend=shown),
         strokeDash=alt.StrokeDash(
             "images:N", scale=alt.Scale(domain=names, range=DASHES[:2]), legend=shown
@@ -239,14 +255,27 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
         ],
     )
     marked = alt.Chart().transform_filter("isValid(datum.best)")
-    rule = marked.mark_rule(color="#6b6b6b", strokeDash=[3, 3]).encode(x="best:Q")
-    text = marked.mark_text(align="right", fontSize=11, dx=-5, dy=4, baseline="top").encode(
-        x=alt.value("width"), y=alt.value(0), text="said:N"
-    )
-    layered = alt.layer(line, rule, text, data=alt.InlineData(values=values))
+    rule = marked.mark_rule(color=_GREY, strokeDash=[3, 3]).encode(x="best:Q")
+    best_at = [  # where curves seldom are
+        marked.transform_filter(alt.datum.measure == measure)
+        .transform_calculate(said="'best: ' + datum.best")
+        .mark_text(align="right", baseline=side, fontSize=11, dx=-5, dy=away, color=_GREY)
+        .encode(x=alt.value("width"), y=alt.value(edge), text="said:N")
+        for measure, side, away, edge in (
+            ("loss", "top", 4, 0),
+            ("accuracy", "bottom", -4, "height"),
+        )
+    ]
+    layered = alt.layer(line, rule, *best_at, data=alt.InlineData(values=values))
     pairs = replace(layout, panels=2, panel=layout.panel * layout.panels // 2 - 20)
     chart = layered.properties(width=pairs.panel, height=0.5 * pairs.panel)
     return in_panels(chart, panels, pairs, independent=True)
+
+
+def _grey(shown: alt.Legend) -> alt.Legend:
+    """A legend of shapes, whatever their colours."""
+    shown.symbolFillColor = shown.symbolStrokeColor = _GREY
+    return shown
 
 
 def _between(share: float) -> str:

@@ -28,6 +28,7 @@ class Example:
         epsilon: the strength.
         row: what was measured, in the last layer.
         flipped: whether the model is right on the clean image and wrong on the attacked one.
+        told: which image, model and ε, and whether the attack succeeds.
     """
 
     image: Pictured
@@ -35,14 +36,7 @@ class Example:
     epsilon: float
     row: dict[str, Any]
     flipped: bool
-
-    @property
-    def told(self) -> str:
-        """Which image, model and ε, and whether the attack succeeded."""
-        given = f"{self.image.image}, {self.model}, ε = {self.epsilon:g}"
-        if self.flipped:
-            return f"{given}: the smallest ε at which a pictured image flips."
-        return f"{given}: no pictured image flips at any ε, so this is no successful attack."
+    told: str
 
 
 def example(frames: Frames, found: PicturedImages, form: PaperForm, name: str | None) -> Example:
@@ -75,8 +69,12 @@ def example(frames: Frames, found: PicturedImages, form: PaperForm, name: str | 
         for image in images:
             row = measured[image.image, epsilon]
             if row["clean_class"] == row["label"] != row["attacked_class"]:
-                return Example(image, model, epsilon, row, flipped=True)
-    return Example(first, model, frames.top, measured[first.image, frames.top], flipped=False)
+                said = f"{image.image}, {model}, ε = {epsilon:g}, the smallest at which it flips."
+                return Example(image, model, epsilon, row, flipped=True, told=said)
+    none = "no pictured image flips" if name is None else "it does not flip"
+    said = f"{first.image}, {model}, ε = {frames.top:g}: no successful attack, as {none} at any ε."
+    row = measured[first.image, frames.top]
+    return Example(first, model, frames.top, row, flipped=False, told=said)
 
 
 def shift(
@@ -144,25 +142,24 @@ def attack(found: PicturedImages, form: PaperForm, shown: Example, options: Opti
     row = shown.row
     tiles = [
         (clean, "", "clean", _said(row, "clean")),
-        ((signs + 1.0) / 2.0, f"+ {shown.epsilon:g} ×", "signs", "white +1, black −1"),
-        (attacked, "=", f"attacked, PSNR {_decibels(row)}", _said(row, "attacked")),
+        ((signs + 1.0) / 2.0, f"+ {shown.epsilon:g} ×", "signs", "bright: +1", "dark: −1"),
+        (attacked, "=", "attacked", _said(row, "attacked"), f"PSNR {_decibels(row)}"),
     ]
-    sign = _SIGN if options.columns == 2 else 2 * _SIGN
-    width = len(tiles) * TILE + 2 * sign + sign + 2 * GAP
+    width = len(tiles) * TILE + (2 + 1) * _SIGN + 2 * GAP
     ink = Ink(width, options.columns)
     ink.text(GAP, GAP + ink.size, f"{shown.model}: {shown.image.image}", ink.width, "bold")
     x, y = float(GAP), GAP + ink.line + 4
     for pixels, between, *lines in tiles:
         if between:
-            room = 2 * sign if between != "=" else sign
+            room = 2 * _SIGN if between != "=" else _SIGN
             middle = x + (room - 0.5 * ink.size * len(between)) / 2
             ink.text(middle, y + TILE / 2, between, room)
             x += room
         ink.picture(x, y, data_uri(pixels), ", ".join(lines), (TILE, TILE))
         for place, words in enumerate(lines):
-            ink.text(x, y + TILE + 4 + (place + 0.8) * ink.line, words, TILE + sign)
+            ink.text(x, y + TILE + 4 + (place + 0.8) * ink.line, words, TILE)
         x += TILE
-    return ink.svg(y + TILE + 4 + 2 * ink.line)
+    return ink.svg(y + TILE + 4 + 3 * ink.line)
 
 
 def transfer(frames: Frames, found: PicturedImages, form: PaperForm, options: Options) -> str:
@@ -207,7 +204,9 @@ def _shares(frames: Frames, form: PaperForm, shown: Example) -> tuple[str, str]:
     keys = ("image", "variant", "model", "attack", "source", "epsilon", "explained_class")
     found = frames.looks.filter(pl.col(key) == shown.row[key] for key in keys)
     lost, gained = (
-        "–" if found.is_empty() or found[name][0] is None else f"{found[name][0]:.0%} of its mass"
+        "–"
+        if found.is_empty() or found[name][0] is None
+        else f"{found[name][0]:.0%} of the clean mass"
         for name in ("lost", "gained")
     )
     return lost, gained

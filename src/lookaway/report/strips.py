@@ -93,7 +93,7 @@ def rows_of_tiles(rows: Sequence[tuple[str, tuple[Tile, ...]]], options: Options
                 shown = cut(words, room, ink.size) + mark
                 ink.text(x, y + TILE + 4 + (number + 1) * ink.line, shown, TILE)
         y += TILE + 4 + max(len(tile.lines) for tile in tiles) * ink.line + GAP
-    ink.bar(GAP, y + ink.size, options)
+    ink.bar(GAP, y + ink.line, options)
     return ink.svg(y + ink.line)
 
 
