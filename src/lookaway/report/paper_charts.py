@@ -20,14 +20,15 @@ _SCALE = ["#d99a1c", "#dd6f1e", "#cf3f3f", "#a8327f"]  # from the smallest ε to
 _SHAPES = {DEEP: "circle", WIDE: "square", "other": "triangle-up"}
 
 
-def nissim(frames: Frames, layout: Layout) -> dict[str, Any]:
+def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[str, Any]:
     """How NISSIM is distributed at each ε: a panel for each model, with its VID.
 
     Args:
         frames: of a run.
         layout: sizes.
+        variant: of the images; None: see ``paper_form``.
     """
-    form = paper_form(frames)
+    form = paper_form(frames, variant)
     rows = frames.last_rows.filter(form.rows, pl.col("explained_class") == form.policy)
     stable = frames.vid["image"].filter(form.rows, form.explained)
     vid = dict(stable.select("model", "vid").iter_rows())
@@ -256,18 +257,24 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
     )
     marked = alt.Chart().transform_filter("isValid(datum.best)")
     rule = marked.mark_rule(color=_GREY, strokeDash=[3, 3]).encode(x="best:Q")
-    best_at = [  # where curves seldom are
-        marked.transform_filter(alt.datum.measure == measure)
-        .transform_calculate(said="'best: ' + datum.best")
-        .mark_text(align="right", baseline=side, fontSize=11, dx=-5, dy=away, color=_GREY)
-        .encode(x=alt.value("width"), y=alt.value(edge), text="said:N")
-        for measure, side, away, edge in (
-            ("loss", "top", 4, 0),
-            ("accuracy", "bottom", -4, "height"),
-        )
-    ]
-    layered = alt.layer(line, rule, *best_at, data=alt.InlineData(values=values))
-    pairs = replace(layout, panels=2, panel=layout.panel * layout.panels // 2 - 20)
+    said = marked.transform_calculate(said="'best: ' + datum.best").encode(
+        x=alt.value("width"), text="said:N"
+    )
+    # Where curves seldom are.
+    above = said.transform_filter(alt.datum.measure == "loss").mark_text(
+        align="right", baseline="top", fontSize=11, dx=-5, dy=4, color=_GREY
+    )
+    below = said.transform_filter(alt.datum.measure == "accuracy").mark_text(
+        align="right", baseline="bottom", fontSize=11, dx=-5, dy=-4, color=_GREY
+    )
+    layered = alt.layer(
+        line,
+        rule,
+        above.encode(y=alt.value(0)),
+        below.encode(y=alt.value("height")),
+        data=alt.InlineData(values=values),
+    )
+    pairs = replace(layout, panels=2, panel=layout.panel * layout.panels // 2)
     chart = layered.properties(width=pairs.panel, height=0.5 * pairs.panel)
     return in_panels(chart, panels, pairs, independent=True)
 

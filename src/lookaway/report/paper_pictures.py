@@ -12,7 +12,7 @@ from lookaway.report.ink import GAP, Ink
 from lookaway.report.mean_maps import GAINED, LOST
 from lookaway.report.options import Options
 from lookaway.report.pictured import Pictured, PicturedImages
-from lookaway.report.pictures import TILE, data_uri, grown, heatmap_on, picture
+from lookaway.report.pictures import TILE, Tile, data_uri, grown, heatmap_on, picture
 from lookaway.report.strips import image_of, rows_of_tiles
 
 _SIGN = 40  # px between two pictures with a sign between them
@@ -92,36 +92,30 @@ def shift(
     layer = frames.plan["last_layers"][shown.model]
     place = frames.plan["settings"]["epsilons"].index(shown.epsilon)
     clean, attacked = _pixels(found, form, shown)
-    maps = (
-        found.clean_map(shown.image, shown.model, layer, form.policy),
-        found.attacked_maps(shown.image, shown.model, layer, form.policy, form.attack, shown.model)[
-            place
-        ],
-    )
+    look = (shown.image, shown.model, layer, form.policy)
+    levels = found.attacked_maps(*look, form.attack, shown.model)
+    maps = found.clean_map(*look), levels[place]
     size = (clean.shape[1], clean.shape[0])
     change = grown(maps[1], size) - grown(maps[0], size)
     lost, gained = _shares(frames, form, shown)
     row = shown.row
     tiles = [
-        (heatmap_on(clean, maps[0], options), "clean", _said(row, "clean")),
-        (
+        _tile(heatmap_on(clean, maps[0], options), "clean", _said(row, "clean")),
+        _tile(
             heatmap_on(attacked, maps[1], options),
             f"ε = {shown.epsilon:g}, NISSIM {row['nissim']:.3f}",
             _said(row, "attacked"),
         ),
-        (_tinted(clean, -change, LOST), "dropped", lost),
-        (_tinted(clean, change, GAINED), "added", gained),
+        _tile(tinted(clean, -change, LOST), "dropped", lost),
+        _tile(tinted(clean, change, GAINED), "added", gained),
     ]
     across = 2 * options.columns
     ink = Ink(across * (TILE + GAP) + GAP, options.columns)
     ink.text(GAP, GAP + ink.size, f"{shown.model}: {shown.image.image}", ink.width, "bold")
     step = TILE + 4 + 2 * ink.line + GAP
     top = GAP + ink.line + 4
-    for number, (pixels, *lines) in enumerate(tiles):
-        x, y = GAP + (number % across) * (TILE + GAP), top + (number // across) * step
-        ink.picture(x, y, data_uri(pixels), ", ".join(lines), (TILE, TILE))
-        for place, words in enumerate(lines):
-            ink.text(x, y + TILE + 4 + (place + 0.8) * ink.line, words, TILE)
+    for number, tile in enumerate(tiles):
+        _set(ink, GAP + (number % across) * (TILE + GAP), top + (number // across) * step, tile)
     bottom = top + len(tiles) // across * step + ink.size
     ink.bar(GAP, bottom, options)
     ink.text(GAP, bottom + ink.line, "blue: dropped; orange: added", ink.width)
@@ -140,25 +134,21 @@ def attack(found: PicturedImages, form: PaperForm, shown: Example, options: Opti
     clean, attacked = _pixels(found, form, shown)
     signs = found.signs(shown.image, form.attack, shown.model)
     row = shown.row
-    tiles = [
-        (clean, "", "clean", _said(row, "clean")),
-        ((signs + 1.0) / 2.0, f"+ {shown.epsilon:g} ×", "signs", "bright: +1", "dark: −1"),
-        (attacked, "=", "attacked", _said(row, "attacked"), f"PSNR {_decibels(row)}"),
-    ]
-    width = len(tiles) * TILE + (2 + 1) * _SIGN + 2 * GAP
-    ink = Ink(width, options.columns)
+    psnr = "–" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
+    signs_tile = _tile((signs + 1.0) / 2.0, "signs", "bright: +1", "dark: −1")
+    attacked_tile = _tile(attacked, "attacked", _said(row, "attacked"), f"PSNR {psnr}")
+    ink = Ink(3 * TILE + 3 * _SIGN + 2 * GAP, options.columns)
     ink.text(GAP, GAP + ink.size, f"{shown.model}: {shown.image.image}", ink.width, "bold")
     x, y = float(GAP), GAP + ink.line + 4
-    for pixels, between, *lines in tiles:
-        if between:
-            room = 2 * _SIGN if between != "=" else _SIGN
-            middle = x + (room - 0.5 * ink.size * len(between)) / 2
-            ink.text(middle, y + TILE / 2, between, room)
-            x += room
-        ink.picture(x, y, data_uri(pixels), ", ".join(lines), (TILE, TILE))
-        for place, words in enumerate(lines):
-            ink.text(x, y + TILE + 4 + (place + 0.8) * ink.line, words, TILE)
-        x += TILE
+    _set(ink, x, y, _tile(clean, "clean", _said(row, "clean")))
+    for room, between, tile in (
+        (2 * _SIGN, f"+ {shown.epsilon:g} ×", signs_tile),
+        (_SIGN, "=", attacked_tile),
+    ):
+        middle = (room - 0.5 * ink.size * len(between)) / 2
+        ink.text(x + TILE + middle, y + TILE / 2, between, room)
+        x += TILE + room
+        _set(ink, x, y, tile)
     return ink.svg(y + TILE + 4 + 3 * ink.line)
 
 
@@ -178,6 +168,17 @@ def transfer(frames: Frames, found: PicturedImages, form: PaperForm, options: Op
     return rows_of_tiles(rows, options)
 
 
+def _tile(pixels: np.ndarray, *lines: str) -> Tile:
+    return Tile(data_uri(pixels), lines, ", ".join(lines))
+
+
+def _set(ink: Ink, x: float, y: float, tile: Tile) -> None:
+    """Place a picture with its lines under it."""
+    ink.picture(x, y, tile.source, tile.alt, (TILE, TILE))
+    for place, words in enumerate(tile.lines):
+        ink.text(x, y + TILE + 4 + (place + 0.8) * ink.line, words, TILE)
+
+
 def _pixels(
     found: PicturedImages, form: PaperForm, shown: Example
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -195,10 +196,6 @@ def _said(row: dict[str, Any], which: str) -> str:
     return f"{mark}{predicted} {row[f'{which}_confidence']:.0%}{dead}"
 
 
-def _decibels(row: dict[str, Any]) -> str:
-    return "–" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
-
-
 def _shares(frames: Frames, form: PaperForm, shown: Example) -> tuple[str, str]:
     """How much of the clean heatmap's mass left its place, and how much came."""
     keys = ("image", "variant", "model", "attack", "source", "epsilon", "explained_class")
@@ -212,8 +209,17 @@ def _shares(frames: Frames, form: PaperForm, shown: Example) -> tuple[str, str]:
     return lost, gained
 
 
-def _tinted(pixels: np.ndarray, change: np.ndarray, colour: tuple[float, ...]) -> np.ndarray:
-    """A change, where it is above 0, over the pale image."""
+def tinted(pixels: np.ndarray, change: np.ndarray, colour: tuple[float, ...]) -> np.ndarray:
+    """A change in a colour of its own over the pale image.
+
+    Args:
+        pixels: (H, W, 3) in [0, 1].
+        change: (H, W), at most 1; what is not above 0 does not show.
+        colour: of a change of 1.
+
+    Returns:
+        (H, W, 3) in [0, 1].
+    """
     pale = 1.0 - 0.35 * (1.0 - pixels.mean(axis=2, keepdims=True))
     share = np.clip(change, 0.0, 1.0)[..., None]
     mixed: np.ndarray = (1.0 - share) * pale + share * np.array(colour)

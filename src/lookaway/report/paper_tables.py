@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.paper_form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
@@ -17,20 +18,25 @@ _CLASS = {
 def paper_tables(frames: Frames) -> list[Table]:
     """Accuracy of each variant of the images (Tables 1 and 2), MOD (Table 3) and PSNR (Fig. 3).
 
+    Where the variants do not hold the same images, accuracy on those that all hold, too.
+
     Args:
         frames: of a run.
     """
     variants = frames.plan["settings"]["data"]["variants"]
     found = [accuracy(frames, variant) for variant in variants]
+    if not _same_images(frames.rows):
+        found += [accuracy(frames, variant, common=True) for variant in variants]
     return [*sorted(found, key=lambda table: table.paper), mod(frames), psnr(frames)]
 
 
-def accuracy(frames: Frames, variant: str) -> Table:
+def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
     """Accuracy by ε on one variant of the images.
 
     Args:
         frames: of a run.
         variant: of the images.
+        common: count only the images that every variant holds.
     """
     form = paper_form(frames, variant)
     prepared = [name for name in frames.plan["settings"]["data"]["variants"] if name != UNPREPARED]
@@ -41,8 +47,12 @@ def accuracy(frames: Frames, variant: str) -> Table:
         if len(prepared) > 1:
             name = f"{name}_{variant}"
         images = f"{images} ({variant})"
-    by_model = _by_model(frames.accuracy.filter(form.rows), "accuracy")
-    count = int(frames.accuracy.filter(form.rows)["n"][0])
+    measured = frames.accuracy
+    if common:
+        name, images = f"{name}_common", f"{images}, those that every variant holds"
+        measured = summary.accuracy(frames.rows.filter(_in_every_variant()))
+    measured = measured.filter(form.rows)
+    by_model, count = _by_model(measured, "accuracy"), int(measured["n"][0])
     return Table(
         name,
         f"Accuracy by ε, {form.whose}, {images}",
@@ -128,6 +138,16 @@ def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
     )
     noise = frames.psnr.filter(pl.col("source").is_null(), pl.col("model") == frames.models[0])
     return pl.concat([own, noise.with_columns(perturbation=pl.col("attack"))])
+
+
+def _in_every_variant() -> pl.Expr:
+    """Which rows are of images that every variant holds."""
+    everywhere = pl.col("variant").n_unique()
+    return pl.col("variant").n_unique().over("image") == everywhere
+
+
+def _same_images(rows: pl.DataFrame) -> bool:
+    return bool(rows.select(_in_every_variant().all()).item())
 
 
 def _told(form: PaperForm) -> str:
