@@ -23,7 +23,7 @@ from lookaway.report.mean_maps import GAINED, LOST
 from lookaway.report.options import Options
 from lookaway.report.paper import correspondence, paper_figures
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.pictures import heatmap_on
+from lookaway.report.pictures import grown, heatmap_on
 from lookaway.study.store import plain
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -228,30 +228,58 @@ def test_the_attack_that_is_shown_is_the_first_flip_at_the_smallest_epsilon(fini
     assert "no pictured image flips" in shown.told
 
 
-def test_the_pictures_of_an_attack_say_what_was_measured(finished):
-    frames = finished.frames
-    found, form = PicturedImages(frames), paper_form(frames)
-    shown = paper_pictures.example(frames, found, form, None)
+def test_the_pictures_of_an_attack_say_what_was_measured(layered):
+    frames = layered.frames
+    shown = paper_pictures.example(frames, PicturedImages(frames), paper_form(frames), None)
     row = shown.row
-    shift, attack = (
-        words_of(finished.figure("paper_fig1_shift")),
-        words_of(finished.figure("paper_fig2_attack")),
-    )
+    shift = words_of(layered.figure("paper_fig1_shift"))
+    attack = words_of(layered.figure("paper_fig2_attack"))
     for words in (shift, attack):
-        assert any(f"{row['clean_class']} {row['clean_confidence']:.0%}" in one for one in words)
-        assert any(
-            f"{row['attacked_class']} {row['attacked_confidence']:.0%}" in one for one in words
-        )
+        for which in ("clean", "attacked"):
+            told = f"{row[f'{which}_class']} {row[f'{which}_confidence']:.0%}"
+            assert any(told in one for one in words)
     assert f"+ {shown.epsilon:g} ×" in attack
     assert f"PSNR {row['psnr']:.1f} dB" in attack
     assert f"ε = {shown.epsilon:g}, NISSIM {row['nissim']:.3f}" in shift
-    look = frames.looks.filter(
-        pl.col(key) == row[key]
-        for key in ("image", "model", "attack", "source", "epsilon", "explained_class")
-    )
-    if not row["clean_dead"]:
-        assert f"{look['lost'][0]:.0%} of the clean mass" in shift
-    assert shown.told in finished.figure("paper_fig1_shift").note
+    keys = ("image", "model", "attack", "source", "epsilon", "explained_class")
+    look = frames.looks.filter(pl.col(key) == row[key] for key in keys)
+    assert f"{look['lost'][0]:.0%} of the clean mass" in shift
+    assert f"{look['gained'][0]:.0%} of the clean mass" in shift
+    assert shown.told in layered.figure("paper_fig1_shift").note
+
+
+def test_dead_maps_are_said_to_be_dead_and_hostile_names_are_text(finished):
+    assert finished.frames.last_rows.filter(pl.col("model") == HOSTILE)["clean_dead"].all()
+    words = words_of(finished.figure("paper_fig1_shift"))
+    assert sum("dead map" in one for one in words) == 2
+    assert "–" in words
+    assert any('<script>alert("x")' in one for one in words)
+
+
+def test_the_shift_shows_what_fell_as_dropped_and_what_rose_as_added(layered):
+    frames = layered.frames
+    found, form = PicturedImages(frames), paper_form(frames)
+    layer = frames.plan["last_layers"]["one"]
+    moved = 0
+    for image in found.images:
+        shown = paper_pictures.example(frames, found, form, image.image)
+        before = found.clean_map(image, "one", layer, "own")
+        levels = found.attacked_maps(image, "one", layer, "own", "fgsm", "one")
+        after = levels[[0.02, 0.1].index(shown.epsilon)]
+        pixels = image.pixels / 255
+        change = np.subtract(*(grown(heat, pixels.shape[1::-1]) for heat in (after, before)))
+        root = ET.fromstring(layered.figure("paper_fig1_shift", image=image.image).svg())
+        tiles = {
+            one.find(f"{SVG}title").text.partition(",")[0]: one.get("href")
+            for one in root.iter(f"{SVG}image")
+        }
+        for name, part, colour in (("dropped", -change, LOST), ("added", change, GAINED)):
+            raw = base64.b64decode(tiles[name].partition(",")[2])
+            drawn = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")) / 255
+            expected = paper_pictures.tinted(pixels, part, colour).mean(axis=(0, 1))
+            np.testing.assert_allclose(drawn.mean(axis=(0, 1)), expected, atol=0.01)
+        moved += abs(change.mean()) > 0.05
+    assert moved
 
 
 def test_only_what_grew_is_tinted():
