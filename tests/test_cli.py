@@ -175,8 +175,24 @@ def test_figures_are_written_listed_and_named_in_errors(done, tmp_path):
         (["--format", "gif"], "pdf, svg, png"),
         (["--columns", "3"], "1 or 2"),
         (["--only", "images", "--image", "zzz"], "ann/"),
+        (["--colours", "jet"], "turbo, viridis"),
+        (["--order", "first"], "last-first, first-last"),
+        (["--heatmaps", "both"], "overlaid, raw"),
     ):
         told = lookaway("figures", out, *wrong, "--out", tmp_path / "wrong")
         assert told.returncode == 2
         assert possible in told.stderr
         assert "Traceback" not in told.stderr
+
+
+def test_figures_take_their_colours_and_heatmaps_from_the_command_line(done, tmp_path):
+    out, _ = done
+    only = ["--only", "paper_fig5_transfer", "--format", "svg", "--quiet"]
+    found = set()
+    for options in ([], ["--colours", "viridis"], ["--heatmaps", "raw"]):
+        to = tmp_path / "-".join(["f", *options])
+        told = CliRunner().invoke(cli.app, ["figures", str(out), *only, *options, "--out", str(to)])
+        assert told.exit_code == 0, told.output
+        found.add((to / "paper_fig5_transfer.svg").read_text())
+    assert len(found) == 3
+    assert sum("violet: no participation" in svg for svg in found) == 1

@@ -138,6 +138,25 @@ def figures(
         str | None,
         typer.Option(help="The pictured image of figures that show one.", metavar="NAME"),
     ] = None,
+    colours: Annotated[
+        str,
+        typer.Option(
+            help="Of heatmaps: turbo (blue to red, as in the paper) or viridis (perceptually "
+            "even).",
+            metavar="turbo|viridis",
+        ),
+    ] = "turbo",
+    heatmaps: Annotated[
+        str, typer.Option(help="Laid over the image, or raw.", metavar="overlaid|raw")
+    ] = "overlaid",
+    order: Annotated[
+        str,
+        typer.Option(
+            help="Of all layers of a model, from top left: the last one first, as in the paper, "
+            "or the first.",
+            metavar="last-first|first-last",
+        ),
+    ] = "last-first",
     out: Annotated[
         Path | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
     ] = None,
@@ -157,6 +176,7 @@ def figures(
       lookaway figures runs/first
       lookaway figures runs/first --only mod --only nissim_clean --format pdf
       lookaway figures runs/first --only images --image face/023 --columns 1
+      lookaway figures runs/first --only paper_layers --colours viridis --order first-last
     """
     from lookaway.result import open_result
 
@@ -169,10 +189,12 @@ def figures(
             _print_json(titles)
         return
     from lookaway.report.figures import write_figures
+    from lookaway.report.options import Options
 
     wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
     where = result.folder / "figures" if out is None else out
-    written = write_figures(result.frames, where, wanted, only or [], columns, image)
+    options = Options(columns, image, colours, heatmaps, order)
+    written = write_figures(result.frames, where, wanted, only or [], options)
     if as_json:
         _print_json({"written": list(map(str, written))})
     elif not quiet:

@@ -14,6 +14,7 @@ from lookaway.errors import StoreError
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
 from lookaway.report.headline import headline_table
+from lookaway.report.options import Options
 from lookaway.study.store import Store
 
 
@@ -46,20 +47,34 @@ class Result:
         """The names of the run's figures, and what each shows."""
         return Figures(self.frames).titles()
 
-    def figure(self, name: str, *, columns: int = 2, image: str | None = None) -> Figure:
+    def figure(
+        self,
+        name: str,
+        *,
+        columns: int = 2,
+        image: str | None = None,
+        colours: str = "turbo",
+        heatmaps: str = "overlaid",
+        order: str = "last-first",
+    ) -> Figure:
         """A figure; it shows itself in a notebook, and ``save("mod.pdf")`` writes it.
 
         Args:
             name: one of ``figures()``, or a kind such as ``mod``: that of the headlines' explained
                 class.
             columns: of a paper that it is to be as wide as: 1 (252 pt) or 2 (516 pt).
-            image: for figures of one image, its name; None: the first pictured one.
+            image: for figures of one image, its name; None: the first pictured one, or for an
+                example of an attack, the first that it flips.
+            colours: of heatmaps: ``turbo``, blue to red, or ``viridis``, perceptually even.
+            heatmaps: ``overlaid`` on the image or ``raw``.
+            order: of all layers of a model: ``last-first``, the last one top left, as in the
+                paper, or ``first-last``.
 
         Raises:
-            InputError: there is no such figure, width or image.
+            InputError: there is no such figure or image, or an option is none of those.
             StoreError: what it shows is missing or damaged.
         """
-        return Figures(self.frames).figure(name, columns, image)
+        return Figures(self.frames).figure(name, Options(columns, image, colours, heatmaps, order))
 
     @property
     def report(self) -> Path:

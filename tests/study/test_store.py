@@ -231,3 +231,14 @@ def test_a_finished_run_with_other_numbers_is_not_summed_up(store, folder):
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(StoreError, match=f"{folder}/none-000"):
         store.check_rows(store.read_json("manifest.json"))
+
+
+def test_histories_are_every_epoch_of_every_trained_model(store):
+    assert store.histories() == {}
+    epoch = {"epoch": 1, "train_loss": 1.5, "train_accuracy": 0.5}
+    history = [{**epoch, "val_loss": 2.0, "val_accuracy": 0.25}]
+    about = {"trained": "head", "best_epoch": 1, "sha256": "x", "history": history}
+    for place, name in enumerate(["a/model", "b"]):
+        store.write_json(f"heads/trained-{place:03d}.json", {"model": name, **about})
+    expected = {"best_epoch": 1, "history": history}
+    assert store.histories() == {"a/model": expected, "b": expected}

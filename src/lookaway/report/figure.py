@@ -29,6 +29,7 @@ class Figure:
         policy: the explained class, where it has one.
         spec: a Vega-Lite specification with its data inside; None where it is a picture.
         picture: SVG; None where it is a chart.
+        paper: which of the paper's it corresponds to, such as ``Fig. 1``; empty: none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Figure:
     policy: str | None = None
     spec: Mapping[str, Any] | None = None
     picture: str | None = None
+    paper: str = ""
 
     def svg(self) -> str:
         """The figure as SVG, as wide as its columns."""

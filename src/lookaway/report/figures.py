@@ -9,9 +9,13 @@ from typing import Any
 from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError, StoreError
 from lookaway.report import curves, distributions, mean_maps, strips
-from lookaway.report.figure import FORMATS, POINTS, Figure
-from lookaway.report.layout import LAYOUTS, Layout
+from lookaway.report.figure import FORMATS, Figure
+from lookaway.report.layout import LAYOUTS
+from lookaway.report.options import Options
+from lookaway.report.paper import paper_figures
 from lookaway.report.pictured import PicturedImages
+
+_Make = Callable[[Options], Figure]
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class Figures:
         self._frames = frames
         self._titles: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
-        self._makers: dict[str, Callable[[int, str | None], Figure]] = {}
+        self._makers: dict[str, _Make] = {}
         for kind, name, title, make in self._found():
             self._kinds[name], self._titles[name], self._makers[name] = kind, title, make
 
@@ -128,20 +132,17 @@ class Figures:
             raise InputError(f"the run has no figure {name!r}; possible: {listed}")
         return found
 
-    def figure(self, name: str, columns: int = 2, image: str | None = None) -> Figure:
+    def figure(self, name: str, options: Options | None = None) -> Figure:
         """A figure; of a kind with one for each explained class, that of the headlines.
 
         Args:
             name: of a figure or a kind.
-            columns: of a paper that it is to be as wide as: 1 or 2.
-            image: of figures of one image, its name; None: the first pictured one.
+            options: how it is drawn; None: two columns wide.
 
         Raises:
-            InputError: there is no such figure, width or image.
+            InputError: there is no such figure or image.
         """
-        if columns not in POINTS:
-            raise InputError(f"columns must be 1 or 2; got {columns!r}")
-        return self._makers[self.named(name)[0]](columns, image)
+        return self._makers[self.named(name)[0]](options or Options())
 
     def charts(self) -> Iterator[Figure]:
         """Every chart, two columns wide."""
@@ -149,7 +150,7 @@ class Figures:
             if kind in _CHARTS:
                 yield self.figure(name)
 
-    def _found(self) -> Iterator[tuple[str, str, str, Callable[[int, str | None], Figure]]]:
+    def _found(self) -> Iterator[tuple[str, str, str, _Make]]:
         frames = self._frames
         for kind, chart in _CHARTS.items():
             if chart.layers and not frames.several_layers:
@@ -166,8 +167,10 @@ class Figures:
             yield "mean_heatmaps", name, title, self._means(name, title, policy)
         if frames.plan["settings"]["explain"]["pictured"]:
             yield from self._pictured()
+        for planned in paper_figures(frames):
+            yield planned.kind, planned.name, planned.title, planned.make
 
-    def _pictured(self) -> Iterator[tuple[str, str, str, Callable[[int, str | None], Figure]]]:
+    def _pictured(self) -> Iterator[tuple[str, str, str, _Make]]:
         frames = self._frames
         for policy in frames.ordered_policies:
             title = f"{_IMAGES}, explained class: {policy}"
@@ -180,48 +183,45 @@ class Figures:
                 title = f"{_LAYERS} {model}, explained class: {policy}"
                 yield "layers", name, title, self._layers(name, title, model, policy)
 
-    def _chart(
-        self, name: str, title: str, chart: _Chart, policy: str | None
-    ) -> Callable[[int, str | None], Figure]:
-        def make(columns: int, _image: str | None) -> Figure:
-            layout: Layout = LAYOUTS[columns]
+    def _chart(self, name: str, title: str, chart: _Chart, policy: str | None) -> _Make:
+        def make(options: Options) -> Figure:
+            layout = LAYOUTS[options.columns]
             given = (self._frames, policy, layout) if policy else (self._frames, layout)
-            return Figure(name, title, chart.note, columns, policy, spec=chart.spec(*given))
+            return Figure(name, title, chart.note, options.columns, policy, spec=chart.spec(*given))
 
         return make
 
-    def _means(self, name: str, title: str, policy: str) -> Callable[[int, str | None], Figure]:
-        def make(columns: int, _image: str | None) -> Figure:
+    def _means(self, name: str, title: str, policy: str) -> _Make:
+        def make(options: Options) -> Figure:
             looks = mean_maps.mean_looks(self._frames, policy)
             note = "Blue: participation that was lost; orange: gained."
-            return Figure(name, title, note, columns, policy, picture=mean_maps.as_svg(looks))
+            svg = mean_maps.as_svg(looks, options)
+            return Figure(name, title, note, options.columns, policy, picture=svg)
 
         return make
 
-    def _images(self, title: str, policy: str) -> Callable[[int, str | None], Figure]:
-        def make(columns: int, image: str | None) -> Figure:
+    def _images(self, title: str, policy: str) -> _Make:
+        def make(options: Options) -> Figure:
             found = PicturedImages(self._frames)
-            svg = strips.every_model(self._frames, found, image, policy, columns)
+            svg = strips.every_model(self._frames, found, policy, options)
             note = (
                 "Each model under its own perturbations: prediction, confidence, NISSIM; wrong "
                 "predictions have a cross."
             )
-            return Figure(f"images_{policy}", title, note, columns, policy, picture=svg)
+            return Figure(f"images_{policy}", title, note, options.columns, policy, picture=svg)
 
         return make
 
-    def _layers(
-        self, name: str, title: str, model: str, policy: str
-    ) -> Callable[[int, str | None], Figure]:
-        def make(columns: int, image: str | None) -> Figure:
+    def _layers(self, name: str, title: str, model: str, policy: str) -> _Make:
+        def make(options: Options) -> Figure:
             found = PicturedImages(self._frames)
-            svg = strips.every_layer(self._frames, found, image, model, policy, columns)
+            svg = strips.every_layer(self._frames, found, model, policy, options)
             count = len(strips.shown_layers(self._frames, model))
             every = len({*self._frames.plan["layers"][model]})
             note = "Rows: layers from the first to the last; columns: clean, then each ε."
             if count < every:
                 note += f" {count} evenly spaced ones of {every}."
-            return Figure(name, title, note, columns, policy, picture=svg)
+            return Figure(name, title, note, options.columns, policy, picture=svg)
 
         return make
 
@@ -231,8 +231,7 @@ def write_figures(
     folder: Path,
     formats: Sequence[str],
     only: Sequence[str] = (),
-    columns: int = 2,
-    image: str | None = None,
+    options: Options | None = None,
 ) -> list[Path]:
     """Write figures of a run; those of one column have ``-1col`` in their names.
 
@@ -241,14 +240,13 @@ def write_figures(
         folder: where to.
         formats: any of pdf, svg and png.
         only: names of figures or kinds; none: all.
-        columns: of a paper that they are to be as wide as.
-        image: the pictured image of figures that show one.
+        options: how they are drawn; None: two columns wide.
 
     Returns:
         The files, in order.
 
     Raises:
-        InputError: there is no such format, figure, width or image.
+        InputError: there is no such format, figure or image.
         StoreError: the folder cannot be written.
     """
     for kind in formats:
@@ -256,13 +254,13 @@ def write_figures(
             raise InputError(f"got the format {kind!r}; possible: {', '.join(FORMATS)}")
     if not formats:
         raise InputError(f"got no format; possible: {', '.join(FORMATS)}")
-    known = Figures(frames)
+    known, options = Figures(frames), options or Options()
     names = list(dict.fromkeys(one for name in only for one in known.named(name)))
     found = []
     for name in names if only else known.titles():
-        figure = known.figure(name, columns, image)
+        figure = known.figure(name, options)
         for kind in formats:
-            path = folder / f"{name}{'' if columns == 2 else '-1col'}.{kind}"
+            path = folder / f"{name}{'' if options.columns == 2 else '-1col'}.{kind}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(figure.content(kind))

@@ -66,13 +66,17 @@ def levels(values: Sequence[float]) -> alt.Axis:
     )
 
 
-def in_panels(chart: Any, names: Sequence[str], layout: Layout) -> dict[str, Any]:
-    """A specification with a panel for each name."""
+def in_panels(
+    chart: Any, names: Sequence[str], layout: Layout, *, independent: bool = False
+) -> dict[str, Any]:
+    """A specification with a panel for each name; ``independent``: each has a y axis of its own."""
     header = alt.Header(labelFontSize=13, labelLimit=layout.panel + 25)
     faceted = chart.facet(
         facet=alt.Facet("panel:N", sort=list(names), title=None, header=header),
         columns=layout.panels,
     )
+    if independent:
+        faceted = faceted.resolve_scale(y="independent")
     return finished(faceted)
 
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from PIL import Image
 
 from lookaway.analysis.frames import Frames
-from lookaway.report.pictures import TILE, Tile, data_uri, turbo
+from lookaway.report.colour_maps import ColourMap, turbo
+from lookaway.report.ink import colour_bar
+from lookaway.report.options import Options
+from lookaway.report.pictures import TILE, Tile, data_uri, grown
 from lookaway.study.store import map_key
 
-_LOST, _GAINED = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0)
+LOST, GAINED = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0)
 _GAP = 8  # px
 
 
@@ -101,13 +103,13 @@ def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
     return found
 
 
-def tiles(look: MeanLook) -> tuple[list[Tile], list[Tile]]:
+def tiles(look: MeanLook, colours: ColourMap = turbo) -> tuple[list[Tile], list[Tile]]:
     """The pictures of a model: its mean heatmaps, then what was lost and gained."""
     alive = [f"{count}/{look.of} maps" if count < look.of else "" for count in look.counts]
     names = ["clean", *(f"ε = {epsilon:g}" for epsilon in look.epsilons)]
     maps = [look.clean, *look.attacked]
     first = [
-        Tile(data_uri(_heat(found)), _lines(name, told), f"mean heatmap, {name}")
+        Tile(data_uri(_heat(found, colours)), _lines(name, told), f"mean heatmap, {name}")
         for name, told, found in zip(names, alive, maps, strict=True)
     ]
     scale = look.largest_difference()
@@ -122,8 +124,9 @@ def tiles(look: MeanLook) -> tuple[list[Tile], list[Tile]]:
     return first, second
 
 
-def as_svg(looks: Sequence[MeanLook]) -> str:
+def as_svg(looks: Sequence[MeanLook], options: Options | None = None) -> str:
     """All models in one picture: a line of mean heatmaps, a line of differences for each."""
+    options = options or Options()
     step, line, title = TILE + _GAP, TILE + 22, 34
     width = (1 + max(len(look.epsilons) for look in looks)) * step + _GAP
     parts: list[str] = []
@@ -134,7 +137,7 @@ def as_svg(looks: Sequence[MeanLook]) -> str:
     for place, look in enumerate(looks):
         top = place * (2 * line + title) + _GAP
         text(_GAP, top + 14, look.model, size=15)
-        first, second = tiles(look)
+        first, second = tiles(look, options.colour_map)
         for row, shown in enumerate((first, second)):
             for column, tile in enumerate(shown, start=row):
                 x, y = _GAP + column * step, top + 24 + row * line
@@ -146,6 +149,11 @@ def as_svg(looks: Sequence[MeanLook]) -> str:
         for row, words in enumerate(("blue: lost", "orange: gained", scale)):
             text(_GAP, top + 24 + line + 48 + 18 * row, words)
     height = len(looks) * (2 * line + title) + _GAP
+    low, high = options.ends
+    text(_GAP, height + 12, f"{low}: no participation")
+    parts.append(colour_bar(_GAP + step, height + 2, TILE, 12, options))
+    text(_GAP + 2 * step, height + 12, f"{high}: the highest")
+    height += 24
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" '
@@ -158,22 +166,17 @@ def _lines(name: str, told: str) -> tuple[str, ...]:
     return (name, told) if told else (name,)
 
 
-def _grown(found: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(found.astype(np.float32))
-    return np.asarray(image.resize((TILE, TILE), Image.Resampling.BILINEAR))
-
-
-def _heat(found: np.ndarray | None) -> np.ndarray:
+def _heat(found: np.ndarray | None, colours: ColourMap) -> np.ndarray:
     if found is None:
         return np.full((TILE, TILE, 3), 0.85)
-    return turbo(np.clip(_grown(found), 0.0, 1.0))
+    return colours(np.clip(grown(found, (TILE, TILE)), 0.0, 1.0))
 
 
 def change_colours(found: np.ndarray | None, scale: float) -> np.ndarray:
     """White where nothing changed, blue where participation was lost, orange where gained."""
     if found is None:
         return np.full((TILE, TILE, 3), 0.85)
-    share = _grown(found)[..., None] / (scale or 1.0)
-    ends = np.where(share < 0, np.array(_LOST), np.array(_GAINED))
+    share = grown(found, (TILE, TILE))[..., None] / (scale or 1.0)
+    ends = np.where(share < 0, np.array(LOST), np.array(GAINED))
     mixed: np.ndarray = 1.0 + np.clip(np.abs(share), 0.0, 1.0) * (ends - 1.0)
     return mixed

@@ -16,6 +16,9 @@ from lookaway.report.explorer import explorer
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
 from lookaway.report.mean_maps import MeanLook, mean_looks
+from lookaway.report.options import Options
+from lookaway.report.paper import correspondence, paper_figures
+from lookaway.report.paper_tables import SECTION, paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
@@ -56,17 +59,18 @@ def build_report(store: Store) -> Path:
         StoreError: something stored is missing or damaged.
     """
     frames = Frames(store)
-    made_tables = tables.all_tables(frames)
+    made_tables = [*tables.all_tables(frames), *paper_tables(frames)]
     charts = list(Figures(frames).charts())
+    papers = [planned.make(Options()) for planned in paper_figures(frames)]
     looks = mean_looks(frames, frames.policy)
     for name, frame in frames.to_keep().items():
         store.write_frame(f"frames/{name}.parquet", frame)
     for name, text in table_files(made_tables).items():
         store.write_text(f"tables/{name}", text)
-    for chart in charts:
+    for chart in [*charts, *papers]:
         store.write_text(f"figures/{chart.name}.svg", chart.svg())
     store.write_text(f"figures/mean_heatmaps_{frames.policy}.svg", mean_maps.as_svg(looks))
-    store.write_text("report.html", _page(frames, made_tables, charts, looks))
+    store.write_text("report.html", _page(frames, made_tables, charts, papers, looks))
     return store.folder / "report.html"
 
 
@@ -94,7 +98,11 @@ def _sections(made_tables: list[Table]) -> list[tuple[str, list[Table]]]:
 
 
 def _page(
-    frames: Frames, made_tables: list[Table], charts: list[Figure], looks: list[MeanLook]
+    frames: Frames,
+    made_tables: list[Table],
+    charts: list[Figure],
+    papers: list[Figure],
+    looks: list[MeanLook],
 ) -> str:
     plan, store = frames.plan, frames.store
     environment = jinja2.Environment(
@@ -115,7 +123,8 @@ def _page(
         bibtex=_BIBTEX,
         blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
         charts=charts,
-        charts_data={chart.name: chart.spec for chart in charts},
+        charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
+        correspondence=correspondence(frames),
         css=Markup(_asset("page.css")),  # noqa: S704  our own
         done=done(frames),
         explorer_data=found.about,
@@ -134,7 +143,9 @@ def _page(
         top=frames.top,
         headline_policy=frames.policy,
         headline=next(table for table in made_tables if table.section == "Headline"),
-        sections=_sections([table for table in made_tables if table.section != "Headline"]),
+        papers=[(figure, _source(figure)) for figure in papers],
+        paper_tables=[table for table in made_tables if table.section == SECTION],
+        sections=_sections([t for t in made_tables if t.section not in ("Headline", SECTION)]),
         attack=plan["settings"]["attacks"][0].upper(),
         dead_pairs=frames.dead_pairs,
         rows=frames.rows.height,
@@ -150,6 +161,13 @@ def _page(
         layers=plan["last_layers"],
         map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
     )
+
+
+def _source(figure: Figure) -> str:
+    """A picture as the source of an image; empty for a chart, which the page draws itself."""
+    if figure.picture is None:
+        return ""
+    return "data:image/svg+xml;base64," + base64.b64encode(figure.svg().encode()).decode()
 
 
 def _asset(name: str) -> str:

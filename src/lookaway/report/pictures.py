@@ -9,10 +9,13 @@ import polars as pl
 from PIL import Image
 
 from lookaway.analysis.frames import Frames
+from lookaway.report.colour_maps import ColourMap, turbo
+from lookaway.report.options import Options
 from lookaway.report.pictured import Pictured, PicturedImages
 
 TILE = 132  # px
 _OVERLAY = 0.55
+_DEAD = 0.85  # grey
 
 
 @dataclass(frozen=True)
@@ -42,50 +45,64 @@ class Picture:
     strips: tuple[Strip, ...]
 
 
-def turbo(values: np.ndarray) -> np.ndarray:
-    """Colours of a heatmap: blue is no participation, red the highest.
-
-    A polynomial fit of the Turbo map (A. Mikhailov, 2019), without its almost black first tenth.
-
-    Args:
-        values: (H, W) in [0, 1].
-
-    Returns:
-        (H, W, 3) float in [0, 1].
-    """
-    shifted = 0.1 + 0.9 * values
-    powers = np.stack([shifted**power for power in range(6)], axis=-1)
-    red = [0.13572138, 4.61539260, -42.66032258, 132.13108234, -152.94239396, 59.28637943]
-    green = [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604]
-    blue = [0.10667330, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973]
-    colours: np.ndarray = np.clip(powers @ np.array([red, green, blue]).T, 0.0, 1.0)
-    return colours
+def grown(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map (h, w), enlarged bilinearly to (width, height)."""
+    image = Image.fromarray(heat.astype(np.float32))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
-def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay(pixels: np.ndarray, heat: np.ndarray, colours: ColourMap = turbo) -> np.ndarray:
     """Lay a map, coloured, over an image.
 
     Args:
         pixels: (H, W, 3) in [0, 1].
         heat: (h, w) in [0, 1], enlarged bilinearly.
+        colours: of the map.
 
     Returns:
         (H, W, 3) in [0, 1].
     """
+    heat = grown(heat, (pixels.shape[1], pixels.shape[0]))
+    return (1 - _OVERLAY) * pixels + _OVERLAY * colours(np.clip(heat, 0.0, 1.0))
+
+
+def heatmap_on(pixels: np.ndarray, heat: np.ndarray, options: Options) -> np.ndarray:
+    """A heatmap, raw or over its image; of a dead map the image alone, or grey.
+
+    Args:
+        pixels: (H, W, 3) in [0, 1].
+        heat: (h, w) in [0, 1]; zeros where dead.
+        options: colours, and whether it is laid over the image.
+
+    Returns:
+        (H, W, 3) in [0, 1].
+    """
+    dead = not heat.max() > 0
+    if options.heatmaps == "overlaid":
+        return pixels if dead else overlay(pixels, heat, options.colour_map)
+    if dead:
+        return np.full(pixels.shape, _DEAD)
     size = (pixels.shape[1], pixels.shape[0])
-    grown = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    colours = turbo(np.clip(np.asarray(grown), 0.0, 1.0))
-    return (1 - _OVERLAY) * pixels + _OVERLAY * colours
+    return options.colour_map(np.clip(grown(heat, size), 0.0, 1.0))
 
 
-def picture(frames: Frames, found: PicturedImages, image: Pictured, policy: str) -> Picture:
-    """What every model sees in an image, clean and under its own perturbations.
+def picture(
+    frames: Frames,
+    found: PicturedImages,
+    image: Pictured,
+    policy: str,
+    options: Options,
+    source: str | None = None,
+) -> Picture:
+    """What every model sees in an image, clean and attacked.
 
     Args:
         frames: of a run.
         found: its pictured images.
         image: one of them.
         policy: the explained class.
+        options: how heatmaps are drawn.
+        source: whose perturbations; None: each model's own.
 
     Raises:
         StoreError: a map or a sign is missing or damaged.
@@ -94,20 +111,21 @@ def picture(frames: Frames, found: PicturedImages, image: Pictured, policy: str)
     clean = image.pixels.astype(np.float64) / 255.0
     strips = []
     for model in frames.models:
+        maker = model if source is None else source
         layer = frames.plan["last_layers"][model]
         rows = frames.rows.filter(
             pl.col("image") == image.image,
             pl.col("variant") == found.variant,
             pl.col("model") == model,
             pl.col("attack") == attack,
-            pl.col("source") == model,
+            pl.col("source") == maker,
             pl.col("layer") == layer,
             pl.col("explained_class") == policy,
         ).sort("epsilon")
-        signs = found.signs(image, attack, model)
+        signs = found.signs(image, attack, maker)
         clean_map = found.clean_map(image, model, layer, policy)
-        attacked_maps = found.attacked_maps(image, model, layer, policy, attack, model)
-        strips.append(Strip(model, _tiles(clean, signs, clean_map, attacked_maps, rows)))
+        attacked_maps = found.attacked_maps(image, model, layer, policy, attack, maker)
+        strips.append(Strip(model, _tiles(clean, signs, clean_map, attacked_maps, rows, options)))
     return Picture(image.image, image.label, tuple(strips))
 
 
@@ -117,6 +135,7 @@ def _tiles(
     clean_map: np.ndarray,
     attacked_maps: np.ndarray,
     found: pl.DataFrame,
+    options: Options,
 ) -> tuple[Tile, ...]:
     measured = list(found.iter_rows(named=True))
     first = measured[0]
@@ -130,7 +149,7 @@ def _tiles(
             "the attacked image",
         ),
         Tile(
-            data_uri(overlay(clean, clean_map) if not first["clean_dead"] else clean),
+            data_uri(heatmap_on(clean, clean_map, options)),
             ("clean", said, *(("dead map",) if first["clean_dead"] else ())),
             "heatmap of the clean image",
             wrong=first["clean_class"] != first["label"],
@@ -141,7 +160,7 @@ def _tiles(
         dead = ("dead map",) if row["attacked_dead"] else ()
         tiles.append(
             Tile(
-                data_uri(overlay(attacked, attacked_map) if not row["attacked_dead"] else attacked),
+                data_uri(heatmap_on(attacked, attacked_map, options)),
                 (
                     f"ε = {row['epsilon']:g}",
                     f"{row['attacked_class']} {row['attacked_confidence']:.0%}",

@@ -39,6 +39,7 @@ class Table:
         formats: how the numbers of each column are shown; the last one holds for the rest.
             ``.3f`` and the like, ``%`` (a share in per cent) or ``+.3f`` (with its sign).
         section: of the page that it stands in.
+        paper: which of the paper's it corresponds to, such as ``Table 1``; empty: none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Table:
     rows: tuple[Row, ...]
     formats: tuple[str, ...] = (".3f",)
     section: str = "Numbers by ε"
+    paper: str = ""
 
     @property
     def anchor(self) -> str:
@@ -104,7 +106,7 @@ class Table:
         lines.append("|" + "---|" * names + "---:|" * (len(self.heads) - names))
         for row in self.rows:
             texts = [*map(_markdown, row.names), *self._numbers(row)]
-            texts = [f"*{text}*" if row.strong else text for text in texts]
+            texts = [f"*{text}*" if row.strong and text else text for text in texts]
             lines.append("| " + " | ".join(texts) + " |")
         return "\n".join([*lines, "", _markdown(self.note), ""])
 
@@ -122,7 +124,7 @@ class Table:
         ]
         for row in self.rows:
             texts = [*row.names, *self._numbers(row)]
-            shown = [rf"\emph{{{_latex(t)}}}" if row.strong else _latex(t) for t in texts]
+            shown = [rf"\emph{{{_latex(t)}}}" if row.strong and t else _latex(t) for t in texts]
             lines.append(" & ".join(shown) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 

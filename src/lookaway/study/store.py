@@ -216,6 +216,19 @@ class Store(Files):
             }
         return found
 
+    def histories(self) -> dict[str, dict[str, Any]]:
+        """How each model was trained: the best epoch, and loss and accuracy of every epoch.
+
+        Returns:
+            ``best_epoch`` (from 1) and ``history`` of each trained model: a record of each epoch
+            with epoch, train_loss, train_accuracy, val_loss and val_accuracy.
+        """
+        found = {}
+        for path in sorted((self.folder / "heads").glob("*.json")):
+            about = self.read_json(f"heads/{path.name}") or {}
+            found[about["model"]] = {name: about[name] for name in ("best_epoch", "history")}
+        return found
+
     def drifts(self) -> list[dict[str, Any]]:
         """How far each model is from float32, in order; none in a study in float32."""
         paths = sorted((self.folder / "drift").glob("*.json"))

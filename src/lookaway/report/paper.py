@@ -1,0 +1,241 @@
+"""The paper's tables and figures, one by one, and what a run has in the place of each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lookaway.analysis.frames import Frames
+from lookaway.analysis.paper_form import UNPREPARED, PaperForm, paper_form
+from lookaway.report import layer_mosaic, paper_charts, paper_pictures
+from lookaway.report.figure import Figure
+from lookaway.report.layout import LAYOUTS, Layout
+from lookaway.report.options import Options
+from lookaway.report.paper_tables import paper_tables
+from lookaway.report.pictured import PicturedImages
+from lookaway.report.strips import image_of
+from lookaway.study.store import plain
+
+# The paper's pictures of all layers, by architecture.
+_LAYERS = {
+    "vgg16": "Fig. 6",
+    "resnet50": "Fig. 7",
+    "resnet101": "Fig. 8",
+    "inception_v3": "Fig. 9",
+    "xception": "Fig. 10",
+    "legacy_xception": "Fig. 10",
+}
+_ALL_LAYERS = "Figs. 6–10"
+_NO_PICTURES = "the study pictures no image (explain.pictured: 0)"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A figure in the paper's form that a run has, made when it is asked for."""
+
+    paper: str
+    kind: str
+    name: str
+    title: str
+    make: Callable[[Options], Figure]
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """One of the paper's tables or figures, and what a run has in its place.
+
+    Attributes:
+        paper: which, such as ``Table 1``; empty for what goes beyond the paper.
+        shows: what it shows.
+        name: of the run's table or figure; empty where it has none.
+        missing: why it has none; empty where it has one.
+        table: whether it is a table.
+    """
+
+    paper: str
+    shows: str
+    name: str = ""
+    missing: str = ""
+    table: bool = False
+
+
+def paper_figures(frames: Frames) -> list[Planned]:
+    """The figures in the paper's form that a run has, in the paper's order.
+
+    Args:
+        frames: of a run.
+    """
+    return list(_figures(frames))
+
+
+def correspondence(frames: Frames) -> list[Correspondence]:
+    """Each of the paper's tables and figures, what stands for it here, or why nothing does.
+
+    Args:
+        frames: of a run.
+    """
+    tables = paper_tables(frames)
+    found = [Correspondence(t.paper, t.title, t.name, table=True) for t in tables]
+    found += [Correspondence(f.paper, f.title, f.name) for f in paper_figures(frames)]
+    return sorted([*found, *_missing(frames)], key=_place)
+
+
+def _missing(frames: Frames) -> Iterator[Correspondence]:
+    """What of the paper the run does not have, and why."""
+    settings = frames.plan["settings"]
+    variants, shown = settings["data"]["variants"], settings["explain"]["pictured"]
+    if UNPREPARED not in variants:
+        why = "the study has no unprepared images (data.variants without none)"
+        yield Correspondence("Table 1", "Accuracy by ε, unprepared images", missing=why, table=True)
+    if variants == [UNPREPARED]:
+        why = "the study has no prepared images (data.variants: [none])"
+        yield Correspondence("Table 2", "Accuracy by ε, prepared images", missing=why, table=True)
+    if not shown:
+        yield Correspondence("Fig. 1", "The observed shift", missing=_NO_PICTURES)
+        yield Correspondence("Fig. 2", "One attack", missing=_NO_PICTURES)
+    if not shown or not settings["transfer_from"]:
+        why = _NO_PICTURES if not shown else "the study has no source (transfer_from: [])"
+        yield Correspondence("Fig. 5", "One image in every model", missing=why)
+    if not shown or not frames.several_layers:
+        why = _NO_PICTURES
+        if shown:
+            why = "the study explains the last layers alone; explain.layers: convs explains all"
+        yield Correspondence(_ALL_LAYERS, "Every layer at one image", missing=why)
+    if not frames.store.histories():
+        why = "the study trains no model (train: none)"
+        yield Correspondence("", "Training", missing=why)
+
+
+def _place(found: Correspondence) -> tuple[bool, bool, int]:
+    """The paper's order: tables, figures, then what goes beyond it."""
+    number = "".join(letter for letter in found.paper.partition("–")[0] if letter.isdigit())
+    return not found.paper, not found.paper.startswith("Table"), int(number or 0)
+
+
+def _figures(frames: Frames) -> Iterator[Planned]:
+    settings = frames.plan["settings"]
+    shown = bool(settings["explain"]["pictured"])
+    form = paper_form(frames)
+    if shown:
+        own = f"explained class: {form.policy}"
+        yield _example(frames, "Fig. 1", "paper_fig1_shift", f"The observed shift, {own}")
+        yield _example(frames, "Fig. 2", "paper_fig2_attack", "One attack")
+    yield _chart(
+        frames,
+        "Fig. 3",
+        "paper_fig3_psnr",
+        "PSNR by ε",
+        "How strong the change of the pixels is, peak 1; higher is weaker. The paper's Fig. 3 is a "
+        "table of it.",
+        paper_charts.psnr,
+    )
+    yield _chart(
+        frames,
+        "Fig. 4",
+        "paper_fig4_nissim",
+        f"NISSIM of the images at each ε, {form.whose}, explained class: {form.policy}",
+        "How the dissimilarity is distributed over the images. VID: standard deviation of an "
+        "image's NISSIM over the ε, then the mean over the images; lower is steadier.",
+        paper_charts.nissim,
+    )
+    if shown and form.source is not None:
+        yield _transfer(frames, form)
+    if shown and frames.several_layers:
+        for place, spec in enumerate(settings["models"]):
+            yield _layers(frames, place, spec)
+    yield _chart(
+        frames,
+        "",
+        "accuracy_against_mod",
+        "Accuracy against MOD",
+        "A point for each ε, from the clean images (MOD 0) on. Faint: noise of the same sizes. The "
+        "paper holds that deep networks keep more accuracy at equal MOD.",
+        paper_charts.accuracy_against_mod,
+    )
+    if frames.store.histories():
+        yield _chart(
+            frames,
+            "",
+            "training",
+            "Training: loss and accuracy of every epoch",
+            "The weights of the best epoch on the validation images are kept.",
+            paper_charts.training,
+        )
+
+
+def _chart(
+    frames: Frames,
+    paper: str,
+    name: str,
+    title: str,
+    note: str,
+    spec: Callable[[Frames, Layout], dict[str, Any]],
+) -> Planned:
+    def make(options: Options) -> Figure:
+        made = spec(frames, LAYOUTS[options.columns])
+        return Figure(name, title, note, options.columns, spec=made, paper=paper)
+
+    return Planned(paper, name, name, title, make)
+
+
+def _pictured(frames: Frames) -> tuple[PicturedImages, PaperForm]:
+    """The pictured images, and the paper's form for their variant."""
+    found = PicturedImages(frames)
+    return found, paper_form(frames, found.variant)
+
+
+def _example(frames: Frames, paper: str, name: str, title: str) -> Planned:
+    def make(options: Options) -> Figure:
+        found, form = _pictured(frames)
+        shown = paper_pictures.example(frames, found, form, options.image)
+        if name == "paper_fig1_shift":
+            svg = paper_pictures.shift(frames, found, form, shown, options)
+            note = "Where participation was dropped (blue) and added (orange)."
+        else:
+            svg = paper_pictures.attack(found, form, shown, options)
+            note = "The image, ε times the signs of the loss's gradient, and their sum."
+        return Figure(
+            name,
+            title,
+            f"{note} {shown.told}",
+            options.columns,
+            form.policy,
+            picture=svg,
+            paper=paper,
+        )
+
+    return Planned(paper, name, name, title, make)
+
+
+def _transfer(frames: Frames, form: PaperForm) -> Planned:
+    name = "paper_fig5_transfer"
+    title = f"One image in every model, {form.whose}, explained class: {form.policy}"
+
+    def make(options: Options) -> Figure:
+        found, form = _pictured(frames)
+        svg = paper_pictures.transfer(frames, found, form, options)
+        note = (
+            f"Image: {image_of(found, options.image).image}. Prediction, confidence, NISSIM; wrong "
+            "predictions have a cross."
+        )
+        return Figure(name, title, note, options.columns, form.policy, picture=svg, paper="Fig. 5")
+
+    return Planned("Fig. 5", name, name, title, make)
+
+
+def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
+    model = spec["name"]
+    paper = _LAYERS.get(spec["timm"].partition(".")[0], _ALL_LAYERS)
+    number = paper.removeprefix("Fig. ") if paper != _ALL_LAYERS else "6to10"
+    name = f"paper_fig{number}_layers_{place + 1}_{plain(model)}".rstrip("_")
+    policy = paper_form(frames).policy
+    title = f"Every layer of {model} at one image, white-box, explained class: {policy}"
+
+    def make(options: Options) -> Figure:
+        found, form = _pictured(frames)
+        image = image_of(found, options.image)
+        svg = layer_mosaic.mosaic(frames, found, form, image, model, options)
+        count = len(layer_mosaic.every_layer_of(frames, model))
+        note = f"All {count} explained layers, clean and at each ε of the model's own attack."
+        return Figure(name, title, note, options.columns, form.policy, picture=svg, paper=paper)
+
+    return Planned(paper, "paper_layers", name, title, make)

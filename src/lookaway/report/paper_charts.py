@@ -1,0 +1,293 @@
+"""The paper's charts: NISSIM's distributions, PSNR, accuracy against MOD, and training."""
+
+from dataclasses import replace
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from lookaway.analysis import summary
+from lookaway.analysis.families import DEEP, WIDE, families
+from lookaway.analysis.frames import Frames
+from lookaway.analysis.paper_form import paper_form
+from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
+from lookaway.report.paper_tables import perturbations
+
+_BINS = 20
+_GREY = "#6b6b6b"  # the page makes it lighter on a dark ground
+_SCALE = ["#d99a1c", "#dd6f1e", "#cf3f3f", "#a8327f"]  # from the smallest ε to the largest
+_SHAPES = {DEEP: "circle", WIDE: "square", "other": "triangle-up"}
+
+
+def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[str, Any]:
+    """How NISSIM is distributed at each ε: a panel for each model, with its VID.
+
+    Args:
+        frames: of a run.
+        layout: sizes.
+        variant: of the images; None: see ``paper_form``.
+    """
+    form = paper_form(frames, variant)
+    rows = frames.last_rows.filter(form.rows, pl.col("explained_class") == form.policy)
+    stable = frames.vid["image"].filter(form.rows, form.explained)
+    vid = dict(stable.select("model", "vid").iter_rows())
+    largest = float(rows["nissim"].cast(pl.Float64).max() or 0)  # type: ignore[arg-type]
+    top = max(0.05, float(np.ceil(20 * largest) / 20))
+    edges = np.linspace(0.0, top, _BINS + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    steps = sorted(rows["epsilon"].unique().to_list())
+    values: list[dict[str, Any]] = []
+    for (model, epsilon), part in rows.group_by("model", "epsilon", maintain_order=True):
+        measured = part["nissim"].to_numpy()
+        shares = np.histogram(measured, bins=edges)[0] / part.height
+        shared = {"panel": form.described(str(model)), "level": f"{epsilon:g}", "n": part.height}
+        values += [
+            {**shared, "nissim": round(float(at), 4), "share": round(float(share), 4)}
+            for at, share in zip(middles, shares, strict=True)
+        ]
+        values.append({**shared, "mean": float(measured.mean())})
+    for model in frames.models:
+        told = "–" if vid[model] is None else f"{vid[model]:.3f}"
+        values.append({"panel": form.described(model), "said": f"VID {told}"})
+    shades = [_between(place / max(1, len(steps) - 1)) for place in range(len(steps))]
+    names = [f"{step:g}" for step in steps]
+    dashes = [DASHES[place % len(DASHES)] for place in range(len(steps))]
+    shown = legend(layout, "ε; triangles: means (MOD)")
+    base = alt.Chart().encode(
+        color=alt.Color("level:N", scale=alt.Scale(domain=names, range=shades), legend=shown)
+    )
+    x = alt.Scale(domain=[0, top], nice=False)
+    line = (
+        base.transform_filter("isValid(datum.nissim)")
+        .mark_line(strokeWidth=2, interpolate="monotone")
+        .encode(
+            x=alt.X("nissim:Q", title="NISSIM", scale=x, axis=alt.Axis(tickCount=4, format="~g")),
+            y=alt.Y("share:Q", title="share of images", axis=alt.Axis(tickCount=4, format=".0%")),
+            strokeDash=alt.StrokeDash(
+                "level:N", scale=alt.Scale(domain=names, range=dashes), legend=shown
+            ),
+            tooltip=[
+                alt.Tooltip("panel:N", title="model"),
+                alt.Tooltip("level:N", title="ε"),
+                alt.Tooltip("nissim:Q", title="NISSIM about"),
+                alt.Tooltip("share:Q", title="share of images", format=".1%"),
+                alt.Tooltip("n:Q", title="images"),
+            ],
+        )
+    )
+    means = (
+        base.transform_filter("isValid(datum.mean)")
+        .mark_point(shape="triangle-up", filled=True, size=60, opacity=1)
+        .encode(x=alt.X("mean:Q", scale=x), y=alt.datum(0))
+    )
+    text = (
+        alt.Chart()
+        .transform_filter("isValid(datum.said)")
+        .mark_text(align="right", baseline="top", fontSize=12, dx=-5, dy=4, color=_GREY)
+        .encode(x=alt.value("width"), y=alt.value(0), text="said:N")
+    )
+    chart = alt.layer(line, means, text, data=alt.InlineData(values=values)).properties(
+        width=layout.panel, height=0.7 * layout.panel
+    )
+    return in_panels(chart, [form.described(model) for model in frames.models], layout)
+
+
+def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """PSNR over ε, a line for each perturbation: the same for every model that meets it.
+
+    Args:
+        frames: of a run.
+        layout: sizes.
+    """
+    found = perturbations(frames, paper_form(frames))
+    names = found["perturbation"].unique(maintain_order=True).to_list()
+    colours, dashes, _ = styles(len(names))
+    shown = legend(layout, "perturbation")
+    steps = sorted(found["epsilon"].unique().to_list())
+    several = found["variant"].n_unique() > 1
+    found = found.with_columns(
+        panel=pl.format("images: {}", "variant") if several else pl.lit("PSNR")
+    )
+    base = alt.Chart(alt.InlineData(values=found.to_dicts())).encode(
+        x=alt.X("epsilon:Q", title="ε", axis=levels(steps), scale=alt.Scale(nice=False)),
+        y=alt.Y("psnr:Q", title="PSNR (dB)", scale=alt.Scale(zero=False)),
+        color=alt.Color(
+            "perturbation:N", scale=alt.Scale(domain=names, range=colours), legend=shown
+        ),
+        strokeDash=alt.StrokeDash(
+            "perturbation:N", scale=alt.Scale(domain=names, range=dashes), legend=shown
+        ),
+        tooltip=["perturbation:N", "epsilon:Q", alt.Tooltip("psnr:Q", format=".2f"), "n:Q"],
+    )
+    chart = alt.layer(base.mark_line(strokeWidth=2), base.mark_point(size=35, filled=True))
+    count = layout.panels if several else 1
+    size = replace(layout, panel=layout.panel * layout.panels // count, panels=count)
+    chart = chart.properties(width=size.panel, height=layout.panel)
+    return in_panels(chart, found["panel"].unique(maintain_order=True).to_list(), size)
+
+
+def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """Accuracy against MOD, a point for each ε, a line for each model; noise is faint.
+
+    Args:
+        frames: of a run.
+        layout: sizes.
+    """
+    form = paper_form(frames)
+    keys = ["variant", "model", "attack", "source", "epsilon"]
+    shift = frames.last(frames.mod).filter(form.explained).select(*keys, "mod")
+    clean = shift.unique(keys[:-1], maintain_order=True).with_columns(
+        epsilon=pl.lit(0.0), mod=pl.lit(0.0)
+    )
+    both = pl.concat([clean, shift]).join(
+        frames.accuracy.select(*keys, "accuracy", "n"),
+        on=keys,
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    scoped = summary.by_scope(both)
+    attacked = scoped.filter(pl.col("source").is_not_null())
+    noise = scoped.filter(pl.col("source").is_null()).drop("scope")
+    scopes = attacked.select("variant", "scope").unique(maintain_order=True)
+    several = attacked["variant"].n_unique() > 1
+    panel = pl.format("{} ({})", "scope", "variant") if several else pl.col("scope")
+    marks = {name: found or "other" for name, found in families(frames.plan).items()}
+    data = pl.concat(
+        [
+            attacked.with_columns(kind=pl.lit("attack")),
+            noise.join(scopes, on="variant").with_columns(kind=pl.lit("noise")),
+        ],
+        how="diagonal",
+    ).with_columns(panel=panel, network=pl.col("model").replace_strict(marks))
+    names = frames.models
+    colours, dashes, _ = styles(len(names))
+    shown = legend(layout, "model")
+    base = alt.Chart().encode(
+        x=alt.X(
+            "mod:Q",
+            title=f"MOD, explained class: {form.policy}",
+            axis=alt.Axis(tickCount=5, format="~g"),
+        ),
+        y=alt.Y("accuracy:Q", title="accuracy", axis=alt.Axis(format=".0%")),
+        color=alt.Color("model:N", scale=alt.Scale(domain=names, range=colours), legend=shown),
+        order="epsilon:Q",
+    )
+    dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=names, range=dashes), legend=shown)
+    met = base.transform_filter(alt.datum.kind == "attack")
+    control = base.transform_filter(alt.datum.kind == "noise")
+    there = [mark for mark in _SHAPES if mark in marks.values()]
+    shape = alt.Shape(
+        "network:N",
+        scale=alt.Scale(domain=there, range=[_SHAPES[mark] for mark in there]),
+        legend=_grey(legend(layout, "network", points=True)) if there != ["other"] else None,
+    )
+    points = met.mark_point(size=50, filled=True, opacity=1).encode(
+        shape=shape,
+        tooltip=[
+            "model:N",
+            "network:N",
+            alt.Tooltip("epsilon:Q", title="ε"),
+            alt.Tooltip("mod:Q", title="MOD", format=".3f"),
+            alt.Tooltip("accuracy:Q", format=".1%"),
+            alt.Tooltip("n:Q", title="images"),
+        ],
+    )
+    chart = alt.layer(
+        control.mark_line(strokeWidth=1.5, opacity=0.35).encode(strokeDash=dash),
+        met.mark_line(strokeWidth=2).encode(strokeDash=dash),
+        points,
+        data=alt.InlineData(values=data.drop("variant", "attack", "source").to_dicts()),
+    )
+    count = max(1, layout.panels - 1)
+    wide = replace(layout, panel=layout.panel * layout.panels // count - 20, panels=count)
+    return in_panels(
+        chart.properties(width=wide.panel, height=wide.panel),
+        data.filter(pl.col("kind") == "attack")["panel"].unique(maintain_order=True).to_list(),
+        wide,
+    )
+
+
+def training(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """Loss and accuracy of every epoch, a pair of panels for each model that was trained.
+
+    Args:
+        frames: of a run.
+        layout: sizes.
+    """
+    histories = frames.store.histories()
+    trained = [name for name in frames.models if name in histories]
+    values: list[dict[str, Any]] = []
+    panels = []
+    for model in trained:
+        best = histories[model]["best_epoch"]
+        for measure in ("loss", "accuracy"):
+            panels.append(f"{measure}: {model}")
+            for epoch in histories[model]["history"]:
+                for part, images in (("train", "training"), ("val", "validation")):
+                    found = epoch[f"{part}_{measure}"]
+                    at = {"panel": panels[-1], "images": images, "epoch": epoch["epoch"]}
+                    values.append({**at, "value": found})
+            values.append({"panel": panels[-1], "best": best, "measure": measure})
+    names = ["training", "validation"]
+    shown = legend(layout, "images")
+    base = alt.Chart().transform_filter("isValid(datum.value)")
+    line = base.mark_line(strokeWidth=2).encode(
+        x=alt.X(
+            "epoch:Q",
+            title="epoch",
+            scale=alt.Scale(zero=False, nice=False),
+            axis=alt.Axis(tickMinStep=1, format="d", tickCount=5),
+        ),
+        y=alt.Y(
+            "value:Q",
+            title=None,
+            axis=alt.Axis(tickCount=4, labelExpr="format(datum.value, '.3~g')"),
+        ),
+        color=alt.Color("images:N", scale=alt.Scale(domain=names, range=COLOURS[:2]), legend=shown),
+        strokeDash=alt.StrokeDash(
+            "images:N", scale=alt.Scale(domain=names, range=DASHES[:2]), legend=shown
+        ),
+        tooltip=[
+            alt.Tooltip("panel:N", title="model"),
+            "images:N",
+            "epoch:Q",
+            alt.Tooltip("value:Q", format=".4f"),
+        ],
+    )
+    marked = alt.Chart().transform_filter("isValid(datum.best)")
+    rule = marked.mark_rule(color=_GREY, strokeDash=[3, 3]).encode(x="best:Q")
+    said = marked.transform_calculate(said="'best: ' + datum.best").encode(
+        x=alt.value("width"), text="said:N"
+    )
+    # Where curves seldom are.
+    above = said.transform_filter(alt.datum.measure == "loss").mark_text(
+        align="right", baseline="top", fontSize=11, dx=-5, dy=4, color=_GREY
+    )
+    below = said.transform_filter(alt.datum.measure == "accuracy").mark_text(
+        align="right", baseline="bottom", fontSize=11, dx=-5, dy=-4, color=_GREY
+    )
+    layered = alt.layer(
+        line,
+        rule,
+        above.encode(y=alt.value(0)),
+        below.encode(y=alt.value("height")),
+        data=alt.InlineData(values=values),
+    )
+    pairs = replace(layout, panels=2, panel=layout.panel * layout.panels // 2)
+    chart = layered.properties(width=pairs.panel, height=0.5 * pairs.panel)
+    return in_panels(chart, panels, pairs, independent=True)
+
+
+def _grey(shown: alt.Legend) -> alt.Legend:
+    """A legend of shapes, whatever their colours."""
+    shown.symbolFillColor = shown.symbolStrokeColor = _GREY
+    return shown
+
+
+def _between(share: float) -> str:
+    """A colour of the scale, from 0 to 1."""
+    ends = np.array([list(bytes.fromhex(colour[1:])) for colour in _SCALE])
+    places = np.linspace(0.0, 1.0, len(ends))
+    mixed = [round(float(np.interp(share, places, channel))) for channel in ends.T]
+    return f"#{bytes(mixed).hex()}"

@@ -1,0 +1,184 @@
+"""The paper's tables in its own form: a line for each model, a column for each ε, 0 included."""
+
+import polars as pl
+
+from lookaway.analysis import summary
+from lookaway.analysis.frames import Frames
+from lookaway.analysis.paper_form import UNPREPARED, PaperForm, paper_form
+from lookaway.report.table import Cell, Row, Table
+
+SECTION = "As in the paper"
+_CLASS = {
+    "own": "the class predicted for that very image, as the paper most likely did",
+    "clean": "the class predicted for the clean image",
+    "label": "the true class",
+}
+
+
+def paper_tables(frames: Frames) -> list[Table]:
+    """Accuracy of each variant of the images (Tables 1 and 2), MOD (Table 3) and PSNR (Fig. 3).
+
+    Where the variants do not hold the same images, accuracy on those that all hold, too.
+
+    Args:
+        frames: of a run.
+    """
+    variants = frames.plan["settings"]["data"]["variants"]
+    found = [accuracy(frames, variant) for variant in variants]
+    if not _same_images(frames.rows):
+        found += [accuracy(frames, variant, common=True) for variant in variants]
+    return [*sorted(found, key=lambda table: table.paper), mod(frames), psnr(frames)]
+
+
+def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
+    """Accuracy by ε on one variant of the images.
+
+    Args:
+        frames: of a run.
+        variant: of the images.
+        common: count only the images that every variant holds.
+    """
+    form = paper_form(frames, variant)
+    prepared = [name for name in frames.plan["settings"]["data"]["variants"] if name != UNPREPARED]
+    if variant == UNPREPARED:
+        number, name, images = "Table 1", "paper_table1_accuracy_unprepared", "unprepared images"
+    else:
+        number, name, images = "Table 2", "paper_table2_accuracy_prepared", "prepared images"
+        if len(prepared) > 1:
+            name = f"{name}_{variant}"
+        images = f"{images} ({variant})"
+    measured = frames.accuracy
+    if common:
+        name, images = f"{name}_common", f"{images}, those that every variant holds"
+        measured = summary.accuracy(frames.rows.filter(_in_every_variant()))
+    measured = measured.filter(form.rows)
+    by_model, count = _by_model(measured, "accuracy"), int(measured["n"][0])
+    return Table(
+        name,
+        f"Accuracy by ε, {form.whose}, {images}",
+        f"Share of the {count} test images whose predicted class is the true one; ε = 0 is the "
+        f"clean image. {_told(form)}The paper's {number} has this form.",
+        _heads(form, sorted(by_model[frames.models[0]])),
+        tuple(_lines(frames, form, by_model)),
+        ("%",),
+        section=SECTION,
+        paper=number,
+    )
+
+
+def mod(frames: Frames, variant: str | None = None) -> Table:
+    """MOD by ε, with the mean over the models.
+
+    Args:
+        frames: of a run.
+        variant: of the images; None: see ``paper_form``.
+    """
+    form = paper_form(frames, variant)
+    found = frames.last(frames.mod).filter(form.rows, form.explained)
+    by_model = {
+        model: {0.0: Cell(0.0), **cells} for model, cells in _by_model(found, "mod").items()
+    }
+    levels = sorted(by_model[frames.models[0]])
+    means = dict(found.group_by("epsilon").agg(pl.col("mod").mean()).iter_rows())
+    names = ("", "mean shift") if any(form.families.values()) else ("mean shift",)
+    mean = Row(names, tuple(Cell({0.0: 0.0, **means}.get(at)) for at in levels), strong=True)
+    within = " (the source's own line among them)" if form.source else ""
+    return Table(
+        "paper_table3_mod",
+        f"MOD by ε, {form.whose}",
+        "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap of the last layer; at "
+        f"ε = 0 they are the same. Explained class: {form.policy}, {_CLASS[form.policy]}. Images: "
+        f"{'unprepared' if form.variant == UNPREPARED else f'prepared ({form.variant})'}. Mean "
+        f"shift: the mean over the models{within}. {_told(form)}The paper's Table 3 has this form.",
+        _heads(form, levels),
+        (*_lines(frames, form, by_model), mean),
+        section=SECTION,
+        paper="Table 3",
+    )
+
+
+def psnr(frames: Frames, variant: str | None = None) -> Table:
+    """PSNR by ε of the perturbations and of noise of the same size.
+
+    Args:
+        frames: of a run.
+        variant: of the images; None: see ``paper_form``.
+    """
+    form = paper_form(frames, variant)
+    found = perturbations(frames, form).filter(pl.col("variant") == form.variant)
+    levels = sorted(found["epsilon"].unique().to_list())
+    rows = []
+    for part in found.partition_by("perturbation", maintain_order=True):
+        cells = {row["epsilon"]: _cell(row, "psnr") for row in part.iter_rows(named=True)}
+        name = part["perturbation"][0]
+        rows.append(Row((name,), tuple(cells.get(level, Cell(None)) for level in levels)))
+    return Table(
+        "paper_fig3_psnr",
+        "PSNR by ε (dB)",
+        "How strong the change of the pixels is, peak 1; higher is weaker, and unchanged images "
+        "(ε = 0) have no finite one. The paper's Fig. 3 is this table.",
+        ("perturbation", *(f"ε = {level:g}" for level in levels)),
+        tuple(rows),
+        (".2f",),
+        section=SECTION,
+        paper="Fig. 3",
+    )
+
+
+def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
+    """PSNR of each perturbation once, whoever meets it, named in ``perturbation``.
+
+    Args:
+        frames: of a run.
+        form: of the paper's tables here.
+    """
+    made = pl.col("model") if form.source is None else pl.lit(form.source)
+    own = frames.psnr.filter(form.perturbed, pl.col("model") == made).with_columns(
+        perturbation=pl.format("{} from {}", "attack", "source")
+    )
+    noise = frames.psnr.filter(pl.col("source").is_null(), pl.col("model") == frames.models[0])
+    return pl.concat([own, noise.with_columns(perturbation=pl.col("attack"))])
+
+
+def _in_every_variant() -> pl.Expr:
+    """Which rows are of images that every variant holds."""
+    everywhere = pl.col("variant").n_unique()
+    return pl.col("variant").n_unique().over("image") == everywhere
+
+
+def _same_images(rows: pl.DataFrame) -> bool:
+    return bool(rows.select(_in_every_variant().all()).item())
+
+
+def _told(form: PaperForm) -> str:
+    """What stands at the names of the lines."""
+    marks = "deep, wide: the paper's marks. " if any(form.families.values()) else ""
+    return marks + ("white-box: this model made the perturbations. " if form.source else "")
+
+
+def _heads(form: PaperForm, levels: list[float]) -> tuple[str, ...]:
+    names = ("network", "model") if any(form.families.values()) else ("model",)
+    return (*names, *(f"ε = {level:g}" for level in levels))
+
+
+def _lines(frames: Frames, form: PaperForm, by_model: dict[str, dict[float, Cell]]) -> list[Row]:
+    """A line for each model, in the study's order."""
+    rows = []
+    levels = sorted(by_model[frames.models[0]])
+    for model in frames.models:
+        names: tuple[str, ...] = (form.marked(model),)
+        if any(form.families.values()):
+            names = (form.families[model] or "", *names)
+        rows.append(Row(names, tuple(by_model[model].get(level, Cell(None)) for level in levels)))
+    return rows
+
+
+def _by_model(found: pl.DataFrame, value: str) -> dict[str, dict[float, Cell]]:
+    return {
+        part["model"][0]: {row["epsilon"]: _cell(row, value) for row in part.iter_rows(named=True)}
+        for part in found.partition_by("model", maintain_order=True)
+    }
+
+
+def _cell(row: dict[str, float], value: str) -> Cell:
+    return Cell(row[value], row["low"], row["high"])

@@ -1,0 +1,401 @@
+"""The paper's figures: which a run has, what they hold, and the part of the page."""
+
+import base64
+import html
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+import lookaway as la
+from hostile import HOSTILE
+from lookaway.analysis.frames import Frames
+from lookaway.analysis.paper_form import paper_form
+from lookaway.report import paper_charts, paper_pictures
+from lookaway.report.layer_mosaic import every_layer_of
+from lookaway.report.layout import LAYOUTS
+from lookaway.report.mean_maps import GAINED, LOST
+from lookaway.report.options import Options
+from lookaway.report.paper import correspondence, paper_figures
+from lookaway.report.pictured import PicturedImages
+from lookaway.report.pictures import grown, heatmap_on
+from lookaway.study.store import plain
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def convs(small_study, tmp_path_factory):
+    """A run that explains every convolution, trains nothing and has no source."""
+    model = {**small_study["models"][0], "name": HOSTILE, "train": "none"}
+    study = {
+        **small_study,
+        "models": [model],
+        "transfer_from": [],
+        "explain": {"layers": "convs", "pictured": 2, "explained_class": ["clean"]},
+    }
+    return la.run_study(study, tmp_path_factory.mktemp("convs") / "out", progress=False)
+
+
+def values_of(spec):
+    (found,) = spec["datasets"].values()
+    return found
+
+
+def here(result):
+    return {each.paper: each for each in correspondence(result.frames)}
+
+
+def words_of(figure):
+    root = ET.fromstring(figure.svg())
+    return [text.text for text in root.iter(f"{SVG}text")]
+
+
+# Which a run has
+
+
+def test_each_of_the_papers_tables_and_figures_is_there_or_its_lack_is_explained(finished, convs):
+    expected = [f"Table {number}" for number in (1, 2, 3)] + [f"Fig. {n}" for n in range(1, 6)]
+    for result in (finished, convs):
+        found = [each.paper for each in correspondence(result.frames) if each.paper]
+        assert list(dict.fromkeys(found)) == [*expected, "Figs. 6–10"]
+        for each in correspondence(result.frames):
+            assert bool(each.name) != bool(each.missing)
+
+
+def test_what_does_not_apply_is_left_out_with_its_reason(finished, convs):
+    assert "no prepared images" in here(finished)["Table 2"].missing
+    assert "explain.layers: convs" in here(finished)["Figs. 6–10"].missing
+    assert here(finished)["Fig. 5"].name == "paper_fig5_transfer"
+    assert "no source" in here(convs)["Fig. 5"].missing
+    assert "trains no model" in here(convs)[""].missing
+    assert "training" not in convs.figures()
+    assert "training" in finished.figures()
+    frames = Frames(finished.store)
+    frames.plan["settings"]["explain"]["pictured"] = 0
+    lacking = {each.paper for each in correspondence(frames) if "pictures no image" in each.missing}
+    assert lacking == {"Fig. 1", "Fig. 2", "Fig. 5", "Figs. 6–10"}
+    frames = Frames(finished.store)
+    frames.plan["settings"]["data"]["variants"] = ["cascade"]
+    frames.rows = finished.rows().with_columns(variant=pl.lit("cascade"))
+    by_number = {each.paper: each for each in correspondence(frames)}
+    assert "no unprepared images" in by_number["Table 1"].missing
+    assert by_number["Table 2"].name == "paper_table2_accuracy_prepared"
+
+
+def test_names_say_which_of_the_papers_they_are_and_are_safe_as_files(finished, convs, small_study):
+    names = [planned.name for planned in paper_figures(finished.frames)]
+    assert names == [
+        "paper_fig1_shift",
+        "paper_fig2_attack",
+        "paper_fig3_psnr",
+        "paper_fig4_nissim",
+        "paper_fig5_transfer",
+        "accuracy_against_mod",
+        "training",
+    ]
+    (layers,) = [each for each in paper_figures(convs.frames) if each.kind == "paper_layers"]
+    assert layers.name == f"paper_fig6to10_layers_1_{plain(HOSTILE)}"
+    assert re.fullmatch(r"[\w.-]+", layers.name)
+    frames = Frames(convs.store)
+    frames.plan["settings"]["models"][0]["timm"] = "legacy_xception.tf_in1k"
+    (layers,) = [each for each in paper_figures(frames) if each.kind == "paper_layers"]
+    assert layers.paper == "Fig. 10"
+    assert layers.name.startswith("paper_fig10_layers_1_")
+    for result in (finished, convs):
+        for planned in paper_figures(result.frames):
+            assert planned.make(Options()).paper == planned.paper
+            assert planned.make(Options()).name == planned.name
+
+
+def test_the_page_lists_each_with_its_correspondence(finished, convs):
+    for result in (finished, convs):
+        page = result.report.read_text()
+        part = page[page.index('<section id="paper"') : page.index('<section id="method"')]
+        ids = set(re.findall(r'id="([^"]+)"', part))
+        assert set(re.findall(r'href="#([^"]+)"', part)) <= ids
+        told = html.unescape(part)
+        for each in correspondence(result.frames):
+            place = "tables" if each.table else "figures"
+            assert (f"{place}/{each.name}" if each.name else each.missing) in told
+            if each.name and each.paper:
+                assert f"{each.paper} of the paper:" in told
+        stored = {path.stem for path in (result.folder / "figures").glob("*.svg")}
+        assert {planned.name for planned in paper_figures(result.frames)} <= stored
+        pictures = [p for p in paper_figures(result.frames) if p.make(Options()).picture]
+        assert part.count('src="data:image/svg+xml;base64,') == len(pictures)
+        assert HOSTILE not in part
+
+
+# All layers
+
+
+def blocks_of(figure):
+    """The squares of each block, by its head: their titles and places."""
+    root = ET.fromstring(figure.svg())
+    found = {}
+    for square in root.iter(f"{SVG}rect"):
+        title = square.find(f"{SVG}title")
+        if title is None:
+            continue
+        layer, _, head = title.text.partition(", ")
+        place = float(square.get("y")), float(square.get("x"))
+        found.setdefault(head, []).append((place, layer))
+    return found
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("order", ["last-first", "first-last"])
+def test_every_layer_stands_once_in_every_block_in_the_asked_order(convs, columns, order):
+    frames = convs.frames
+    layers = every_layer_of(frames, HOSTILE)
+    assert set(layers) == {*frames.plan["layers"][HOSTILE], frames.plan["last_layers"][HOSTILE]}
+    assert len(layers) > 8
+    figure = convs.figure("paper_layers", columns=columns, order=order)
+    blocks = blocks_of(figure)
+    heads = [head.partition(":")[0] for head in blocks]
+    assert heads == ["clean", *(f"ε = {epsilon:g}" for epsilon in (0.02, 0.1))]
+    expected = [f"{number} {layer}" for number, layer in enumerate(layers, start=1)]
+    if order == "last-first":
+        expected.reverse()
+    for squares in blocks.values():
+        assert [layer for _, layer in sorted(squares)] == expected
+
+
+def test_the_tiles_are_the_stored_maps_where_their_layers_are_named(convs):
+    frames = convs.frames
+    found = PicturedImages(frames)
+    image = found.images[0]
+    figure = convs.figure("paper_layers", heatmaps="raw")
+    root = ET.fromstring(figure.svg())
+    pictures = [one for one in root.iter(f"{SVG}image") if one.find(f"{SVG}title") is not None]
+    assert len(pictures) == 3
+    block = pictures[2]
+    raw = base64.b64decode(block.get("href").partition(",")[2])
+    pixels = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")) / 255
+    scale = pixels.shape[1] / float(block.get("width"))
+    squares = list(blocks_of(figure).values())[2]
+    checked = 0
+    for (top, left), named in squares:
+        layer = named.split(" ", 1)[1]
+        heat = found.attacked_maps(image, HOSTILE, layer, "clean", "fgsm", HOSTILE)[1]
+        y = round((top - float(block.get("y"))) * scale)
+        x = round((left - float(block.get("x"))) * scale)
+        side = int(float(block.get("width")) / 4 * scale) - 4
+        shown = pixels[y : y + side, x : x + side]
+        expected = heatmap_on(np.zeros((side, side, 3)), heat, Options(heatmaps="raw"))
+        assert np.abs(shown.mean(axis=(0, 1)) - expected.mean(axis=(0, 1))).max() < 0.05, named
+        checked += heat.max() > 0
+    assert checked > 4
+
+
+def test_a_picture_of_many_layers_stays_small(convs):
+    assert len(convs.figure("paper_layers").svg()) < 600_000
+
+
+# One image
+
+
+def test_the_attack_that_is_shown_is_the_first_flip_at_the_smallest_epsilon(finished):
+    frames = Frames(finished.store)
+    found, form = PicturedImages(frames), paper_form(frames)
+    names = [image.image for image in found.images]
+    chosen = (pl.col("image") == names[1]) | (pl.col("image") == names[3])
+    flips = (chosen & (pl.col("epsilon") == 0.1)) | (
+        (pl.col("image") == names[3]) & (pl.col("epsilon") == 0.02)
+    )
+    rows = finished.frames.last_rows.with_columns(clean_class=pl.col("label"))
+    frames.last_rows = rows.with_columns(
+        attacked_class=pl.when(flips).then(pl.lit("other")).otherwise("label")
+    )
+    shown = paper_pictures.example(frames, found, form, None)
+    assert (shown.image.image, shown.epsilon, shown.flipped) == (names[3], 0.02, True)
+    assert shown.model == HOSTILE
+    assert "the smallest at which it flips" in shown.told
+    shown = paper_pictures.example(frames, found, form, names[1])
+    assert (shown.image.image, shown.epsilon) == (names[1], 0.1)
+    shown = paper_pictures.example(frames, found, form, names[0])
+    assert (shown.image.image, shown.epsilon, shown.flipped) == (names[0], 0.1, False)
+    assert "it does not flip" in shown.told
+    frames.last_rows = rows.with_columns(attacked_class=pl.col("label"))
+    shown = paper_pictures.example(frames, found, form, None)
+    assert (shown.image.image, shown.flipped) == (names[0], False)
+    assert "no pictured image flips" in shown.told
+
+
+def test_the_pictures_of_an_attack_say_what_was_measured(layered):
+    frames = layered.frames
+    shown = paper_pictures.example(frames, PicturedImages(frames), paper_form(frames), None)
+    row = shown.row
+    shift = words_of(layered.figure("paper_fig1_shift"))
+    attack = words_of(layered.figure("paper_fig2_attack"))
+    for words in (shift, attack):
+        for which in ("clean", "attacked"):
+            told = f"{row[f'{which}_class']} {row[f'{which}_confidence']:.0%}"
+            assert any(told in one for one in words)
+    assert f"+ {shown.epsilon:g} ×" in attack
+    assert f"PSNR {row['psnr']:.1f} dB" in attack
+    assert f"ε = {shown.epsilon:g}, NISSIM {row['nissim']:.3f}" in shift
+    keys = ("image", "model", "attack", "source", "epsilon", "explained_class")
+    look = frames.looks.filter(pl.col(key) == row[key] for key in keys)
+    assert f"{look['lost'][0]:.0%} of the clean mass" in shift
+    assert f"{look['gained'][0]:.0%} of the clean mass" in shift
+    assert shown.told in layered.figure("paper_fig1_shift").note
+
+
+def test_dead_maps_are_said_to_be_dead_and_hostile_names_are_text(finished):
+    assert finished.frames.last_rows.filter(pl.col("model") == HOSTILE)["clean_dead"].all()
+    words = words_of(finished.figure("paper_fig1_shift"))
+    assert sum("dead map" in one for one in words) == 2
+    assert "–" in words
+    assert any('<script>alert("x")' in one for one in words)
+
+
+def test_the_shift_shows_what_fell_as_dropped_and_what_rose_as_added(layered):
+    frames = layered.frames
+    found, form = PicturedImages(frames), paper_form(frames)
+    layer = frames.plan["last_layers"]["one"]
+    moved = 0
+    for image in found.images:
+        shown = paper_pictures.example(frames, found, form, image.image)
+        before = found.clean_map(image, "one", layer, "own")
+        levels = found.attacked_maps(image, "one", layer, "own", "fgsm", "one")
+        after = levels[[0.02, 0.1].index(shown.epsilon)]
+        pixels = image.pixels / 255
+        change = np.subtract(*(grown(heat, pixels.shape[1::-1]) for heat in (after, before)))
+        root = ET.fromstring(layered.figure("paper_fig1_shift", image=image.image).svg())
+        tiles = {
+            one.find(f"{SVG}title").text.partition(",")[0]: one.get("href")
+            for one in root.iter(f"{SVG}image")
+        }
+        for name, part, colour in (("dropped", -change, LOST), ("added", change, GAINED)):
+            raw = base64.b64decode(tiles[name].partition(",")[2])
+            drawn = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")) / 255
+            expected = paper_pictures.tinted(pixels, part, colour).mean(axis=(0, 1))
+            np.testing.assert_allclose(drawn.mean(axis=(0, 1)), expected, atol=0.01)
+        moved += abs(change.mean()) > 0.05
+    assert moved
+
+
+def test_only_what_grew_is_tinted():
+    pixels = np.full((2, 2, 3), 0.5)
+    change = np.array([[1.0, -1.0], [0.0, 0.5]])
+    gained, lost = (
+        paper_pictures.tinted(pixels, c, k) for c, k in ((change, GAINED), (-change, LOST))
+    )
+    np.testing.assert_allclose(gained[0, 0], GAINED)
+    np.testing.assert_allclose(lost[0, 1], LOST)
+    pale = np.full(3, 1 - 0.35 * 0.5)
+    np.testing.assert_allclose(gained[0, 1], pale)
+    np.testing.assert_allclose(gained[1, 0], pale)
+    np.testing.assert_allclose(gained[1, 1], (pale + GAINED) / 2)
+
+
+def test_a_transfer_shows_every_model_under_the_sources_perturbations(finished):
+    frames = finished.frames
+    image = PicturedImages(frames).images[0]
+    words = words_of(finished.figure("paper_fig5_transfer"))
+    rows = frames.last_rows.filter(
+        pl.col("image") == image.image,
+        pl.col("source") == HOSTILE,
+        pl.col("explained_class") == "own",
+    )
+    assert rows["model"].to_list() == [HOSTILE] * 2 + ["two"] * 2
+    for row in rows.iter_rows(named=True):
+        assert f"NISSIM {row['nissim']:.3f}" in words
+        assert any(f"{row['attacked_confidence']:.0%}" in one for one in words)
+    assert sum(one == "clean" for one in words) == 2
+    assert any(one.endswith(("white-box)", "…")) for one in words)
+
+
+def test_colours_are_chosen_and_every_heatmap_figure_says_what_they_mean(finished, convs):
+    for result in (finished, convs):
+        for name in result.figures():
+            if not name.startswith(("images", "layers", "mean_heatmaps", "paper_fig")):
+                continue
+            figure = result.figure(name)
+            if figure.picture is None or "attack" in name:
+                continue
+            words = words_of(figure)
+            assert "blue: no participation" in words, name
+            assert "red: the highest" in words, name
+            other = result.figure(name, colours="viridis")
+            assert "violet: no participation" in words_of(other), name
+            assert other.svg() != figure.svg()
+    plain_one = finished.figure("paper_fig5_transfer").svg()
+    assert finished.figure("paper_fig5_transfer", heatmaps="raw").svg() != plain_one
+
+
+# Charts
+
+
+def test_distributions_are_under_the_source_with_means_and_vid(finished):
+    frames = finished.frames
+    form = paper_form(frames)
+    rows = values_of(paper_charts.nissim(frames, LAYOUTS[2]))
+    mod = frames.last(frames.mod).filter(form.rows, form.explained)
+    assert mod.height == 4
+    for row in mod.iter_rows(named=True):
+        its = [
+            one
+            for one in rows
+            if one["panel"] == form.described(row["model"])
+            and one.get("level") == f"{row['epsilon']:g}"
+        ]
+        assert sum(one.get("share", 0) for one in its) == pytest.approx(1, abs=0.01)
+        (mean,) = [one["mean"] for one in its if "mean" in one]
+        assert mean == pytest.approx(row["mod"])
+    said = {one["panel"]: one["said"] for one in rows if "said" in one}
+    vid = frames.vid["image"].filter(form.rows, form.explained)
+    assert said == {
+        form.described(model): f"VID {value:.3f}"
+        for model, value in vid.select("model", "vid").iter_rows()
+    }
+
+
+def test_accuracy_stands_against_mod_for_each_epsilon_from_the_clean_images_on(finished):
+    frames = finished.frames
+    rows = values_of(paper_charts.accuracy_against_mod(frames, LAYOUTS[2]))
+    attacked = [row for row in rows if row["kind"] == "attack"]
+    assert len(attacked) == 2 * 2 * 3
+    panel = f"fgsm from {HOSTILE}"
+    for row in attacked:
+        source = row["model"] if row["panel"] == "fgsm white-box" else HOSTILE
+        keys = pl.col("model") == row["model"], pl.col("source") == source
+        same = pl.col("epsilon") == row["epsilon"]
+        right = frames.accuracy.filter(*keys, same)["accuracy"][0]
+        assert row["accuracy"] == right
+        if row["epsilon"] == 0:
+            assert row["mod"] == 0
+        else:
+            found = frames.last(frames.mod).filter(*keys, same, paper_form(frames).explained)
+            assert row["mod"] == found["mod"][0]
+    assert {row["panel"] for row in attacked} == {"fgsm white-box", panel}
+    noise = [row for row in rows if row["kind"] == "noise"]
+    assert len(noise) == 2 * 2 * 3
+    marks = {row["model"]: row["network"] for row in rows}
+    assert marks == {HOSTILE: "deep", "two": "other"}
+
+
+def test_training_curves_are_the_stored_epochs_with_the_best_marked(finished):
+    rows = values_of(paper_charts.training(finished.frames, LAYOUTS[2]))
+    for path in (finished.folder / "heads").glob("*.json"):
+        about = json.loads(path.read_text())
+        for measure in ("loss", "accuracy"):
+            its = [row for row in rows if row["panel"] == f"{measure}: {about['model']}"]
+            for part, images in (("train", "training"), ("val", "validation")):
+                curve = [row["value"] for row in its if row.get("images") == images]
+                assert curve == [epoch[f"{part}_{measure}"] for epoch in about["history"]]
+            assert [row["best"] for row in its if "best" in row] == [about["best_epoch"]]
+
+
+def test_psnr_has_a_line_for_the_source_and_one_for_noise(finished):
+    rows = values_of(paper_charts.psnr(finished.frames, LAYOUTS[2]))
+    names = {row["perturbation"] for row in rows}
+    assert names == {f"fgsm from {HOSTILE}", "noise"}
+    assert len(rows) == 2 * 2
