@@ -133,9 +133,10 @@ def train(
         ModelError: the loss became NaN or infinite, or the network has no such part.
     """
     module = clf.module
-    learning, fit, check = _stages(clf, part, images, validation, recipe.precision)
     flags = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     try:
+        module.requires_grad_(True)
+        learning, fit, check = _stages(clf, part, images, validation, recipe.precision)
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in learning)
         keeping = _Keeping(saved, keep)

@@ -179,7 +179,7 @@ def _chart(
 
 def _pictured(frames: Frames) -> tuple[PicturedImages, PaperForm]:
     """The pictured images, and the paper's form for their variant."""
-    found = PicturedImages(frames)
+    found = PicturedImages(frames, paper_form(frames).variant)
     return found, paper_form(frames, found.variant)
 
 

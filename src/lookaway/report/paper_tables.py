@@ -25,7 +25,7 @@ def paper_tables(frames: Frames) -> list[Table]:
     """
     variants = frames.plan["settings"]["data"]["variants"]
     found = [accuracy(frames, variant) for variant in variants]
-    if not _same_images(frames.rows):
+    if frames.shared_rows is not None:
         found += [accuracy(frames, variant, common=True) for variant in variants]
     return [*sorted(found, key=lambda table: table.paper), mod(frames), psnr(frames)]
 
@@ -48,9 +48,9 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
             name = f"{name}_{variant}"
         images = f"{images} ({variant})"
     measured = frames.accuracy
-    if common:
+    if common and frames.shared_rows is not None:
         name, images = f"{name}_common", f"{images}, those that every variant holds"
-        measured = summary.accuracy(frames.rows.filter(_in_every_variant()))
+        measured = summary.accuracy(frames.shared_rows)
     measured = measured.filter(form.rows)
     by_model, count = _by_model(measured, "accuracy"), int(measured["n"][0])
     return Table(
@@ -138,16 +138,6 @@ def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
     )
     noise = frames.psnr.filter(pl.col("source").is_null(), pl.col("model") == frames.models[0])
     return pl.concat([own, noise.with_columns(perturbation=pl.col("attack"))])
-
-
-def _in_every_variant() -> pl.Expr:
-    """Which rows are of images that every variant holds."""
-    everywhere = pl.col("variant").n_unique()
-    return pl.col("variant").n_unique().over("image") == everywhere
-
-
-def _same_images(rows: pl.DataFrame) -> bool:
-    return bool(rows.select(_in_every_variant().all()).item())
 
 
 def _told(form: PaperForm) -> str:
