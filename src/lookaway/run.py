@@ -18,6 +18,7 @@ from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
 from lookaway.study.drift import measure_drift
 from lookaway.study.local import run_cells
+from lookaway.study.lock import locked
 from lookaway.study.looks import measure_looks
 from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
 from lookaway.study.prepare import Images, Prepared, prepare
@@ -48,27 +49,29 @@ def run_study(
 
     Raises:
         StudyError: the study, its images or its models cannot be used; it holds every problem.
-        StoreError: the folder holds another run, or cannot be written.
+        StoreError: the folder holds another run, cannot be written, or is in use by another
+            process.
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
     checked, lines, source = _read(study, data)
-    store = Store(out)
+    store = Store(out, reporter.warn)
     store.check_usable()
     _check_apart(checked, store)
-    prepared = prepare(checked, lines, store.read_json("plan.json"), reporter, source)
-    store.begin(prepared.plan, write_study(checked), _samples(prepared.images))
-    store.reopen()
-    _write_pictured(checked, prepared.images, store)
-    with kept_memory():
-        train_models(checked, prepared, store, reporter)
-        run_cells(checked, prepared, store, reporter)
-        measure_drift(checked, prepared, store, reporter)
-    measure_looks(checked, prepared, store, reporter)
-    with reporter.stage("tables, figures and page", None):
-        build_report(store)
-    store.finish(_manifest(checked, prepared, store))
-    _log(store, began)
+    with locked(out, reporter.warn):
+        prepared = prepare(checked, lines, store.known_plan(), reporter, source)
+        store.begin(prepared.plan, write_study(checked), _samples(prepared.images))
+        store.reopen()
+        _write_pictured(checked, prepared.images, store)
+        with kept_memory():
+            train_models(checked, prepared, store, reporter)
+            run_cells(checked, prepared, store, reporter)
+            measure_drift(checked, prepared, store, reporter)
+        measure_looks(checked, prepared, store, reporter)
+        with reporter.stage("tables, figures and page", None):
+            build_report(store)
+        store.finish(_manifest(checked, prepared, store))
+        _log(store, began)
     return open_result(out)
 
 
@@ -109,10 +112,9 @@ def _write_pictured(study: Study, images: Images, store: Store) -> None:
     from PIL import Image
 
     for record in images.parts["test"]:
-        name = f"images/{record.sha256}.png"
-        if record.image in images.pictured and not (store.folder / name).is_file():
+        if record.image in images.pictured:
             picture = Image.fromarray(to_grid(images.source.open(record), study.data.image_size))
-            store.write_with(name, partial(picture.save, format="PNG"))
+            store.keep_with(f"images/{record.sha256}.png", partial(picture.save, format="PNG"))
 
 
 def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:
@@ -136,5 +138,6 @@ def _log(store: Store, began: float) -> None:
         "host": platform.node(),
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),
+        "made_again": store.damaged,
     }
     store.write_text(f"log/{stamp}.json", json.dumps(about, indent=2) + "\n")
