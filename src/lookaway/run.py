@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from lookaway.data.duplicates import warnings
 from lookaway.data.pixels import to_grid
 from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
@@ -60,6 +61,8 @@ def run_study(
     _check_apart(checked, store)
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store.known_plan(), reporter, source)
+        for line in warnings(prepared.plan["duplicates"]):
+            reporter.warn(line)
         store.begin(prepared.plan, write_study(checked), _samples(prepared.images))
         store.reopen()
         _write_pictured(checked, prepared.images, store)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lookaway.data.duplicates import duplicates
 from lookaway.data.folder import ImageSource, Record
 from lookaway.data.samples import open_source
 from lookaway.data.split import PARTS, draw_classes, split
@@ -293,6 +294,7 @@ def _plan(
             }
             for part, records in images.parts.items()
         },
+        "duplicates": duplicates(images.parts),
         "set_aside": images.set_aside,
         **models,
     }
