@@ -16,6 +16,7 @@ from lookaway.explainers import load_explainer
 from lookaway.hashing import digest_json, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import to_bfloat16
+from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
@@ -148,6 +149,7 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
         classifier_name(clf.module)
     size = study.data.image_size
     blank = torch.full((1, 3, size, size), 0.5)
+    check_steady(clf, blank)
     load_explainer(study.explain.method).explain(clf, blank, [None], sorted(layers))
 
 
