@@ -116,7 +116,8 @@ class PicturedImages:
         shard = index % len(places)
         place = places[shard].index(index)
         before = test["pictured"].gather(list(places[shard][:place]))
-        with Image.open(self._store.folder / "images" / f"{entry['sha256']}.png") as stored:
+        path = self._store.folder / "images" / f"{entry['sha256']}.png"
+        with Image.open(path, formats=("PNG",)) as stored:
             pixels = np.asarray(stored.convert("RGB"))
         return Pictured(
             str(entry["image"]), str(entry["label"]), pixels, shard, place, int(before.sum())

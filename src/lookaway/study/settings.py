@@ -52,7 +52,9 @@ def _number(value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
+    return value
 
 
 def _text(value: Any) -> Any:

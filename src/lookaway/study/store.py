@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,48 +12,18 @@ from lookaway.errors import StoreError
 from lookaway.hashing import digest
 from lookaway.study.changes import changed_images, differences
 from lookaway.study.files import Files, as_parquet
-from lookaway.study.schemas import ROW_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.study.keys import CellKey as CellKey
+from lookaway.study.keys import map_key as map_key
+from lookaway.study.keys import plain as plain
+from lookaway.study.keys import shards as shards
+from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.seal import is_sealed, sealed, slot
+from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
 
 LAYOUT = 2  # the version of the folder's layout
 
 _NUMBERS = ("rows", "shuffled", "looks")  # what summaries are made of
 _PARTS = {"maps": "safetensors", "signs": "safetensors", "shuffled": "parquet"}
-
-
-@dataclass(frozen=True)
-class CellKey:
-    """Which cell: a variant, a model (by its place in the study) and a shard of the test images."""
-
-    variant: str
-    model_index: int
-    model: str
-    shard: int
-
-    @property
-    def stem(self) -> str:
-        """The cell's file name: safe on every system, and in order."""
-        return f"{self.variant}-{self.model_index:03d}-{plain(self.model)}-{self.shard:05d}"
-
-
-def plain(name: str) -> str:
-    """A name as a part of a file's name, on every system."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-")
-
-
-def shards(count: int, size: int) -> list[range]:
-    """Split the places of test images into shards of nearly equal size, at most ``size``.
-
-    Each takes every so many-th image, so that images of one class, which stand together, are
-    spread over the shards.
-    """
-    steps = -(-count // size)
-    return [range(start, count, steps) for start in range(steps)]
-
-
-def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
-    """The name of an array of maps; any text is safe in it."""
-    return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)
 
 
 class Store(Files):
@@ -195,9 +163,10 @@ class Store(Files):
         Raises:
             StoreError: with the files that are missing, altered or strange.
         """
+        check_shape(manifest, MANIFEST, str(self.folder / "manifest.json"))
         stored = {
             name: sha
-            for name, sha in manifest.get("files", {}).items()
+            for name, sha in manifest["files"].items()
             if name.partition("/")[0] in _NUMBERS
         }
         found = {
@@ -227,6 +196,9 @@ class Store(Files):
         found = {}
         for path in sorted((self.folder / "heads").glob("*.json")):
             about = self.read_json(f"heads/{path.name}") or {}
+            check_shape(about, TRAINED, str(path))
+            if not 1 <= about["best_epoch"] <= len(about["history"]):
+                raise StoreError(f"{str(path)!r} is not what lookaway writes: at best_epoch")
             best = about["history"][about["best_epoch"] - 1]
             found[about["model"]] = {
                 "trained": about["trained"],
@@ -249,7 +221,12 @@ class Store(Files):
         Raises:
             StoreError: the file is missing or damaged.
         """
-        return self.read_frame(self.folder / "samples.parquet")
+        path = self.folder / "samples.parquet"
+        frame = self.read_frame(path)
+        check_columns(frame, SAMPLE_SCHEMA, path)
+        if not frame["sha256"].str.contains(r"^[0-9A-Za-z]+$").all():  # a part of a file's name
+            raise StoreError(f"{str(path)!r} is not what lookaway writes: at sha256")
+        return frame
 
     # Cells
 
@@ -331,7 +308,7 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return self._frames("rows")
+        return self._frames("rows", ROW_SCHEMA)
 
     def shuffled(self) -> pl.DataFrame:
         """Each clean heatmap against another image's, in the order of cells and layers.
@@ -339,7 +316,7 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return self._frames("shuffled")
+        return self._frames("shuffled", SHUFFLED_SCHEMA)
 
     def looks(self) -> pl.DataFrame:
         """What was measured from the stored maps of the last layers; see ``study.looks``.
@@ -372,11 +349,16 @@ class Store(Files):
         kept = self._kept(f"looks/{key.stem}.parquet")
         return kept is not None and kept.get("made_of") == made_of
 
-    def _frames(self, folder: str) -> pl.DataFrame:
+    def _frames(
+        self, folder: str, schema: Mapping[str, pl.DataType | type[pl.DataType]] | None = None
+    ) -> pl.DataFrame:
         paths = sorted((self.folder / folder).glob("*.parquet"))
         if not paths:
             raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
-        return pl.concat([self.read_frame(path) for path in paths])
+        frames = [self.read_frame(path) for path in paths]
+        for path, frame in zip(paths, frames, strict=True):
+            check_columns(frame, schema or dict(frames[0].schema), path)
+        return pl.concat(frames)
 
     def read_maps(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's maps; see ``cell.CellOutput``."""
