@@ -18,6 +18,8 @@ from lookaway.errors import StoreError
 from lookaway.study.seal import is_sealed, sealed, slot
 
 _SEAL = "seal"  # where JSON, Parquet and safetensors keep their checksum
+# Polars panics at some files that are no Parquet at all, though their checksum fits.
+_UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 class Files:
@@ -145,7 +147,7 @@ class Files:
         try:
             raw = _whole(path)
             return pl.read_parquet(raw), pl.read_parquet_metadata(io.BytesIO(raw))
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        except _UNREADABLE as error:
             raise StoreError(
                 f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
             ) from error

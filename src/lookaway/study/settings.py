@@ -20,6 +20,7 @@ from lookaway.errors import LookawayError, nearest
 from lookaway.explainers import EXPLAINERS
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_MOST = 10**9  # of anything that is counted
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -53,7 +54,7 @@ def _number(value: Any) -> Any:
         except ValueError:
             return value
     if isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
+        return float(value) if abs(value) < 2**1023 else math.inf if value > 0 else -math.inf
     return value
 
 
@@ -68,7 +69,7 @@ class Data(_Settings):
     """Which images, and how they are prepared."""
 
     folder: PathText
-    classes: Annotated[int, Field(ge=2)] | None = None
+    classes: Annotated[int, Field(ge=2, le=_MOST)] | None = None
     image_size: Annotated[int, Field(ge=16, le=2048)] = 224
     variants: Annotated[list[Literal["none"]], Field(min_length=1)] = ["none"]
     landmarks: None = None
@@ -122,8 +123,8 @@ class ModelSpec(_Settings):
 class Training(_Settings):
     """How heads and networks are trained."""
 
-    epochs: Annotated[int, Field(ge=1)] = 60
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    epochs: Annotated[int, Field(ge=1, le=_MOST)] = 60
+    batch_size: Annotated[int, Field(ge=1, le=_MOST)] = 32
     learning_rate: Annotated[float, BeforeValidator(_number), Field(gt=0.0)] = 0.001
 
 
@@ -135,7 +136,7 @@ class Explain(_Settings):
     explained_class: Annotated[
         list[Literal["own", "clean", "label"]], Field(min_length=1, max_length=3)
     ] = ["own", "clean"]
-    pictured: Annotated[int, Field(ge=0)] = 24
+    pictured: Annotated[int, Field(ge=0, le=_MOST)] = 24
 
     @field_validator("method")
     @classmethod
@@ -162,7 +163,7 @@ class Run(_Settings):
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=_MOST)] = "auto"
     engine: Literal["local"] = "local"
 
 
