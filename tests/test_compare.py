@@ -1,6 +1,5 @@
 """Two runs on the same images: paired differences, and limits passed beyond doubt alone."""
 
-import json
 import shutil
 
 import polars as pl
@@ -12,6 +11,7 @@ from lookaway.cli import app
 from lookaway.compare import compare
 from lookaway.errors import InputError, StoreError
 from lookaway.hashing import digest
+from lookaway.study.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,12 @@ def finished(small_study, tmp_path_factory):
 def altered(finished, folder, **columns):
     """The same run with other rows."""
     copy = shutil.copytree(finished.folder, folder)
-    manifest = json.loads((copy / "manifest.json").read_text())
+    store = Store(copy)
+    manifest = store.read_json("manifest.json")
     for path in (copy / "rows").glob("*.parquet"):
-        pl.read_parquet(path).with_columns(**columns).write_parquet(path)
+        store.write_frame(f"rows/{path.name}", pl.read_parquet(path).with_columns(**columns))
         manifest["files"][f"rows/{path.name}"] = digest(path.read_bytes())
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    store.write_json("manifest.json", manifest)
     return copy
 
 
@@ -90,9 +91,9 @@ def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp
     with pytest.raises(StoreError, match="not made on the same test images"):
         compare(finished.folder, other.folder)
     copy = shutil.copytree(finished.folder, tmp_path / "grid")
-    plan = json.loads((copy / "plan.json").read_text())
+    plan = Store(copy).read_plan()
     plan["settings"]["measure"]["grid"] = 64
-    (copy / "plan.json").write_text(json.dumps(plan))
+    Store(copy).write_json("plan.json", plan)
     with pytest.raises(StoreError, match="grid is 32 in"):
         compare(finished.folder, copy)
     assert run(finished.folder, copy).exit_code == 2 or isinstance(
@@ -102,10 +103,10 @@ def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp
 
 def test_runs_without_a_common_model_are_refused(finished, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "names")
-    plan = json.loads((copy / "plan.json").read_text())
+    plan = Store(copy).read_plan()
     for place, spec in enumerate(plan["settings"]["models"]):
         spec["name"] = f"other-{place}"
-    (copy / "plan.json").write_text(json.dumps(plan))
+    Store(copy).write_json("plan.json", plan)
     with pytest.raises(StoreError, match="no model in common: one, two and other-0, other-1"):
         compare(finished.folder, copy)
 

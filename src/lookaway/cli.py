@@ -110,11 +110,13 @@ def report(
     """
     from lookaway.report.page import build_report
     from lookaway.result import open_result
+    from lookaway.study.lock import locked
 
     result = open_result(folder)
-    if regions is not None:
-        result.keep_regions(regions)
-    build_report(result.store)
+    with locked(folder):
+        if regions is not None:
+            result.keep_regions(regions)
+        build_report(result.store)
     _tell(open_result(folder), quiet, as_json)
 
 

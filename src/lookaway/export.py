@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from lookaway.data.folder import Record
 from lookaway.data.pixels import as_floats
 from lookaway.data.samples import open_source
-from lookaway.errors import InputError, StoreError
+from lookaway.errors import InputError, StoreError, StudyError
 from lookaway.progress import Reporter, Silent
 from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
 from lookaway.study.images import prepared_grid
 from lookaway.study.signs import unpack_signs
 from lookaway.study.store import CellKey, Store, plain, shards
+from lookaway.study.yaml_lines import read_yaml
 
 KINDS = ("png", "npy")
 
@@ -102,9 +102,10 @@ def _chosen(settings: dict[str, Any], source: str | None) -> str:
 
 def _data_folder(store: Store) -> str:
     try:
-        study = yaml.safe_load((store.folder / "study.yaml").read_text(encoding="utf-8"))
+        path = store.folder / "study.yaml"
+        study, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
         return str(study["data"]["folder"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, TypeError, StudyError) as error:
         raise StoreError(
             f"the run's study.yaml does not say where its images are ({error}); give --data"
         ) from error

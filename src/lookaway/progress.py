@@ -31,6 +31,9 @@ class Reporter(Protocol):
     ) -> AbstractContextManager[Advance]:
         """Begin a stage; the context gives a function to call with the steps done."""
 
+    def warn(self, line: str) -> None:
+        """Say something that the user should know, though the work goes on."""
+
 
 class Silent:
     """Says nothing."""
@@ -39,6 +42,9 @@ class Silent:
     def stage(self, title: str, total: int | None, unit: str = "steps") -> Iterator[Advance]:
         """Begin a stage and say nothing."""
         yield lambda _count: None
+
+    def warn(self, line: str) -> None:
+        """Say nothing."""
 
 
 class Terminal:
@@ -69,6 +75,10 @@ class Terminal:
         with Progress(*columns, console=self._console) as progress:
             task = progress.add_task(title, total=total)
             yield lambda count: progress.advance(task, count)
+
+    def warn(self, line: str) -> None:
+        """Say it in a line of its own."""
+        self._say(f"lookaway: {line}")
 
     @contextmanager
     def _lines(self, title: str, total: int | None, unit: str) -> Iterator[Advance]:

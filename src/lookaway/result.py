@@ -15,6 +15,7 @@ from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
 from lookaway.report.headline import headline_table
 from lookaway.report.options import Options
+from lookaway.study.shapes import PLAN, check_shape
 from lookaway.study.store import Store
 
 
@@ -217,5 +218,6 @@ def open_result(folder: Path | str) -> Result:
         StoreError: there is no run there, it is not finished, or it is damaged.
     """
     result = Result(folder)
+    check_shape(result.plan, PLAN, str(result.folder / "plan.json"))
     result.store.check_rows(result.manifest)
     return result

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lookaway.data.duplicates import warnings
 from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
 from lookaway.progress import Reporter, Silent, Terminal
@@ -16,6 +17,7 @@ from lookaway.result import Result, open_result
 from lookaway.study.drift import measure_drift
 from lookaway.study.images import Images
 from lookaway.study.local import run_cells
+from lookaway.study.lock import locked
 from lookaway.study.looks import measure_looks
 from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
 from lookaway.study.prepare import Prepared, prepare
@@ -45,27 +47,31 @@ def run_study(
 
     Raises:
         StudyError: the study, its images or its models cannot be used; it holds every problem.
-        StoreError: the folder holds another run, or cannot be written.
+        StoreError: the folder holds another run, cannot be written, or is in use by another
+            process.
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
     checked, lines, source = _read(study, data)
-    store = Store(out)
+    store = Store(out, reporter.warn)
     store.check_usable()
     _check_apart(checked, store)
-    prepared = prepare(checked, lines, store, reporter, source)
-    store.begin(prepared.plan, write_study(checked), prepared.images.samples())
-    store.reopen()
-    _write_pictured(checked, prepared.images, store)
-    with kept_memory():
-        train_models(checked, prepared, store, reporter)
-        run_cells(checked, prepared, store, reporter)
-        measure_drift(checked, prepared, store, reporter)
-    measure_looks(checked, prepared, store, reporter)
-    with reporter.stage("tables, figures and page", None):
-        build_report(store)
-    store.finish(_manifest(checked, prepared, store))
-    _log(store, began)
+    with locked(out, reporter.warn):
+        prepared = prepare(checked, lines, store, reporter, source)
+        for line in warnings(prepared.plan["duplicates"]):
+            reporter.warn(line)
+        store.begin(prepared.plan, write_study(checked), prepared.images.samples())
+        store.reopen()
+        _write_pictured(checked, prepared.images, store)
+        with kept_memory():
+            train_models(checked, prepared, store, reporter)
+            run_cells(checked, prepared, store, reporter)
+            measure_drift(checked, prepared, store, reporter)
+        measure_looks(checked, prepared, store, reporter)
+        with reporter.stage("tables, figures and page", None):
+            build_report(store)
+        store.finish(_manifest(checked, prepared, store))
+        _log(store, began)
     return open_result(out)
 
 
@@ -95,10 +101,10 @@ def _write_pictured(study: Study, images: Images, store: Store) -> None:
 
     for variant in images.variants:
         for record in images.parts["test"]:
-            name = picture_name(variant, record.sha256)
-            if record.image in images.pictured and not (store.folder / name).is_file():
+            if record.image in images.pictured:
                 picture = Image.fromarray(images.grid(variant, record, study.data.image_size))
-                store.write_with(name, partial(picture.save, format="PNG"))
+                name = picture_name(variant, record.sha256)
+                store.keep_with(name, partial(picture.save, format="PNG"))
 
 
 def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:
@@ -122,5 +128,6 @@ def _log(store: Store, began: float) -> None:
         "host": platform.node(),
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),
+        "made_again": store.damaged,
     }
     store.write_text(f"log/{stamp}.json", json.dumps(about, indent=2) + "\n")

@@ -117,7 +117,7 @@ def _masks(folder: Path, images: list[str]) -> dict[str, np.ndarray]:
 
 def _mask(path: Path) -> Image.Image:
     """A mask as floats in [0, 1]: of 1, 8 or 16 bits, or with 1 for white in more."""
-    with Image.open(path) as opened:
+    with Image.open(path, formats=("PNG", "BMP", "TIFF")) as opened:
         grey = opened if opened.mode.startswith(("1", "L", "I", "F")) else opened.convert("L")
         values = np.asarray(grey, dtype=np.float32)
     highest = values.max(initial=0.0)

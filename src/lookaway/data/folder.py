@@ -1,5 +1,6 @@
 """An image folder, root/class/image, to records; what cannot be read is set aside."""
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from lookaway.hashing import digest
 
 _IN_HAND = 32
 PART_FOLDERS = ("train", "test", "val", "validation")
+_BESIDE = "beside the class folders, not in one"
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -89,19 +91,21 @@ class FolderSource:
             if not self.root.is_dir():
                 raise DataError(f"{str(self.root)!r} is a file; give a folder root/class/image")
             entries = [entry for entry in os.scandir(self.root) if entry.name[0] != "."]
-            folders = sorted(entry.name for entry in entries if entry.is_dir())
-            self._stray = sorted(entry.name for entry in entries if not entry.is_dir())
+            self._stray = {entry.name: reason for entry in entries if (reason := self._odd(entry))}
+            folders = sorted(entry.name for entry in entries if entry.name not in self._stray)
             parts = [name for name in folders if self._divided(name)]
             others = [name for name in folders if name not in parts]
             self._parted = bool(parts) and all(map(self._without_images, others))
             if self._parted:
-                self._stray += others
-                folders = [
-                    f"{part}/{entry.name}"
+                self._stray |= dict.fromkeys(others, _BESIDE)
+                inner = [
+                    (f"{part}/{entry.name}", self._odd(entry))
                     for part in parts
                     for entry in sorted(os.scandir(self.root / part), key=lambda e: e.name)
                     if entry.name[0] != "."
                 ]
+                self._stray |= {name: reason for name, reason in inner if reason}
+                folders = [name for name, reason in inner if not reason]
             self._folders = folders
         except (OSError, ValueError) as error:
             raise DataError(f"the folder {str(self.root)!r} cannot be read: {error}") from error
@@ -114,9 +118,7 @@ class FolderSource:
     def scan(self, advance: Callable[[int], None] = lambda _: None) -> Scan:
         """Read every file once: its content's hash, and whether it can be decoded."""
         records: list[Record] = []
-        set_aside = {
-            _printable(name): "beside the class folders, not in one" for name in self._stray
-        }
+        set_aside = {_printable(name): self._stray[name] for name in sorted(self._stray)}
         with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
             for name, found in in_order(pool, self._read, self._files(set_aside)):
                 if isinstance(found, Record):
@@ -147,11 +149,23 @@ class FolderSource:
         if name.lower() not in PART_FOLDERS:
             return False
         shown = [entry for entry in os.scandir(self.root / name) if entry.name[0] != "."]
-        return bool(shown) and all(entry.is_dir() for entry in shown)
+        return any(map(_is_dir, shown)) and all(
+            _is_dir(entry) or _is_loop(entry) for entry in shown
+        )
+
+    def _odd(self, entry: os.DirEntry[str]) -> str:
+        """Why an entry beside the class folders is none; empty for one that is."""
+        if _is_loop(entry):
+            return "a link that loops"
+        if not _is_dir(entry):
+            return _BESIDE
+        if entry.is_symlink() and self.root.resolve().is_relative_to(Path(entry.path).resolve()):
+            return "a link to a folder around it"
+        return ""
 
     def _without_images(self, name: str) -> bool:
         entries = list(os.scandir(self.root / name))
-        return not any(entry.is_dir() or entry.name.lower().endswith(ENDINGS) for entry in entries)
+        return not any(_is_dir(entry) or entry.name.lower().endswith(ENDINGS) for entry in entries)
 
     def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
         def unreadable(error: OSError) -> None:
@@ -161,6 +175,9 @@ class FolderSource:
         for top in self._folders:
             for folder, below, files in os.walk(self.root / top, onerror=unreadable):
                 below.sort()
+                for link in [name for name in below if (Path(folder) / name).is_symlink()]:
+                    name = (Path(folder) / link).relative_to(self.root).as_posix()
+                    set_aside[_printable(name)] = "a link to a folder; only classes may be links"
                 for file in sorted(files):
                     if not file.startswith("."):
                         yield (Path(folder) / file).relative_to(self.root).as_posix()
@@ -171,7 +188,10 @@ class FolderSource:
             return "not named as an image file"
         try:
             name.encode()
-            raw = (self.root / name).read_bytes()
+            path = self.root / name
+            if path.exists() and not path.is_file():
+                return "no regular file"  # reading a pipe would wait for ever
+            raw = path.read_bytes()
             decode(raw)
         except UnicodeEncodeError:
             return "a name that is not valid Unicode; rename it"
@@ -180,6 +200,23 @@ class FolderSource:
         except DataError as error:
             return str(error)
         return Record(name, name.split("/")[int(self._parted)], digest(raw))
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that loops
+        return False
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link that leads back to itself."""
+    try:
+        entry.is_dir()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _printable(name: str) -> str:

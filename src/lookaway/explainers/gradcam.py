@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lookaway.errors import LayerError
+from lookaway.errors import LayerError, ModelError
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
@@ -86,7 +86,7 @@ class GradCAM(Explainer):
                 if same is None:
                     keep = place < len(targets) - 1
                     weights = _weights(logits, classes, biases, activations, keep_graph=keep)
-                    maps, dead = _maps(weights, activations, clf.shifts)
+                    maps, dead = _maps(weights, activations, clf.shifts, clf.name)
                     same = Explanation(maps, dead, logits.detach(), classes)
                 done.append(same)
         return done, gradients
@@ -116,7 +116,10 @@ def _weights(
 
 
 def _maps(
-    weights: dict[str, Tensor], activations: dict[str, Tensor], shifts: dict[str, Tensor]
+    weights: dict[str, Tensor],
+    activations: dict[str, Tensor],
+    shifts: dict[str, Tensor],
+    model: str = "the network",
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The maps, and whether they are dead.
 
@@ -131,6 +134,11 @@ def _maps(
             cam = torch.einsum("nc,nchw->nhw", weight, activation)
             if name in shifts:
                 cam = cam - (weight @ shift)[:, None, None]
+            if not bool(torch.isfinite(cam).all()):
+                raise ModelError(
+                    f"{model} has activations or gradients that are NaN or infinite at layer "
+                    f"{name!r}, so no Grad-CAM; check its weights and its precision"
+                )
             cam = cam.relu()
         peak = cam.amax(dim=(1, 2))
         dead[name] = (peak <= 0) | _faint(peak, weight, activation, shift)

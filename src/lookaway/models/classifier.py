@@ -138,7 +138,7 @@ class Classifier(nn.Module):
             ModelError: the network does not give finite logits (N, K).
         """
         pixels = self.prepare(images)
-        with evaluating(self.module), self._computing():
+        with evaluating(self.module, self.name), self._computing():
             logits = _logits(self.module(pixels), self.name)
         if logits.shape[0] != images.shape[0]:
             raise ModelError(
@@ -162,7 +162,7 @@ class Classifier(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 blank = self.prepare(torch.full((1, 3, *sides), 0.5, device=self.device))
             with self._computing():
-                self._traces[sides] = LayerTrace(self.module, blank)
+                self._traces[sides] = LayerTrace(self.module, blank, self.name)
         return self._traces[sides]
 
     def _computing(self) -> AbstractContextManager[object]:

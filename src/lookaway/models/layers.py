@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lookaway.errors import LayerError, nearest
+from lookaway.errors import LayerError, ModelError, nearest
 
 # Layers that only hand on what another gave; a subclass with a forward of its own does more.
 _CONTAINERS = (nn.Sequential.forward, nn.Identity.forward, nn.Dropout.forward, nn.Dropout2d.forward)
@@ -35,16 +35,29 @@ def hooked(
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Hold a network in eval mode, then give every part its own mode back."""
-    training = [part for part in module.modules() if part.training]
+def evaluating(module: nn.Module, name: str | None = None) -> Iterator[None]:
+    """Hold a network in eval mode, then give every part its own mode back.
+
+    Args:
+        module: the network.
+        name: for the error; the class of the network by default.
+
+    Raises:
+        ModelError: the network turned on training mode by itself meanwhile.
+    """
+    modes = [(part, part.training) for part in module.modules()]
     try:
-        for part in training:
+        for part, _ in modes:
             part.training = False
         yield
+        if any(part.training for part, _ in modes):
+            raise ModelError(
+                f"{name or type(module).__name__} turns on training mode in its own forward pass, "
+                "so its logits are random or depend on the batch; leave the mode to the caller"
+            )
     finally:
-        for part in training:
-            part.training = True
+        for part, training in modes:
+            part.training = training
 
 
 @contextmanager
@@ -116,15 +129,17 @@ class LayerTrace:
         activation_bytes: what all spatial outputs of one image take together.
     """
 
-    def __init__(self, module: nn.Module, pixels: Tensor) -> None:
+    def __init__(self, module: nn.Module, pixels: Tensor, name: str | None = None) -> None:
         """Run the network once.
 
         Args:
             module: the network, NCHW → logits.
             pixels: (1, 3, H, W), as the network wants them.
+            name: for error messages; the class of the network by default.
         """
         events, trunk_end, self._tokens = _watch(module, pixels)
         self._module = module
+        self._name = name or type(module).__name__
         self._channels_last = getattr(module, "output_fmt", "NCHW") == "NHWC"
         self._last = _last_before_pooling(events[:trunk_end])
         events = [event for event in events if event.is_spatial]
@@ -166,7 +181,7 @@ class LayerTrace:
     def _require_last(self) -> str:
         if self._tokens or self._channels_last or self._last is None:
             raise LayerError(
-                f"{type(self._module).__name__} has no last layer with spatial maps (N, C, H, W): "
+                f"{self._name} has no last layer with spatial maps (N, C, H, W): "
                 "its trunk ends in tokens, in channels-last features, or (with small images) in "
                 "maps of 1x1; give larger images, or name a layer"
             )
@@ -175,9 +190,7 @@ class LayerTrace:
     def _require_convs(self) -> list[str]:
         convs = [layer.name for layer in self.layers.values() if layer.is_conv]
         if not convs:
-            raise LayerError(
-                f"{type(self._module).__name__} runs no convolution with more than 1x1 positions"
-            )
+            raise LayerError(f"{self._name} runs no convolution with more than 1x1 positions")
         return convs
 
     def _stages(self) -> list[str]:
@@ -186,7 +199,7 @@ class LayerTrace:
         stages = [name for name in stages if name in self.layers]
         if not stages or self._channels_last:
             raise LayerError(
-                f"{type(self._module).__name__} names no stages with maps (N, C, H, W) (timm's "
+                f"{self._name} names no stages with maps (N, C, H, W) (timm's "
                 "feature_info); "
                 "give last, convs or names of layers"
             )

@@ -152,6 +152,7 @@ def _page(
         set_aside=list(plan["set_aside"].items())[:_LISTED],
         set_aside_count=len(plan["set_aside"]),
         images=plan["images"],
+        duplicates=plan["duplicates"],
         classes=plan["classes"],
         interval=frames.mod["interval"][0],
         grid=plan["settings"]["measure"]["grid"],

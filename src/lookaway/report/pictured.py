@@ -115,8 +115,8 @@ class PicturedImages:
         shard = index % len(places)
         place = places[shard].index(index)
         before = test["pictured"].gather(list(places[shard][:place]))
-        name = picture_name(self.variant, str(entry["sha256"]))
-        with Image.open(self._store.folder / name) as stored:
+        path = self._store.folder / picture_name(self.variant, str(entry["sha256"]))
+        with Image.open(path, formats=("PNG",)) as stored:
             pixels = np.asarray(stored.convert("RGB"))
         return Pictured(
             str(entry["image"]), str(entry["label"]), pixels, shard, place, int(before.sum())

@@ -36,7 +36,7 @@ def measure_drift(study: Study, prepared: Prepared, store: Store, progress: Repo
         for spec, its_cells in found:
             key = its_cells[0].key
             weights = weights_made(store, key, spec)
-            known = store.read_json(f"drift/{key.stem}.json")
+            known = store.sound_json(f"drift/{key.stem}.json")
             if known is None or known.get("weights") != weights:
                 cell = Cell(key, its_cells[0].images[:IMAGES])
                 shard = load_shard(study, prepared, store, cell, transferred=False)

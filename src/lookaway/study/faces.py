@@ -9,9 +9,10 @@ from lookaway.data.folder import ImageSource, Record
 from lookaway.errors import StoreError
 from lookaway.hashing import digest_json
 from lookaway.progress import Reporter
+from lookaway.study.shapes import check_columns
 from lookaway.study.store import Store
 
-_SCHEMA = {
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "image": pl.String,
     "sha256": pl.String,
     **dict.fromkeys(("x", "y", "across", "down"), pl.Float64),
@@ -62,21 +63,26 @@ def read_poses(store: Store, variant: str) -> dict[str, Pose | None]:
     """
     if variant == "none":
         return {}
-    return _poses(store.read_frame(store.folder / f"faces/{variant}.parquet"))
+    path = store.folder / f"faces/{variant}.parquet"
+    frame = store.read_frame(path)
+    check_columns(frame, _SCHEMA, path)
+    return _poses(frame)
 
 
 def _known(
     store: Store, variant: str, about: str, content: Mapping[str, str]
 ) -> dict[str, Pose | None]:
     """What was found before, by the same aligner in the same images."""
-    path = store.folder / f"faces/{variant}.parquet"
+    name = f"faces/{variant}.parquet"
+    if not (store.folder / name).is_file():
+        return {}
     try:
-        if not path.is_file() or pl.read_parquet_metadata(path).get("about") != about:
-            return {}
-        frame = store.read_frame(path)
-        if dict(frame.schema) != _SCHEMA:
-            return {}
-    except (OSError, StoreError, pl.exceptions.PolarsError):
+        frame, kept = store.read_kept(store.folder / name)
+        check_columns(frame, _SCHEMA, store.folder / name)
+    except StoreError:
+        store.note_damage(name)
+        return {}
+    if kept.get("about") != about:
         return {}
     same = frame["sha256"] == frame["image"].replace_strict(
         content, default="", return_dtype=pl.String

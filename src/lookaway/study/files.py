@@ -1,4 +1,4 @@
-"""Files of a run's folder: whole or absent, and read without running anything in them."""
+"""Files of a run's folder: whole or absent, sealed, and read without running anything in them."""
 
 import io
 import json
@@ -15,17 +15,40 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
+from lookaway.study.seal import is_sealed, sealed, slot
+
+_SEAL = "seal"  # where JSON, Parquet and safetensors keep their checksum
+# Polars panics at some files that are no Parquet at all, though their checksum fits.
+_UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 class Files:
     """Reads and writes the files of one folder; every error names the file.
 
+    JSON, Parquet and safetensors carry their own checksum, and reading one that was cut or
+    altered is an error.
+
     Args:
         folder: where they are.
+        tell: given a line for each damaged file that is made again.
+
+    Attributes:
+        damaged: the names of the files that were found damaged and are made again.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(
+        self, folder: Path | str, tell: Callable[[str], object] = lambda _line: None
+    ) -> None:
         self.folder = Path(folder)
+        self.damaged: list[str] = []
+        self._tell = tell
+
+    def note_damage(self, name: str) -> None:
+        """Tell, once, that a file is damaged and is made again."""
+        if name not in self.damaged:
+            self.damaged.append(name)
+            path = str(self.folder / name)
+            self._tell(f"{path!r} is missing or altered since it was written; it is made again")
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run, or None where it is not there.
@@ -37,20 +60,33 @@ class Files:
         try:
             if not path.is_file():
                 return None
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(_whole(path))
         except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"{str(path)!r} cannot be read: {error}") from error
+            raise StoreError(
+                f"{str(path)!r} cannot be read: {error}; run the study again, and it is made again"
+            ) from error
         if not isinstance(value, dict):
             raise StoreError(f"{str(path)!r} is not what lookaway writes")
+        value.pop(_SEAL, None)
         return value
+
+    def sound_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file, or None where it is not there or damaged, which is told."""
+        try:
+            return self.read_json(name)
+        except StoreError:
+            self.note_damage(name)
+            return None
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole."""
-        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        place = slot()
+        text = json.dumps({**value, _SEAL: place}, indent=2, ensure_ascii=False) + "\n"
+        self.write_bytes(name, sealed(_encoded(text), place))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole."""
-        self._write(self.folder / name, text.encode("utf-8"))
+        self.write_bytes(name, _encoded(text))
 
     def write_bytes(self, name: str, raw: bytes) -> None:
         """Write a file whole."""
@@ -61,6 +97,15 @@ class Files:
         buffer = io.BytesIO()
         write(buffer)
         self.write_bytes(name, buffer.getvalue())
+
+    def keep_with(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
+        """Write such a file unless just this is there already; another content is told."""
+        buffer = io.BytesIO()
+        write(buffer)
+        if self.read_bytes(name) != buffer.getvalue():
+            if (self.folder / name).exists():
+                self.note_damage(name)
+            self.write_bytes(name, buffer.getvalue())
 
     def read_bytes(self, name: str) -> bytes | None:
         """A file's content, or None where it is not there or cannot be read."""
@@ -91,16 +136,34 @@ class Files:
         Raises:
             StoreError: it is missing or damaged.
         """
+        return self.read_kept(path)[0]
+
+    def read_kept(self, path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Read a Parquet file and what was kept with it.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
         try:
-            return pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
+            raw = _whole(path)
+            return pl.read_parquet(raw), pl.read_parquet_metadata(io.BytesIO(raw))
+        except _UNREADABLE as error:
             raise StoreError(
                 f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
             ) from error
 
-    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    def write_arrays(
+        self,
+        name: str,
+        arrays: Mapping[str, np.ndarray],
+        metadata: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Write a safetensors file whole; its content."""
-        raw: bytes = save_arrays({key: np.ascontiguousarray(a) for key, a in arrays.items()})
+        place = slot()
+        whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        # One entry, for safetensors writes several in any order.
+        kept = {_SEAL: json.dumps([dict(metadata or {}), place])}
+        raw = sealed(save_arrays(whole, kept), place)
         self._write(self.folder / name, raw)
         return raw
 
@@ -111,11 +174,24 @@ class Files:
             StoreError: it is missing or damaged.
         """
         try:
-            return load_arrays(path.read_bytes())
-        except (OSError, SafetensorError) as error:
+            return load_arrays(_whole(path))
+        except (OSError, ValueError, SafetensorError) as error:
             raise StoreError(
                 f"{str(path)!r} is missing or damaged ({error}); run the study again"
             ) from error
+
+    def arrays_kept(self, path: Path) -> dict[str, str]:
+        """What was kept with a safetensors file.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        try:
+            raw = _whole(path)
+            header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+            return dict(json.loads(header["__metadata__"][_SEAL])[0])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise StoreError(f"{str(path)!r} is missing or damaged ({error})") from error
 
     def _write(self, path: Path, raw: bytes) -> None:
         """Write aside, then rename: a file is whole or absent."""
@@ -139,8 +215,20 @@ class Files:
             ) from error
 
 
-def as_parquet(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> bytes:
-    """A frame as the content of a Parquet file."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, metadata=metadata)
-    return buffer.getvalue()
+def as_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
+    """A frame as the content of a Parquet file, sealed."""
+    buffer, place = io.BytesIO(), slot()
+    frame.write_parquet(buffer, metadata={**(metadata or {}), _SEAL: place})
+    return sealed(buffer.getvalue(), place)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8")
+
+
+def _whole(path: Path) -> bytes:
+    """A file's content; ValueError where it is not what was sealed."""
+    raw = path.read_bytes()
+    if not is_sealed(raw):
+        raise ValueError("its checksum does not fit: it was cut or altered")
+    return raw

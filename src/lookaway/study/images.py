@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.data.align import Pose, aligned, open_aligner
+from lookaway.data.duplicates import duplicates
 from lookaway.data.folder import ImageSource, Record
 from lookaway.data.pixels import to_grid
 from lookaway.data.samples import open_source
@@ -110,6 +111,7 @@ class Images:
                 }
                 for name, variant in self.variants.items()
             },
+            "duplicates": duplicates(self.parts),
             "set_aside": self.set_aside,
         }
 

@@ -1,6 +1,6 @@
 """The engine of one machine: cell after cell, in this process."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
     """Do every cell that is not done yet."""
     if len(study.transfer_from) > 1:
         _make_signs(study, prepared, store, progress)
-    for work in _unfinished(study, prepared, store):
+    for work in _unfinished(study, prepared, store, store.has_cell):
         title = f"{work.title}: attacking, explaining, comparing"
         with progress.stage(title, work.images, "images") as advance:
             for cell in work.missing:
@@ -63,12 +63,17 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
 
 def _make_signs(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
     """The signs of sources that need each other's, before any of their cells."""
-    for work in _unfinished(study, prepared, store, only=study.transfer_from):
+
+    def done(key: CellKey, weights: str) -> bool:
+        return store.has_cell(key, weights) or store.has_signs(key, weights)
+
+    for work in _unfinished(study, prepared, store, done, only=study.transfer_from):
         title = f"{work.title}: perturbations for the others"
         with progress.stage(title, work.images, "images") as advance:
             for cell in work.missing:
                 shard = load_shard(study, prepared, store, cell, transferred=False)
-                store.write_signs(cell.key, attack_signs(work.clf, shard, work.settings))
+                signs = attack_signs(work.clf, shard, work.settings)
+                store.write_signs(cell.key, signs, work.weights)
                 advance(len(cell.images))
 
 
@@ -88,13 +93,17 @@ class _Unfinished:
 
 
 def _unfinished(
-    study: Study, prepared: Prepared, store: Store, only: Collection[str] | None = None
+    study: Study,
+    prepared: Prepared,
+    store: Store,
+    done: Callable[[CellKey, str], bool],
+    only: Collection[str] | None = None,
 ) -> Iterator[_Unfinished]:
     """Each model (of those named) that has something left to do."""
     for spec, its_cells in cells(study, prepared):
         first = its_cells[0].key
         weights = weights_made(store, first, spec)
-        missing = [cell for cell in its_cells if not store.has_cell(cell.key, weights)]
+        missing = [cell for cell in its_cells if not done(cell.key, weights)]
         if missing and (only is None or spec.name in only):
             clf = ready_model(study, prepared, store, first, spec)
             settings = cell_settings(study, prepared, spec)

@@ -137,19 +137,18 @@ def _unknown_sources(given: Mapping[Any, Any]) -> list[tuple[int, str]]:
     models, sources = given.get("models"), given.get("transfer_from")
     if not isinstance(models, list) or not isinstance(sources, list):
         return []
-    names = [
-        str(spec if isinstance(spec, str) else spec.get("name", spec.get("timm", "")))
-        for spec in models
-        if isinstance(spec, str | dict)
+    given_names = [
+        spec.get("name", spec.get("timm")) if isinstance(spec, Mapping) else spec for spec in models
     ]
+    names = [name for name in given_names if isinstance(name, str)]
     return [
         (
             index,
-            f"{source!r} is not among the models;{nearest(str(source), names)} possible: "
+            f"{source!r} is not among the models;{nearest(source, names)} possible: "
             f"{', '.join(names)}",
         )
         for index, source in enumerate(sources)
-        if str(source) not in names
+        if isinstance(source, str) and source not in names
     ]
 
 
@@ -197,8 +196,7 @@ def _place(location: tuple[str | int, ...], given: Any) -> Place:
 
 
 def _message(kind: str, fault: Any, place: Place) -> str:
-    value = fault["input"]
-    shown = f"got {value!r}" if len(repr(value)) < 80 else f"got {repr(value)[:77]}…"
+    shown = f"got {_shown(fault['input'])}"
     context = fault.get("ctx", {})
     if kind == "missing":
         return "is required"
@@ -210,6 +208,14 @@ def _message(kind: str, fault: Any, place: Place) -> str:
     if kind == "value_error":
         return str(context["error"])
     return f"{shown}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or endless lists
+        return f"{type(value).__name__} that is too large to show"
+    return text if len(text) < 80 else f"{text[:77]}…"
 
 
 def _fields(place: Place) -> list[str]:

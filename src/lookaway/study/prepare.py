@@ -12,6 +12,7 @@ from lookaway.explainers import load_explainer
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import fast_bfloat16, to_bfloat16
+from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
@@ -64,7 +65,7 @@ def prepare(
         StudyError: with every problem of images and models.
     """
     problems: list[Problem] = []
-    old_plan = store.read_json("plan.json") if store is not None else None
+    old_plan = store.known_plan() if store is not None else None
 
     def note(place: tuple[str | int, ...], where: str, error: LookawayError) -> None:
         line = lines.of(place) if lines is not None else 0
@@ -128,6 +129,7 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
         classifier_name(clf.module)
     size = study.data.image_size
     blank = torch.full((1, 3, size, size), 0.5)
+    check_steady(clf, blank)
     load_explainer(study.explain.method).explain(clf, blank, [None], sorted(layers))
 
 

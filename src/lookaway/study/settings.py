@@ -20,6 +20,7 @@ from lookaway.errors import LookawayError, nearest
 from lookaway.explainers import EXPLAINERS
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_MOST = 10**9  # of anything that is counted
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -52,7 +53,9 @@ def _number(value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**1023 else math.inf if value > 0 else -math.inf
+    return value
 
 
 def _text(value: Any) -> Any:
@@ -67,7 +70,7 @@ class Data(_Settings):
     """Which images, and how they are prepared."""
 
     folder: PathText
-    classes: Annotated[int, Field(ge=2)] | None = None
+    classes: Annotated[int, Field(ge=2, le=_MOST)] | None = None
     image_size: Annotated[int, Field(ge=16, le=2048)] = 224
     variants: Annotated[list[Literal["none", "cascade", "landmarks"]], Field(min_length=1)] = [
         "none"
@@ -109,7 +112,7 @@ class ModelSpec(_Settings):
     pretrained: bool = True
     train: Literal["head", "fully_connected", "all", "none"] = "head"
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     learning_rate: LearningRate | None = None
 
     @model_validator(mode="before")
@@ -147,8 +150,8 @@ class Training(_Settings):
     Heads are always trained in float32.
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 60
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    epochs: Annotated[int, Field(ge=1, le=_MOST)] = 60
+    batch_size: Annotated[int, Field(ge=1, le=_MOST)] = 32
     learning_rate: LearningRate = 0.001
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
@@ -161,7 +164,7 @@ class Explain(_Settings):
     explained_class: Annotated[
         list[Literal["own", "clean", "label"]], Field(min_length=1, max_length=3)
     ] = ["own", "clean"]
-    pictured: Annotated[int, Field(ge=0)] = 24
+    pictured: Annotated[int, Field(ge=0, le=_MOST)] = 24
 
     @field_validator("method")
     @classmethod
@@ -188,7 +191,7 @@ class Run(_Settings):
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=_MOST)] = "auto"
     engine: Literal["local"] = "local"
 
 

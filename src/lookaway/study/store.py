@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,14 @@ from lookaway.errors import StoreError
 from lookaway.hashing import digest
 from lookaway.study.changes import changed_images, differences
 from lookaway.study.files import Files, as_parquet
-from lookaway.study.schemas import ROW_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.study.keys import CellKey as CellKey
+from lookaway.study.keys import map_key as map_key
+from lookaway.study.keys import picture_name as picture_name
+from lookaway.study.keys import plain as plain
+from lookaway.study.keys import shards as shards
+from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.study.seal import is_sealed, sealed, slot
+from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
 
 LAYOUT = 3  # the version of the folder's layout
 
@@ -23,52 +28,8 @@ _HASHED = ("faces", "heads", "signs", "rows", "maps", "shuffled", "looks", "drif
 _PARTS = {"maps": "safetensors", "signs": "safetensors", "shuffled": "parquet"}
 
 
-@dataclass(frozen=True)
-class CellKey:
-    """Which cell: a variant, a model (by its place in the study) and a shard of the test images."""
-
-    variant: str
-    model_index: int
-    model: str
-    shard: int
-
-    @property
-    def stem(self) -> str:
-        """The cell's file name: safe on every system, and in order."""
-        return f"{self.variant}-{self.model_index:03d}-{plain(self.model)}-{self.shard:05d}"
-
-
-def plain(name: str) -> str:
-    """A name as a part of a file's name, on every system."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-")
-
-
-def picture_name(variant: str, sha256: str) -> str:
-    """The file of a pictured image, as a variant has it."""
-    return f"images/{variant}-{sha256}.png"
-
-
-def shards(count: int, size: int) -> list[range]:
-    """Split the places of test images into shards of nearly equal size, at most ``size``.
-
-    Each takes every so many-th image, so that images of one class, which stand together, are
-    spread over the shards.
-    """
-    steps = -(-count // size)
-    return [range(start, count, steps) for start in range(steps)]
-
-
-def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
-    """The name of an array of maps; any text is safe in it."""
-    return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)
-
-
 class Store(Files):
-    """The files of one run.
-
-    Args:
-        folder: where they are.
-    """
+    """The files of one run; see ``Files`` for its arguments."""
 
     # What a run is
 
@@ -113,7 +74,8 @@ class Store(Files):
             StoreError: the folder holds a run with other settings (each is named), or other
                 files, or cannot be written.
         """
-        old = self.read_json("plan.json")
+        old = self.known_plan()
+        kept = {"plan": json.dumps(plan)}  # a copy, should plan.json be damaged
         if old is not None:
             told = ("set_aside",)  # files that were not used change no result
             before, after = (
@@ -123,19 +85,51 @@ class Store(Files):
             changes = list(differences(before, after))
             if changes:
                 if old.get("images") != plan["images"]:
-                    changes += changed_images(self.samples(), samples)
+                    changes += self._changed_images(samples)
                 raise StoreError(
                     f"{str(self.folder)!r} holds a run that was made otherwise; results made "
                     "with different settings do not mix. Changed:\n"
                     + "\n".join(f"  {change}" for change in changes)
                     + "\nUndo the change, or give another --out."
                 )
-            self.write_json("plan.json", plan)
-            return
-        self.check_usable()
-        self.write_frame("samples.parquet", samples)
-        self.write_text("study.yaml", study_yaml)
+            for name in ("samples.parquet", "study.yaml"):
+                if not is_sealed(self.read_bytes(name) or b""):
+                    self.note_damage(name)
+        else:
+            self.check_usable()
+        place = slot()
+        self.write_frame("samples.parquet", samples, kept)
+        text = f"{study_yaml}# checksum: {place}\n".encode()
+        self.write_bytes("study.yaml", sealed(text, place))
         self.write_json("plan.json", plan)
+
+    def known_plan(self) -> dict[str, Any] | None:
+        """The plan of the run that is here, or None; where it is damaged, its copy.
+
+        Raises:
+            StoreError: the copy is damaged too.
+        """
+        try:
+            return self.read_json("plan.json")
+        except StoreError:
+            self.note_damage("plan.json")
+        try:
+            _, kept = self.read_kept(self.folder / "samples.parquet")
+            plan: dict[str, Any] = json.loads(kept["plan"])
+        except (StoreError, KeyError, ValueError) as error:
+            raise StoreError(
+                f"{str(self.folder / 'plan.json')!r} is damaged, and so is its copy in "
+                "samples.parquet, so what the stored results were made with is not known; give "
+                "another --out"
+            ) from error
+        return plan
+
+    def _changed_images(self, samples: pl.DataFrame) -> list[str]:
+        """Which images differ from the stored ones."""
+        try:
+            return changed_images(self.samples(), samples)
+        except StoreError:
+            return []
 
     def read_plan(self) -> dict[str, Any]:
         """What a run is, as it was begun.
@@ -171,9 +165,10 @@ class Store(Files):
         Raises:
             StoreError: with the files that are missing, altered or strange.
         """
+        check_shape(manifest, MANIFEST, str(self.folder / "manifest.json"))
         stored = {
             name: sha
-            for name, sha in manifest.get("files", {}).items()
+            for name, sha in manifest["files"].items()
             if name.partition("/")[0] in _NUMBERS
         }
         found = {
@@ -206,6 +201,9 @@ class Store(Files):
         found = {}
         for path in sorted((self.folder / "heads").glob("*.json")):
             about = self.read_json(f"heads/{path.name}") or {}
+            check_shape(about, TRAINED, str(path))
+            if not 1 <= about["best_epoch"] <= len(about["history"]):
+                raise StoreError(f"{str(path)!r} is not what lookaway writes: at best_epoch")
             best = about["history"][about["best_epoch"] - 1]
             name = about["model"] + ("" if about["variant"] == "none" else f" / {about['variant']}")
             found[name] = {
@@ -242,7 +240,12 @@ class Store(Files):
         Raises:
             StoreError: the file is missing or damaged.
         """
-        return self.read_frame(self.folder / "samples.parquet")
+        path = self.folder / "samples.parquet"
+        frame = self.read_frame(path)
+        check_columns(frame, SAMPLE_SCHEMA, path)
+        if not frame["sha256"].str.contains(r"^[0-9A-Za-z]+$").all():  # a part of a file's name
+            raise StoreError(f"{str(path)!r} is not what lookaway writes: at sha256")
+        return frame
 
     def samples_of(self, part: str, variant: str) -> pl.DataFrame:
         """The images of a part that a variant has, in order.
@@ -276,33 +279,56 @@ class Store(Files):
         """
         kept = {"weights": weights}
         for folder, arrays in (("maps", maps), ("signs", signs)):
-            kept[folder] = digest(self.write_arrays(f"{folder}/{key.stem}.safetensors", arrays))
+            name = f"{folder}/{key.stem}.safetensors"
+            kept[folder] = digest(self.write_arrays(name, arrays, {"weights": weights}))
         raw = as_parquet(pl.DataFrame(dict(shuffled or {}), schema=SHUFFLED_SCHEMA))
         self.write_bytes(f"shuffled/{key.stem}.parquet", raw)
         kept["shuffled"] = digest(raw)
         frame = pl.DataFrame(dict(rows), schema=ROW_SCHEMA)
-        kept["content"] = _content(frame)
         self.write_frame(f"rows/{key.stem}.parquet", frame, metadata=kept)
 
-    def write_signs(self, key: CellKey, signs: Mapping[str, np.ndarray]) -> None:
+    def write_signs(self, key: CellKey, signs: Mapping[str, np.ndarray], weights: str = "") -> None:
         """Keep a source's packed signs by attack, before its cell is done."""
-        self.write_arrays(f"signs/{key.stem}.safetensors", signs)
+        self.write_arrays(f"signs/{key.stem}.safetensors", signs, {"weights": weights})
 
-    def has_cell(self, key: CellKey, weights: str = "") -> bool:
-        """Whether a cell is done with these weights and its files are what was written."""
-        path = self.folder / "rows" / f"{key.stem}.parquet"
-        if not path.is_file():
+    def has_signs(self, key: CellKey, weights: str = "") -> bool:
+        """Whether a source's signs are there, made with these weights; damage is told."""
+        name = f"signs/{key.stem}.safetensors"
+        if not (self.folder / name).is_file():
             return False
         try:
-            kept = pl.read_parquet_metadata(path)
-            whole = all(
-                digest((self.folder / part / f"{key.stem}.{kind}").read_bytes()) == kept[part]
-                for part, kind in _PARTS.items()
-            )
-            content = _content(self.read_frame(path))
-            return whole and kept["weights"] == weights and kept["content"] == content
-        except (OSError, KeyError, StoreError, pl.exceptions.PolarsError):
+            return self.arrays_kept(self.folder / name).get("weights") == weights
+        except StoreError:
+            self.note_damage(name)
             return False
+
+    def has_cell(self, key: CellKey, weights: str = "") -> bool:
+        """Whether a cell is done with these weights and its files are what was written.
+
+        Damaged files are told.
+        """
+        kept = self._kept(f"rows/{key.stem}.parquet")
+        if kept is None or kept.get("weights") != weights:
+            return False
+        damaged = [
+            name
+            for part, kind in _PARTS.items()
+            for name in [f"{part}/{key.stem}.{kind}"]
+            if digest(self.read_bytes(name) or b"") != kept.get(part)
+        ]
+        for name in damaged:
+            self.note_damage(name)
+        return not damaged
+
+    def _kept(self, name: str) -> dict[str, str] | None:
+        """What was kept with a Parquet file; None where it is absent or damaged, which is told."""
+        if not (self.folder / name).is_file():
+            return None
+        try:
+            return self.read_kept(self.folder / name)[1]
+        except StoreError:
+            self.note_damage(name)
+            return None
 
     def rows(self) -> pl.DataFrame:
         """Every measurement, in the order of cells, images and settings.
@@ -310,7 +336,7 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return self._frames("rows")
+        return self._frames("rows", ROW_SCHEMA)
 
     def shuffled(self) -> pl.DataFrame:
         """Each clean heatmap against another image's, in the order of cells and layers.
@@ -318,7 +344,7 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return self._frames("shuffled")
+        return self._frames("shuffled", SHUFFLED_SCHEMA)
 
     def looks(self) -> pl.DataFrame:
         """What was measured from the stored maps of the last layers; see ``study.looks``.
@@ -344,26 +370,23 @@ class Store(Files):
 
     def write_looks(self, key: CellKey, frame: pl.DataFrame, made_of: str) -> None:
         """Keep what was measured from a cell's maps, and the hash of what it was made of."""
-        kept = {"made_of": made_of, "content": _content(frame)}
-        self.write_frame(f"looks/{key.stem}.parquet", frame, metadata=kept)
+        self.write_frame(f"looks/{key.stem}.parquet", frame, metadata={"made_of": made_of})
 
     def has_looks(self, key: CellKey, made_of: str) -> bool:
-        """Whether a cell's maps, just these, are measured."""
-        path = self.folder / "looks" / f"{key.stem}.parquet"
-        try:
-            if not path.is_file():
-                return False
-            kept = pl.read_parquet_metadata(path)
-            content = _content(self.read_frame(path))
-            return kept.get("made_of") == made_of and kept.get("content") == content
-        except (OSError, StoreError, pl.exceptions.PolarsError):
-            return False
+        """Whether a cell's maps, just these, are measured; damage is told."""
+        kept = self._kept(f"looks/{key.stem}.parquet")
+        return kept is not None and kept.get("made_of") == made_of
 
-    def _frames(self, folder: str) -> pl.DataFrame:
+    def _frames(
+        self, folder: str, schema: Mapping[str, pl.DataType | type[pl.DataType]] | None = None
+    ) -> pl.DataFrame:
         paths = sorted((self.folder / folder).glob("*.parquet"))
         if not paths:
             raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
-        return pl.concat([self.read_frame(path) for path in paths])
+        frames = [self.read_frame(path) for path in paths]
+        for path, frame in zip(paths, frames, strict=True):
+            check_columns(frame, schema or dict(frames[0].schema), path)
+        return pl.concat(frames)
 
     def read_maps(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's maps; see ``cell.CellOutput``."""
@@ -372,8 +395,3 @@ class Store(Files):
     def read_signs(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's packed signs by attack."""
         return self.read_arrays(self.folder / "signs" / f"{key.stem}.safetensors")
-
-
-def _content(frame: pl.DataFrame) -> str:
-    """The hash of a frame's values, whatever its file's bytes."""
-    return digest(frame.write_csv())

@@ -17,6 +17,7 @@ from lookaway.explainers import load_explainer
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import fold_batch_norm
+from lookaway.models.interrupted import unpack
 from lookaway.models.precision import to_bfloat16
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
@@ -88,6 +89,8 @@ def _train(
         precision=prepared.plan["training_precision"],
     )
     unfinished = f"training/{_stem(key)}.state"
+    if (saved := store.read_bytes(unfinished)) is not None and unpack(saved) is None:
+        store.note_damage(unfinished)
     with progress.stage(f"{titled(study, key)}: training", recipe.epochs, "epochs") as advance:
         result = train(
             clf,
@@ -96,7 +99,7 @@ def _train(
             Grids(images, key.variant, parts["val"], size),
             recipe,
             advance,
-            store.read_bytes(unfinished),
+            saved,
             partial(store.write_bytes, unfinished),
         )
     raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
@@ -165,7 +168,7 @@ def titled(study: Study, key: CellKey) -> str:
 
 def weights_made(store: Store, key: CellKey, spec: ModelSpec) -> str:
     """The hash of a model's trained weights; empty for one that is not trained."""
-    about = store.read_json(f"heads/{_stem(key)}.json") if spec.train != "none" else None
+    about = store.sound_json(f"heads/{_stem(key)}.json") if spec.train != "none" else None
     return str(about["sha256"]) if about else ""
 
 
@@ -174,14 +177,18 @@ def _stem(key: CellKey) -> str:
 
 
 def _stored(store: Store, key: CellKey) -> dict[str, Tensor] | None:
-    """Trained weights as they were stored; None where they are missing or damaged."""
+    """Trained weights as they were stored; None where they are missing, or damaged and told."""
     stem = _stem(key)
-    about = store.read_json(f"heads/{stem}.json")
-    try:
-        raw = (store.folder / f"heads/{stem}.safetensors").read_bytes()
-        if about is None or digest(raw) != about.get("sha256"):
-            return None
-        weights: dict[str, Tensor] = load_tensors(raw)
-    except (OSError, SafetensorError):
+    about = store.sound_json(f"heads/{stem}.json")
+    if about is None:
         return None
-    return weights
+    name = f"heads/{stem}.safetensors"
+    raw = store.read_bytes(name) or b""
+    try:
+        if digest(raw) == about.get("sha256"):
+            weights: dict[str, Tensor] = load_tensors(raw)
+            return weights
+    except SafetensorError:
+        pass
+    store.note_damage(name)
+    return None

@@ -60,6 +60,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# What PyYAML raises, also where a tag such as !!int or !!timestamp stands before what is none.
+_FAILURES = (
+    yaml.YAMLError,
+    RecursionError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, LookupError | AttributeError | TypeError):
+        return "a tag (!!…) before a value that is not of its kind"
+    return str(error)
+
+
 def read_yaml(text: str, source: str) -> tuple[Any, Lines]:
     """Parse YAML without constructing any object.
 
@@ -75,8 +95,8 @@ def read_yaml(text: str, source: str) -> tuple[Any, Lines]:
         node = loader.get_single_node()
         data = None if node is None else loader.construct_document(node)
         return data, Lines(node)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except _FAILURES as error:
         mark = getattr(error, "problem_mark", None)
-        message = getattr(error, "problem", None) or str(error) or "nested too deeply"
+        message = getattr(error, "problem", None) or _told(error)
         line = mark.line + 1 if mark is not None else 0
         raise StudyError([Problem(line, "YAML", message)], source) from error

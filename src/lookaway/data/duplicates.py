@@ -1,0 +1,62 @@
+"""Images whose files have the same content, where that spoils what a study measures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lookaway.data.folder import Record
+
+_LISTED = 20  # contents that are named
+_NAMES = 5  # of each, where it stands in so many classes
+
+
+def duplicates(parts: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
+    """Contents that stand in more than one part (a leak), or in more than one class.
+
+    Args:
+        parts: records of train, val and test.
+
+    Returns:
+        Plain data: for ``across_parts`` and ``across_classes`` the ``count`` of contents and, of
+        the first ones, the ``images``: by part or class, an image with this content.
+    """
+    by_content: dict[str, list[tuple[str, Record]]] = {}
+    for part, records in parts.items():
+        for record in records:
+            by_content.setdefault(record.sha256, []).append((part, record))
+    several = [found for found in by_content.values() if len(found) > 1]
+    return {
+        "across_parts": _told(several, lambda part, _: part),
+        "across_classes": _told(several, lambda _, record: record.label),
+    }
+
+
+def warnings(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What ``duplicates`` found, as lines for the user; none where all is well."""
+    told = {
+        "across_parts": "the same content is in more than one of train, val and test, so that "
+        "models are measured on what they learnt from",
+        "across_classes": "the same content is in more than one class, so that one of its labels "
+        "is wrong",
+    }
+    lines = []
+    for kind, why in told.items():
+        about = found[kind]
+        named = [
+            " = ".join(f"{image!r} ({key})" for key, image in images.items())
+            for images in about["images"][:3]
+        ]
+        if named:
+            more = "; …" if about["count"] > 3 else ""
+            lines.append(f"{why} ({about['count']}): {'; '.join(named)}{more}")
+    return lines
+
+
+def _told(
+    several: Sequence[Sequence[tuple[str, Record]]], key: Callable[[str, Record], str]
+) -> dict[str, Any]:
+    chosen = []
+    for same in several:
+        images = {key(part, record): record.image for part, record in reversed(same)}
+        if len(images) > 1:
+            chosen.append(dict(list(reversed(images.items()))[:_NAMES]))
+    return {"count": len(chosen), "images": chosen[:_LISTED]}

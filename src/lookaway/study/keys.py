@@ -1,0 +1,45 @@
+"""Names of what a run's folder holds: cells, their files, and the arrays in them."""
+
+import json
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """Which cell: a variant, a model (by its place in the study) and a shard of the test images."""
+
+    variant: str
+    model_index: int
+    model: str
+    shard: int
+
+    @property
+    def stem(self) -> str:
+        """The cell's file name: safe on every system, and in order."""
+        return f"{self.variant}-{self.model_index:03d}-{plain(self.model)}-{self.shard:05d}"
+
+
+def plain(name: str) -> str:
+    """A name as a part of a file's name, on every system."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-")
+
+
+def picture_name(variant: str, sha256: str) -> str:
+    """The file of a pictured image, as a variant has it."""
+    return f"images/{variant}-{sha256}.png"
+
+
+def shards(count: int, size: int) -> list[range]:
+    """Split the places of test images into shards of nearly equal size, at most ``size``.
+
+    Each takes every so many-th image, so that images of one class, which stand together, are
+    spread over the shards.
+    """
+    steps = -(-count // size)
+    return [range(start, count, steps) for start in range(steps)]
+
+
+def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
+    """The name of an array of maps; any text is safe in it."""
+    return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)

@@ -1,0 +1,174 @@
+"""Each kind of stored file, cut or with one byte altered, is named and made again."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from polars.testing import assert_frame_equal
+
+import lookaway as la
+from lookaway.errors import StoreError
+from lookaway.models import training
+from lookaway.study import prepare
+
+KINDS = {
+    "rows": "rows/none-001-two-00000.parquet",
+    "maps": "maps/none-001-two-00001.safetensors",
+    "signs-of-a-source": "signs/none-000-one-00000.safetensors",
+    "signs-of-the-pictured": "signs/none-001-two-00000.safetensors",
+    "shuffled": "shuffled/none-000-one-00001.parquet",
+    "looks": "looks/none-001-two-00000.parquet",
+    "weights": "heads/trained-000-one.safetensors",
+    "about-weights": "heads/trained-001-two.json",
+    "picture": "images/*.png",
+    "samples": "samples.parquet",
+    "study": "study.yaml",
+    "plan": "plan.json",
+    "manifest": "manifest.json",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(small_study, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "SHARD", 4)
+        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        folder = tmp_path_factory.mktemp("damage") / "out"
+        return la.run_study(small_study, folder, progress=False)
+
+
+def cut(raw):
+    return raw[: len(raw) // 2]
+
+
+def flipped(raw):
+    place = int(np.random.default_rng(len(raw)).integers(len(raw)))
+    return raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :]
+
+
+def made_again(folder):
+    """What the last run says that it made again."""
+    logs = [json.loads(path.read_text()) for path in (folder / "log").iterdir()]
+    return [name for log in logs for name in log["made_again"]]
+
+
+def contents(folder):
+    """Every file that holds a result, but for the times in ``log``."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != "log"
+    }
+
+
+def test_each_kind_of_stored_file_is_damaged_here(finished):
+    kept = {path.parent.name for path in finished.folder.rglob("*") if path.is_file()}
+    kept -= {"log", "out"}
+    assert kept == {pattern.split("/")[0] for pattern in KINDS.values() if "/" in pattern}
+    here = {path.name for path in finished.folder.iterdir() if path.is_file()}
+    assert here == {pattern for pattern in KINDS.values() if "/" not in pattern}
+
+
+@pytest.mark.parametrize("damage", [cut, flipped])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_file_is_named_and_made_again(
+    finished, small_study, run_quickly, tmp_path, capsys, kind, damage
+):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    shutil.rmtree(copy / "log")
+    path = sorted(copy.glob(KINDS[kind]))[0]
+    path.write_bytes(damage(path.read_bytes()))
+    if kind in ("rows", "looks", "shuffled", "manifest"):
+        with pytest.raises(StoreError, match=path.name):
+            la.open_result(copy)
+    again = run_quickly(small_study, copy, progress=True)
+    name = path.relative_to(copy).as_posix()
+    if kind != "manifest":  # which is taken away before the work begins, whatever it holds
+        assert made_again(copy) == [name]
+        assert name in capsys.readouterr().err.replace("\n", "")
+    assert contents(copy) == contents(finished.folder)
+    assert_frame_equal(again.rows(), finished.rows(), check_exact=True)
+
+
+def test_nothing_is_made_again_where_nothing_is_damaged(
+    finished, small_study, run_quickly, tmp_path
+):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    shutil.rmtree(copy / "log")
+    run_quickly(small_study, copy)
+    assert made_again(copy) == []
+    assert contents(copy) == contents(finished.folder)
+
+
+def test_a_plan_that_is_damaged_together_with_its_copy_is_refused(
+    finished, small_study, run_quickly, tmp_path
+):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    for name in ("plan.json", "samples.parquet"):
+        (copy / name).write_bytes(flipped((copy / name).read_bytes()))
+    before = contents(copy)
+    with pytest.raises(StoreError, match=r"plan\.json.*copy in samples\.parquet.*another --out"):
+        run_quickly(small_study, copy)
+    assert contents(copy) == before
+
+
+def test_other_settings_are_refused_also_where_the_plan_is_damaged(
+    finished, small_study, run_quickly, tmp_path
+):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    (copy / "plan.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"settings\.measure\.grid: 32 → 64"):
+        run_quickly({**small_study, "measure": {"grid": 64}}, copy)
+
+
+@pytest.mark.parametrize("damage", [cut, flipped])
+def test_a_training_s_damaged_state_is_named_and_the_training_begins_anew(
+    finished, small_study, run_quickly, tmp_path, monkeypatch, damage
+):
+    monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
+    epoch, done = training._epoch, []
+
+    def pulled(*given):
+        done.append(1)
+        if len(done) == 6:
+            raise KeyboardInterrupt
+        return epoch(*given)
+
+    monkeypatch.setattr(training, "_epoch", pulled)
+    with pytest.raises(KeyboardInterrupt):
+        run_quickly(small_study, tmp_path / "out")
+    (state,) = (tmp_path / "out" / "training").iterdir()
+    state.write_bytes(damage(state.read_bytes()))
+    run_quickly(small_study, tmp_path / "out")
+    assert made_again(tmp_path / "out") == [f"training/{state.name}"]
+    shutil.rmtree(tmp_path / "out" / "log")
+    assert contents(tmp_path / "out") == contents(finished.folder)
+
+
+def test_signs_that_were_made_before_their_cells_are_not_made_again(
+    small_study, run_quickly, tmp_path, monkeypatch
+):
+    """Where sources need each other's, all signs come first; damaged ones alone are made again."""
+    from lookaway.study import local
+
+    made, real = [], local.attack_signs
+    monkeypatch.setattr(local, "attack_signs", lambda *given: made.append(1) or real(*given))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    both = {**small_study, "transfer_from": ["one", "two"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "run_cell", stop)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                run_quickly(both, tmp_path / "out")
+    assert len(made) == 4
+    path = tmp_path / "out/signs/none-001-two-00001.safetensors"
+    before = path.read_bytes()
+    path.write_bytes(flipped(before))
+    run_quickly(both, tmp_path / "out")
+    assert len(made) == 5
+    assert path.read_bytes() == before
+    assert made_again(tmp_path / "out") == ["signs/none-001-two-00001.safetensors"]

@@ -1,0 +1,202 @@
+"""One process at a time writes to a run's folder; a dead one's lock is taken over."""
+
+import errno
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import lookaway as la
+from lookaway.cli import main
+from lookaway.errors import StoreError, StudyError
+from lookaway.study import lock
+from lookaway.study.lock import NAME, locked
+
+_HOLD = """
+import sys
+from lookaway.study.lock import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds ``tmp_path / "run"`` until it is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def signed(folder, **changes):
+    """A lock's file as a process that was killed leaves it."""
+    folder.mkdir(exist_ok=True)
+    about = {"host": platform.node(), "pid": 2**22 + 1, "since": "2026-01-02 03:04:05", "born": "x"}
+    (folder / NAME).write_text(json.dumps({**about, **changes}))
+
+
+def without_kernel_locks(monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+
+
+def test_a_second_process_is_refused_with_the_first_one_s_host_number_and_start(other, tmp_path):
+    told = rf"process {other.pid} on '{re.escape(platform.node())}'.* since 20\d\d-\d\d-\d\d \d\d:"
+    with pytest.raises(StoreError, match=told), locked(tmp_path / "run"):
+        pass
+    assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == other.pid
+
+
+def test_a_study_in_a_folder_that_is_in_use_is_refused_before_any_work(
+    other, small_study, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lookaway.run.prepare", None)
+    with pytest.raises(StoreError, match=f"in use by process {other.pid}"):
+        la.run_study(small_study, tmp_path / "run", progress=False)
+
+
+def test_a_killed_process_s_lock_is_taken_over_and_told(other, tmp_path):
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == other.pid
+    told = []
+    with locked(tmp_path / "run", told.append):
+        assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == os.getpid()
+    assert len(told) == 1
+    assert f"process {other.pid}" in told[0]
+
+
+def test_a_lock_that_was_released_leaves_nothing_and_can_be_taken_again(tmp_path):
+    told = []
+    for _ in range(2):
+        with locked(tmp_path / "deep" / "run", told.append):
+            assert (tmp_path / "deep" / "run" / NAME).is_file()
+        assert not (tmp_path / "deep").exists()
+    assert not told
+    (tmp_path / "deep" / "run").mkdir(parents=True)
+    with locked(tmp_path / "deep" / "run"):
+        pass
+    assert not list((tmp_path / "deep" / "run").iterdir())
+
+
+def test_the_same_process_cannot_hold_a_folder_twice(tmp_path):
+    with locked(tmp_path / "run"):
+        with pytest.raises(StoreError, match=f"process {os.getpid()} "), locked(tmp_path / "run"):
+            pass
+        assert (tmp_path / "run" / NAME).is_file()
+
+
+def test_another_machine_s_lock_is_refused_with_what_to_do(tmp_path):
+    signed(tmp_path / "run", host="far-away", pid=7)
+    told = r"process 7 on 'far-away', which holds it since 2026-01-02.*gone, delete '.*run/\.lock'"
+    with pytest.raises(StoreError, match=told), locked(tmp_path / "run"):
+        pass
+    (tmp_path / "run" / NAME).unlink()
+    with locked(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": []}', "\0", "[" * 9000])
+def test_a_lock_that_says_nothing_is_taken_over(tmp_path, text):
+    (tmp_path / NAME).write_text(text)
+    with locked(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("kernel", [True, False], ids=["flock", "no-flock"])
+def test_a_number_that_is_gone_or_used_again_holds_nothing(tmp_path, monkeypatch, kernel):
+    if not kernel:
+        without_kernel_locks(monkeypatch)
+    for pid in (2**22 + 1, os.getpid(), 1):  # no such process, and processes born at another time
+        signed(tmp_path / "run", pid=pid)
+        told = []
+        with locked(tmp_path / "run", told.append):
+            pass
+        assert f"process {pid} " in told[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_where_the_kernel_locks_nothing_the_file_counts_while_its_process_lives(
+    other, tmp_path, monkeypatch
+):
+    without_kernel_locks(monkeypatch)
+    with pytest.raises(StoreError, match=f"process {other.pid} "), locked(tmp_path / "run"):
+        pass
+    other.kill()
+    other.wait()
+    told = []
+    with locked(tmp_path / "run", told.append):
+        pass
+    assert f"process {other.pid}" in told[0]
+
+
+def test_of_many_that_ask_at_once_one_holds_it_at_any_time(tmp_path):
+    """Four processes count to fifty in one file, each step under the lock."""
+    script = """
+import sys, pathlib
+from lookaway.errors import StoreError
+from lookaway.study.lock import locked
+counter, done = pathlib.Path(sys.argv[2]), 0
+while done < 50:
+    try:
+        with locked(sys.argv[1]):
+            counter.write_text(str(int(counter.read_text()) + 1))
+            done += 1
+    except StoreError:
+        pass
+"""
+    (tmp_path / "count").write_text("0")
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", script, str(tmp_path / "run"), str(tmp_path / "count")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen(command, env=env) for _ in range(4)]
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    assert (tmp_path / "count").read_text() == "200"
+
+
+def test_a_study_that_cannot_run_leaves_no_folder_behind(small_study, tmp_path):
+    with pytest.raises(StudyError):
+        la.run_study(
+            {**small_study, "explain": {"layers": ["x"]}}, tmp_path / "a/b", progress=False
+        )
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_report_is_not_made_again_in_a_folder_that_is_in_use_but_can_be_read(
+    quick_study, run_quickly, tmp_path, monkeypatch, capsys
+):
+    result = run_quickly(quick_study, tmp_path / "out")
+    with locked(tmp_path / "out"):
+        assert la.open_result(tmp_path / "out").rows().equals(result.rows())
+        monkeypatch.setattr(sys, "argv", ["lookaway", "report", str(tmp_path / "out")])
+        with pytest.raises(SystemExit) as caught:
+            main()
+    assert caught.value.code == 2
+    assert f"in use by process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_a_lock_s_time_is_now(tmp_path):
+    with locked(tmp_path):
+        since = json.loads((tmp_path / NAME).read_text())["since"]
+    assert (
+        abs(time.time() - (time.mktime(time.strptime(since, "%Y-%m-%d %H:%M:%S")) - time.timezone))
+        < 60
+    )

@@ -1,0 +1,118 @@
+"""A sealed file that differs in one bit, or is cut, is never taken for what was written."""
+
+import io
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lookaway.errors import StoreError
+from lookaway.study.files import Files
+from lookaway.study.seal import is_sealed, sealed, slot
+
+PLAN = {"name": "a model ✓", "epsilons": [0.1, 0.2], "inner": {"grid": 32}}
+ARRAYS = {"map": np.arange(12, dtype=np.float16).reshape(2, 2, 3)}
+FRAME = pl.DataFrame({"image": ["a/1", "b/2"], "nissim": [0.25, 0.5], "dead": [True, False]})
+
+
+def write_json(files):
+    files.write_json("x", PLAN)
+    return files.read_json
+
+
+def write_arrays(files):
+    files.write_arrays("x", ARRAYS, {"weights": "w"})
+    return lambda name: files.read_arrays(files.folder / name)
+
+
+def write_frame(files):
+    files.write_frame("x", FRAME, {"weights": "w"})
+    return lambda name: files.read_frame(files.folder / name)
+
+
+@pytest.mark.parametrize("write", [write_json, write_arrays, write_frame])
+def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path, write):
+    read = write(Files(tmp_path))
+    raw = (tmp_path / "x").read_bytes()
+    read("x")
+    others = [raw[:cut] for cut in range(len(raw))] + [raw + b"\n"]
+    others += [
+        raw[:place] + bytes([byte ^ flip]) + raw[place + 1 :]
+        for place, byte in enumerate(raw)
+        for flip in (0x01, 0x20, 0x80)
+    ]
+    assert not any(map(is_sealed, others))
+    for other in others[:: len(others) // 25]:
+        (tmp_path / "x").write_bytes(other)
+        with pytest.raises(StoreError, match="checksum"):
+            read("x")
+
+
+def test_what_was_written_comes_back_with_what_was_kept_beside_it(tmp_path):
+    files = Files(tmp_path)
+    write_json(files)
+    assert files.read_json("x") == PLAN
+    write_arrays(files)
+    np.testing.assert_array_equal(files.read_arrays(tmp_path / "x")["map"], ARRAYS["map"])
+    assert files.arrays_kept(tmp_path / "x")["weights"] == "w"
+    write_frame(files)
+    frame, kept = files.read_kept(tmp_path / "x")
+    assert frame.equals(FRAME)
+    assert kept["weights"] == "w"
+
+
+def test_any_library_reads_sealed_files_and_the_same_content_gives_the_same_bytes(tmp_path):
+    from safetensors.numpy import load_file
+
+    files, raws = Files(tmp_path), []
+    for _ in range(2):
+        write_frame(files)
+        assert pl.read_parquet(tmp_path / "x").equals(FRAME)
+        raws.append((tmp_path / "x").read_bytes())
+    assert raws[0] == raws[1]
+    write_arrays(files)
+    assert load_file(tmp_path / "x")["map"].shape == (2, 2, 3)
+
+
+@given(st.binary(max_size=60), st.lists(st.text("0123456789abcdef", min_size=64, max_size=64)))
+def test_text_that_looks_like_a_seal_does_no_harm(raw, others):
+    place = slot()
+    strange = raw + b"".join(b"lookaway:" + other.encode() for other in others)
+    whole = sealed(strange + place.encode() + strange, place)
+    assert is_sealed(whole)
+    assert strange in whole
+    assert not is_sealed(strange)
+    assert not is_sealed(whole + b"0")
+
+
+def test_damage_that_is_mended_is_told_once_by_its_name(tmp_path):
+    told = []
+    files = Files(tmp_path, told.append)
+    files.write_json("plan.json", PLAN)
+    assert files.sound_json("plan.json") == PLAN
+    (tmp_path / "plan.json").write_text("{}")
+    assert files.sound_json("plan.json") is None
+    assert files.sound_json("plan.json") is None
+    assert files.sound_json("nothing.json") is None
+    assert files.damaged == ["plan.json"]
+    assert len(told) == 1
+    assert "plan.json" in told[0]
+
+
+def test_a_picture_is_written_where_it_is_missing_or_another(tmp_path):
+    def save(buffer: io.BytesIO) -> None:
+        buffer.write(b"picture")
+
+    told = []
+    files = Files(tmp_path, told.append)
+    files.keep_with("a.png", save)
+    before = (tmp_path / "a.png").stat().st_mtime_ns
+    files.keep_with("a.png", save)
+    assert (tmp_path / "a.png").stat().st_mtime_ns == before
+    assert not told
+    (tmp_path / "a.png").write_bytes(b"picturf")
+    files.keep_with("a.png", save)
+    assert (tmp_path / "a.png").read_bytes() == b"picture"
+    assert "a.png" in told[0]
