@@ -249,7 +249,9 @@ def test_hostile_names_of_classes_images_and_models_stay_in_the_run_s_folder(
 @pytest.mark.parametrize("sha", ["../../../etc/passwd", "/etc/passwd", "a/b", "", ".", "x\n"])
 def test_a_hash_that_is_a_path_is_refused(tmp_path, sha):
     store = Store(tmp_path)
-    frame = pl.DataFrame([("a", "b", "test", True, sha)], schema=SAMPLE_SCHEMA, orient="row")
+    frame = pl.DataFrame(
+        [("a", "b", "test", True, sha, ["none"], [])], schema=SAMPLE_SCHEMA, orient="row"
+    )
     store.write_frame("samples.parquet", frame)
     with pytest.raises(StoreError, match="sha256"):
         store.samples()

@@ -20,7 +20,7 @@ from lookaway.analysis.regions import (
 )
 from lookaway.errors import DataError
 from lookaway.study.schemas import ROW_SCHEMA
-from lookaway.study.store import CellKey, Store, map_key
+from lookaway.study.store import LAYOUT, CellKey, Store, map_key
 
 IMAGES = ["ann/0.png", "ann/1.jpg", "bob/0.png"]
 FRACTION = st.floats(0, 1)
@@ -270,7 +270,7 @@ def one_cell(key, images, policies, settings, epsilons, spot):
 def store(tmp_path):
     """Two models; spots in the corners of 8×8 maps that tell each pair from every other."""
     store = Store(tmp_path / "run")
-    store.write_json("plan.json", {"layout": 2, "last_layers": {"a": "late", "b": "late"}})
+    store.write_json("plan.json", {"layout": LAYOUT, "last_layers": {"a": "late", "b": "late"}})
 
     def spot(image, policy, setting, epsilon):
         if image == "dead" or (image == "dies" and epsilon == 0.5):

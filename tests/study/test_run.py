@@ -206,7 +206,8 @@ def test_broken_images_are_set_aside_and_listed_in_manifest_and_page(small_study
 
 def test_the_manifest_holds_settings_versions_and_hashes(finished):
     manifest = finished.manifest
-    assert set(manifest["versions"]) == {"lookaway", "torch", "timm", "pillow", "numpy"}
+    packages = {"lookaway", "torch", "timm", "pillow", "numpy", "scikit-image"}
+    assert set(manifest["versions"]) == packages
     assert manifest["study"]["epsilons"] == [0.02, 0.1]
     assert set(manifest["weights"]) == {"one", "two"}
     assert all(len(sha) == 64 for sha in manifest["weights"].values())

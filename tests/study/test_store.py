@@ -11,14 +11,15 @@ from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
 from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
-from lookaway.study.store import CellKey, Store, shards
+from lookaway.study.store import LAYOUT, CellKey, Store, shards
 
 KEY = CellKey("none", 0, "a model", 0)
-PLAN = {"layout": 2, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
+PLAN = {"layout": LAYOUT, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
 
 
 def samples(**hashes):
-    rows = [(name, "a", "test", False, sha) for name, sha in (hashes or {"one": "1"}).items()]
+    hashes = hashes or {"one": "1"}
+    rows = [(name, "a", "test", False, sha, ["none"], []) for name, sha in hashes.items()]
     return pl.DataFrame(rows, schema=SAMPLE_SCHEMA, orient="row")
 
 
@@ -239,6 +240,8 @@ def test_histories_are_every_epoch_of_every_trained_model(store):
     history = [{**epoch, "val_loss": 2.0, "val_accuracy": 0.25}]
     about = {"trained": "head", "best_epoch": 1, "sha256": "x", "history": history}
     for place, name in enumerate(["a/model", "b"]):
-        store.write_json(f"heads/trained-{place:03d}.json", {"model": name, **about})
+        store.write_json(
+            f"heads/none-{place:03d}.json", {"model": name, "variant": "none", **about}
+        )
     expected = {"best_epoch": 1, "history": history}
     assert store.histories() == {"a/model": expected, "b": expected}
