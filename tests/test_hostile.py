@@ -30,7 +30,8 @@ from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import FORMATS
 from lookaway.errors import LookawayError, ModelError, StoreError, StudyError, WeightsError
 from lookaway.export import export
-from lookaway.models.weights import fit_weights, read_weights
+from lookaway.models import zoo
+from lookaway.models.weights import fit_weights, read_weights, tensors_only
 from lookaway.study.keys import CellKey
 from lookaway.study.lock import NAME, locked
 from lookaway.study.plan import read_study
@@ -164,6 +165,23 @@ def test_no_pickle_in_a_checkpoint_runs(tmp_path, witness, kind, ending):
         read_weights(path)
     with pytest.raises(WeightsError, match=r"mine\."):
         la.load_classifier("test_resnet", checkpoint=path)
+
+
+@pytest.mark.parametrize("kind", ["bare", "torch", "legacy", "function"])
+def test_no_pickle_in_the_hub_s_cache_runs(tmp_path, witness, monkeypatch, kind):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(pickles(witness)[kind])
+    monkeypatch.setattr(zoo, "_cached", lambda *_: path)
+    with pytest.raises(WeightsError, match="resnet18"):
+        la.load_classifier("resnet18")
+
+
+def test_a_library_that_loads_pickles_cannot_where_tensors_alone_are_wanted(tmp_path, witness):
+    path = tmp_path / "mine.pt"
+    path.write_bytes(pickles(witness)["torch"])
+    with tensors_only(), pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=False)
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 @pytest.mark.parametrize("member", ["../../outside", "/tmp/lookaway-outside", "a/../../../outside"])

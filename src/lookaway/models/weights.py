@@ -1,6 +1,8 @@
 """Weights in and out of networks: safe files only, and every misfit named."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "torch.save(model.state_dict(), path), or as .safetensors"
         ) from error
     return _state_dict(loaded, path)
+
+
+@contextmanager
+def tensors_only() -> Iterator[None]:
+    """Keep torch from running what a pickle holds, also where a library would let it."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def check_path(path: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lookaway.errors import InputError, ModelError, WeightsError, nearest
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
-from lookaway.models.weights import fit_weights, read_weights
+from lookaway.models.weights import fit_weights, read_weights, tensors_only
 
 # Names that people use for what timm calls otherwise.
 ALIASES = {"xception": "legacy_xception"}
@@ -205,7 +205,8 @@ def _from_hub(name: str, seed: int) -> nn.Module:
     elif config.hf_hub_id:
         _check_hub(name, config.hf_hub_id)
     try:
-        return _create(name, None, seed, **options)
+        with tensors_only():
+            return _create(name, None, seed, **options)
     except Exception as error:
         raise _no_weights(name, f"{type(error).__name__}: {error}") from error
 
