@@ -30,6 +30,7 @@ import lookaway as la
 from lookaway.memory import kept_memory
 from lookaway.models.folding import fold_batch_norm
 from lookaway.models.precision import to_bfloat16
+from lookaway.models.training import Recipe, train
 from lookaway.study.cell import CellSettings, Shard, run_cell
 
 HERE = Path(__file__).parent
@@ -46,9 +47,12 @@ FREEZES = {
 class Table:
     """The rows that are printed and written: what, ours, theirs, ratio, target, reached."""
 
-    def __init__(self, rows: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self, rows: Sequence[dict[str, Any]], keep: Callable[[list[dict[str, Any]]], None]
+    ) -> None:
         self.rows: list[dict[str, Any]] = list(rows)
         self.section = ""
+        self._keep = keep
 
     def ratio(self, what: str, ours: float, other: float, unit: str, target: float | None) -> None:
         """Theirs ÷ ours, which should be at least the target."""
@@ -83,6 +87,7 @@ class Table:
             }
         )
         print(self._line(self.rows[-1]), flush=True)
+        self._keep(self.rows)
 
     @staticmethod
     def _line(row: dict[str, Any]) -> str:
@@ -359,6 +364,40 @@ def around(table: Table) -> None:
     table.share(label, found["around"], found["whole"], "s", 0.1)
 
 
+class Pictures:
+    """Random images of 224 px, as a study would load them."""
+
+    def __init__(self, count: int) -> None:
+        self.pixels, labels = batch(count)
+        self.labels = labels % 40
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def load(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.pixels[indices], self.labels[indices]
+
+
+def training(table: Table) -> None:
+    """Sixty epochs of a linear head beside one pass of the trunk over the same images."""
+    clf = la.load_classifier("resnet50", num_classes=40, pretrained=False)
+    clf = clf.to(memory_format=torch.channels_last)
+    fold_batch_norm(clf)
+    images, validation = Pictures(180), Pictures(20)
+    recipe = Recipe(epochs=60, batch_size=32, learning_rate=0.001, seed=0)
+
+    def trunk() -> None:
+        with torch.no_grad():
+            for data in (images, validation):
+                for part in data.pixels.split(8):
+                    clf.module.forward_features(clf.prepare(part))
+
+    runs = {"head": lambda: train(clf, "head", images, validation, recipe), "trunk": trunk}
+    found = alternate(runs, 3, 200)
+    what = "60 epochs of a linear head, resnet50, 200 images: of one pass of the trunk"
+    table.share(what, found["head"], found["trunk"], "ms/image", 1.3)
+
+
 def about() -> dict[str, Any]:
     """Hardware, versions, threads and date."""
     names = (
@@ -393,17 +432,24 @@ def main() -> None:
     chosen = parser.parse_args()
     # Sections that are not run again keep their rows.
     old = json.loads(chosen.out.read_text())["rows"] if chosen.only and chosen.out.exists() else []
-    table, known = Table(old), about()
+    known = about()
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        found = {"about": known, "rows": rows}
+        chosen.out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+    table = Table(old, keep)
     print(json.dumps(known), flush=True)
     sections: dict[str, Callable[[], None]] = {
         "agreement": lambda: agreement(table),
         "ssim": lambda: ssim(table, 7),
+        "training": lambda: training(table),
+        "around": lambda: around(table),
+        "memory": lambda: memory(table),
+        "bfloat16": lambda: bfloat16(table, 16, 2),
         "last": lambda: last_layer(table, MODELS, 16, 3),
         "every": lambda: every_convolution(table, MODELS, 16, 2),
-        "bfloat16": lambda: bfloat16(table, 16, 2),
-        "memory": lambda: memory(table),
         "growth": lambda: growth(table),
-        "around": lambda: around(table),
     }
     if chosen.quick:
         sections = {
@@ -418,8 +464,6 @@ def main() -> None:
             # As in a study, and the peers gain by it too; SSIM is called outside one.
             with nullcontext() if name == "ssim" else kept_memory():
                 run()
-            found = {"about": known, "rows": table.rows}
-            chosen.out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{table.markdown()}")
     if chosen.out == RESULTS:
         write_readme(table, known)
