@@ -1,0 +1,266 @@
+"""What a run says to the paper's claims, as Markdown tables: ``python docs/claims.py runs/RUN``.
+
+Models that are right on less than 80 % of the clean test images are left out of the comparisons.
+"""
+
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.stats import spearmanr
+
+import lookaway as la
+from lookaway.analysis.families import DEEP, WIDE, families
+from lookaway.result import Result
+
+LEAST = 0.8  # of the clean test images must be right
+RESAMPLES = 2000
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+class Claims:
+    """One variant of a run's images under one kind of perturbation.
+
+    Args:
+        result: the run.
+        variant: of the images.
+        source: whose perturbations all models meet; None: each model its own.
+    """
+
+    def __init__(self, result: Result, variant: str, source: str | None) -> None:
+        self.result, self.variant = result, variant
+        plan = result.plan
+        self.marks = families(plan)
+        self.epsilons: list[float] = plan["settings"]["epsilons"]
+        last = pl.col("model").replace_strict(plan["last_layers"], return_dtype=pl.String)
+        made = pl.col("model") if source is None else pl.lit(source)
+        rows = result.rows().filter(pl.col("layer") == last, variant=variant, explained_class="own")
+        self.attack = rows.filter(pl.col("source") == made)
+        self.noise = rows.filter(pl.col("source").is_null())
+        once = self.attack.filter(epsilon=self.epsilons[0])
+        right = once.group_by("model").agg((pl.col("clean_class") == pl.col("label")).mean())
+        self.clean: dict[str, float] = dict(right.iter_rows())
+        self.models = [model for model in self.marks if self.clean[model] >= LEAST]
+        self.images = sorted(set(once["image"]))
+
+    def matrix(self, frame: pl.DataFrame, model: str, epsilon: float, value: pl.Expr) -> np.ndarray:
+        """(N,) one number an image, images in order."""
+        found = frame.filter(model=model, epsilon=epsilon).sort("image")
+        return found.select(value.cast(pl.Float64)).to_series().to_numpy()
+
+    def right(self, frame: pl.DataFrame, model: str, epsilon: float) -> np.ndarray:
+        """(N,) whether attacked images are classified rightly, 1 or 0."""
+        return self.matrix(frame, model, epsilon, pl.col("attacked_class") == pl.col("label"))
+
+    def nissim(self, frame: pl.DataFrame, model: str, epsilon: float) -> np.ndarray:
+        """(N,) NISSIM of each image."""
+        return self.matrix(frame, model, epsilon, pl.col("nissim"))
+
+    def by_epsilon(self) -> str:
+        """Accuracy and MOD over ε, with what noise of the same size does."""
+        rows = []
+        for model, clean in self.clean.items() if not self.models else self._in_order():
+            accuracy = [self.right(self.attack, model, e).mean() for e in self.epsilons]
+            under_noise = self.right(self.noise, model, self.epsilons[-1]).mean()
+            mods = [self.nissim(self.attack, model, e).mean() for e in self.epsilons]
+            noise = self.nissim(self.noise, model, self.epsilons[-1]).mean()
+            mark = self.marks[model] or "–"
+            left = "" if clean >= LEAST else " (left out)"
+            rows.append(
+                [
+                    f"{model}, {mark}{left}",
+                    " ".join(f"{100 * a:.0f}" for a in [clean, *accuracy]),
+                    f"{100 * under_noise:.0f}",
+                    " ".join(f"{m:.3f}" for m in mods),
+                    f"{noise:.3f}",
+                    "yes" if _falls([clean, *accuracy]) else "no",
+                    "yes" if _falls([-m for m in mods]) else "no",
+                ]
+            )
+        heads = [
+            "model", "accuracy over ε, 0 first (%)", "under noise, top ε", "MOD over ε",
+            "under noise, top ε", "accuracy never rises", "MOD never falls",
+        ]  # fmt: skip
+        return table(heads, rows)
+
+    def _in_order(self) -> list[tuple[str, float]]:
+        return [(model, self.clean[model]) for model in self.marks]
+
+    def deep_and_wide(self) -> str:
+        """The fall of accuracy and MOD of wide less deep networks, with 95 % intervals."""
+        groups = {
+            mark: [model for model in self.models if self.marks[model] == mark]
+            for mark in (DEEP, WIDE)
+        }
+        if not all(groups.values()):
+            return "A deep and a wide network of at least 80 % are needed.\n"
+        rows = []
+        for epsilon in self.epsilons:
+            fall = {
+                mark: np.mean(
+                    [
+                        self.matrix(
+                            self.attack, m, epsilon, pl.col("clean_class") == pl.col("label")
+                        )
+                        - self.right(self.attack, m, epsilon)
+                        for m in models
+                    ],
+                    axis=0,
+                )
+                for mark, models in groups.items()
+            }
+            shift = {
+                mark: np.mean([self.nissim(self.attack, m, epsilon) for m in models], axis=0)
+                for mark, models in groups.items()
+            }
+            rows.append(
+                [
+                    f"{epsilon:g}",
+                    _shown(100 * (fall[WIDE] - fall[DEEP]), "+.1f"),
+                    _shown(shift[WIDE] - shift[DEEP], "+.3f"),
+                ]
+            )
+        heads = ["ε", "wide fall further than deep by (points)", "MOD of wide less deep"]
+        return table(heads, rows)
+
+    def shift_and_fall(self) -> str:
+        """Whether models that shift less fall less: Spearman's correlation over the models."""
+        rows = []
+        for epsilon in self.epsilons:
+            mods = [self.nissim(self.attack, m, epsilon).mean() for m in self.models]
+            falls = [
+                self.clean[m] - self.right(self.attack, m, epsilon).mean() for m in self.models
+            ]
+            rho = spearmanr(mods, falls).statistic if len(set(falls)) > 1 else float("nan")
+            rows.append([f"{epsilon:g}", "–" if np.isnan(rho) else f"{rho:+.2f}"])
+        return table(["ε", f"correlation over {len(self.models)} models"], rows)
+
+    def at_equal_shift(self) -> str:
+        """Accuracy at the same MOD, between the measured points of each model."""
+        points = {}
+        for model in self.models:
+            mods = [0.0, *(self.nissim(self.attack, model, e).mean() for e in self.epsilons)]
+            right = [self.right(self.attack, model, e).mean() for e in self.epsilons]
+            points[model] = np.maximum.accumulate(mods), [self.clean[model], *right]
+        most = min(mods[-1] for mods, _ in points.values())
+        levels = [round(most * share, 3) for share in (0.5, 0.75, 1.0)]
+        rows = [
+            [
+                f"{m}, {self.marks[m] or '–'}",
+                *(f"{100 * np.interp(at, *points[m]):.0f}" for at in levels),
+            ]
+            for m in self.models
+        ]
+        return table(["model", *(f"accuracy (%) at MOD {at:g}" for at in levels)], rows)
+
+    def stability(self) -> str:
+        """VID, spread, and how far the distribution moves."""
+        vid = self.result.vid().filter(variant=self.variant, explained_class="own", pairs="all")
+        rows = []
+        for model in self.models:
+            layer = self.result.plan["last_layers"][model]
+            source = self.attack.filter(model=model)["source"][0]
+            found = vid.filter(model=model, layer=layer, source=source).row(0, named=True)
+            nissim = [self.nissim(self.attack, model, e) for e in self.epsilons]
+            rows.append(
+                [
+                    model,
+                    f"{found['vid']:.3f} ({found['low']:.3f} to {found['high']:.3f})",
+                    " ".join(f"{values.std():.3f}" for values in nissim),
+                    _shown(nissim[-1] - nissim[0], "+.3f"),
+                ]
+            )
+        heads = [
+            "model",
+            "VID, per image",
+            "spread at each ε",
+            "MOD at the top ε less at the first",
+        ]
+        return table(heads, rows)
+
+    def looks(self) -> str:
+        """What became of the looks at the top ε: shares of the images."""
+        words = ["stayed", "moved", "spread", "shrank", "inverted", "died"]
+        each = self.result.direction(per="image").filter(
+            variant=self.variant, explained_class="own", epsilon=self.epsilons[-1]
+        )
+        rows = []
+        for model in self.models:
+            source = self.attack.filter(model=model)["source"][0]
+            for name, chosen in (
+                (model, each.filter(model=model, source=source)),
+                (f"{model}, noise", each.filter(pl.col("source").is_null(), model=model)),
+            ):
+                shares = [float((chosen["look"] == word).mean() or 0.0) for word in words]
+                rows.append([name, *(f"{100 * share:.0f}" for share in shares)])
+        return table(["model", *(f"{word} (%)" for word in words)], rows)
+
+
+def preparation(result: Result, source: str | None) -> str:
+    """Accuracy of the second variant less that of the first, on the same images."""
+    variants = result.plan["settings"]["data"]["variants"]
+    first, second = (Claims(result, name, source) for name in variants[:2])
+    rows = []
+    for model in first.marks:
+        shared = sorted(set(first.images) & set(second.images))
+        shown = []
+        for epsilon in (None, *first.epsilons):
+            values = []
+            for claims in (first, second):
+                frame = claims.attack.filter(
+                    pl.col("image").is_in(shared),
+                    model=model,
+                    epsilon=epsilon or claims.epsilons[0],
+                ).sort("image")
+                predicted = "attacked_class" if epsilon else "clean_class"
+                values.append((frame[predicted] == frame["label"]).cast(pl.Float64).to_numpy())
+            shown.append(_shown(100 * (values[1] - values[0]), "+.1f"))
+        rows.append([model, *shown])
+    heads = ["model", *(f"ε = {e:g}" for e in (0, *first.epsilons))]
+    return f"{variants[1]} less {variants[0]}, points:\n\n" + table(heads, rows)
+
+
+def _falls(values: Sequence[float]) -> bool:
+    return all(after <= before for before, after in pairwise(values))
+
+
+def _shown(values: np.ndarray, form: str) -> str:
+    """A mean with its 95 % bootstrap interval over the images."""
+    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    return f"{values.mean():{form}} ({low:{form}} to {high:{form}})"
+
+
+def main(folder: Path) -> str:
+    """Every table, for each variant, white-box and in transfer."""
+    result = la.open_result(folder)
+    sources = [None, *result.plan["settings"]["transfer_from"]]
+    parts = []
+    for variant in result.plan["settings"]["data"]["variants"]:
+        for source in sources:
+            claims = Claims(result, variant, source)
+            whose = f"under {source}'s perturbations" if source else "white-box"
+            parts += [
+                f"## Images: {variant}; {whose}\n",
+                claims.by_epsilon(),
+                claims.deep_and_wide(),
+                claims.shift_and_fall(),
+                claims.at_equal_shift(),
+                claims.stability(),
+                claims.looks(),
+            ]
+    if len(result.plan["settings"]["data"]["variants"]) > 1:
+        parts += [f"## Preparation\n\n{preparation(result, source)}" for source in sources[-1:]]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(main(Path(sys.argv[1])))
