@@ -43,6 +43,7 @@ CHANGES_RESULTS = {
     "quantize",
     "explain.method",
     "explain.layers",
+    "explain.layers_of",
     "explain.explained_class",
     "explain.pictured",
     "measure.ssim",
@@ -107,6 +108,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
         "explain": {
             "method": "gradcam",
             "layers": "last",
+            "layers_of": "all",
             "explained_class": ["own", "clean"],
             "pictured": 24,
         },

@@ -5,7 +5,7 @@ It knows no files and no engine. The clean pass is made once and shared.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,78 +21,15 @@ from lookaway.explainers import load_explainer
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.models.classifier import Classifier
+from lookaway.study.cell_data import CellOutput as CellOutput
+from lookaway.study.cell_data import CellSettings as CellSettings
+from lookaway.study.cell_data import Shard as Shard
 from lookaway.study.seen import Look, compare, see
 from lookaway.study.shuffled import compare_shuffled, partners
 from lookaway.study.signs import pack_signs, unpack_signs
 from lookaway.study.store import map_key
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
-
-
-@dataclass(frozen=True)
-class CellSettings:
-    """What a cell needs of the study's settings; see the study file.
-
-    Attributes:
-        layers: names of the explained ones.
-        last: the name of the layer that enters pooling, explained always.
-        control: whether noise of the same size is measured too; every study does.
-    """
-
-    attacks: tuple[str, ...]
-    epsilons: tuple[float, ...]
-    quantize: bool
-    method: str
-    layers: tuple[str, ...]
-    last: str
-    explained_class: tuple[str, ...]
-    ssim: str
-    grid: int
-    noise_seed: int
-    batch_size: int
-    control: bool = True
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The images of a cell.
-
-    Attributes:
-        variant: how they were prepared.
-        images: names, N of them.
-        grids: (N, H, W, 3) uint8.
-        labels: (N,) int64, indices into ``classes``.
-        classes: names, in order.
-        pictured: (N,) bool: whose signs and maps of all layers are kept.
-        transferred: packed signs of other models by (attack, source).
-    """
-
-    variant: str
-    images: tuple[str, ...]
-    grids: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    pictured: np.ndarray
-    transferred: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CellOutput:
-    """What a cell gives.
-
-    Attributes:
-        rows: columns of equal length; see the README for their meaning.
-        maps: native maps ÷ their maximum, float16, keyed by ``map_key``: (n, h, w) of clean
-            images, (n, E, h, w) of attacked ones; and the maxima, float32.
-        signs: packed signs of this model by attack, for every image of the shard.
-        shuffled: columns that compare each clean heatmap with that of another image of the
-            shard: what two unrelated looks score. Empty where the shard has one image.
-    """
-
-    rows: dict[str, list[Any]]
-    maps: dict[str, np.ndarray]
-    signs: dict[str, np.ndarray]
-    shuffled: dict[str, list[Any]]
 
 
 def run_cell(
@@ -112,18 +49,17 @@ def run_cell(
         advance: told of each batch of images done.
     """
     work = _Work(clf, model, shard, settings)
-    for start in range(0, len(shard.images), settings.batch_size):
-        stop = min(start + settings.batch_size, len(shard.images))
-        work.batch(slice(start, stop))
-        advance(stop - start)
+    for batch in work.batches:
+        work.do(batch)
+        advance(len(batch.places))
     rows: dict[str, list[Any]] = defaultdict(list)
     for columns in work.rows.values():  # by setting, then by image, whatever the batch size
         for name, values in columns.items():
-            rows[name].extend(values)
+            rows[name].extend(work.in_order(values))
     return CellOutput(
         dict(rows),
-        {key: np.concatenate(parts) for key, parts in work.maps.items()},
-        {attack: np.concatenate(parts) for attack, parts in work.signs.items()},
+        {key: work.in_order(np.concatenate(parts)) for key, parts in work.maps.items()},
+        {name: work.in_order(np.concatenate(parts)) for name, parts in work.signs.items()},
         work.shuffled(),
     )
 
@@ -138,12 +74,20 @@ def attack_signs(clf: Classifier, shard: Shard, settings: CellSettings) -> dict[
     """
     work = _Work(clf, "", shard, settings)
     signs: dict[str, list[np.ndarray]] = defaultdict(list)
-    for start in range(0, len(shard.images), settings.batch_size):
-        pixels, labels = work.load(slice(start, start + settings.batch_size))
-        _, found = work.clean_look(pixels, labels)
+    for batch in work.batches:
+        pixels, labels = work.load(batch)
+        _, found = work.clean_look(batch, pixels, labels)
         for name, values in found.items():
             signs[name].append(pack_signs(values.cpu().numpy()))
-    return {name: np.concatenate(parts) for name, parts in signs.items()}
+    return {name: work.in_order(np.concatenate(parts)) for name, parts in signs.items()}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images that go through the network together: their places in the shard, and the layers."""
+
+    places: np.ndarray
+    layers: list[str]
 
 
 class _Work:
@@ -159,11 +103,8 @@ class _Work:
         self.trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
         self.last = settings.last
         self.layers = list(dict.fromkeys([*settings.layers, self.last]))
-        # Where the trunk runs without a graph, several ε fit into a pass, and larger passes are
-        # faster; else the graph of every explained layer lies in memory.
-        self.levels_at_once = (
-            max(1, _IMAGES_AT_ONCE // settings.batch_size) if self.layers == [self.last] else 1
-        )
+        self.batches = self._batches()
+        self._order = np.argsort(np.concatenate([batch.places for batch in self.batches]))
         self.rows: dict[tuple[Any, ...], dict[str, list[Any]]] = defaultdict(
             lambda: defaultdict(list)
         )
@@ -171,17 +112,40 @@ class _Work:
         self.signs: dict[str, list[np.ndarray]] = defaultdict(list)
         self.clean: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = defaultdict(list)
 
-    def load(self, span: slice) -> tuple[Tensor, Tensor]:
+    def _batches(self) -> list[_Batch]:
+        places, shown = np.arange(len(self.shard.images)), self.shard.pictured
+        groups = [_Batch(places, self.layers)]
+        if self.settings.layers_of == "pictured" and self.layers != [self.last]:
+            groups = [_Batch(places[shown], self.layers), _Batch(places[~shown], [self.last])]
+        size = self.settings.batch_size
+        return [
+            _Batch(group.places[start : start + size], group.layers)
+            for group in groups
+            for start in range(0, len(group.places), size)
+        ]
+
+    def in_order(self, values: Any) -> Any:
+        """A value for each image in the shard's order; those of fewer images are in it already."""
+        if len(values) != len(self._order):
+            return values
+        if isinstance(values, list):
+            return [values[place] for place in self._order]
+        return values[self._order]
+
+    def load(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         """A batch's pixels and labels, where the model works."""
-        pixels = torch.from_numpy(as_floats(list(self.shard.grids[span])))
-        labels = torch.from_numpy(self.shard.labels[span])
+        pixels = torch.from_numpy(as_floats(list(self.shard.grids[batch.places])))
+        labels = torch.from_numpy(self.shard.labels[batch.places])
         if self.clf.device.type == "cuda":
             pixels = pixels.pin_memory()
         return pixels.to(self.clf.device, non_blocking=True), labels.to(self.clf.device)
 
-    def clean_look(self, pixels: Tensor, labels: Tensor) -> tuple[Look, dict[str, Tensor]]:
+    def clean_look(
+        self, batch: _Batch, pixels: Tensor, labels: Tensor
+    ) -> tuple[Look, dict[str, Tensor]]:
         """What the model sees in clean images, and the signs of its own attacks, from one pass."""
         look = self._see(
+            batch,
             pixels,
             {"own": None, "clean": None, "label": labels},
             [partial(attack.loss, labels=labels) for attack in self.by_gradient],
@@ -197,53 +161,63 @@ class _Work:
         return look, {name: signs[name] for name in self.attacks}
 
     def _see(
-        self, pixels: Tensor, fixed: Mapping[str, Tensor | None], losses: Sequence[Loss] = ()
+        self,
+        batch: _Batch,
+        pixels: Tensor,
+        fixed: Mapping[str, Tensor | None],
+        losses: Sequence[Loss] = (),
     ) -> Look:
         wanted = {policy: fixed[policy] for policy in self.settings.explained_class}
-        return see(self.explainer, self.clf, pixels, wanted, self.layers, losses)
+        return see(self.explainer, self.clf, pixels, wanted, batch.layers, losses)
 
-    def batch(self, span: slice) -> None:
+    def do(self, batch: _Batch) -> None:
         """Do one batch."""
-        pixels, labels = self.load(span)
-        clean, own_signs = self.clean_look(pixels, labels)
+        pixels, labels = self.load(batch)
+        clean, own_signs = self.clean_look(batch, pixels, labels)
+        # Where the trunk runs without a graph, several ε fit into a pass, and larger passes are
+        # faster; else the graph of every explained layer lies in memory.
+        at_once = max(1, _IMAGES_AT_ONCE // self.settings.batch_size)
+        at_once = at_once if batch.layers == [self.last] else 1
         for policy in self.settings.explained_class:
-            self._keep_maps(span, "clean", policy, clean.views[policy])
-            for layer in self.layers:
+            self._keep_maps(batch, "clean", policy, clean.views[policy])
+            for layer in batch.layers:
                 view = clean.views[policy]
                 self.clean[layer, policy].append((view.maps[layer], view.dead[layer]))
         fixed = {"own": None, "clean": clean.own_classes, "label": labels}
-        for attack, source, signs in self._perturbations(span, pixels, labels, own_signs):
+        for attack, source, signs in self._perturbations(batch, pixels, labels, own_signs):
             changes: list[dict[str, list[Any]]] = []
             looks: list[Look] = []
-            for levels in _chunks(self.settings.epsilons, self.levels_at_once):
+            for levels in _chunks(self.settings.epsilons, at_once):
                 attacked = step(pixels, signs, levels)
                 if self.settings.quantize:
                     attacked = (attacked * 255.0).round() / 255.0
                 changes += [_change(pixels, changed) for changed in attacked]
-                looks += self._see(attacked.flatten(0, 1), fixed).parts(len(levels))
-            self._measure(span, (attack, source), changes, clean, looks)
+                looks += self._see(batch, attacked.flatten(0, 1), fixed).parts(len(levels))
+            self._measure(batch, (attack, source), changes, clean, looks)
             for policy in self.settings.explained_class:
                 views = [look.views[policy] for look in looks]
-                self._keep_maps(span, "attacked", policy, *views, attack=attack, source=source)
+                self._keep_maps(batch, "attacked", policy, *views, attack=attack, source=source)
 
     def shuffled(self) -> dict[str, list[Any]]:
         """Each clean heatmap against another image's; to be asked after the last batch."""
-        images, settings = list(self.shard.images), self.settings
-        if len(images) < 2:
-            return {}
-        others = partners(images, settings.noise_seed)
         columns: dict[str, list[Any]] = defaultdict(list)
         done: dict[str, tuple[Tensor, Tensor]] = {}  # policies often explain the same class
+        every = np.arange(len(self._order))
         for (layer, policy), parts in self.clean.items():
-            maps, dead = (torch.cat([part[place] for part in parts]) for place in (0, 1))
+            maps, dead = (
+                self.in_order(torch.cat([part[place] for part in parts])) for place in (0, 1)
+            )
+            places = every if len(maps) == len(every) else every[self.shard.pictured]
+            images = [self.shard.images[place] for place in places]
+            if len(images) < 2:
+                continue
+            others = partners(images, self.settings.noise_seed)
             if layer not in done or not torch.equal(done[layer][0], maps):
-                scores = compare_shuffled(
-                    maps, others, settings.grid, settings.ssim, settings.batch_size
-                )
-                done[layer] = (maps, scores)
+                measure = self.settings.grid, self.settings.ssim, self.settings.batch_size
+                done[layer] = (maps, compare_shuffled(maps, others, *measure))
             for name, values in {
                 "image": images,
-                "label": self._names(self.shard.labels),
+                "label": self._names(self.shard.labels[places]),
                 "variant": [self.shard.variant] * len(images),
                 "model": [self.model] * len(images),
                 **self._layer_columns(layer, policy, len(images)),
@@ -255,7 +229,7 @@ class _Work:
         return dict(columns)
 
     def _perturbations(
-        self, span: slice, pixels: Tensor, labels: Tensor, own: Mapping[str, Tensor]
+        self, batch: _Batch, pixels: Tensor, labels: Tensor, own: Mapping[str, Tensor]
     ) -> Iterator[tuple[str, str | None, Tensor]]:
         """Each attack, its source (None for noise), and its signs."""
         shape = tuple(pixels.shape[1:])
@@ -264,7 +238,7 @@ class _Work:
             yield name, self.model, signs
             for (kind, source), packed in self.shard.transferred.items():
                 if kind == name:
-                    given = torch.from_numpy(unpack_signs(packed[span], shape))
+                    given = torch.from_numpy(unpack_signs(packed[batch.places], shape))
                     yield name, source, given.to(pixels.device)
         if self.settings.control:
             noise = SignNoise(self.settings.noise_seed)
@@ -272,7 +246,7 @@ class _Work:
 
     def _measure(
         self,
-        span: slice,
+        batch: _Batch,
         perturbation: tuple[str, str | None],
         changes: Sequence[dict[str, list[Any]]],
         clean: Look,
@@ -280,18 +254,18 @@ class _Work:
     ) -> None:
         """The rows of one attack and source at every ε."""
         attack, source = perturbation
-        images = self.shard.images[span]
+        images = [self.shard.images[place] for place in batch.places]
         count = len(images)
         scores = {
             layer: compare(clean, looks, layer, self.settings.grid, self.settings.ssim)
-            for layer in self.layers
+            for layer in batch.layers
         }
         for place, (epsilon, attacked) in enumerate(
             zip(self.settings.epsilons, looks, strict=True)
         ):
             shared: dict[str, list[Any]] = {
-                "image": list(images),
-                "label": self._names(self.shard.labels[span]),
+                "image": images,
+                "label": self._names(self.shard.labels[batch.places]),
                 "variant": [self.shard.variant] * count,
                 "model": [self.model] * count,
                 "attack": [attack] * count,
@@ -303,7 +277,7 @@ class _Work:
                 "clean_confidence": clean.confidence,
                 "attacked_confidence": attacked.confidence,
             }
-            for layer in self.layers:
+            for layer in batch.layers:
                 for policy in self.settings.explained_class:
                     columns = {
                         **shared,
@@ -327,7 +301,7 @@ class _Work:
 
     def _keep_maps(
         self,
-        span: slice,
+        batch: _Batch,
         what: str,
         policy: str,
         *views: Explanation,
@@ -335,8 +309,8 @@ class _Work:
         source: str | None = None,
     ) -> None:
         """The last layer's maps of every image, the other layers' of the pictured ones."""
-        pictured = self.shard.pictured[span]
-        for layer in self.layers:
+        pictured = self.shard.pictured[batch.places]
+        for layer in batch.layers:
             chosen = np.ones_like(pictured) if layer == self.last else pictured
             if not chosen.any():
                 continue

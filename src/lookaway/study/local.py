@@ -124,6 +124,7 @@ def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSett
         grid=study.measure.grid,
         noise_seed=study.data.split.seed,
         batch_size=prepared.batch_size(spec.name),
+        layers_of=study.explain.layers_of,
     )
 
 

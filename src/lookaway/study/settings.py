@@ -161,6 +161,7 @@ class Explain(_Settings):
 
     method: str = "gradcam"
     layers: Literal["last", "convs", "stages"] | Annotated[list[str], Field(min_length=1)] = "last"
+    layers_of: Literal["all", "pictured"] = "all"
     explained_class: Annotated[
         list[Literal["own", "clean", "label"]], Field(min_length=1, max_length=3)
     ] = ["own", "clean"]
