@@ -101,6 +101,9 @@ def test_models_learn_from_each_variant_and_see_other_images(cropped):
     heads = sorted(path.name for path in (cropped.folder / "heads").glob("*.safetensors"))
     assert [name.partition("-")[0] for name in heads] == ["landmarks"] * 2 + ["none"] * 2
     assert set(cropped.manifest["trained"]) == {"one", "one / landmarks", "two", "two / landmarks"}
+    panels = cropped.figure("training").svg()
+    for name in cropped.manifest["trained"]:
+        assert f"accuracy: {name}" in panels
     keys = ["image", "model", "attack", "source", "epsilon", "layer", "explained_class"]
     both = of(cropped, "none").join(of(cropped, "landmarks"), on=keys, nulls_equal=True)
     assert both.height == of(cropped, "none").height

@@ -13,6 +13,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.analysis.paper_form import paper_form
 from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 from lookaway.report.paper_tables import perturbations
+from lookaway.study.keys import trained_name
 
 _BINS = 20
 _GREY = "#6b6b6b"  # the page makes it lighter on a dark ground
@@ -216,7 +217,9 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
         layout: sizes.
     """
     histories = frames.store.histories()
-    trained = [name for name in frames.models if name in histories]
+    variants = frames.plan["settings"]["data"]["variants"]
+    names = [trained_name(model, variant) for model in frames.models for variant in variants]
+    trained = [name for name in names if name in histories]
     values: list[dict[str, Any]] = []
     panels = []
     for model in trained:

@@ -10,6 +10,7 @@ from lookaway.report.headline import headline_table
 from lookaway.report.levels import POLICY, by_level, marked
 from lookaway.report.preparation import preparation
 from lookaway.report.table import Cell, Row, Table
+from lookaway.study.keys import trained_name
 
 
 def all_tables(frames: Frames) -> list[Table]:
@@ -99,7 +100,11 @@ def _drift(frames: Frames) -> list[Table]:
             "difference of a position, clean images.",
             ("model", "MOD, mean", "MOD, largest", "predictions", "heatmaps"),
             tuple(
-                Row((each["model"],), tuple(Cell(each[name]) for name in _DRIFT)) for each in found
+                Row(
+                    (trained_name(each["model"], each["variant"]),),
+                    tuple(Cell(each[name]) for name in _DRIFT),
+                )
+                for each in found
             ),
             (".4f", ".4f", "%", ".4f"),
             section="Precision",

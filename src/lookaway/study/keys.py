@@ -25,6 +25,11 @@ def plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-")
 
 
+def trained_name(model: str, variant: str) -> str:
+    """A model as it learnt from a variant of the images."""
+    return model if variant == "none" else f"{model} / {variant}"
+
+
 def picture_name(variant: str, sha256: str) -> str:
     """The file of a pictured image, as a variant has it."""
     return f"images/{variant}-{sha256}.png"

@@ -8,10 +8,11 @@ import numpy as np
 from lookaway.models.classifier import Classifier
 from lookaway.progress import Reporter
 from lookaway.study.cell import CellSettings, Shard, attack_signs, run_cell
+from lookaway.study.keys import trained_name
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store, shards
-from lookaway.study.trained import Grids, ready_model, titled, weights_made
+from lookaway.study.trained import Grids, ready_model, weights_made
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ def _unfinished(
         if missing and (only is None or spec.name in only):
             clf = ready_model(study, prepared, store, first, spec)
             settings = cell_settings(study, prepared, spec)
-            yield _Unfinished(titled(study, first), clf, settings, weights, missing)
+            yield _Unfinished(
+                trained_name(first.model, first.variant), clf, settings, weights, missing
+            )
 
 
 def cell_settings(study: Study, prepared: Prepared, spec: ModelSpec) -> CellSettings:

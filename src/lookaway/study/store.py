@@ -17,6 +17,7 @@ from lookaway.study.keys import map_key as map_key
 from lookaway.study.keys import picture_name as picture_name
 from lookaway.study.keys import plain as plain
 from lookaway.study.keys import shards as shards
+from lookaway.study.keys import trained_name
 from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.seal import is_sealed, sealed, slot
 from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
@@ -196,36 +197,38 @@ class Store(Files):
     def trained(self) -> dict[str, dict[str, Any]]:
         """What was trained of each model: which layers, the best epoch, the weights' hash.
 
-        By the model's name, and the variant of the images after a stroke where it is not none.
+        By ``trained_name``.
         """
-        found = {}
-        for path in sorted((self.folder / "heads").glob("*.json")):
-            about = self.read_json(f"heads/{path.name}") or {}
-            check_shape(about, TRAINED, str(path))
-            if not 1 <= about["best_epoch"] <= len(about["history"]):
-                raise StoreError(f"{str(path)!r} is not what lookaway writes: at best_epoch")
-            best = about["history"][about["best_epoch"] - 1]
-            name = about["model"] + ("" if about["variant"] == "none" else f" / {about['variant']}")
-            found[name] = {
+        return {
+            name: {
                 "trained": about["trained"],
                 "best_epoch": about["best_epoch"],
-                "val_accuracy": best["val_accuracy"],
+                "val_accuracy": about["history"][about["best_epoch"] - 1]["val_accuracy"],
                 "sha256": about["sha256"],
             }
-        return found
+            for name, about in self._heads()
+        }
 
     def histories(self) -> dict[str, dict[str, Any]]:
         """How each model was trained: the best epoch, and loss and accuracy of every epoch.
 
         Returns:
-            ``best_epoch`` (from 1) and ``history`` of each trained model: a record of each epoch
+            By ``trained_name``, ``best_epoch`` (from 1) and ``history``: a record of each epoch
             with epoch, train_loss, train_accuracy, val_loss and val_accuracy.
         """
-        found = {}
+        return {
+            name: {key: about[key] for key in ("best_epoch", "history")}
+            for name, about in self._heads()
+        }
+
+    def _heads(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What is stored beside each trained network's weights, by ``trained_name``."""
         for path in sorted((self.folder / "heads").glob("*.json")):
             about = self.read_json(f"heads/{path.name}") or {}
-            found[about["model"]] = {name: about[name] for name in ("best_epoch", "history")}
-        return found
+            check_shape(about, TRAINED, str(path))
+            if not 1 <= about["best_epoch"] <= len(about["history"]):
+                raise StoreError(f"{str(path)!r} is not what lookaway writes: at best_epoch")
+            yield trained_name(about["model"], about["variant"]), about
 
     def drifts(self) -> list[dict[str, Any]]:
         """How far each model is from float32, in order; none in a study in float32."""

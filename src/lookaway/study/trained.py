@@ -22,6 +22,7 @@ from lookaway.models.precision import to_bfloat16
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
 from lookaway.study.images import Images
+from lookaway.study.keys import trained_name
 from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store
@@ -91,7 +92,9 @@ def _train(
     unfinished = f"training/{_stem(key)}.state"
     if (saved := store.read_bytes(unfinished)) is not None and unpack(saved) is None:
         store.note_damage(unfinished)
-    with progress.stage(f"{titled(study, key)}: training", recipe.epochs, "epochs") as advance:
+    with progress.stage(
+        f"{trained_name(key.model, key.variant)}: training", recipe.epochs, "epochs"
+    ) as advance:
         result = train(
             clf,
             spec.train,
@@ -159,11 +162,6 @@ def ready_model(
 def placed(clf: Classifier, prepared: Prepared) -> Classifier:
     """A study's own model where it works: on its device, channels last, as convolutions like it."""
     return clf.to(prepared.device).to(memory_format=torch.channels_last)
-
-
-def titled(study: Study, key: CellKey) -> str:
-    """A model's name; where images have several variants, with that of a cell's."""
-    return key.model if len(study.data.variants) == 1 else f"{key.model} ({key.variant})"
 
 
 def weights_made(store: Store, key: CellKey, spec: ModelSpec) -> str:
