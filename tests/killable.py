@@ -147,10 +147,10 @@ class _Events:
 def _watch(events, out):
     """Note the cells' batches, each file that appears, and the page."""
     from lookaway.models import training
-    from lookaway.study import local
+    from lookaway.study import worker
 
     training.KEEP_EVERY = 0.0
-    run_cell, attack_signs, replace = local.run_cell, local.attack_signs, Path.replace
+    run_cell, attack_signs, replace = worker.run_cell, worker.attack_signs, Path.replace
 
     def cell(clf, model, shard, settings, _advance):
         done = 0
@@ -177,7 +177,7 @@ def _watch(events, out):
         replace(path, target)
         events.note(f"{stage} {name} there")
 
-    local.run_cell, local.attack_signs, Path.replace = cell, signs, renamed
+    worker.run_cell, worker.attack_signs, Path.replace = cell, signs, renamed
 
 
 if __name__ == "__main__":

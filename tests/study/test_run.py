@@ -16,7 +16,7 @@ from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import StoreError, StudyError
 from lookaway.models import zoo
 from lookaway.progress import Silent
-from lookaway.study import local, prepare
+from lookaway.study import prepare, worker
 from lookaway.study.plan import parse_study
 from lookaway.study.schemas import ROW_SCHEMA
 from lookaway.study.store import Store
@@ -130,7 +130,7 @@ def test_batch_sizes_agree_on_classes_and_mod(small_study, tmp_path):
 
 def test_a_finished_study_computes_nothing_again(finished, small_study, tmp_path, monkeypatch):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
-    monkeypatch.setattr(local, "run_cell", None)
+    monkeypatch.setattr(worker, "run_cell", None)
     monkeypatch.setattr("lookaway.study.trained.train", None)
     assert_frame_equal(again(small_study, copy).rows(), finished.rows(), check_exact=True)
 
@@ -139,7 +139,7 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_rows(
     finished, small_study, tmp_path, monkeypatch
 ):
     done = []
-    real = local.run_cell
+    real = worker.run_cell
 
     def unplugged(*arguments):
         if len(done) == 2:
@@ -147,14 +147,14 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_rows(
         done.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(local, "run_cell", unplugged)
+    monkeypatch.setattr(worker, "run_cell", unplugged)
     with pytest.raises(KeyboardInterrupt):
         again(small_study, tmp_path / "out")
     assert len(list((tmp_path / "out" / "rows").iterdir())) == 2
     with pytest.raises(StoreError, match="not finished"):
         la.open_result(tmp_path / "out")
     counted = []
-    monkeypatch.setattr(local, "run_cell", lambda *a: counted.append(1) or real(*a))
+    monkeypatch.setattr(worker, "run_cell", lambda *a: counted.append(1) or real(*a))
     result = again(small_study, tmp_path / "out")
     assert len(counted) == 2 * 2 - 2
     assert_frame_equal(result.rows(), finished.rows(), check_exact=True)
@@ -188,7 +188,7 @@ def test_the_folder_may_move_between_runs(small_study, faces, tmp_path, monkeypa
     study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
     first = again(study, tmp_path / "out").rows()
     moved = shutil.move(faces, tmp_path / "elsewhere")
-    monkeypatch.setattr(local, "run_cell", None)
+    monkeypatch.setattr(worker, "run_cell", None)
     assert (
         again(study, tmp_path / "out", data={**study["data"], "folder": moved}).rows().equals(first)
     )
@@ -469,7 +469,7 @@ def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
     ]
     assert_frame_equal(*from_two)
     # Stopped between the two sources' cells, it goes on and ends with the same rows.
-    real, done = local.run_cell, []
+    real, done = worker.run_cell, []
 
     def once(*given, **named):
         if done:
@@ -477,10 +477,10 @@ def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
         done.append(1)
         return real(*given, **named)
 
-    monkeypatch.setattr(local, "run_cell", once)
+    monkeypatch.setattr(worker, "run_cell", once)
     with pytest.raises(KeyboardInterrupt):
         again(both, tmp_path / "stopped")
-    monkeypatch.setattr(local, "run_cell", real)
+    monkeypatch.setattr(worker, "run_cell", real)
     assert_frame_equal(again(both, tmp_path / "stopped").rows(), whole)
 
 

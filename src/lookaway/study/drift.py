@@ -11,11 +11,11 @@ from lookaway.explainers.base import heatmap
 from lookaway.models.classifier import Classifier
 from lookaway.progress import Reporter
 from lookaway.study.cell import CellOutput, run_cell
-from lookaway.study.local import Cell, cell_settings, cells, load_shard
+from lookaway.study.cells import Cell, cell_settings, cells, load_shard
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
-from lookaway.study.trained import ready_model, weights_made
+from lookaway.study.trained import ready_model, trained_bytes, weights_made
 
 IMAGES = 16
 
@@ -39,14 +39,15 @@ def measure_drift(study: Study, prepared: Prepared, store: Store, progress: Repo
             known = store.sound_json(f"drift/{key.stem}.json")
             if known is None or known.get("weights") != weights:
                 cell = Cell(key, its_cells[0].images[:IMAGES])
-                shard = load_shard(study, prepared, store, cell, transferred=False)
+                shard = load_shard(study, prepared, cell)
+                trained = trained_bytes(store, key, spec)
                 settings = cell_settings(study, prepared, spec)
 
                 def run(clf: Classifier) -> CellOutput:
                     return run_cell(clf, spec.name, shard, settings)  # noqa: B023  called at once
 
                 exact, coarse = (
-                    run(ready_model(study, prepared, store, key, spec, precision))
+                    run(ready_model(study, prepared, spec, trained, precision))
                     for precision in ("float32", None)
                 )
                 about = {

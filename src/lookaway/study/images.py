@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
 from lookaway.data.align import Pose, aligned, open_aligner
 from lookaway.data.duplicates import duplicates
 from lookaway.data.folder import ImageSource, Record
-from lookaway.data.pixels import to_grid
+from lookaway.data.pixels import as_floats, to_grid
 from lookaway.data.samples import open_source
 from lookaway.data.split import PARTS, draw_classes, split
 from lookaway.errors import DataError
@@ -114,6 +116,38 @@ class Images:
             "duplicates": duplicates(self.parts),
             "set_aside": self.set_aside,
         }
+
+
+class Grids:
+    """Some of a study's images on its grid, loaded when they are asked for.
+
+    Args:
+        images: of the study.
+        variant: how they are prepared.
+        records: which of them.
+        size: of the grid, px.
+    """
+
+    def __init__(self, images: Images, variant: str, records: list[Record], size: int) -> None:
+        self._images, self._variant, self._records, self._size = images, variant, records, size
+        self._indices = {name: index for index, name in enumerate(images.classes)}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def grid(self, index: int) -> np.ndarray:
+        """One image, (H, W, 3) uint8."""
+        return self._images.grid(self._variant, self._records[index], self._size)
+
+    def label(self, index: int) -> int:
+        """One image's class, by its index."""
+        return self._indices[self._records[index].label]
+
+    def load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Pixels (N, 3, H, W) in [0, 1] and labels (N,)."""
+        pixels = as_floats([self.grid(index) for index in indices])
+        labels = [self.label(index) for index in indices]
+        return torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64)
 
 
 def prepared_grid(

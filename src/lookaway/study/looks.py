@@ -18,7 +18,7 @@ from lookaway.metrics import direction
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.metrics.ssim import PRESETS
 from lookaway.progress import Reporter
-from lookaway.study.local import cells
+from lookaway.study.cells import cells
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import Study
 from lookaway.study.store import Store, map_key

@@ -3,15 +3,11 @@
 from dataclasses import asdict
 from functools import partial
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
 
-from lookaway.data.folder import Record
-from lookaway.data.pixels import as_floats
 from lookaway.errors import StoreError
 from lookaway.explainers import load_explainer
 from lookaway.hashing import digest, seed_from
@@ -21,43 +17,11 @@ from lookaway.models.interrupted import unpack
 from lookaway.models.precision import to_bfloat16
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
-from lookaway.study.images import Images
+from lookaway.study.images import Grids
 from lookaway.study.keys import trained_name
 from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import CellKey, Store
-
-
-class Grids:
-    """Some of a study's images on its grid, loaded when they are asked for.
-
-    Args:
-        images: of the study.
-        variant: how they are prepared.
-        records: which of them.
-        size: of the grid, px.
-    """
-
-    def __init__(self, images: Images, variant: str, records: list[Record], size: int) -> None:
-        self._images, self._variant, self._records, self._size = images, variant, records, size
-        self._indices = {name: index for index, name in enumerate(images.classes)}
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def grid(self, index: int) -> np.ndarray:
-        """One image, (H, W, 3) uint8."""
-        return self._images.grid(self._variant, self._records[index], self._size)
-
-    def label(self, index: int) -> int:
-        """One image's class, by its index."""
-        return self._indices[self._records[index].label]
-
-    def load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Pixels (N, 3, H, W) in [0, 1] and labels (N,)."""
-        pixels = as_floats([self.grid(index) for index in indices])
-        labels = [self.label(index) for index in indices]
-        return torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64)
 
 
 def train_models(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
@@ -124,9 +88,8 @@ def _train(
 def ready_model(
     study: Study,
     prepared: Prepared,
-    store: Store,
-    key: CellKey,
     spec: ModelSpec,
+    trained: bytes | None,
     precision: str | None = None,
 ) -> Classifier:
     """A model of the study with its trained weights, where and as it works fastest.
@@ -134,20 +97,13 @@ def ready_model(
     Args:
         study: the settings.
         prepared: its images and plan.
-        store: where trained weights are.
-        key: of one of its cells; which shard does not matter.
         spec: the model.
+        trained: its trained weights as they are stored; None for one that is not trained.
         precision: what it computes in; None: what the study says.
-
-    Raises:
-        StoreError: its trained weights are missing or damaged.
     """
     clf = load_model(study, spec, prepared.images.classes)
-    if spec.train != "none":
-        weights = _stored(store, key)
-        if weights is None:
-            raise StoreError(f"the trained weights of {spec.name!r} are missing from the run")
-        clf.module.load_state_dict(weights, strict=False)
+    if trained is not None:
+        clf.module.load_state_dict(load_tensors(trained), strict=False)
     clf = placed(clf, prepared)
     wanted = {*prepared.plan["layers"][spec.name], prepared.plan["last_layers"][spec.name]}
     if load_explainer(study.explain.method).undoes_shifts:
@@ -170,11 +126,30 @@ def weights_made(store: Store, key: CellKey, spec: ModelSpec) -> str:
     return str(about["sha256"]) if about else ""
 
 
+def trained_bytes(store: Store, key: CellKey, spec: ModelSpec) -> bytes | None:
+    """A model's trained weights as they are stored; None for one that is not trained.
+
+    Args:
+        store: the run's files.
+        key: of one of its cells; which shard does not matter.
+        spec: the model.
+
+    Raises:
+        StoreError: they are missing or damaged.
+    """
+    if spec.train == "none":
+        return None
+    raw = _stored(store, key)
+    if raw is None:
+        raise StoreError(f"the trained weights of {spec.name!r} are missing from the run")
+    return raw
+
+
 def _stem(key: CellKey) -> str:
     return key.stem.rpartition("-")[0]
 
 
-def _stored(store: Store, key: CellKey) -> dict[str, Tensor] | None:
+def _stored(store: Store, key: CellKey) -> bytes | None:
     """Trained weights as they were stored; None where they are missing, or damaged and told."""
     stem = _stem(key)
     about = store.sound_json(f"heads/{stem}.json")
@@ -184,8 +159,8 @@ def _stored(store: Store, key: CellKey) -> dict[str, Tensor] | None:
     raw = store.read_bytes(name) or b""
     try:
         if digest(raw) == about.get("sha256"):
-            weights: dict[str, Tensor] = load_tensors(raw)
-            return weights
+            load_tensors(raw)
+            return raw
     except SafetensorError:
         pass
     store.note_damage(name)
