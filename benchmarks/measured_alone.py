@@ -15,7 +15,7 @@ from PIL import Image
 
 from lookaway.memory import kept_memory
 from lookaway.progress import Silent
-from lookaway.study import local
+from lookaway.study import local, worker
 from lookaway.study.plan import parse_study
 from lookaway.study.prepare import prepare
 from lookaway.study.store import Store
@@ -96,7 +96,7 @@ def _cells(study: dict[str, Any], out: Path) -> tuple[float, float]:
     store.reopen()
     train_models(checked, prepared, store, Silent())
     engine = 0.0
-    run_cell = local.run_cell
+    run_cell = worker.run_cell
 
     def timed(*args: Any) -> Any:
         nonlocal engine
@@ -105,7 +105,7 @@ def _cells(study: dict[str, Any], out: Path) -> tuple[float, float]:
         engine += time.perf_counter() - began
         return output
 
-    with kept_memory(), mock.patch.object(local, "run_cell", timed):
+    with kept_memory(), mock.patch.object(worker, "run_cell", timed):
         began = time.perf_counter()
         local.run_cells(checked, prepared, store, Silent())
         whole = time.perf_counter() - began

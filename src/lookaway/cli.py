@@ -68,6 +68,14 @@ def run(
     data: Annotated[
         str | None, typer.Option(help="An image folder in place of data.folder.", metavar="PATH")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="In place of run.engine: local, or ray.", metavar="local|ray"),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster; default: this machine.", metavar="HOST:PORT"),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -80,11 +88,13 @@ def run(
     Examples:
       lookaway run study.yaml --out runs/first
       lookaway run study.yaml --out runs/faces --data ~/faces
+      lookaway run study.yaml --out runs/first --engine ray --address auto
       lookaway run study.yaml --out runs/first --quiet --json > first.json
     """
     from lookaway.run import run_study
 
-    _tell(run_study(study, out, data=data, progress=not quiet), quiet, as_json)
+    result = run_study(study, out, data=data, engine=engine, address=address, progress=not quiet)
+    _tell(result, quiet, as_json)
 
 
 @app.command()

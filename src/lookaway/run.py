@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,16 @@ from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
 from lookaway.study.drift import measure_drift
 from lookaway.study.images import Images
-from lookaway.study.local import run_cells
 from lookaway.study.lock import locked
 from lookaway.study.looks import measure_looks
-from lookaway.study.plan import anchored, parse_study, read_study, with_data, write_study
+from lookaway.study.plan import (
+    anchored,
+    parse_study,
+    read_study,
+    with_data,
+    with_engine,
+    write_study,
+)
 from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.settings import Study
 from lookaway.study.store import Store, picture_name
@@ -32,6 +38,8 @@ def run_study(
     out: str | Path,
     *,
     data: str | Path | None = None,
+    engine: str | None = None,
+    address: str | None = None,
     progress: bool = True,
 ) -> Result:
     """Run a study, or go on with it: images, training, attacks, maps, rows, tables, page.
@@ -40,6 +48,8 @@ def run_study(
         study: a study file, or what one holds, as a dictionary.
         out: the run's folder; a run of the same study there goes on where it stopped.
         data: an image folder in place of the study's ``data.folder``.
+        engine: ``local`` or ``ray``, in place of the study's ``run.engine``.
+        address: of a Ray cluster, in place of the study's ``run.address``.
         progress: show stages and the time left on stderr.
 
     Returns:
@@ -49,10 +59,11 @@ def run_study(
         StudyError: the study, its images or its models cannot be used; it holds every problem.
         StoreError: the folder holds another run, cannot be written, or is in use by another
             process.
+        EngineError: the Ray cluster cannot do the work.
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
-    checked, lines, source = _read(study, data)
+    checked, lines, source = _read(study, data, engine, address)
     store = Store(out, reporter.warn)
     store.check_usable()
     _check_apart(checked, store)
@@ -65,7 +76,7 @@ def run_study(
         _write_pictured(checked, prepared.images, store)
         with kept_memory():
             train_models(checked, prepared, store, reporter)
-            run_cells(checked, prepared, store, reporter)
+            _run_cells(checked.run.engine)(checked, prepared, store, reporter)
             measure_drift(checked, prepared, store, reporter)
         measure_looks(checked, prepared, store, reporter)
         with reporter.stage("tables, figures and page", None):
@@ -76,13 +87,27 @@ def run_study(
 
 
 def _read(
-    study: str | Path | Mapping[str, Any], data: str | Path | None
+    study: str | Path | Mapping[str, Any],
+    data: str | Path | None,
+    engine: str | None,
+    address: str | None,
 ) -> tuple[Study, Lines | None, str]:
     if isinstance(study, Mapping):
-        given = with_data(dict(study), data)
+        given = with_engine(with_data(dict(study), data), engine, address)
         return parse_study(anchored(given, Path.cwd())), None, "the study"
-    checked, lines = read_study(study, data)
+    checked, lines = read_study(study, data, engine, address)
     return checked, lines, str(study)
+
+
+def _run_cells(engine: str) -> Callable[[Study, Prepared, Store, Reporter], None]:
+    """What does a study's cells; Ray is imported only where it is asked for."""
+    if engine == "ray":
+        from lookaway.study import on_ray
+
+        return on_ray.run_cells
+    from lookaway.study import local
+
+    return local.run_cells
 
 
 def _check_apart(study: Study, store: Store) -> None:

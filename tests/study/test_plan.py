@@ -118,8 +118,24 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
             "precision": "float32",
             "batch_size": "auto",
             "engine": "local",
+            "address": None,
+            "workers": None,
+            "cpus_per_worker": 1,
         },
     }
+
+
+def test_settings_of_ray_are_refused_for_the_local_engine(faces):
+    given = {"data": {"folder": str(faces)}, "models": ["resnet50"]}
+    with pytest.raises(StudyError, match="address, workers: only for `engine: ray`"):
+        parse_study({**given, "run": {"address": "auto", "workers": 2}})
+
+
+def test_an_engine_that_is_not_installed_is_refused_with_what_to_install(faces, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    given = {"data": {"folder": str(faces)}, "models": ["resnet50"], "run": {"engine": "ray"}}
+    with pytest.raises(StudyError, match=r"pip install 'lookaway\[ray\]'"):
+        parse_study(given)
 
 
 def test_every_problem_is_told_at_once_with_its_line(tmp_path, faces):

@@ -17,6 +17,7 @@ from lookaway.errors import StoreError, StudyError
 from lookaway.models import zoo
 from lookaway.progress import Silent
 from lookaway.study import prepare, worker
+from lookaway.study.cells import cells as all_cells
 from lookaway.study.plan import parse_study
 from lookaway.study.schemas import ROW_SCHEMA
 from lookaway.study.store import Store
@@ -403,7 +404,7 @@ def test_damaged_signs_of_a_source_are_made_again(finished, small_study, tmp_pat
     path = next((copy / "signs").glob("none-000-*"))
     path.write_bytes(path.read_bytes()[:-4])
     assert again(small_study, copy).rows().equals(finished.rows())
-    (_, cells), _ = local.cells(*_prepared(small_study))
+    (_, cells), _ = all_cells(*_prepared(small_study))
     weights = json.loads(next((copy / "heads").glob("*-000-*.json")).read_text())["sha256"]
     assert all(Store(copy).has_cell(cell.key, weights) for cell in cells)
     assert not any(Store(copy).has_cell(cell.key, "other weights") for cell in cells)

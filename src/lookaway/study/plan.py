@@ -49,7 +49,12 @@ def parse_study(given: Any, problems_at: Lines | None = None, source: str = "the
     return study
 
 
-def read_study(path: Path | str, data: str | Path | None = None) -> tuple[Study, Lines]:
+def read_study(
+    path: Path | str,
+    data: str | Path | None = None,
+    engine: str | None = None,
+    address: str | None = None,
+) -> tuple[Study, Lines]:
     """Read and check a study file.
 
     Relative paths in it are taken from its own folder.
@@ -57,6 +62,8 @@ def read_study(path: Path | str, data: str | Path | None = None) -> tuple[Study,
     Args:
         path: the file.
         data: in place of ``data.folder``, taken from the working folder.
+        engine: in place of ``run.engine``.
+        address: in place of ``run.address``.
 
     Returns:
         The study and the lines of its settings.
@@ -72,7 +79,7 @@ def read_study(path: Path | str, data: str | Path | None = None) -> tuple[Study,
         raise StudyError([Problem(0, "file", f"cannot be read: {reason}")], str(path)) from error
     given, lines = read_yaml(text, str(path))
     if isinstance(given, dict):
-        given = anchored(with_data(given, data), path.parent)
+        given = anchored(with_engine(with_data(given, data), engine, address), path.parent)
     return parse_study(given, lines, str(path)), lines
 
 
@@ -87,6 +94,15 @@ def with_data(given: dict[str, Any], data: str | Path | None) -> dict[str, Any]:
     if data is None or not isinstance(section, Mapping):
         return given
     return {**given, "data": {**section, "folder": _absolute(str(data), Path.cwd())}}
+
+
+def with_engine(given: dict[str, Any], engine: str | None, address: str | None) -> dict[str, Any]:
+    """A study that another engine runs, on another cluster."""
+    section = given.get("run") or {}
+    if not isinstance(section, Mapping):
+        return given
+    asked = {"engine": engine, "address": address}
+    return {**given, "run": {**section, **{key: value for key, value in asked.items() if value}}}
 
 
 def anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:

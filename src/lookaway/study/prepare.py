@@ -123,6 +123,11 @@ def prepare(
     return Prepared(images, device, _plan(study, images, models, device))
 
 
+def versions() -> dict[str, str]:
+    """The versions of what makes the numbers, as they are installed here."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
 def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> None:
     """Explain one blank image, and find what is to be trained: late errors come early."""
     if spec.train == "head":
@@ -230,7 +235,7 @@ def _plan(
         "settings": settings_that_change_results(study),
         "device": device,
         "shard": SHARD,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": versions(),
         **images.plan(),
         **models,
     }

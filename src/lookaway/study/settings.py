@@ -1,5 +1,6 @@
 """Every setting of a study: its default, and what it may be."""
 
+import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
@@ -188,12 +189,34 @@ class Measure(_Settings):
 
 
 class Run(_Settings):
-    """Where and how the work is done."""
+    """Where and how the work is done; the last three are of the engine ray.
+
+    ``address``: of a cluster; None: this machine. ``workers``: None: as many as there is room for.
+    """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=_MOST)] = "auto"
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "ray"] = "local"
+    address: Annotated[str, Field(min_length=1)] | None = None
+    workers: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    cpus_per_worker: Annotated[int, Field(ge=1, le=_MOST)] = 1
+
+    @field_validator("engine")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value == "ray" and importlib.util.find_spec("ray") is None:
+            raise ValueError("ray is not installed; pip install 'lookaway[ray]'")
+        return value
+
+    @model_validator(mode="after")
+    def _for_ray(self) -> Self:
+        theirs = ("address", "workers", "cpus_per_worker")
+        fields = type(self).model_fields
+        given = [name for name in theirs if getattr(self, name) != fields[name].default]
+        if self.engine == "local" and given:
+            raise ValueError(f"{', '.join(given)}: only for `engine: ray`")
+        return self
 
 
 def _mended(value: str, check: Callable[[], object]) -> str:
@@ -269,7 +292,17 @@ class Study(_Settings):
 
 # Every setting either changes the rows, or only where and how the work is done. What a path
 # points to is known by its content's hash, so the path itself changes nothing.
-RUNTIME_SETTINGS = frozenset({"data.folder", "data.landmarks", "models.checkpoint", "run.engine"})
+RUNTIME_SETTINGS = frozenset(
+    {
+        "data.folder",
+        "data.landmarks",
+        "models.checkpoint",
+        "run.engine",
+        "run.address",
+        "run.workers",
+        "run.cpus_per_worker",
+    }
+)
 
 
 def settings_that_change_results(study: Study) -> dict[str, Any]:

@@ -1,0 +1,330 @@
+"""The engine of many machines: cells on Ray's workers, files and progress in this process.
+
+A worker holds one model at a time. Each has one cell in work and one waiting, so that nothing piles
+up and none is idle while this process writes. What a worker or its machine had in hand when it died
+is done again by another.
+"""
+
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import RayError, RayTaskError
+
+from lookaway.errors import EngineError, LookawayError
+from lookaway.memory import kept_memory
+from lookaway.progress import Reporter
+from lookaway.study.cell_data import CellOutput
+from lookaway.study.cells import Job, keep, open_jobs, open_signs, sources_of, transferred
+from lookaway.study.prepare import Prepared, versions
+from lookaway.study.settings import Study
+from lookaway.study.store import Store
+from lookaway.study.trained import trained_bytes
+from lookaway.study.worker import Worker
+
+_IN_HAND = 2  # cells of a worker: one in work, one waiting
+_DEATHS = 5  # of workers at one cell, or before any has begun, until it is given up
+_LOOK = 2.0  # seconds until the cluster is looked at again
+_PATIENCE = 60.0  # seconds without any worker until that is told
+
+
+def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
+    """Do every cell that is not done yet; see ``local.run_cells``.
+
+    Args:
+        study: the settings; ``run`` says which cluster, and how many workers.
+        prepared: its images and plan; each worker must find the images where this process does.
+        store: the run's files; this process alone writes them.
+        progress: told of the images done, and of workers that died.
+
+    Raises:
+        EngineError: the cluster cannot be reached or has no room, a machine has other versions of
+            what makes the numbers, or a cell ends every worker that tries it.
+    """
+    if not open_jobs(study, prepared, store):
+        return
+    with _cluster(study):
+        given = ray.put((study, prepared))
+        for jobs, what in (
+            (open_signs, "perturbations for the others"),
+            (open_jobs, "attacking, explaining, comparing"),
+        ):
+            found = jobs(study, prepared, store)
+            images = sum(len(job.cell.images) for job in found)
+            if found:
+                with progress.stage(f"Ray: {what}", images, "images") as advance:
+                    _Pool(study, prepared, store, found, given, progress.warn, advance).run()
+
+
+@contextmanager
+def _cluster(study: Study) -> Iterator[None]:
+    """A connection to the study's cluster, or one of this machine; one that is there is used."""
+    if ray.is_initialized():
+        yield
+        return
+    address = study.run.address
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(
+            address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise EngineError(
+            f"there is no Ray cluster at {address!r} ({error}); start one with "
+            "`ray start --head` and give its address, or leave the address out to use this machine"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class _Remote:
+    """A worker on one of the cluster's machines."""
+
+    def __init__(self, given: tuple[Study, Prepared]) -> None:
+        study, prepared = given
+        if prepared.device == "cpu":
+            torch.set_num_threads(study.run.cpus_per_worker)
+        self._memory = kept_memory()
+        self._memory.__enter__()
+        self._worker = Worker(study, prepared)
+
+    def about(self) -> dict[str, Any]:
+        """What this worker runs on."""
+        return {"versions": versions(), "gpu": torch.cuda.is_available()}
+
+    def do(
+        self, job: Job, given: Mapping[tuple[str, str], np.ndarray], weights: list[Any]
+    ) -> CellOutput:
+        """Do a cell; the weights come as a reference, fetched when the model is loaded."""
+        return self._worker.do(job, given, partial(_fetched, weights))
+
+
+_ACTOR: Any = ray.remote(max_restarts=0)(_Remote)
+
+
+def _fetched(weights: list[Any]) -> bytes | None:
+    found: bytes | None = ray.get(weights[0])
+    return found
+
+
+@dataclass
+class _Hand:
+    """A worker, its jobs by the reference of their outcome, and the model that it has loaded."""
+
+    actor: Any
+    jobs: dict[Any, Job] = field(default_factory=dict)
+    model: tuple[str, str] | None = None
+
+
+class _Pool:
+    """Hands jobs to workers until all are done."""
+
+    def __init__(
+        self,
+        study: Study,
+        prepared: Prepared,
+        store: Store,
+        jobs: list[Job],
+        given: Any,
+        tell: Callable[[str], object],
+        advance: Callable[[int], None],
+    ) -> None:
+        self._study, self._prepared, self._store = study, prepared, store
+        self._given, self._tell, self._advance = given, tell, advance
+        self._waiting: dict[tuple[str, str], deque[Job]] = {}
+        for job in jobs:
+            self._waiting.setdefault(_model(job), deque()).append(job)
+        # A source's signs are there when its cell is done, or were made before all cells.
+        sources = () if len(study.transfer_from) != 1 else study.transfer_from
+        self._needed = {job.cell.key for job in jobs if job.spec.name in sources}
+        self._weights: dict[tuple[str, str], Any] = {}
+        self._starting: dict[Any, Any] = {}  # actors by the reference of what they are
+        self._hands: list[_Hand] = []
+        self._deaths: Counter[str] = Counter()
+        self._seen = time.monotonic()
+
+    def run(self) -> None:
+        """Do all jobs.
+
+        Raises:
+            EngineError: see ``run_cells``.
+        """
+        if self._room() < 1:
+            raise EngineError(self._no_room())
+        try:
+            while any(self._waiting.values()) or any(hand.jobs for hand in self._hands):
+                self._hire()
+                for hand in self._hands:
+                    self._hand_out(hand)
+                self._collect()
+        finally:
+            for actor in [*(hand.actor for hand in self._hands), *self._starting.values()]:
+                ray.kill(actor)
+
+    def _room(self) -> int:
+        """How many workers the cluster has room for now, and the study wants."""
+        there = _resources()
+        run = self._study.run
+        room = int(there.get("CPU", 0) // run.cpus_per_worker)
+        if self._on_gpu:
+            room = min(room, int(there.get("GPU", 0)))
+        return room if run.workers is None else min(room, run.workers)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._prepared.device.startswith("cuda")
+
+    def _no_room(self) -> str:
+        there = _resources()
+        return (
+            f"a worker needs {self._study.run.cpus_per_worker} CPUs"
+            f"{' and a GPU' if self._on_gpu else ''}; the cluster has {there.get('CPU', 0):g} CPUs "
+            f"and {there.get('GPU', 0):g} GPUs: change run.cpus_per_worker or run.device, or add "
+            "machines"
+        )
+
+    def _hire(self) -> None:
+        """Ask for as many workers as there is room and work for."""
+        left = sum(map(len, self._waiting.values()))
+        there = len(self._hands) + len(self._starting)
+        for _ in range(min(self._room() - there, left - len(self._starting))):
+            actor = _ACTOR.options(
+                num_cpus=self._study.run.cpus_per_worker, num_gpus=int(self._on_gpu)
+            ).remote(self._given)
+            self._starting[actor.about.remote()] = actor
+
+    def _hand_out(self, hand: _Hand) -> None:
+        """Fill a worker's hands."""
+        while len(hand.jobs) < _IN_HAND:
+            job = self._next(hand)
+            if job is None:
+                return
+            key, model = job.cell.key, _model(job)
+            if model not in self._weights:
+                # A source's weights and another model's are seldom needed at once: two are kept.
+                while len(self._weights) > 1:
+                    self._weights.pop(next(iter(self._weights)))
+                self._weights[model] = ray.put(trained_bytes(self._store, key, job.spec))
+            given = {} if job.signs_only else transferred(self._study, self._store, key)
+            outcome = hand.actor.do.remote(job, given, [self._weights[model]])
+            hand.jobs[outcome], hand.model = job, model
+
+    def _next(self, hand: _Hand) -> Job | None:
+        """The next job of the worker's own model, or of the first that has one."""
+        models = sorted(self._waiting, key=lambda model: model != hand.model)
+        for model in models:
+            queue = self._waiting[model]
+            if queue and self._can_begin(queue[0]):
+                return queue.popleft()
+        return None
+
+    def _can_begin(self, job: Job) -> bool:
+        """Whether the signs that it needs are there."""
+        return job.signs_only or self._needed.isdisjoint(sources_of(self._study, job.cell.key))
+
+    def _collect(self) -> None:
+        """Wait for something to happen, and take it."""
+        by_outcome = {outcome: hand for hand in self._hands for outcome in hand.jobs}
+        waited = [*by_outcome, *self._starting]
+        if not self._hands and time.monotonic() - self._seen > _PATIENCE:
+            self._seen = time.monotonic()
+            self._tell(
+                f"no worker has begun yet; {len(self._starting)} wait for room on the cluster"
+            )
+        if not waited:
+            time.sleep(_LOOK)
+            return
+        for reference in ray.wait(waited, num_returns=1, timeout=_LOOK)[0]:
+            if reference in self._starting:
+                self._begin(reference)
+            else:
+                self._take(by_outcome[reference], reference)
+
+    def _begin(self, reference: Any) -> None:
+        """Let a worker that has started work, where it computes what this process would."""
+        actor = self._starting.pop(reference)
+        try:
+            about = ray.get(reference)
+        except RayTaskError as error:
+            raise EngineError(f"a worker cannot start: {_first_line(error)}") from error
+        except RayError as error:
+            self._count_death("a worker's start", error)
+            return
+        odd = {
+            name: f"{about['versions'].get(name)} there, {own} here"
+            for name, own in self._prepared.plan["versions"].items()
+            if about["versions"].get(name) != own
+        }
+        if odd:
+            raise EngineError(
+                "a machine of the cluster has other versions than this one, which would change "
+                "the numbers: " + "; ".join(f"{name} {told}" for name, told in odd.items())
+            )
+        self._seen = time.monotonic()
+        self._hands.append(_Hand(actor))
+
+    def _take(self, hand: _Hand, reference: Any) -> None:
+        """Store what a job gave; where its worker died, put its jobs back."""
+        try:
+            output = ray.get(reference)
+        except RayTaskError as error:
+            if isinstance(error.cause, LookawayError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            self._put_back(hand, error)
+            return
+        job = hand.jobs.pop(reference)
+        keep(self._study, self._prepared, self._store, job, output)
+        self._needed.discard(job.cell.key)
+        self._advance(len(job.cell.images))
+
+    def _put_back(self, hand: _Hand, error: RayError) -> None:
+        """A worker died, or what it gave was lost with its machine."""
+        self._hands.remove(hand)
+        ray.kill(hand.actor)
+        jobs = list(hand.jobs.values())
+        for job in reversed(jobs):
+            self._waiting[_model(job)].appendleft(job)
+        self._count_death(f"cell {jobs[0].cell.key.stem}", error)
+        self._tell(
+            f"a worker was lost ({_first_line(error)}); its {len(jobs)} cells are done again"
+        )
+
+    def _count_death(self, at: str, error: RayError) -> None:
+        self._deaths[at] += 1
+        if self._deaths[at] >= _DEATHS:
+            raise EngineError(
+                f"{_DEATHS} workers died at {at}: {_first_line(error)}; what is done stays. If "
+                "memory is short, ask for fewer workers (run.workers) or a smaller batch_size"
+            ) from error
+
+
+def _resources() -> dict[str, float]:
+    """What the cluster has."""
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found
+
+
+def _model(job: Job) -> tuple[str, str]:
+    return job.cell.key.model, job.cell.key.variant
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,186 @@
+"""Cells on Ray's workers: the rows of one machine, also when workers and machines are lost."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from lookaway.errors import DataError, EngineError
+from lookaway.study import prepare
+
+ray = pytest.importorskip("ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+from lookaway.study import on_ray  # noqa: E402  needs ray
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two machines with a processor each."""
+    found = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    found.add_node(num_cpus=1)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Call ``then`` once so many cells are stored."""
+
+    def watch(count, then):
+        real, done = on_ray.keep, []
+
+        def keep(*given):
+            real(*given)
+            done.append(1)
+            if len(done) == count:
+                then()
+
+        monkeypatch.setattr(on_ray, "keep", keep)
+        return done
+
+    return watch
+
+
+def study_on(quick_study, cluster, **run):
+    return {**quick_study, "run": {"engine": "ray", "address": cluster.address, **run}}
+
+
+def workers():
+    """The processes of Ray's workers that do cells."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cmdline").read_bytes().startswith(b"ray::_Remote"):
+                found.append(int(process.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def test_rows_are_those_of_the_local_engine_and_every_machine_works(
+    quick_study, cluster, looked, run_quickly, tmp_path, monkeypatch
+):
+    real, hands = on_ray._Pool._begin, []
+
+    def begin(pool, reference):
+        real(pool, reference)
+        hands.append(len(pool._hands))
+
+    monkeypatch.setattr(on_ray._Pool, "_begin", begin)
+    result = run_quickly(study_on(quick_study, cluster), tmp_path / "out")
+    assert hands == [1, 2]
+    assert result.rows().equals(looked.rows())
+    assert result.shuffled().equals(looked.shuffled())
+
+
+def test_two_sources_get_each_other_s_signs_first(quick_study, cluster, run_quickly, tmp_path):
+    both = {**quick_study, "transfer_from": ["one", "two"]}
+    there = run_quickly(both, tmp_path / "local")
+    assert run_quickly(study_on(both, cluster), tmp_path / "ray").rows().equals(there.rows())
+
+
+def test_trained_weights_reach_the_workers(quick_study, cluster, run_quickly, tmp_path):
+    heads = [{**spec, "train": "head"} for spec in quick_study["models"]]
+    trained = {**quick_study, "models": heads, "training": {"epochs": 2}}
+    there = run_quickly(trained, tmp_path / "local")
+    assert run_quickly(study_on(trained, cluster), tmp_path / "ray").rows().equals(there.rows())
+
+
+def test_a_killed_worker_costs_time_and_nothing_else(
+    quick_study, cluster, looked, run_quickly, watched, tmp_path, capsys
+):
+    done = watched(1, lambda: os.kill(workers()[0], signal.SIGKILL))
+    result = run_quickly(study_on(quick_study, cluster), tmp_path / "out", progress=True)
+    assert result.rows().equals(looked.rows())
+    told = capsys.readouterr().err
+    assert told.count("a worker was lost") == 1
+    assert len(done) == len(list((result.folder / "rows").iterdir()))  # each was stored once
+
+
+def test_a_killed_machine_costs_time_and_nothing_else(
+    quick_study, cluster, looked, run_quickly, watched, tmp_path, capsys
+):
+    lost = cluster.add_node(num_cpus=1)
+    watched(2, lambda: cluster.remove_node(lost, allow_graceful=False))
+    result = run_quickly(study_on(quick_study, cluster), tmp_path / "out", progress=True)
+    assert result.rows().equals(looked.rows())
+    assert "a worker was lost" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_with_either_engine(
+    quick_study, cluster, looked, run_quickly, watched, tmp_path, monkeypatch
+):
+    def stop():
+        raise KeyboardInterrupt
+
+    watched(2, stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_quickly(study_on(quick_study, cluster), tmp_path / "out")
+    assert len(list((tmp_path / "out" / "rows").iterdir())) == 2
+    monkeypatch.undo()
+    assert run_quickly(quick_study, tmp_path / "out").rows().equals(looked.rows())
+    assert not workers()
+
+
+def test_an_error_of_the_study_comes_as_it_is(
+    quick_study, cluster, run_quickly, tmp_path, monkeypatch, faces_for_all
+):
+    faces = tmp_path / "faces"
+    shutil.copytree(faces_for_all, faces)
+    real = on_ray.open_jobs
+
+    def change_an_image(study, prepared, store):
+        record = prepared.images.parts["test"][-1]
+        (faces / record.image).write_bytes(b"changed")
+        return real(study, prepared, store)
+
+    monkeypatch.setattr(on_ray, "open_jobs", change_an_image)
+    given = {**quick_study, "data": {**quick_study["data"], "folder": str(faces)}}
+    with pytest.raises(DataError, match="changed while the study ran"):
+        run_quickly(study_on(given, cluster), tmp_path / "out")
+
+
+def test_a_cell_that_ends_every_worker_is_given_up_and_named(
+    quick_study, cluster, run_quickly, tmp_path, monkeypatch
+):
+    class Dies(on_ray._Remote):
+        def do(self, *_):
+            os._exit(1)
+
+    monkeypatch.setattr(on_ray, "_ACTOR", ray.remote(Dies))
+    monkeypatch.setattr(on_ray, "_DEATHS", 2)
+    with pytest.raises(EngineError, match=r"2 workers died at cell none-000-one-0000\d.*memory"):
+        run_quickly(study_on(quick_study, cluster, workers=1), tmp_path / "out")
+
+
+def test_other_versions_on_a_machine_are_refused(
+    quick_study, cluster, run_quickly, tmp_path, monkeypatch
+):
+    mine = {**prepare.versions(), "torch": "1.0"}
+    monkeypatch.setattr(prepare, "versions", lambda: mine)
+    with pytest.raises(EngineError, match=r"other versions.*: torch .* there, 1\.0 here"):
+        run_quickly(study_on(quick_study, cluster), tmp_path / "out")
+
+
+def test_a_cluster_without_room_is_told_at_once(quick_study, cluster, run_quickly, tmp_path):
+    with pytest.raises(EngineError, match="a worker needs 3 CPUs; the cluster has 2 CPUs"):
+        run_quickly(study_on(quick_study, cluster, cpus_per_worker=3), tmp_path / "out")
+
+
+def test_a_cluster_that_is_not_there_is_told(quick_study, run_quickly, tmp_path):
+    given = {**quick_study, "run": {"engine": "ray", "address": "127.0.0.1:1"}}
+    with pytest.raises(EngineError, match=r"no Ray cluster at '127\.0\.0\.1:1'.*ray start --head"):
+        run_quickly(given, tmp_path / "out")
+
+
+def test_with_no_address_a_cluster_of_this_machine_is_used(
+    quick_study, looked, run_quickly, tmp_path
+):
+    result = run_quickly(quick_study | {"run": {"engine": "ray", "workers": 1}}, tmp_path / "out")
+    assert result.rows().equals(looked.rows())
+    assert not ray.is_initialized()
