@@ -69,6 +69,7 @@ def run_study(
     _check_apart(checked, store)
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source)
+        run_cells = _engine(checked, prepared)
         for line in warnings(prepared.plan["duplicates"]):
             reporter.warn(line)
         store.begin(prepared.plan, write_study(checked), prepared.images.samples())
@@ -76,7 +77,7 @@ def run_study(
         _write_pictured(checked, prepared.images, store)
         with kept_memory():
             train_models(checked, prepared, store, reporter)
-            _run_cells(checked.run.engine)(checked, prepared, store, reporter)
+            run_cells(checked, prepared, store, reporter)
             measure_drift(checked, prepared, store, reporter)
         measure_looks(checked, prepared, store, reporter)
         with reporter.stage("tables, figures and page", None):
@@ -99,11 +100,12 @@ def _read(
     return checked, lines, str(study)
 
 
-def _run_cells(engine: str) -> Callable[[Study, Prepared, Store, Reporter], None]:
-    """What does a study's cells; Ray is imported only where it is asked for."""
-    if engine == "ray":
+def _engine(study: Study, prepared: Prepared) -> Callable[..., None]:
+    """What does the study's cells, where it can; Ray is imported only where it is asked for."""
+    if study.run.engine == "ray":
         from lookaway.study import on_ray
 
+        on_ray.check_cluster(study, prepared)
         return on_ray.run_cells
     from lookaway.study import local
 

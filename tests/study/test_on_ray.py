@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from pathlib import Path
+import time
 
 import pytest
 
@@ -29,16 +29,15 @@ def cluster():
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Call ``then`` once so many cells are stored."""
+    """Call ``then`` with their number after each cell that is stored."""
 
-    def watch(count, then):
+    def watch(then):
         real, done = on_ray.keep, []
 
         def keep(*given):
             real(*given)
-            done.append(1)
-            if len(done) == count:
-                then()
+            done.append(given[3].cell.key.stem)
+            then(len(done))
 
         monkeypatch.setattr(on_ray, "keep", keep)
         return done
@@ -46,34 +45,46 @@ def watched(monkeypatch):
     return watch
 
 
+def once(act):
+    """Act at the first time that there is something to act on."""
+    acted = []
+
+    def then(_count):
+        if not acted:
+            acted.extend(act())
+
+    return then
+
+
+@pytest.fixture
+def together(monkeypatch):
+    """Give no work before so many workers are there: on its own the first may do it all."""
+
+    def wait_for(count):
+        real = on_ray._Pool._hand_out
+        begun = []
+
+        def hand_out(pool, hand):
+            begun.extend(pool._hands[len(begun) :])
+            if len(begun) >= count:
+                real(pool, hand)
+
+        monkeypatch.setattr(on_ray._Pool, "_hand_out", hand_out)
+        return begun
+
+    return wait_for
+
+
 def study_on(quick_study, cluster, **run):
     return {**quick_study, "run": {"engine": "ray", "address": cluster.address, **run}}
 
 
-def workers():
-    """The processes of Ray's workers that do cells."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cmdline").read_bytes().startswith(b"ray::_Remote"):
-                found.append(int(process.name))
-        except OSError:  # it ended meanwhile
-            continue
-    return found
-
-
 def test_rows_are_those_of_the_local_engine_and_every_machine_works(
-    quick_study, cluster, looked, run_quickly, tmp_path, monkeypatch
+    quick_study, cluster, looked, run_quickly, together, tmp_path
 ):
-    real, hands = on_ray._Pool._begin, []
-
-    def begin(pool, reference):
-        real(pool, reference)
-        hands.append(len(pool._hands))
-
-    monkeypatch.setattr(on_ray._Pool, "_begin", begin)
+    hands = together(2)
     result = run_quickly(study_on(quick_study, cluster), tmp_path / "out")
-    assert hands == [1, 2]
+    assert len(hands) == 2
     assert result.rows().equals(looked.rows())
     assert result.shuffled().equals(looked.shuffled())
 
@@ -92,39 +103,56 @@ def test_trained_weights_reach_the_workers(quick_study, cluster, run_quickly, tm
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(
-    quick_study, cluster, looked, run_quickly, watched, tmp_path, capsys
+    quick_study, cluster, run_quickly, watched, together, tmp_path, capsys
 ):
-    done = watched(1, lambda: os.kill(workers()[0], signal.SIGKILL))
-    result = run_quickly(study_on(quick_study, cluster), tmp_path / "out", progress=True)
-    assert result.rows().equals(looked.rows())
-    told = capsys.readouterr().err
-    assert told.count("a worker was lost") == 1
-    assert len(done) == len(list((result.folder / "rows").iterdir()))  # each was stored once
+    there = run_quickly(quick_study, tmp_path / "local", 1)
+    hands = together(2)
+
+    def kill():
+        busy = [hand.about["pid"] for hand in hands if len(hand.jobs) > 1][:1]
+        for pid in busy:
+            os.kill(pid, signal.SIGKILL)
+        return busy
+
+    done = watched(once(kill))
+    result = run_quickly(study_on(quick_study, cluster), tmp_path / "ray", 1, progress=True)
+    assert result.rows().equals(there.rows())
+    assert capsys.readouterr().err.count("was lost") == 1
+    assert len(done) == len(set(done)) == 12  # each was stored once
 
 
 def test_a_killed_machine_costs_time_and_nothing_else(
-    quick_study, cluster, looked, run_quickly, watched, tmp_path, capsys
+    quick_study, cluster, run_quickly, watched, together, tmp_path, capsys
 ):
-    lost = cluster.add_node(num_cpus=1)
-    watched(2, lambda: cluster.remove_node(lost, allow_graceful=False))
-    result = run_quickly(study_on(quick_study, cluster), tmp_path / "out", progress=True)
-    assert result.rows().equals(looked.rows())
-    assert "a worker was lost" in capsys.readouterr().err
+    there = run_quickly(quick_study, tmp_path / "local", 1)
+    hands = together(3)
+    machine = cluster.add_node(num_cpus=1)
+
+    def kill():
+        busy = [hand for hand in hands if hand.about["node"] == machine.node_id and hand.jobs]
+        if busy:
+            cluster.remove_node(machine, allow_graceful=False)
+        return busy
+
+    watched(once(kill))
+    result = run_quickly(study_on(quick_study, cluster), tmp_path / "ray", 1, progress=True)
+    assert result.rows().equals(there.rows())
+    assert capsys.readouterr().err.count("was lost") == 1
 
 
 def test_an_interrupted_run_goes_on_with_either_engine(
     quick_study, cluster, looked, run_quickly, watched, tmp_path, monkeypatch
 ):
-    def stop():
-        raise KeyboardInterrupt
+    def stop(count):
+        if count == 2:
+            raise KeyboardInterrupt
 
-    watched(2, stop)
+    watched(stop)
     with pytest.raises(KeyboardInterrupt):
         run_quickly(study_on(quick_study, cluster), tmp_path / "out")
     assert len(list((tmp_path / "out" / "rows").iterdir())) == 2
     monkeypatch.undo()
     assert run_quickly(quick_study, tmp_path / "out").rows().equals(looked.rows())
-    assert not workers()
 
 
 def test_an_error_of_the_study_comes_as_it_is(
@@ -174,8 +202,11 @@ def test_a_cluster_without_room_is_told_at_once(quick_study, cluster, run_quickl
 
 def test_a_cluster_that_is_not_there_is_told(quick_study, run_quickly, tmp_path):
     given = {**quick_study, "run": {"engine": "ray", "address": "127.0.0.1:1"}}
+    began = time.monotonic()
     with pytest.raises(EngineError, match=r"no Ray cluster at '127\.0\.0\.1:1'.*ray start --head"):
         run_quickly(given, tmp_path / "out")
+    assert time.monotonic() - began < 30
+    assert not (tmp_path / "out" / "heads").exists()  # it is told before any work
 
 
 def test_with_no_address_a_cluster_of_this_machine_is_used(

@@ -7,6 +7,8 @@ is done again by another.
 
 import logging
 import os
+import platform
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +36,7 @@ from lookaway.study.worker import Worker
 _IN_HAND = 2  # cells of a worker: one in work, one waiting
 _DEATHS = 5  # of workers at one cell, or before any has begun, until it is given up
 _LOOK = 2.0  # seconds until the cluster is looked at again
+_KNOCK = 5.0  # seconds until a cluster that does not answer is not there
 _PATIENCE = 60.0  # seconds without any worker until that is told
 
 
@@ -65,6 +68,17 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
                     _Pool(study, prepared, store, found, given, progress.warn, advance).run()
 
 
+def check_cluster(study: Study, prepared: Prepared) -> None:
+    """Find out early whether the study's cluster is there and has room for a worker.
+
+    Raises:
+        EngineError: it is not, or has not.
+    """
+    if study.run.address is not None:
+        with _cluster(study):
+            _check_room(study, prepared)
+
+
 @contextmanager
 def _cluster(study: Study) -> Iterator[None]:
     """A connection to the study's cluster, or one of this machine; one that is there is used."""
@@ -75,13 +89,14 @@ def _cluster(study: Study) -> Iterator[None]:
     if address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        _knock(address)
         ray.init(
             address or "local",
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(
             f"there is no Ray cluster at {address!r} ({error}); start one with "
             "`ray start --head` and give its address, or leave the address out to use this machine"
@@ -90,6 +105,17 @@ def _cluster(study: Study) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Find out whether anything listens: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK).close()
 
 
 class _Remote:
@@ -104,8 +130,13 @@ class _Remote:
         self._worker = Worker(study, prepared)
 
     def about(self) -> dict[str, Any]:
-        """What this worker runs on."""
-        return {"versions": versions(), "gpu": torch.cuda.is_available()}
+        """Where this worker runs, and with which versions."""
+        return {
+            "versions": versions(),
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "node": ray.get_runtime_context().get_node_id(),
+        }
 
     def do(
         self, job: Job, given: Mapping[tuple[str, str], np.ndarray], weights: list[Any]
@@ -124,9 +155,10 @@ def _fetched(weights: list[Any]) -> bytes | None:
 
 @dataclass
 class _Hand:
-    """A worker, its jobs by the reference of their outcome, and the model that it has loaded."""
+    """A worker, where it runs, its jobs by the reference of their outcome, its loaded model."""
 
     actor: Any
+    about: Mapping[str, Any]
     jobs: dict[Any, Job] = field(default_factory=dict)
     model: tuple[str, str] | None = None
 
@@ -164,8 +196,7 @@ class _Pool:
         Raises:
             EngineError: see ``run_cells``.
         """
-        if self._room() < 1:
-            raise EngineError(self._no_room())
+        _check_room(self._study, self._prepared)
         try:
             while any(self._waiting.values()) or any(hand.jobs for hand in self._hands):
                 self._hire()
@@ -176,35 +207,13 @@ class _Pool:
             for actor in [*(hand.actor for hand in self._hands), *self._starting.values()]:
                 ray.kill(actor)
 
-    def _room(self) -> int:
-        """How many workers the cluster has room for now, and the study wants."""
-        there = _resources()
-        run = self._study.run
-        room = int(there.get("CPU", 0) // run.cpus_per_worker)
-        if self._on_gpu:
-            room = min(room, int(there.get("GPU", 0)))
-        return room if run.workers is None else min(room, run.workers)
-
-    @property
-    def _on_gpu(self) -> bool:
-        return self._prepared.device.startswith("cuda")
-
-    def _no_room(self) -> str:
-        there = _resources()
-        return (
-            f"a worker needs {self._study.run.cpus_per_worker} CPUs"
-            f"{' and a GPU' if self._on_gpu else ''}; the cluster has {there.get('CPU', 0):g} CPUs "
-            f"and {there.get('GPU', 0):g} GPUs: change run.cpus_per_worker or run.device, or add "
-            "machines"
-        )
-
     def _hire(self) -> None:
         """Ask for as many workers as there is room and work for."""
         left = sum(map(len, self._waiting.values()))
         there = len(self._hands) + len(self._starting)
-        for _ in range(min(self._room() - there, left - len(self._starting))):
+        for _ in range(min(_room(self._study, self._prepared) - there, left - len(self._starting))):
             actor = _ACTOR.options(
-                num_cpus=self._study.run.cpus_per_worker, num_gpus=int(self._on_gpu)
+                num_cpus=self._study.run.cpus_per_worker, num_gpus=int(_on_gpu(self._prepared))
             ).remote(self._given)
             self._starting[actor.about.remote()] = actor
 
@@ -276,7 +285,7 @@ class _Pool:
                 "the numbers: " + "; ".join(f"{name} {told}" for name, told in odd.items())
             )
         self._seen = time.monotonic()
-        self._hands.append(_Hand(actor))
+        self._hands.append(_Hand(actor, about))
 
     def _take(self, hand: _Hand, reference: Any) -> None:
         """Store what a job gave; where its worker died, put its jobs back."""
@@ -303,7 +312,8 @@ class _Pool:
             self._waiting[_model(job)].appendleft(job)
         self._count_death(f"cell {jobs[0].cell.key.stem}", error)
         self._tell(
-            f"a worker was lost ({_first_line(error)}); its {len(jobs)} cells are done again"
+            f"a worker on {hand.about['host']!r} was lost ({_first_line(error)}); its "
+            f"{len(jobs)} cells are done again"
         )
 
     def _count_death(self, at: str, error: RayError) -> None:
@@ -313,6 +323,30 @@ class _Pool:
                 f"{_DEATHS} workers died at {at}: {_first_line(error)}; what is done stays. If "
                 "memory is short, ask for fewer workers (run.workers) or a smaller batch_size"
             ) from error
+
+
+def _room(study: Study, prepared: Prepared) -> int:
+    """How many workers the cluster has room for now, and the study wants."""
+    there = _resources()
+    room = int(there.get("CPU", 0) // study.run.cpus_per_worker)
+    if _on_gpu(prepared):
+        room = min(room, int(there.get("GPU", 0)))
+    return room if study.run.workers is None else min(room, study.run.workers)
+
+
+def _check_room(study: Study, prepared: Prepared) -> None:
+    if _room(study, prepared) < 1:
+        there = _resources()
+        raise EngineError(
+            f"a worker needs {study.run.cpus_per_worker} CPUs"
+            f"{' and a GPU' if _on_gpu(prepared) else ''}; the cluster has "
+            f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs: change "
+            "run.cpus_per_worker or run.device, or add machines"
+        )
+
+
+def _on_gpu(prepared: Prepared) -> bool:
+    return prepared.device.startswith("cuda")
 
 
 def _resources() -> dict[str, float]:
