@@ -326,22 +326,25 @@ class _Pool:
 
 
 def _room(study: Study, prepared: Prepared) -> int:
-    """How many workers the cluster has room for now, and the study wants."""
-    there = _resources()
-    room = int(there.get("CPU", 0) // study.run.cpus_per_worker)
-    if _on_gpu(prepared):
-        room = min(room, int(there.get("GPU", 0)))
-    return room if study.run.workers is None else min(room, study.run.workers)
+    """How many workers the cluster's machines have room for now, and the study wants."""
+    rooms = []
+    for there in _machines():
+        room = int(there.get("CPU", 0) // study.run.cpus_per_worker)
+        rooms.append(min(room, int(there.get("GPU", 0))) if _on_gpu(prepared) else room)
+    return sum(rooms) if study.run.workers is None else min(sum(rooms), study.run.workers)
 
 
 def _check_room(study: Study, prepared: Prepared) -> None:
     if _room(study, prepared) < 1:
-        there = _resources()
+        there = [
+            f"{machine.get('CPU', 0):g} CPUs and {machine.get('GPU', 0):g} GPUs"
+            for machine in _machines()
+        ]
         raise EngineError(
-            f"a worker needs {study.run.cpus_per_worker} CPUs"
-            f"{' and a GPU' if _on_gpu(prepared) else ''}; the cluster has "
-            f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs: change "
-            "run.cpus_per_worker or run.device, or add machines"
+            f"a worker needs a machine with {study.run.cpus_per_worker} CPUs"
+            f"{' and a GPU' if _on_gpu(prepared) else ''}; the cluster's have "
+            f"{', '.join(there) or 'gone'}: change run.cpus_per_worker or run.device, or add "
+            "machines"
         )
 
 
@@ -349,10 +352,9 @@ def _on_gpu(prepared: Prepared) -> bool:
     return prepared.device.startswith("cuda")
 
 
-def _resources() -> dict[str, float]:
-    """What the cluster has."""
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
+def _machines() -> list[dict[str, float]]:
+    """What each of the cluster's machines has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _model(job: Job) -> tuple[str, str]:
