@@ -217,3 +217,47 @@ def test_with_no_address_a_cluster_of_this_machine_is_used(
     result = run_quickly(quick_study | {"run": {"engine": "ray", "workers": 1}}, tmp_path / "out")
     assert result.rows().equals(looked.rows())
     assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_two_workers_of_one_thread_are_one_and_a_half_times_as_fast_as_one(
+    run_quickly, tmp_path, monkeypatch, capsys
+):
+    """From the moment that all have begun; the best of three, on two free processors."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two processors")
+    split = {"train": 0.44, "val": 0.44, "test": 0.12}
+    study = {
+        "data": {"folder": "sample:lfw_subset", "image_size": 128, "split": split},
+        "models": [{"name": "one", "timm": "resnet50", "pretrained": False, "train": "none"}],
+        "measure": {"grid": 64},
+    }
+    study["models"][0]["input_size"] = 128
+    hand_out, keep = on_ray._Pool._hand_out, on_ray.keep
+    stamps = []
+
+    def stamped(*given):
+        keep(*given)
+        stamps.append(time.monotonic())
+
+    monkeypatch.setattr(on_ray, "keep", stamped)
+    seconds = {1: [], 2: []}
+    for count in (1, 2) * 3:
+        begun = []
+
+        def hand_out_when_all_have_begun(pool, hand, count=count, begun=begun):
+            if len(pool._hands) >= count or begun:
+                begun.append(time.monotonic())
+                hand_out(pool, hand)
+
+        monkeypatch.setattr(on_ray._Pool, "_hand_out", hand_out_when_all_have_begun)
+        out = tmp_path / f"{count}-{len(seconds[count])}"
+        run_quickly({**study, "run": {"engine": "ray", "workers": count}}, out, 2)
+        seconds[count].append(stamps[-1] - begun[0])
+    ratio = min(seconds[1]) / min(seconds[2])
+    with capsys.disabled():
+        print(
+            f"\n12 cells, one worker: {min(seconds[1]):.1f} s, two: {min(seconds[2]):.1f} s; "
+            f"{ratio:.2f} times as fast"
+        )
+    assert ratio >= 1.5
