@@ -62,6 +62,8 @@ class Killable:
         return told["status"] == -signal.SIGKILL, told["events"]
 
 
+# Stages whose steps are counted from the beginning in each attempt.
+COUNTED = ("reading", "finding faces", "training")
 _REPORTED = ("tables", "figures", "frames", "report.html")
 
 
@@ -135,7 +137,7 @@ class _Events:
         def advance(count):
             nonlocal total
             total += count
-            if what in ("reading", "training"):  # counted from the beginning in each attempt
+            if what in COUNTED:
                 self.note(f"{what} {name} {total}")
 
         yield advance

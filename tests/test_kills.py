@@ -2,13 +2,14 @@
 
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from killable import Killable, Moment, stage_of
 
-STAGES = ["reading", "write", "training", "signs", "cell", "batch", "report"]
+STAGES = ["reading", "finding", "write", "training", "signs", "cell", "batch", "report"]
 WORK = ("cell", "signs", "training")
 
 
@@ -19,9 +20,14 @@ def killable():
 
 
 @pytest.fixture(scope="module")
-def study(small_study):
-    """Two sources that need each other's perturbations, so that signs come first."""
-    return {**small_study, "transfer_from": ["one", "two"]}
+def study(small_study, tmp_path_factory):
+    """Aligned faces, and two sources that need each other's perturbations: signs come first."""
+    folder = Path(small_study["data"]["folder"])
+    boxes = tmp_path_factory.mktemp("boxes") / "boxes.csv"
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))]
+    boxes.write_text("image,x,y,w,h\n" + "".join(f"{name},4,6,28,20\n" for name in names))
+    data = {**small_study["data"], "variants": ["landmarks"], "landmarks": str(boxes)}
+    return {**small_study, "data": data, "transfer_from": ["one", "two"]}
 
 
 def results(folder):
