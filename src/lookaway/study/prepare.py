@@ -188,7 +188,7 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     old = (old_plan or {}).get("batch_sizes", {}).get(name)
     if isinstance(old, int):
         return old
-    memory = _memory(study.run.device)
+    memory = memory_of(study.run.device)
     size = study.data.image_size
     fits = memory / 8 / (2 * clf.trace((size, size)).activation_bytes)
     batch = _LARGEST_BATCH
@@ -208,7 +208,7 @@ def _training_precision(study: Study, old_plan: dict[str, Any] | None, device: s
     return "bfloat16" if whole and fast_bfloat16(device) else "float32"
 
 
-def _memory(device: str) -> int:
+def memory_of(device: str) -> int:
     """Bytes of memory where the models work."""
     if _device(device).startswith("cuda"):
         return int(torch.cuda.get_device_properties(_device(device)).total_memory)
