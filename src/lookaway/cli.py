@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lookaway import __version__
-from lookaway.cli_output import Json, Quiet, print_json, tell
+from lookaway.cli_output import Json, Quiet, print_json, print_table, tell
 from lookaway.cli_results import compare, export, figures, report
 from lookaway.errors import LookawayError
 
@@ -75,6 +75,61 @@ def run(
     from lookaway.run import run_study
 
     tell(run_study(study, out, data=data, progress=not quiet), quiet, as_json)
+
+
+@app.command()
+def plan(
+    study: Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")],
+    data: Annotated[
+        str | None, typer.Option(help="An image folder in place of data.folder.", metavar="PATH")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(help="Imagine so many images; the folder need not be there.", metavar="N"),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Of how many classes; default: data.classes.", metavar="K")
+    ] = None,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(help="Machines that share the cells; may be given again.", metavar="N"),
+    ] = None,
+    trial: Annotated[
+        int, typer.Option(help="Images that each model is tried on, at least 6.", metavar="N")
+    ] = 16,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what a study would take: images, operations, bytes and time.
+
+    Its images are counted by their names, or imagined. Each model is tried on a few images on this
+    machine, in minutes for large networks. Nothing is fetched, and nothing is kept.
+
+    \b
+    Examples:
+      lookaway plan study.yaml
+      lookaway plan study.yaml --workers 8 --workers 64
+      lookaway plan study.yaml --images 3310000 --classes 8631 --json
+    """
+    from lookaway.cost.estimate import estimate
+    from lookaway.cost.told import sentences, tables
+
+    found = estimate(
+        study,
+        data=data,
+        images=images,
+        classes=classes,
+        workers=workers or [],
+        trial=trial,
+        progress=not quiet,
+    )
+    if as_json:
+        print_json({**found.to_dict(), "notes": sentences(found)})
+    elif not quiet:
+        for table in tables(found):
+            print_table(table.heads, table.rows, table.title)
+        for sentence in sentences(found):
+            typer.echo(sentence)
 
 
 for command in (report, figures, compare, export):

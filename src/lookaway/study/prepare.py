@@ -118,7 +118,7 @@ def prepare(
         "layers": layers,
         "last_layers": last,
         "last_sizes": last_sizes,
-        "training_precision": _training_precision(study, old_plan, device),
+        "training_precision": training_precision(study, old_plan, device),
     }
     return Prepared(images, device, _plan(study, images, models, device))
 
@@ -197,7 +197,7 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     return batch
 
 
-def _training_precision(study: Study, old_plan: dict[str, Any] | None, device: str) -> str:
+def training_precision(study: Study, old_plan: dict[str, Any] | None, device: str) -> str:
     """What networks are trained in, whole ones: decided once for a run."""
     if study.training.precision != "auto":
         return study.training.precision
