@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from lookaway.cost.counts import Counts, imagined, listed
-from lookaway.cost.model_trial import KINDS, ModelTrial
-from lookaway.cost.trial import LEAST, try_study
+from lookaway.cost.model_trial import KINDS
+from lookaway.cost.trial import LEAST, Trial, try_study
 from lookaway.data.samples import PREFIX
 from lookaway.errors import InputError
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.study.plan import open_study
-from lookaway.study.prepare import SHARD, memory_of
+from lookaway.study.prepare import memory_of
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import shards
 
@@ -192,9 +192,7 @@ def estimate(
     began = time.perf_counter()
     found = try_study(checked, counts, trial, reporter, lines, source)
     seconds = time.perf_counter() - began
-    models = tuple(
-        _model(checked, spec, counts, found.models[spec.name]) for spec in checked.models
-    )
+    models = tuple(_model(checked, spec, counts, found) for spec in checked.models)
     reading, faces = counts.read * found.reading, counts.used * found.faces
     rows = sum(model.images * found.models[model.model].row_bytes for model in models)
     return Estimate(
@@ -229,11 +227,10 @@ def _check(images: int | None, classes: int | None, workers: Sequence[int], tria
             raise InputError(f"--{name} must be at least {least}; got {value}")
 
 
-def _model(study: Study, spec: ModelSpec, counts: Counts, trial: ModelTrial) -> ModelCost:
+def _model(study: Study, spec: ModelSpec, counts: Counts, found: Trial) -> ModelCost:
     """A model's part of the study: its images, times what one took."""
-    variants = len(study.data.variants)
-    test = counts.parts["test"]
-    images, cells = variants * test, variants * len(shards(test, SHARD))
+    trial, variants, test = found.models[spec.name], len(study.data.variants), counts.parts["test"]
+    images, cells = variants * test, variants * len(shards(test, found.shard))
     pictured = variants * min(study.explain.pictured, test)
     work = trial.image * images + trial.pictured * pictured
     stored = {

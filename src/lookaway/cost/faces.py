@@ -9,7 +9,7 @@ from pathlib import Path
 from lookaway.data.align import find_faces, open_aligner
 from lookaway.data.folder import ImageSource, Record
 
-_ROWS = 20_000  # of a made file of landmarks
+_ROWS = 5_000  # of a made file of landmarks
 
 
 def face_seconds(variant: str, source: ImageSource, records: Sequence[Record]) -> float:

@@ -41,12 +41,13 @@ class Table:
 
 
 def tables(found: Estimate) -> list[Table]:
-    """The models, what is stored, and the time: what a person reads first.
+    """What is trained, the cells, what is stored, and the time.
 
     Args:
         found: the estimate.
     """
-    return [_models(found), _stored(found), _time(found)]
+    trained = [_training(found)] if found.stages["training"] else []
+    return [*trained, _cells(found), _stored(found), _time(found)]
 
 
 def sentences(found: Estimate) -> list[str]:
@@ -58,45 +59,61 @@ def sentences(found: Estimate) -> list[str]:
     return [*_dominant(found), *_memory(found), *_measured(found)]
 
 
-def _models(found: Estimate) -> Table:
-    models = found.models
+def _training(found: Estimate) -> Table:
     rows = [
         [
             model.model,
             _TRAINED[model.trained],
             _quantity(model.training_flops, "FLOP"),
             duration(model.training_seconds),
+            _quantity(model.training_memory, "B"),
+        ]
+        for model in found.models
+    ]
+    flops = sum(model.training_flops for model in found.models)
+    rows.append(["together", "", _quantity(flops, "FLOP"), duration(found.stages["training"]), ""])
+    title = (
+        f"Training on {found.parts['train']:,} images, checked on {found.parts['val']:,}"
+        f"{_in_ways(found)}"
+    )
+    return Table(title, ["model", "trained", "operations", "time", "in memory"], rows)
+
+
+def _cells(found: Estimate) -> Table:
+    models = found.models
+    stored = [sum(model.bytes.values()) for model in models]
+    rows = [
+        [
+            model.model,
             f"{model.cells:,}",
             f"{model.images:,}",
             _quantity(model.flops, "FLOP"),
             duration(model.seconds),
-            _quantity(sum(model.bytes.values()), "B"),
+            _quantity(size, "B"),
         ]
-        for model in models
+        for model, size in zip(models, stored, strict=True)
     ]
     rows.append(
         [
             "together",
-            "",
-            _quantity(sum(model.training_flops for model in models), "FLOP"),
-            duration(found.stages["training"]),
             f"{sum(model.cells for model in models):,}",
             f"{sum(model.images for model in models):,}",
             _quantity(sum(model.flops for model in models), "FLOP"),
             duration(found.stages["cells"]),
-            _quantity(sum(sum(model.bytes.values()) for model in models), "B"),
+            _quantity(sum(stored), "B"),
         ]
     )
-    heads = ["model", "trained", "training", "takes", "cells", "test images", "cells", "take"]
     title = (
-        f"{found.read:,} images{' (imagined)' if found.imagined else ''}; used: {found.classes:,} "
-        "classes with "
-        + ", ".join(f"{count:,} {part}" for part, count in found.parts.items())
-        + f" images, prepared in {len(found.variants)} way"
-        + ("s" if len(found.variants) > 1 else "")
-        + f" ({', '.join(found.variants)})"
+        f"Cells: {found.parts['test']:,} test images of {found.classes:,} classes"
+        f"{_in_ways(found)}, of {found.read:,} images{' (imagined)' if found.imagined else ''}"
     )
-    return Table(title, [*heads, "stored"], rows)
+    heads = ["model", "cells", "images", "operations", "time", "stored"]
+    return Table(title, heads, rows)
+
+
+def _in_ways(found: Estimate) -> str:
+    count = len(found.variants)
+    return "" if count == 1 else f", prepared in {count} ways ({', '.join(found.variants)})"
 
 
 def _stored(found: Estimate) -> Table:
@@ -130,7 +147,8 @@ def _time(found: Estimate) -> Table:
 
 def _dominant(found: Estimate) -> list[str]:
     told = []
-    for run in found.workers:
+    first, *others = found.workers
+    for run in [first, *others[-1:]]:
         stages = {**found.stages, "cells": run.cells_seconds}
         stage = max(stages, key=lambda name: stages[name])
         whose = "training_seconds" if stage == "training" else "seconds"

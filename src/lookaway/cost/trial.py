@@ -34,6 +34,7 @@ class Trial:
         reading: seconds for an image, before anything else.
         faces: seconds for an image, all variants together.
         sample_bytes: of the list of images, for one.
+        shard: images in a cell.
         device: where the models work.
         models: by name.
     """
@@ -41,6 +42,7 @@ class Trial:
     reading: float
     faces: float
     sample_bytes: float
+    shard: int
     device: str
     models: dict[str, ModelTrial]
 
@@ -90,7 +92,9 @@ def try_study(
                 models[spec.name] = try_model(bench, index)
                 advance(1)
         faces = sum(face_seconds(name, source_of, records) for name in study.data.variants)
-        return Trial(reading, faces, _sample_bytes(its_images), prepared.device, models)
+        shard = int(prepared.plan["shard"])
+        size = _sample_bytes(its_images)
+        return Trial(reading, faces, size, shard, prepared.device, models)
 
 
 def _small(study: Study, folder: Path) -> Study:
