@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import lookaway as la
 from lookaway import cli
+from lookaway.errors import InputError, StudyError
 
 
 def lookaway(*arguments, **options):
@@ -85,7 +86,9 @@ def test_models_and_version_and_help():
     assert runner.invoke(cli.app, ["--version"]).output.startswith("lookaway ")
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "report", "figures", "compare", "models"])
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "plan", "report", "figures", "compare", "models"]
+)
 def test_the_help_of_a_command_has_examples_on_lines_of_their_own(command):
     lines = CliRunner().invoke(cli.app, [command, "--help"]).output.splitlines()
     after = lines[lines.index("  Examples:") + 1 :]
@@ -196,3 +199,27 @@ def test_figures_take_their_colours_and_heatmaps_from_the_command_line(done, tmp
         found.add((to / "paper_fig5_transfer.svg").read_text())
     assert len(found) == 3
     assert sum("violet: no participation" in svg for svg in found) == 1
+
+
+def test_plan_tells_models_bytes_and_time_of_a_study_whose_folder_is_not_there(
+    small_study, tmp_path
+):
+    data, models = {"folder": "elsewhere", "image_size": 64}, small_study["models"][:1]
+    study = {**small_study, "data": data, "models": models}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    common = ["plan", str(tmp_path / "study.yaml"), "--trial", "6", "--workers", "3"]
+    arguments = [*common, "--images", "6000", "--classes", "5"]
+    told = CliRunner().invoke(cli.app, arguments)
+    assert told.exit_code == 0, told.output
+    for part in ("6,000 images (imagined)", "3 workers", "train", "maps", "FLOP", "takes"):
+        assert part in " ".join(told.output.split())
+    document = json.loads(CliRunner().invoke(cli.app, [*arguments, "--quiet", "--json"]).stdout)
+    assert [model["images"] for model in document["models"]] == [600]
+    assert [run["workers"] for run in document["workers"]] == [1, 3]
+    assert any("random weights" in note for note in document["notes"])
+    with pytest.raises(StudyError, match="does not exist"):
+        CliRunner().invoke(cli.app, common, catch_exceptions=False)
+    for wrong, part in ((["--workers", "0"], "at least 1"), (["--images", "9"], "too few")):
+        with pytest.raises(InputError, match=part):
+            CliRunner().invoke(cli.app, [*arguments, *wrong], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]

@@ -28,6 +28,9 @@ ORDER = [
     "compare",
     "export",
     "run",
+    "cost",
+    "cli_output",
+    "cli_results",
     "cli",
 ]
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")

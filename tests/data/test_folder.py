@@ -111,3 +111,23 @@ def test_the_sample_holds_a_hundred_faces_and_a_hundred_others():
     assert source.open(records[7]).size == (25, 25)
     with pytest.raises(DataError, match="lfw_subset"):
         open_source("sample:nothing")
+
+
+def test_images_are_listed_by_their_names_without_being_read(faces, monkeypatch):
+    (faces / "ann" / "notes.txt").write_text("hello")
+    (faces / "ann" / ".hidden.png").write_bytes(b"x")
+    scanned = FolderSource(faces).scan().records
+    monkeypatch.setattr(FolderSource, "_read", lambda *_: pytest.fail("read"))
+    found = FolderSource(faces).listed()
+    assert [(r.image, r.label) for r in found] == [(r.image, r.label) for r in scanned]
+    assert {record.sha256 for record in found} == {""}
+
+
+def test_a_class_in_several_parts_is_listed_as_one(faces, tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / "whole" / part).mkdir(parents=True)
+    (faces / "ann").rename(tmp_path / "whole" / "train" / "ann")
+    (faces / "bob").rename(tmp_path / "whole" / "test" / "ann")
+    found = FolderSource(tmp_path / "whole").listed()
+    assert len(found) == 16
+    assert {record.label for record in found} == {"ann"}

@@ -127,7 +127,7 @@ def test_a_training_s_damaged_state_is_named_and_the_training_begins_anew(
     finished, small_study, run_quickly, tmp_path, monkeypatch, damage
 ):
     monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
-    epoch, done = training._epoch, []
+    epoch, done = training.one_pass, []
 
     def pulled(*given):
         done.append(1)
@@ -135,7 +135,7 @@ def test_a_training_s_damaged_state_is_named_and_the_training_begins_anew(
             raise KeyboardInterrupt
         return epoch(*given)
 
-    monkeypatch.setattr(training, "_epoch", pulled)
+    monkeypatch.setattr(training, "one_pass", pulled)
     with pytest.raises(KeyboardInterrupt):
         run_quickly(small_study, tmp_path / "out")
     (state,) = (tmp_path / "out" / "training").iterdir()

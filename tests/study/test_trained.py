@@ -16,7 +16,7 @@ def test_a_study_interrupted_while_training_ends_with_the_same_weights_and_rows(
     whole = run_quickly(small_study, tmp_path / "whole")
     monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
     monkeypatch.setattr(training, "KEEP_SHARE", 0)
-    epoch, done = training._epoch, []
+    epoch, done = training.one_pass, []
 
     def fail_in_the_fourth(stage, indices, size, optimizer):
         done.append(optimizer is not None)
@@ -24,7 +24,7 @@ def test_a_study_interrupted_while_training_ends_with_the_same_weights_and_rows(
             raise LostMachineError
         return epoch(stage, indices, size, optimizer)
 
-    monkeypatch.setattr(training, "_epoch", fail_in_the_fourth)
+    monkeypatch.setattr(training, "one_pass", fail_in_the_fourth)
     with pytest.raises(LostMachineError):
         run_quickly(small_study, tmp_path / "stopped")
     assert len(list((tmp_path / "stopped/training").iterdir())) == 1

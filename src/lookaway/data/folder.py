@@ -64,6 +64,9 @@ class ImageSource(Protocol):
     def scan(self, advance: Callable[[int], None]) -> Scan:
         """List every image, reading each once; ``advance`` is told how many were read."""
 
+    def listed(self) -> list[Record]:
+        """Every image by its name, without reading it: its hash may be empty."""
+
     def open(self, record: Record) -> Image.Image:
         """Give one image as RGB; raise DataError if it is not what was scanned."""
 
@@ -119,17 +122,27 @@ class FolderSource:
         """Read every file once: its content's hash, and whether it can be decoded."""
         records: list[Record] = []
         set_aside = {_printable(name): self._stray[name] for name in sorted(self._stray)}
-        with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
-            for name, found in in_order(pool, self._read, self._files(set_aside)):
-                if isinstance(found, Record):
-                    records.append(found)
-                else:
-                    set_aside[_printable(name)] = found
-                advance(1)
+        for name, found in self.read(self._files(set_aside)):
+            if isinstance(found, Record):
+                records.append(found)
+            else:
+                set_aside[_printable(name)] = found
+            advance(1)
         records.sort(key=lambda record: record.label)  # a class may lie in several parts
         used = {record.label for record in records}
         classes = sorted({folder.rpartition("/")[2] for folder in self._folders})
         return Scan(records, set_aside, [name for name in classes if name not in used])
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Record | str]]:
+        """Read files once, several at a time: each name's record, or why there is none."""
+        with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
+            yield from in_order(pool, self._read, names)
+
+    def listed(self) -> list[Record]:
+        """Every file that is named as an image, with an empty hash; see ``ImageSource.listed``."""
+        names = (name for name in self._files({}) if name.lower().endswith(ENDINGS))
+        records = [Record(name, self._label(name), "") for name in names]
+        return sorted(records, key=lambda record: record.label)
 
     def open(self, record: Record) -> Image.Image:
         """Give one image as RGB; see ``ImageSource.open``."""
@@ -199,7 +212,10 @@ class FolderSource:
             return f"cannot be read: {error.strerror or error}"
         except DataError as error:
             return str(error)
-        return Record(name, name.split("/")[int(self._parted)], digest(raw))
+        return Record(name, self._label(name), digest(raw))
+
+    def _label(self, name: str) -> str:
+        return name.split("/")[int(self._parted)]
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

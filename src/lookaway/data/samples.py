@@ -31,6 +31,10 @@ class LfwPatches:
         advance(len(records))
         return Scan(records)
 
+    def listed(self) -> list[Record]:
+        """The patches; see ``ImageSource.listed``."""
+        return self.scan().records
+
     def open(self, record: Record) -> Image.Image:
         """Give one patch as RGB."""
         return Image.fromarray(self._patches[int(record.image[-3:])]).convert("RGB")

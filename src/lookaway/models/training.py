@@ -93,8 +93,14 @@ class _Keeping:
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """The part of a network that learns, and what it is fed."""
+class Stage:
+    """The part of a network that learns, and what it is fed.
+
+    Attributes:
+        inputs: of images by their indices, and their labels.
+        predict: logits of inputs.
+        count: of images.
+    """
 
     inputs: Callable[[list[int]], tuple[Tensor, Tensor]]
     predict: Callable[[Tensor], Tensor]
@@ -136,7 +142,7 @@ def train(
     flags = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     try:
         module.requires_grad_(True)
-        learning, fit, check = _stages(clf, part, images, validation, recipe.precision)
+        learning, fit, check = stages(clf, part, images, validation, recipe.precision)
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in learning)
         keeping = _Keeping(saved, keep)
@@ -148,13 +154,17 @@ def train(
             parameter.requires_grad_(flags[name])
 
 
-def _stages(
+def stages(
     clf: Classifier,
     part: str,
     images: LabelledImages,
     validation: LabelledImages,
     precision: str,
-) -> tuple[set[str], _Stage, _Stage]:
+) -> tuple[set[str], Stage, Stage]:
+    """What learns, by the names of its parameters, on what it learns, and on what it is checked.
+
+    Where the trunk is frozen, it runs here, once over all images.
+    """
     module = clf.module
     if part == "all":
         names = {name for name, _ in module.named_parameters()}
@@ -170,7 +180,7 @@ def _stages(
             return found
 
         fit, check = (
-            _Stage(load, predicted, len(data))
+            Stage(load, predicted, len(data))
             for load, data in ((varied, images), (validation.load, validation))
         )
         return names, fit, check
@@ -244,7 +254,7 @@ def _cached(
     trunk: Callable[[Tensor], Tensor],
     predict: Callable[[Tensor], Tensor],
     data: LabelledImages,
-) -> _Stage:
+) -> Stage:
     """The trunk's output for every image, computed once."""
     features, labels = [], []
     with evaluating(clf.module), torch.no_grad():
@@ -253,14 +263,14 @@ def _cached(
             features.append(trunk(clf.prepare(pixels)).float())
             labels.append(truth.to(clf.device))
     all_features, all_labels = torch.cat(features), torch.cat(labels)
-    return _Stage(lambda indices: (all_features[indices], all_labels[indices]), predict, len(data))
+    return Stage(lambda indices: (all_features[indices], all_labels[indices]), predict, len(data))
 
 
 def _run(
     clf: Classifier,
     learning: set[str],
-    fit: _Stage,
-    check: _Stage,
+    fit: Stage,
+    check: Stage,
     recipe: Recipe,
     advance: Callable[[int], None],
     keeping: _Keeping,
@@ -269,7 +279,7 @@ def _run(
 ) -> Training:
     module = clf.module
     parameters = [p for name, p in module.named_parameters() if name in learning]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, fused=True)
+    optimizer = optimizer_of(parameters, recipe)
     order = torch.Generator().manual_seed(recipe.seed)
     history: list[Epoch] = []
     best: tuple[float, float, int] | None = None
@@ -284,10 +294,10 @@ def _run(
         for number in range(len(history) + 1, recipe.epochs + 1):
             module.train(whole)
             shuffled = torch.randperm(fit.count, generator=order).tolist()
-            loss, accuracy = _epoch(fit, shuffled, recipe.batch_size, optimizer)
+            loss, accuracy = one_pass(fit, shuffled, recipe.batch_size, optimizer)
             module.eval()
             with torch.no_grad():
-                val_loss, val_accuracy = _epoch(check, list(range(check.count)), _AT_ONCE, None)
+                val_loss, val_accuracy = one_pass(check, list(range(check.count)), _AT_ONCE, None)
             if not loss + val_loss < float("inf"):
                 raise ModelError(
                     f"training {clf.name} gave a loss of {loss:g} in epoch {number}; a lower "
@@ -304,10 +314,19 @@ def _run(
     return Training(weights, history, best[2] if best else 0)
 
 
-def _epoch(
-    stage: _Stage, indices: list[int], size: int, optimizer: torch.optim.Optimizer | None
+def optimizer_of(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """What changes the parameters."""
+    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, fused=True)
+
+
+def one_pass(
+    stage: Stage, indices: list[int], size: int, optimizer: torch.optim.Optimizer | None
 ) -> tuple[float, float]:
-    """One pass; the mean loss and the accuracy."""
+    """One pass over images, by index; with an optimizer they are learnt from.
+
+    Returns:
+        The mean loss and the accuracy.
+    """
     total, right = 0.0, 0
     for chosen in _batches(indices, size):
         inputs, labels = stage.inputs(chosen)

@@ -61,9 +61,7 @@ def conventions(ssim: str, grid: int) -> list[str]:
 
 def measure_looks(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
     """Measure every cell's stored maps that are not measured yet."""
-    plan = prepared.plan
-    sizes = list(plan["last_sizes"].values())
-    common = (min(size[0] for size in sizes), min(size[1] for size in sizes))
+    plan, common = prepared.plan, common_size(prepared)
     settings = digest_json([_VERSION, study.measure.ssim, study.measure.grid, common])
     keys = [cell.key for _, found in cells(study, prepared) for cell in found]
     with progress.stage("where participation went", len(keys), "shards") as advance:
@@ -81,6 +79,12 @@ def measure_looks(study: Study, prepared: Prepared, store: Store, progress: Repo
                 )
                 store.write_looks(key, frame, made_of)
             advance(1)
+
+
+def common_size(prepared: Prepared) -> tuple[int, int]:
+    """Height and width of the smallest last map among a study's models."""
+    sizes = prepared.plan["last_sizes"].values()
+    return min(size[0] for size in sizes), min(size[1] for size in sizes)
 
 
 def cell_looks(

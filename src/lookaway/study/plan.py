@@ -83,6 +83,33 @@ def read_study(
     return parse_study(given, lines, str(path)), lines
 
 
+def open_study(
+    study: str | Path | Mapping[str, Any],
+    data: str | Path | None = None,
+    engine: str | None = None,
+    address: str | None = None,
+) -> tuple[Study, Lines | None, str]:
+    """Check a study, given as a file or as what one holds.
+
+    Args:
+        study: the file, or a dictionary, whose relative paths are taken from the working folder.
+        data: in place of ``data.folder``, taken from the working folder.
+        engine: in place of ``run.engine``.
+        address: in place of ``run.address``.
+
+    Returns:
+        The study, the lines of its settings where it is a file, and its name for errors.
+
+    Raises:
+        StudyError: with every problem.
+    """
+    if isinstance(study, Mapping):
+        given = with_engine(with_data(dict(study), data), engine, address)
+        return parse_study(anchored(given, Path.cwd())), None, "the study"
+    checked, lines = read_study(study, data, engine, address)
+    return checked, lines, str(study)
+
+
 def write_study(study: Study) -> str:
     """The resolved study as YAML: every setting, defaults too."""
     return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -118,7 +118,7 @@ def prepare(
         "layers": layers,
         "last_layers": last,
         "last_sizes": last_sizes,
-        "training_precision": _training_precision(study, old_plan, device),
+        "training_precision": training_precision(study, old_plan, device),
     }
     return Prepared(images, device, _plan(study, images, models, device))
 
@@ -193,7 +193,7 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     old = (old_plan or {}).get("batch_sizes", {}).get(name)
     if isinstance(old, int):
         return old
-    memory = _memory(study.run.device)
+    memory = memory_of(study.run.device)
     size = study.data.image_size
     fits = memory / 8 / (2 * clf.trace((size, size)).activation_bytes)
     batch = _LARGEST_BATCH
@@ -202,7 +202,7 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     return batch
 
 
-def _training_precision(study: Study, old_plan: dict[str, Any] | None, device: str) -> str:
+def training_precision(study: Study, old_plan: dict[str, Any] | None, device: str) -> str:
     """What networks are trained in, whole ones: decided once for a run."""
     if study.training.precision != "auto":
         return study.training.precision
@@ -213,7 +213,7 @@ def _training_precision(study: Study, old_plan: dict[str, Any] | None, device: s
     return "bfloat16" if whole and fast_bfloat16(device) else "float32"
 
 
-def _memory(device: str) -> int:
+def memory_of(device: str) -> int:
     """Bytes of memory where the models work."""
     if _device(device).startswith("cuda"):
         return int(torch.cuda.get_device_properties(_device(device)).total_memory)

@@ -104,7 +104,25 @@ def ready_model(
     clf = load_model(study, spec, prepared.images.classes)
     if trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
-    clf = placed(clf, prepared)
+    return quick(placed(clf, prepared), study, prepared, spec, precision)
+
+
+def quick(
+    clf: Classifier,
+    study: Study,
+    prepared: Prepared,
+    spec: ModelSpec,
+    precision: str | None = None,
+) -> Classifier:
+    """A study's own model as it works fastest, in place: batch norm folded, and its precision.
+
+    Args:
+        clf: the model.
+        study: the settings.
+        prepared: its plan.
+        spec: of the model.
+        precision: what it computes in; None: what the study says.
+    """
     wanted = {*prepared.plan["layers"][spec.name], prepared.plan["last_layers"][spec.name]}
     if load_explainer(study.explain.method).undoes_shifts:
         fold_batch_norm(clf, shift=wanted)

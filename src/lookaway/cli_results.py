@@ -1,0 +1,223 @@
+"""The commands on runs that are there: report, figures, compare and export."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookaway.cli_output import Json, Quiet, print_json, print_table, tell
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="DIR")]
+
+
+def report(
+    folder: Folder,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Boxes (a CSV: image, left, top, right, bottom in fractions of the picture) or a "
+            "folder of masks: how much participation lies inside. Kept with the run.",
+            metavar="PATH",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make tables, figures and page of a run again.
+
+    \b
+    Examples:
+      lookaway report runs/first
+      lookaway report runs/first --regions faces.csv
+    """
+    from lookaway.report.page import build_report
+    from lookaway.result import open_result
+    from lookaway.study.lock import locked
+
+    result = open_result(folder)
+    with locked(folder):
+        if regions is not None:
+            result.keep_regions(regions)
+        build_report(result.store)
+    tell(open_result(folder), quiet, as_json)
+
+
+def figures(
+    folder: Folder,
+    formats: Annotated[
+        str, typer.Option("--format", help="Any of pdf, svg and png.", metavar="pdf,svg,png")
+    ] = "pdf,svg,png",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A figure, or all of a kind, such as mod; may be given again. See --list.",
+            metavar="NAME",
+        ),
+    ] = None,
+    columns: Annotated[
+        int, typer.Option(help="Width in columns of a paper: 1 (252 pt) or 2 (516 pt).")
+    ] = 2,
+    image: Annotated[
+        str | None,
+        typer.Option(help="The pictured image of figures that show one.", metavar="NAME"),
+    ] = None,
+    colours: Annotated[
+        str,
+        typer.Option(
+            help="Of heatmaps: turbo (blue to red, as in the paper) or viridis (perceptually "
+            "even).",
+            metavar="turbo|viridis",
+        ),
+    ] = "turbo",
+    heatmaps: Annotated[
+        str, typer.Option(help="Laid over the image, or raw.", metavar="overlaid|raw")
+    ] = "overlaid",
+    order: Annotated[
+        str,
+        typer.Option(
+            help="Of all layers of a model, from top left: the last one first, as in the paper, "
+            "or the first.",
+            metavar="last-first|first-last",
+        ),
+    ] = "last-first",
+    out: Annotated[
+        Path | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
+    ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the run's figures and write none.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's figures as PDF, SVG and PNG.
+
+    As wide as one or two columns of a paper.
+
+    \b
+    Examples:
+      lookaway figures runs/first --list
+      lookaway figures runs/first
+      lookaway figures runs/first --only mod --only nissim_clean --format pdf
+      lookaway figures runs/first --only images --image face/023 --columns 1
+      lookaway figures runs/first --only paper_layers --colours viridis --order first-last
+    """
+    from lookaway.result import open_result
+
+    result = open_result(folder)
+    titles = result.figures()
+    if listed:
+        for name, title in {} if as_json else titles.items():
+            typer.echo(f"{name:28} {title}")
+        if as_json:
+            print_json(titles)
+        return
+    from lookaway.report.figures import write_figures
+    from lookaway.report.options import Options
+
+    wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
+    where = result.folder / "figures" if out is None else out
+    options = Options(columns, image, colours, heatmaps, order)
+    written = write_figures(result.frames, where, wanted, only or [], options)
+    if as_json:
+        print_json({"written": list(map(str, written))})
+    elif not quiet:
+        for path in written:
+            typer.echo(str(path))
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="The run to compare with.", metavar="RUN_A")],
+    run_b: Annotated[Path, typer.Argument(help="The other run.", metavar="RUN_B")],
+    max_mod_rise: Annotated[
+        float | None, typer.Option(help="How much MOD may rise from A to B.", metavar="X")
+    ] = None,
+    max_excess_rise: Annotated[
+        float | None, typer.Option(help="How much the excess shift may rise.", metavar="X")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs on the same images.
+
+    The exit code is 1 when a limit is passed beyond doubt.
+
+    Differences are image by image, B less A, with 95 % intervals, at the largest common ε.
+
+    \b
+    Examples:
+      lookaway compare runs/main runs/branch
+      lookaway compare runs/main runs/branch --max-excess-rise 0.02 --quiet
+    """
+    from lookaway.compare import compare as compare_runs
+
+    found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise)
+    if as_json:
+        print_json({"headline": found.headline.to_dicts(), "passed": list(found.passed)})
+    elif not quiet:
+        _print_comparison(found.headline)
+    for sentence in found.passed:
+        print(f"lookaway: {sentence}", file=sys.stderr)  # noqa: T201
+    if found.passed:
+        raise typer.Exit(1)
+
+
+def _print_comparison(headline: "pl.DataFrame") -> None:
+    names = {"mod": "MOD", "excess": "excess", "accuracy": "accuracy"}
+    heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
+    lines = []
+    for row in headline.iter_rows(named=True):
+        pair = {row["model_a"], row["model_b"]}
+        interval = "" if row["low"] is None else f" ({row['low']:+.3f}, {row['high']:+.3f})"
+        lines.append(
+            [
+                row["model_a"] if len(pair) == 1 else f"{row['model_a']} → {row['model_b']}",
+                row["scope"] + (f" ({row['variant']})" if row["variant"] != "none" else ""),
+                names[row["measure"]],
+                f"{row['before']:.3f}",
+                f"{row['after']:.3f}",
+                f"{row['difference']:+.3f}{interval}",
+            ]
+        )
+    first = headline.row(0, named=True)
+    print_table(
+        heads, lines, f"ε = {first['epsilon']:g}, explained class: {first['explained_class']}"
+    )
+
+
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Where to.", metavar="DIR")],
+    source: Annotated[
+        str | None,
+        typer.Option(help="One of the study's transfer_from; default: the first.", metavar="MODEL"),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="png (8 bit) or npy (float32).", metavar="png|npy")
+    ] = "png",
+    data: Annotated[
+        str | None, typer.Option(help="The images' folder, where it moved.", metavar="PATH")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write the perturbed test sets as images, a folder for each ε.
+
+    \b
+    Examples:
+      lookaway export runs/first --out perturbed
+      lookaway export runs/first --out perturbed --source resnet50 --format npy
+    """
+    from lookaway.export import export as export_run
+    from lookaway.progress import Silent, Terminal
+
+    reporter = Silent() if quiet else Terminal()
+    written = export_run(folder, out, source=source, kind=kind, data=data, progress=reporter)
+    if as_json:
+        print_json({"written": list(map(str, written))})
+    elif not quiet:
+        for path in written:
+            typer.echo(str(path))

@@ -1,0 +1,100 @@
+"""How many images a study would have: from the names in its folder, or imagined."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lookaway.data.folder import ImageSource, Record
+from lookaway.data.samples import open_source
+from lookaway.data.split import PARTS, draw_classes, part_sizes, split
+from lookaway.errors import InputError
+from lookaway.study.settings import Study
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The images of a study.
+
+    Attributes:
+        read: how many are read before classes are drawn.
+        classes: names, in order.
+        parts: how many images train, val and test have.
+        source: of the images; None where they are imagined.
+        some: a few records, to try the study on; those of a folder have no hash yet. Empty where
+            images are imagined.
+    """
+
+    read: int
+    classes: Sequence[str]
+    parts: Mapping[str, int]
+    source: ImageSource | None
+    some: list[Record]
+
+    @property
+    def used(self) -> int:
+        """How many images the study uses."""
+        return sum(self.parts.values())
+
+
+def listed(study: Study, classes: int | None, some: int) -> Counts:
+    """Count the images of the study's folder by their names; none is read.
+
+    Args:
+        study: checked settings.
+        classes: in place of ``data.classes``.
+        some: how many records to give.
+
+    Raises:
+        DataError: there are too few images.
+    """
+    source = open_source(study.data.folder)
+    found = source.listed()
+    fractions = _fractions(study)
+    drawn = classes or study.data.classes
+    used = found
+    if drawn is not None:
+        needed = sum(fraction > 0 for fraction in fractions.values())
+        used, _ = draw_classes(found, drawn, study.data.split.seed, needed)
+    parts = split(used, fractions, study.data.split.seed)
+    test = parts["test"]
+    return Counts(
+        read=len(found),
+        classes=sorted({record.label for record in used}),
+        parts={part: len(records) for part, records in parts.items()},
+        source=source,
+        some=test[:: max(1, len(test) // some)][:some],
+    )
+
+
+def imagined(study: Study, images: int, classes: int | None) -> Counts:
+    """Count images that are not there, spread evenly over classes.
+
+    Args:
+        study: checked settings.
+        images: how many.
+        classes: of how many classes; None: as many as the study draws.
+
+    Raises:
+        InputError: the numbers make no study.
+    """
+    count = classes or study.data.classes
+    if count is None:
+        raise InputError("--images needs --classes, for the study draws no number of them")
+    fractions = _fractions(study)
+    needed = sum(fraction > 0 for fraction in fractions.values())
+    if images < needed * count:
+        raise InputError(
+            f"{images} images are too few for {count} classes: the split needs at least {needed} "
+            f"of each, {needed * count} in all"
+        )
+    each, more = divmod(images, count)
+    parts = dict.fromkeys(PARTS, 0)
+    for size, so_many in ((each + 1, more), (each, count - more)):
+        if so_many:
+            for part, part_size in part_sizes(size, fractions).items():
+                parts[part] += so_many * part_size
+    names = [f"n{index:06d}" for index in range(count)]
+    return Counts(images, names, parts, None, [])
+
+
+def _fractions(study: Study) -> dict[str, float]:
+    return {part: float(getattr(study.data.split, part)) for part in PARTS}

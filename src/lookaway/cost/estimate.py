@@ -1,0 +1,286 @@
+"""What a whole study would take: its images counted, times what one image took in a trial."""
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lookaway.cost.counts import Counts, imagined, listed
+from lookaway.cost.model_trial import KINDS
+from lookaway.cost.trial import LEAST, Trial, try_study
+from lookaway.data.samples import PREFIX
+from lookaway.errors import InputError
+from lookaway.progress import Reporter, Silent, Terminal
+from lookaway.study.plan import open_study
+from lookaway.study.prepare import memory_of
+from lookaway.study.settings import ModelSpec, Study
+from lookaway.study.store import shards
+
+TRIAL = 16  # images
+_NOWHERE = f"{PREFIX}lfw_subset"  # in place of a folder that need not be there
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What one model of a study takes, on all variants of the images.
+
+    Attributes:
+        model: its name.
+        cells: how many it has.
+        images: test images in them.
+        flops: of the cells: floating-point operations of convolutions and matrix products, a
+            multiplication and its addition counted as two.
+        seconds: of the cells.
+        trained: what is trained: head, fully_connected, all or none.
+        training_flops: of all its trainings.
+        training_seconds: of all its trainings.
+        looks_seconds: to measure where participation went.
+        bytes: stored, by kind.
+        training_memory: bytes that hold the frozen trunk's outputs while it is trained.
+    """
+
+    model: str
+    cells: int
+    images: int
+    flops: float
+    seconds: float
+    trained: str
+    training_flops: float
+    training_seconds: float
+    looks_seconds: float
+    bytes: Mapping[str, int]
+    training_memory: int
+
+
+@dataclass(frozen=True)
+class WorkersCost:
+    """The study's time on so many machines like this one.
+
+    Attributes:
+        workers: how many do cells; all else is done by one process.
+        seconds: from reading the images to the numbers behind the page.
+        cells_seconds: of these, while workers do cells.
+        bytes_per_second: of results that come from the workers while they do cells.
+    """
+
+    workers: int
+    seconds: float
+    cells_seconds: float
+    bytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study would take.
+
+    Attributes:
+        imagined: whether the images were not listed but imagined.
+        read: images that are read, before classes are drawn.
+        classes: how many.
+        parts: how many images train, val and test have, in each variant.
+        variants: names.
+        models: each model's part.
+        reading_seconds: to read every image once, in the beginning.
+        faces_seconds: to find the faces of all variants.
+        samples_bytes: of the list of images.
+        rows_memory: bytes of memory that hold all rows when they are summed up.
+        memory: bytes of memory of this machine, where the models work.
+        workers: the time with one worker, and with more.
+        trial_images: how many images each model was tried on.
+        trial_seconds: how long all trials took together.
+        machine: what the trial ran on.
+    """
+
+    imagined: bool
+    read: int
+    classes: int
+    parts: Mapping[str, int]
+    variants: tuple[str, ...]
+    models: tuple[ModelCost, ...]
+    reading_seconds: float
+    faces_seconds: float
+    samples_bytes: int
+    rows_memory: int
+    memory: int
+    workers: tuple[WorkersCost, ...]
+    trial_images: int
+    trial_seconds: float
+    machine: str
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds of each stage with one worker, in order."""
+        return {
+            "reading": self.reading_seconds,
+            "faces": self.faces_seconds,
+            "training": sum(model.training_seconds for model in self.models),
+            "cells": sum(model.seconds for model in self.models),
+            "looks": sum(model.looks_seconds for model in self.models),
+        }
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """Bytes stored, by kind."""
+        kinds = {kind: 0 for model in self.models for kind in model.bytes}
+        for model in self.models:
+            for kind, size in model.bytes.items():
+                kinds[kind] += size
+        return {**kinds, "samples": self.samples_bytes}
+
+    @property
+    def training_memory(self) -> int:
+        """The most memory that a training needs for the outputs of its frozen trunk."""
+        return max(model.training_memory for model in self.models)
+
+    @property
+    def flops(self) -> float:
+        """Of all cells and all trainings."""
+        return sum(model.flops + model.training_flops for model in self.models)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data, totals too."""
+        return {
+            **asdict(self),
+            "cells": sum(model.cells for model in self.models),
+            "flops": self.flops,
+            "stages": self.stages,
+            "bytes": self.bytes,
+            "training_memory": self.training_memory,
+        }
+
+
+def estimate(
+    study: str | Path | Mapping[str, Any],
+    *,
+    data: str | Path | None = None,
+    images: int | None = None,
+    classes: int | None = None,
+    workers: Sequence[int] = (),
+    trial: int = TRIAL,
+    progress: bool = True,
+) -> Estimate:
+    """Estimate what a study would take, from a short trial on this machine.
+
+    Args:
+        study: a study file, or what one holds, as a dictionary.
+        data: an image folder in place of the study's ``data.folder``.
+        images: imagine so many images in all, in place of listing the folder, which need not be
+            there then.
+        classes: of how many classes; None: as the study draws.
+        workers: numbers of machines to tell the time for, beside one.
+        trial: images that each model is tried on, at least 6.
+        progress: show how far the trial is on stderr.
+
+    Raises:
+        InputError: a number makes no sense.
+        StudyError: the study or its models cannot be used; it holds every problem.
+        DataError: the images cannot be used.
+    """
+    _check(images, classes, workers, trial)
+    reporter: Reporter = Terminal() if progress else Silent()
+    where = _NOWHERE if images is not None else data
+    checked, lines, source = open_study(study, where)
+    if images is not None:
+        counts = imagined(checked, images, classes)
+    else:
+        counts = listed(checked, classes, trial)
+    began = time.perf_counter()
+    found = try_study(checked, counts, trial, reporter, lines, source)
+    seconds = time.perf_counter() - began
+    models = tuple(_model(checked, spec, counts, found) for spec in checked.models)
+    reading, faces = counts.read * found.reading, counts.used * found.faces
+    rows = sum(model.images * found.models[model.model].row_bytes for model in models)
+    return Estimate(
+        imagined=images is not None,
+        read=counts.read,
+        classes=len(counts.classes),
+        parts=counts.parts,
+        variants=tuple(checked.data.variants),
+        models=models,
+        reading_seconds=reading,
+        faces_seconds=faces,
+        samples_bytes=round(counts.used * found.sample_bytes),
+        rows_memory=round(rows),
+        memory=memory_of(checked.run.device),
+        workers=tuple(
+            _on(count, models, reading + faces) for count in dict.fromkeys([1, *workers])
+        ),
+        trial_images=trial,
+        trial_seconds=seconds,
+        machine=_machine(found.device),
+    )
+
+
+def _check(images: int | None, classes: int | None, workers: Sequence[int], trial: int) -> None:
+    for name, value, least in (
+        ("images", images, 1),
+        ("classes", classes, 2),
+        *(("workers", count, 1) for count in workers),
+        ("trial", trial, LEAST),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"--{name} must be at least {least}; got {value}")
+
+
+def _model(study: Study, spec: ModelSpec, counts: Counts, found: Trial) -> ModelCost:
+    """A model's part of the study: its images, times what one took."""
+    trial, variants, test = found.models[spec.name], len(study.data.variants), counts.parts["test"]
+    images, cells = variants * test, variants * len(shards(test, found.shard))
+    pictured = variants * min(study.explain.pictured, test)
+    work = trial.image * images + trial.pictured * pictured
+    stored = {
+        kind: round(
+            cells * trial.file_bytes[kind]
+            + images * trial.image_bytes[kind]
+            + pictured * trial.pictured_bytes[kind]
+        )
+        for kind in KINDS
+    }
+    epochs = spec.epochs or study.training.epochs
+    train, val = counts.parts["train"], counts.parts["val"]
+    learning = trial.training
+    training = learning.total(train, val, epochs) * variants if learning else None
+    return ModelCost(
+        model=spec.name,
+        cells=cells,
+        images=images,
+        flops=work.flops,
+        seconds=work.seconds,
+        trained=spec.train,
+        training_flops=training.flops if training else 0.0,
+        training_seconds=training.seconds if training else 0.0,
+        looks_seconds=trial.looks * images,
+        bytes={**stored, "heads": variants * learning.weight_bytes if learning else 0},
+        training_memory=(train + val) * learning.kept_bytes if learning else 0,
+    )
+
+
+def _on(workers: int, models: Sequence[ModelCost], once: float) -> WorkersCost:
+    """Workers share the cells, whole ones; the rest stays with one process."""
+    cells = sum(model.cells for model in models)
+    share = -(-cells // workers) / cells
+    parallel = share * sum(model.seconds for model in models)
+    alone = once + sum(model.training_seconds + model.looks_seconds for model in models)
+    results = sum(
+        size for model in models for kind, size in model.bytes.items() if kind in _FROM_CELLS
+    )
+    return WorkersCost(workers, alone + parallel, parallel, results / parallel)
+
+
+_FROM_CELLS = ("rows", "maps", "signs", "shuffled")
+
+
+def _machine(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    count = os.cpu_count() or 1
+    return (
+        f"{platform.processor() or platform.machine()}, {count} processors, "
+        f"{threads} thread{'s' if threads > 1 else ''}"
+    )

@@ -1,0 +1,227 @@
+"""One model tried on a few images: its real cells and training steps, timed, counted, stored."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from lookaway.hashing import digest, seed_from
+from lookaway.models.classifier import Classifier
+from lookaway.models.folding import fold_batch_norm
+from lookaway.models.rehearsal import Rehearsal, Work, counted, rehearse, settle, timed
+from lookaway.models.training import Recipe
+from lookaway.study.cell import CellSettings, Shard, attack_signs, run_cell
+from lookaway.study.cells import Cell, cell_settings, load_shard, transferred
+from lookaway.study.images import Grids
+from lookaway.study.looks import cell_looks, common_size
+from lookaway.study.prepare import Prepared, load_model, training_precision
+from lookaway.study.settings import ModelSpec, Study
+from lookaway.study.signs import pack_signs
+from lookaway.study.store import CellKey, Store
+from lookaway.study.trained import placed, quick
+
+KINDS = {  # of a cell's files, and their endings
+    "rows": "parquet",
+    "maps": "safetensors",
+    "signs": "safetensors",
+    "shuffled": "parquet",
+    "looks": "parquet",
+}
+_TRAINED_ON = 8  # images of a rehearsed training
+_NOTHING = Work(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class ModelTrial:
+    """What one model takes.
+
+    Attributes:
+        image: for each test image of a variant.
+        pictured: for a pictured one, beyond that.
+        looks: seconds to measure where participation went, for an image.
+        file_bytes: of each cell's files, by kind, whatever is in them.
+        image_bytes: for each image, by kind.
+        pictured_bytes: for a pictured one, beyond that, by kind.
+        row_bytes: of memory that an image's rows take when they are summed up.
+        training: None where nothing is trained.
+    """
+
+    image: Work
+    pictured: Work
+    looks: float
+    file_bytes: dict[str, float]
+    image_bytes: dict[str, float]
+    pictured_bytes: dict[str, float]
+    row_bytes: float
+    training: Rehearsal | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where models are tried.
+
+    Attributes:
+        study: the whole one.
+        small: the same on a few images, with networks that need no weights.
+        prepared: the small one's images and plan; all images are test images of one variant.
+        store: of the small one.
+    """
+
+    study: Study
+    small: Study
+    prepared: Prepared
+    store: Store
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(self.prepared.images.parts["test"])
+
+    def load(self, spec: ModelSpec) -> Classifier:
+        """A model with random weights that keep its activations in range, where it works."""
+        clf = load_model(self.small, spec, self.prepared.images.classes)
+        settle(clf)
+        return placed(clf, self.prepared)
+
+
+def try_model(bench: Bench, index: int) -> ModelTrial:
+    """Try one model.
+
+    Args:
+        bench: the study.
+        index: the model's place in it.
+
+    Raises:
+        ModelError: it cannot be trained as the study asks.
+    """
+    study, spec = bench.study, bench.small.models[index]
+    training = _training(bench, index) if study.models[index].train != "none" else None
+    clf = quick(bench.load(spec), bench.small, bench.prepared, spec)
+    cells = _Cells(bench, index, spec, clf, cell_settings(bench.small, bench.prepared, spec))
+    half = bench.images // 2
+    warm, flops = cells.counted(half)
+    whole = cells.run(bench.images)
+    image = Work(whole.seconds / whole.images, flops / half)
+    pictured, pictured_bytes = _NOTHING, dict.fromkeys(KINDS, 0.0)
+    if study.explain.pictured:
+        _, flops = cells.counted(1, pictured=True)
+        shown = cells.run(half, pictured=True)
+        pictured = Work(
+            max(0.0, shown.seconds / half - image.seconds), max(0.0, flops - image.flops)
+        )
+        pictured_bytes = {kind: (shown.stored[kind] - warm.stored[kind]) / half for kind in KINDS}
+    if len(study.transfer_from) > 1 and spec.name in study.transfer_from:
+        image += cells.signs(half)
+    each = {
+        kind: (whole.stored[kind] - warm.stored[kind]) / (whole.images - half) for kind in KINDS
+    }
+    return ModelTrial(
+        image=image,
+        pictured=pictured,
+        looks=whole.looks / whole.images,
+        file_bytes={kind: warm.stored[kind] - half * each[kind] for kind in KINDS},
+        image_bytes=each,
+        pictured_bytes=pictured_bytes,
+        row_bytes=whole.row_bytes / whole.images,
+        training=training,
+    )
+
+
+def _training(bench: Bench, index: int) -> Rehearsal:
+    study, spec = bench.study, bench.study.models[index]
+    clf = bench.load(bench.small.models[index])
+    if spec.train != "all":
+        fold_batch_norm(clf)
+    recipe = Recipe(
+        epochs=1,
+        batch_size=study.training.batch_size,
+        learning_rate=spec.learning_rate or study.training.learning_rate,
+        seed=0,
+        precision=training_precision(study, None, bench.prepared.device),
+    )
+    images = bench.prepared.images
+    few = Grids(images, "none", images.parts["test"][:_TRAINED_ON], study.data.image_size)
+    return rehearse(clf, spec.train, few, recipe)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What one cell of a trial took, and the bytes of its files."""
+
+    images: int
+    seconds: float
+    looks: float
+    stored: dict[str, int]
+    row_bytes: int
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A model's cells, one after the other under one key."""
+
+    bench: Bench
+    index: int
+    spec: ModelSpec
+    clf: Classifier
+    settings: CellSettings
+
+    def counted(self, count: int, *, pictured: bool = False) -> tuple[_Cell, int]:
+        """Do a cell and count its operations; whatever comes after it finds all warmed up."""
+        done: list[_Cell] = []
+        flops = counted(lambda: done.append(self.run(count, pictured=pictured)))
+        return done[0], flops
+
+    def run(self, count: int, *, pictured: bool = False) -> _Cell:
+        """Do a cell of so many images, as an engine does, and measure what it took."""
+        bench, store = self.bench, self.bench.store
+        key = CellKey("none", self.index, self.spec.name, 0)
+        self._give_signs(count)
+
+        def work() -> None:
+            shard = self._shard(key, count, pictured=pictured)
+            output = run_cell(self.clf, self.spec.name, shard, self.settings)
+            signs = output.signs
+            if self.spec.name not in bench.study.transfer_from:
+                signs = {attack: packed[shard.pictured] for attack, packed in signs.items()}
+            store.write_cell(key, output.rows, output.maps, signs, "", output.shuffled)
+
+        def look() -> None:
+            rows = store.cell_rows(key).filter(pl.col("layer") == self.settings.last)
+            measure = self.settings.ssim, self.settings.grid
+            maps, common = store.read_maps(key), common_size(bench.prepared)
+            frame = cell_looks(rows, maps, self.settings.last, measure, common)
+            store.write_looks(key, frame, digest(str(count)))
+
+        seconds, looks = timed(work), timed(look)
+        stored = {
+            kind: (store.folder / kind / f"{key.stem}.{ending}").stat().st_size
+            for kind, ending in KINDS.items()
+        }
+        row_bytes = int(store.cell_rows(key).estimated_size())
+        return _Cell(count, seconds, looks, stored, row_bytes)
+
+    def signs(self, count: int) -> Work:
+        """What a source's perturbations for the other sources take, for an image."""
+        shard = self._shard(CellKey("none", self.index, self.spec.name, 0), count)
+        flops = counted(lambda: attack_signs(self.clf, shard, self.settings))
+        seconds = timed(lambda: attack_signs(self.clf, shard, self.settings))
+        return Work(seconds / count, flops / count)
+
+    def _shard(self, key: CellKey, count: int, *, pictured: bool = False) -> Shard:
+        cell = Cell(key, range(count))
+        given = transferred(self.bench.small, self.bench.store, key)
+        shard = load_shard(self.bench.small, self.bench.prepared, cell, given)
+        return replace(shard, pictured=np.full(count, pictured))
+
+    def _give_signs(self, count: int) -> None:
+        """Random signs of the sources, for so many images."""
+        small = self.bench.small
+        size = small.data.image_size
+        random = np.random.default_rng(seed_from("signs", count))
+        for index, spec in enumerate(small.models):
+            if spec.name in small.transfer_from and spec.name != self.spec.name:
+                signs = {
+                    attack: pack_signs(2 * random.integers(0, 2, (count, 3, size, size)) - 1)
+                    for attack in small.attacks
+                }
+                self.bench.store.write_signs(CellKey("none", index, spec.name, 0), signs)

@@ -1,0 +1,174 @@
+"""An estimate is the counted images times what one took; it agrees with what a study stores."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import lookaway as la
+from lookaway.cost import estimate as module
+from lookaway.cost.estimate import estimate
+from lookaway.cost.model_trial import KINDS, ModelTrial
+from lookaway.cost.trial import Trial
+from lookaway.errors import InputError, StudyError
+from lookaway.models.rehearsal import Rehearsal, Work
+
+
+@pytest.fixture(scope="module")
+def all_layers(small_study):
+    return {**small_study, "explain": {"layers": "convs", "pictured": 4}}
+
+
+@pytest.fixture(scope="module")
+def both(all_layers, tmp_path_factory):
+    """The estimate of a small study, and the study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        out = tmp_path_factory.mktemp("run") / "out"
+        return estimate(all_layers, trial=8, progress=False), la.run_study(
+            all_layers, out, progress=False
+        )
+
+
+def test_cells_and_images_are_those_that_the_study_has(both):
+    told, result = both
+    parts = result.samples()["part"].value_counts()
+    assert dict(parts.rows()) == told.parts
+    assert told.read == len(result.samples())
+    assert told.classes == len(result.plan["classes"])
+    rows = result.rows()
+    for model in told.models:
+        stem = f"*-{model.model}-*.parquet"
+        assert model.cells == len(list((result.folder / "rows").glob(stem)))
+        assert model.images == rows.filter(rows["model"] == model.model)["image"].n_unique()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "heads"])
+def test_bytes_are_those_that_the_study_stores(both, kind):
+    told, result = both
+    files = (result.folder / kind).glob("*")
+    stored = sum(path.stat().st_size for path in files if path.suffix != ".json")
+    assert told.bytes[kind] == pytest.approx(stored, rel=0.15)
+
+
+def test_the_memory_that_rows_take_is_theirs(both):
+    told, result = both
+    assert told.rows_memory == pytest.approx(result.rows().estimated_size(), rel=0.05)
+
+
+def test_it_is_plain_data_that_json_keeps(both):
+    told, _ = both
+    plain = json.loads(json.dumps(told.to_dict()))
+    assert plain["cells"] == 2
+    assert plain["stages"].keys() == {"reading", "faces", "training", "cells", "looks"}
+    assert [run["workers"] for run in plain["workers"]] == [1]
+    assert plain["workers"][0]["seconds"] == pytest.approx(sum(plain["stages"].values()))
+    assert min(plain["stages"]["cells"], plain["stages"]["training"], plain["flops"]) > 0
+
+
+def made_trial():
+    """A trial in round numbers."""
+    model = ModelTrial(
+        image=Work(2.0, 10.0),
+        pictured=Work(1.0, 5.0),
+        looks=0.5,
+        file_bytes=dict.fromkeys(KINDS, 100.0),
+        image_bytes=dict.fromkeys(KINDS, 10.0),
+        pictured_bytes={**dict.fromkeys(KINDS, 0.0), "maps": 7.0},
+        row_bytes=1000.0,
+        training=Rehearsal(Work(3.0, 30.0), Work(0.1, 1.0), Work(0.05, 0.5), 4096, 777),
+    )
+    return Trial(0.25, 0.75, 50.0, 64, "cpu", {"one": model, "two": model})
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    monkeypatch.setattr(module, "try_study", lambda *_: made_trial())
+
+
+def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
+    study = {**small_study, "data": {**small_study["data"], "variants": ["none", "cascade"]}}
+    told = estimate(study, images=1600, classes=4, workers=[6], progress=False)
+    assert told.parts == {"train": 800, "val": 400, "test": 400}
+    one = told.models[0]
+    assert (one.cells, one.images) == (2 * 7, 800)  # 400 test images in 7 shards, two variants
+    assert one.seconds == 800 * 2.0 + 12 * 1.0  # six pictured images in each variant
+    assert one.flops == 800 * 10.0 + 12 * 5.0
+    assert one.bytes["maps"] == 14 * 100 + 800 * 10 + 12 * 7
+    assert one.bytes["heads"] == 2 * 777
+    epochs = 5 * (800 * 0.1 + 400 * 0.05)
+    assert one.training_seconds == pytest.approx(2 * (1200 * 3.0 + epochs))
+    assert one.training_memory == 1200 * 4096
+    assert (told.reading_seconds, told.faces_seconds) == (400.0, 1200.0)
+    assert told.rows_memory == 2 * 800 * 1000
+    alone, shared = told.workers
+    assert alone.cells_seconds == 2 * one.seconds
+    assert shared.cells_seconds == pytest.approx(2 * one.seconds * 5 / 28)  # whole cells each
+    assert alone.seconds - shared.seconds == pytest.approx(2 * one.seconds * 23 / 28)
+    results = sum(told.bytes[kind] for kind in ("rows", "maps", "signs", "shuffled"))
+    assert shared.bytes_per_second == pytest.approx(results / shared.cells_seconds)
+
+
+def test_more_workers_than_cells_take_as_long_as_one_cell(tried, small_study):
+    told = estimate(small_study, images=300, classes=3, workers=[1000, 2000], progress=False)
+    assert told.workers[1].cells_seconds == told.workers[2].cells_seconds > 0
+
+
+def test_with_images_imagined_neither_folder_nor_landmarks_need_be_there(
+    tmp_path, monkeypatch, small_study
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    nowhere = tmp_path / "nowhere"
+    data = {"folder": str(nowhere), "variants": ["landmarks"], "landmarks": str(nowhere)}
+    study = {
+        **small_study,
+        "data": {**small_study["data"], **data},
+        "models": [{**small_study["models"][0], "pretrained": True, "train": "all"}],
+        "training": {"batch_size": 4},
+    }
+    with pytest.raises(StudyError, match="does not exist"):
+        estimate(study, progress=False)
+    told = estimate(study, images=90, classes=10, trial=6, progress=False)
+    assert told.imagined
+    assert told.classes == 10
+    assert told.models[0].images == told.parts["test"] == 20
+    assert told.faces_seconds > 0
+    assert list(tmp_path.iterdir()) == []  # nothing is kept
+
+
+def test_two_sources_of_transfer_cost_a_pass_more(small_study):
+    def flops(sources):
+        study = {**small_study, "transfer_from": sources, "attacks": ["fgsm"]}
+        found = estimate(study, images=30, classes=3, trial=6, progress=False)
+        return found.models[1].flops
+
+    # Signs for each other: a pass forward and one back by the pixels, beside 2 + 3 × 2 passes.
+    assert 1.15 < flops(["one", "two"]) / flops(["one"]) < 1.4
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"workers": [0]}, "--workers must be at least 1; got 0"),
+        ({"trial": 5}, "--trial must be at least 6; got 5"),
+        ({"images": 0, "classes": 2}, "--images must be at least 1; got 0"),
+        ({"images": 10, "classes": 1}, "--classes must be at least 2; got 1"),
+        ({"images": 10, "classes": 11}, "33 in all"),
+        ({"images": 10}, "--images needs --classes"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(small_study, options, part):
+    with pytest.raises(InputError) as caught:
+        estimate(small_study, progress=False, **options)
+    assert part in str(caught.value)
+
+
+def test_a_model_that_cannot_be_used_is_told_with_its_line(tmp_path, faces):
+    path = Path(tmp_path / "study.yaml")
+    path.write_text(
+        f"data: {{folder: {faces}}}\nmodels:\n  - {{timm: test_resnet}}\nexplain: {{layers: [nix]}}"
+    )
+    with pytest.raises(StudyError, match="line 3") as caught:
+        estimate(path, progress=False)
+    assert "nix" in str(caught.value)
