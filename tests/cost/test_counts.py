@@ -1,7 +1,7 @@
 """Images are counted as a study divides them, without reading any."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookaway.cost.counts import imagined, listed
@@ -37,6 +37,7 @@ def test_no_image_is_read(faces, monkeypatch):
     assert listed(a_study(faces), None, 4).used == 24
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(2, 50), st.integers(0, 500), st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0, 0.5)]))
 def test_imagined_images_are_as_many_as_asked_and_every_class_has_a_share(classes, more, split):
     train, val, test = map(float, split)
