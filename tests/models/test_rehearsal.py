@@ -96,16 +96,24 @@ def test_a_training_takes_what_its_rehearsal_says(part):
 def test_it_weighs_what_training_keeps_and_stores():
     recipe = Recipe(epochs=1, batch_size=4, learning_rate=0.001, seed=0)
     clf = classifier()
-    features = clf.module.forward_features(clf.prepare(Few(1).pixels))
     head, whole, every = (
         rehearse(classifier(), part, Few(8), recipe) for part in ("head", "fully_connected", "all")
     )
     width = clf.module.num_features
-    assert head.kept_bytes == 4 * width
-    assert whole.kept_bytes == 4 * features.numel()
+    assert head.kept_bytes == whole.kept_bytes == 4 * width  # one layer: its input, a vector
     assert every.kept_bytes == 0
     assert head.weight_bytes == whole.weight_bytes == 4 * 5 * (width + 1)
     assert every.weight_bytes == sum(value.nbytes for value in clf.module.state_dict().values())
+
+
+def test_several_fully_connected_layers_keep_the_trunk_s_whole_map():
+    recipe = Recipe(epochs=1, batch_size=4, learning_rate=0.001, seed=0)
+    clf = la.load_classifier(
+        "mobilenetv3_small_050", num_classes=5, pretrained=False, input_size=64
+    )
+    features = clf.module.forward_features(clf.prepare(Few(1).pixels))
+    found = rehearse(clf, "fully_connected", Few(8), recipe)
+    assert found.kept_bytes == 4 * features.numel()
 
 
 def test_the_whole_is_the_parts_times_images_and_epochs():

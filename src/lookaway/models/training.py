@@ -184,14 +184,15 @@ def stages(
             for load, data in ((varied, images), (validation.load, validation))
         )
         return names, fit, check
-    if part == "head":
+    behind = _method(module, "forward_head")
+    if part == "head" or _is_one_layer(clf, behind):  # its input is a vector, not a map
         layer = classifier_name(module)
         head = module.get_submodule(layer)
         names = {f"{layer}.{name}" for name, _ in head.named_parameters()}
         trunk, predict = _to_vector(module), head.forward
     else:
-        trunk, predict = _method(module, "forward_features"), _method(module, "forward_head")
-        names = _behind_trunk(clf, predict)
+        names = _behind_trunk(clf, behind)
+        trunk, predict = _method(module, "forward_features"), behind
     fit, check = (_cached(clf, trunk, predict, data) for data in (images, validation))
     return names, fit, check
 
@@ -232,6 +233,15 @@ def _method(module: nn.Module, name: str) -> Callable[..., Tensor]:
 def _to_vector(module: nn.Module) -> Callable[[Tensor], Tensor]:
     features, head = _method(module, "forward_features"), _method(module, "forward_head")
     return lambda x: head(features(x), pre_logits=True)
+
+
+def _is_one_layer(clf: Classifier, behind: Callable[[Tensor], Tensor]) -> bool:
+    """Whether the fully connected part is the classification layer alone."""
+    try:
+        layer = classifier_name(clf.module)
+    except ModelError:
+        return False
+    return all(name.startswith(f"{layer}.") for name in _behind_trunk(clf, behind))
 
 
 def _behind_trunk(clf: Classifier, predict: Callable[[Tensor], Tensor]) -> set[str]:
