@@ -201,6 +201,51 @@ class Claims:
                 rows.append([name, *(f"{100 * share:.0f}" for share in shares)])
         return table(["model", *(f"{word} (%)" for word in words)], rows)
 
+    def headings(self) -> str:
+        """Whether looks move the same way: over the images, and on one image over the models."""
+        each = self.result.direction(per="image").filter(
+            variant=self.variant, explained_class="own", epsilon=self.epsilons[-1]
+        )
+        ways: dict[str, dict[str, complex]] = {}
+        rows = []
+        for model in self.models:
+            source = self.attack.filter(model=model)["source"][0]
+            moved = each.filter(
+                pl.col("right").is_not_null(), (pl.col("right") != 0) | (pl.col("down") != 0),
+                model=model, source=source,
+            )  # fmt: skip
+            steps = moved["right"].to_numpy() + 1j * moved["down"].to_numpy()
+            if not len(steps):
+                rows.append([model, *["–"] * 5])
+                continue
+            ways[model] = dict(zip(moved["image"], steps / np.abs(steps), strict=True))
+            length = abs(np.mean(steps / np.abs(steps)))
+            others = [m for m in ways if m != model]
+            rows.append(
+                [
+                    model,
+                    _shown(100 * steps.real, "+.1f"),
+                    _shown(100 * steps.imag, "+.1f"),
+                    f"{length:.2f}",
+                    f"{np.exp(-len(steps) * length**2):.3f}",
+                    ", ".join(f"{m} {_agreement(ways[m], ways[model]):+.2f}" for m in others)
+                    or "–",
+                ]
+            )
+        heads = [
+            "model", "right (% of the side)", "down", "common heading (0 none, 1 all the same)",
+            "p of none", "cosine with the models above, image by image",
+        ]  # fmt: skip
+        return table(heads, rows)
+
+
+def _agreement(first: dict[str, complex], second: dict[str, complex]) -> float:
+    """The mean cosine of two models' headings on the images that both have."""
+    both = sorted(first.keys() & second.keys())
+    if not both:
+        return 0.0
+    return float(np.mean([(first[image] * np.conj(second[image])).real for image in both]))
+
 
 def preparation(result: Result, source: str | None) -> str:
     """Accuracy of the second variant less that of the first, on the same images."""
@@ -256,6 +301,7 @@ def main(folder: Path) -> str:
                 claims.at_equal_shift(),
                 claims.stability(),
                 claims.looks(),
+                claims.headings(),
             ]
     if len(result.plan["settings"]["data"]["variants"]) > 1:
         parts += [f"## Preparation\n\n{preparation(result, source)}" for source in sources[-1:]]
