@@ -37,14 +37,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="The run's folder.", metavar="DIR")]
-Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="DIR")]
+Out = Annotated[str, typer.Option("--out", help="The run's folder, or a URL.", metavar="DIR")]
+Folder = Annotated[str, typer.Argument(help="A run's folder, or a URL.", metavar="DIR")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 
 
 @app.command()
-def demo(out: Out = Path("runs/demo"), quiet: Quiet = False, as_json: Json = False) -> None:
+def demo(out: Out = "runs/demo", quiet: Quiet = False, as_json: Json = False) -> None:
     """Run a whole study on bundled data and weights, without network.
 
     Three ImageNet networks, 80 test images, four strengths of FGSM. Run it again and it goes on
@@ -91,7 +91,7 @@ def run(
 def report(
     folder: Folder,
     regions: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Boxes (a CSV: image, left, top, right, bottom in fractions of the picture) or a "
             "folder of masks: how much participation lies inside. Kept with the run.",
@@ -160,7 +160,7 @@ def figures(
         ),
     ] = "last-first",
     out: Annotated[
-        Path | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
+        str | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List the run's figures and write none.")
@@ -206,8 +206,8 @@ def figures(
 
 @app.command()
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="The run to compare with.", metavar="RUN_A")],
-    run_b: Annotated[Path, typer.Argument(help="The other run.", metavar="RUN_B")],
+    run_a: Annotated[str, typer.Argument(help="The run to compare with.", metavar="RUN_A")],
+    run_b: Annotated[str, typer.Argument(help="The other run.", metavar="RUN_B")],
     max_mod_rise: Annotated[
         float | None, typer.Option(help="How much MOD may rise from A to B.", metavar="X")
     ] = None,
@@ -267,7 +267,7 @@ def _print_comparison(headline: "pl.DataFrame") -> None:
 @app.command()
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(help="Where to.", metavar="DIR")],
+    out: Annotated[str, typer.Option(help="Where to.", metavar="DIR")],
     source: Annotated[
         str | None,
         typer.Option(help="One of the study's transfer_from; default: the first.", metavar="MODEL"),

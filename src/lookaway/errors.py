@@ -40,6 +40,10 @@ class StoreError(LookawayError):
     """A run's folder cannot be read, or was made with other settings."""
 
 
+class RemoteError(LookawayError):
+    """An object store cannot be reached, or refuses; nothing is known of what lies there."""
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One thing wrong in a study: where it stands and what would be right.

@@ -11,6 +11,7 @@ from typing import Any
 from lookaway.data.duplicates import warnings
 from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
+from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
@@ -29,17 +30,18 @@ from lookaway.study.yaml_lines import Lines
 
 def run_study(
     study: str | Path | Mapping[str, Any],
-    out: str | Path,
+    out: str | AnyPath,
     *,
-    data: str | Path | None = None,
+    data: str | AnyPath | None = None,
     progress: bool = True,
 ) -> Result:
     """Run a study, or go on with it: images, training, attacks, maps, rows, tables, page.
 
     Args:
         study: a study file, or what one holds, as a dictionary.
-        out: the run's folder; a run of the same study there goes on where it stopped.
-        data: an image folder in place of the study's ``data.folder``.
+        out: the run's folder, or a URL such as ``s3://bucket/runs/first``; a run of the same study
+            there goes on where it stopped.
+        data: an image folder, or a URL, in place of the study's ``data.folder``.
         progress: show stages and the time left on stderr.
 
     Returns:
@@ -49,6 +51,7 @@ def run_study(
         StudyError: the study, its images or its models cannot be used; it holds every problem.
         StoreError: the folder holds another run, cannot be written, or is in use by another
             process.
+        RemoteError: a URL's store cannot be reached, or refuses.
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
@@ -76,7 +79,7 @@ def run_study(
 
 
 def _read(
-    study: str | Path | Mapping[str, Any], data: str | Path | None
+    study: str | Path | Mapping[str, Any], data: str | AnyPath | None
 ) -> tuple[Study, Lines | None, str]:
     if isinstance(study, Mapping):
         given = with_data(dict(study), data)
@@ -87,8 +90,8 @@ def _read(
 
 def _check_apart(study: Study, store: Store) -> None:
     """Refuse a run's folder inside the image folder: its pictures would become a class."""
-    images = Path(study.data.folder)
-    if images.is_dir() and store.folder.resolve().is_relative_to(images.resolve()):
+    images = to_path(study.data.folder)
+    if lies_in(store.folder, images):
         raise StoreError(
             f"{str(store.folder)!r} lies inside the image folder {str(images)!r}, where its "
             "pictures would be taken for images; give another --out"
