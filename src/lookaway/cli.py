@@ -30,11 +30,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="The run's folder.", metavar="DIR")]
+Out = Annotated[str, typer.Option("--out", help="The run's folder, or a URL.", metavar="DIR")]
 
 
 @app.command()
-def demo(out: Out = Path("runs/demo"), quiet: Quiet = False, as_json: Json = False) -> None:
+def demo(out: Out = "runs/demo", quiet: Quiet = False, as_json: Json = False) -> None:
     """Run a whole study on bundled data and weights, without network.
 
     Three ImageNet networks, 80 test images, four strengths of FGSM. Run it again and it goes on

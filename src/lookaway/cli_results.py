@@ -1,7 +1,6 @@
 """The commands on runs that are there: report, figures, compare and export."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,13 +10,13 @@ from lookaway.cli_output import Json, Quiet, print_json, print_table, tell
 if TYPE_CHECKING:
     import polars as pl
 
-Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="DIR")]
+Folder = Annotated[str, typer.Argument(help="A run's folder, or a URL.", metavar="DIR")]
 
 
 def report(
     folder: Folder,
     regions: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Boxes (a CSV: image, left, top, right, bottom in fractions of the picture) or a "
             "folder of masks: how much participation lies inside. Kept with the run.",
@@ -85,7 +84,7 @@ def figures(
         ),
     ] = "last-first",
     out: Annotated[
-        Path | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
+        str | None, typer.Option(help="Where to; default: the run's figures/.", metavar="DIR")
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List the run's figures and write none.")
@@ -130,8 +129,8 @@ def figures(
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="The run to compare with.", metavar="RUN_A")],
-    run_b: Annotated[Path, typer.Argument(help="The other run.", metavar="RUN_B")],
+    run_a: Annotated[str, typer.Argument(help="The run to compare with.", metavar="RUN_A")],
+    run_b: Annotated[str, typer.Argument(help="The other run.", metavar="RUN_B")],
     max_mod_rise: Annotated[
         float | None, typer.Option(help="How much MOD may rise from A to B.", metavar="X")
     ] = None,
@@ -190,7 +189,7 @@ def _print_comparison(headline: "pl.DataFrame") -> None:
 
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(help="Where to.", metavar="DIR")],
+    out: Annotated[str, typer.Option(help="Where to.", metavar="DIR")],
     source: Annotated[
         str | None,
         typer.Option(help="One of the study's transfer_from; default: the first.", metavar="MODEL"),

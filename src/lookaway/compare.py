@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from lookaway.analysis import comparison
 from lookaway.errors import InputError, StoreError
+from lookaway.places import AnyPath
 from lookaway.result import Result, open_result
 
 _SAME = ("image_size", "quantize", "method", "ssim", "grid")
@@ -32,8 +32,8 @@ class RunComparison:
 
 
 def compare(
-    first: Path | str,
-    second: Path | str,
+    first: AnyPath | str,
+    second: AnyPath | str,
     max_mod_rise: float | None = None,
     max_excess_rise: float | None = None,
 ) -> RunComparison:

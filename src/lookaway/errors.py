@@ -44,6 +44,10 @@ class EngineError(LookawayError):
     """The machines that were asked for cannot do the work."""
 
 
+class RemoteError(LookawayError):
+    """An object store cannot be reached, or refuses; nothing is known of what lies there."""
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One thing wrong in a study: where it stands and what would be right.

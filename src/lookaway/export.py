@@ -1,7 +1,6 @@
 """A run's perturbed test images as files, one folder for each ε, from the stored signs alone."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from lookaway.data.folder import Record
 from lookaway.data.pixels import as_floats
 from lookaway.data.samples import open_source
 from lookaway.errors import InputError, StoreError, StudyError
+from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent
 from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
@@ -23,21 +23,21 @@ KINDS = ("png", "npy")
 
 
 def export(
-    folder: Path | str,
-    out: Path | str,
+    folder: AnyPath | str,
+    out: AnyPath | str,
     *,
     source: str | None = None,
     kind: str = "png",
-    data: str | Path | None = None,
+    data: str | AnyPath | None = None,
     progress: Reporter | None = None,
-) -> list[Path]:
+) -> list[AnyPath]:
     """Write the test images as a source of transfer perturbed them.
 
     They stand in ``out/ATTACK-from-SOURCE/epsilon-0.01/CLASS/IMAGE.png``, so each folder of an ε
     is a test set of its own; with several variants, below a folder for each.
 
     Args:
-        folder: the run's.
+        folder: the run's; a path or a URL, as the others are.
         out: where to; a folder inside the run's or anywhere else.
         source: the model that made the perturbations, one of the study's ``transfer_from``; None:
             the first one.
@@ -73,7 +73,7 @@ def export(
     size = int(settings["data"]["image_size"])
     with (progress or Silent()).stage(f"{name}: exporting", total, "images") as advance:
         for variant in variants:
-            root = Path(out) if len(variants) == 1 else Path(out) / variant
+            root = to_path(out) if len(variants) == 1 else to_path(out) / variant
             poses = read_poses(store, variant)
             for attack, record, packed in _perturbed(store, plan, name, variant, records[variant]):
                 pixels = as_floats([prepared_grid(images, record, poses, size)])[0]
@@ -125,12 +125,11 @@ def _perturbed(
                 yield attack, records[index], packed[row]
 
 
-def _write(place: Path, image: str, pixels: np.ndarray, kind: str) -> None:
+def _write(place: AnyPath, image: str, pixels: np.ndarray, kind: str) -> None:
     files = Files(place)
-    path = place / f"{image.removesuffix(f'.{kind}')}.{kind}"
-    if not path.resolve().is_relative_to(place.resolve()):
+    name = f"{image.removesuffix(f'.{kind}')}.{kind}"
+    if not lies_in(place / name, place):
         raise StoreError(f"the image {image!r} would be written outside {str(place)!r}")
-    name = path.relative_to(place).as_posix()
     if kind == "npy":
         files.write_with(name, lambda file: np.save(file, pixels, allow_pickle=False))
     else:

@@ -11,6 +11,7 @@ from lookaway.analysis.direction import direction
 from lookaway.analysis.frames import REGIONS, Frames
 from lookaway.analysis.regions import inside_frame, pack, read_regions
 from lookaway.errors import StoreError
+from lookaway.places import AnyPath
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
 from lookaway.report.headline import headline_table
@@ -23,13 +24,14 @@ class Result:
     """The rows and summaries of a run.
 
     Args:
-        folder: where it is stored.
+        folder: where it is stored: a path, or a URL such as ``s3://bucket/runs/first``.
 
     Raises:
         StoreError: there is no run.
+        RemoteError: the URL's store cannot be reached, or refuses.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: AnyPath | str) -> None:
         self.store = Store(folder)
         self.folder = self.store.folder
         self.frames = Frames(self.store)
@@ -78,7 +80,7 @@ class Result:
         return Figures(self.frames).figure(name, Options(columns, image, colours, heatmaps, order))
 
     @property
-    def report(self) -> Path:
+    def report(self) -> AnyPath:
         """The page."""
         return self.folder / "report.html"
 
@@ -208,14 +210,15 @@ class Result:
         return self.frames.robustness_of_ranking
 
 
-def open_result(folder: Path | str) -> Result:
+def open_result(folder: AnyPath | str) -> Result:
     """Open a finished run.
 
     Args:
-        folder: of the run.
+        folder: of the run: a path, or a URL such as ``s3://bucket/runs/first``.
 
     Raises:
         StoreError: there is no run there, it is not finished, or it is damaged.
+        RemoteError: the URL's store cannot be reached, or refuses.
     """
     result = Result(folder)
     check_shape(result.plan, PLAN, str(result.folder / "plan.json"))

@@ -11,6 +11,7 @@ from typing import Any
 from lookaway.data.duplicates import warnings
 from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
+from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
@@ -27,9 +28,9 @@ from lookaway.study.trained import train_models
 
 def run_study(
     study: str | Path | Mapping[str, Any],
-    out: str | Path,
+    out: str | AnyPath,
     *,
-    data: str | Path | None = None,
+    data: str | AnyPath | None = None,
     engine: str | None = None,
     address: str | None = None,
     progress: bool = True,
@@ -38,8 +39,9 @@ def run_study(
 
     Args:
         study: a study file, or what one holds, as a dictionary.
-        out: the run's folder; a run of the same study there goes on where it stopped.
-        data: an image folder in place of the study's ``data.folder``.
+        out: the run's folder, or a URL such as ``s3://bucket/runs/first``; a run of the same study
+            there goes on where it stopped.
+        data: an image folder, or a URL, in place of the study's ``data.folder``.
         engine: ``local`` or ``ray``, in place of the study's ``run.engine``.
         address: of a Ray cluster, in place of the study's ``run.address``.
         progress: show stages and the time left on stderr.
@@ -52,6 +54,7 @@ def run_study(
         StoreError: the folder holds another run, cannot be written, or is in use by another
             process.
         EngineError: the Ray cluster cannot do the work.
+        RemoteError: a URL's store cannot be reached, or refuses.
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
@@ -93,8 +96,8 @@ def _engine(study: Study, prepared: Prepared) -> Callable[..., None]:
 
 def _check_apart(study: Study, store: Store) -> None:
     """Refuse a run's folder inside the image folder: its pictures would become a class."""
-    images = Path(study.data.folder)
-    if images.is_dir() and store.folder.resolve().is_relative_to(images.resolve()):
+    images = to_path(study.data.folder)
+    if lies_in(store.folder, images):
         raise StoreError(
             f"{str(store.folder)!r} lies inside the image folder {str(images)!r}, where its "
             "pictures would be taken for images; give another --out"

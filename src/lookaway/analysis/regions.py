@@ -8,6 +8,7 @@ import polars as pl
 from PIL import Image
 
 from lookaway.errors import DataError
+from lookaway.places import local_path
 from lookaway.study.store import Store, map_key
 
 GRID = 56  # cells a side of a region's coverage
@@ -37,7 +38,7 @@ def read_regions(source: str | Path | pl.DataFrame, images: list[str]) -> dict[s
     if isinstance(source, pl.DataFrame):
         found = _boxes(source, images, "the frame")
     else:
-        path = Path(source)
+        path = local_path(source, "regions")
         try:
             if path.is_dir():
                 found = _masks(path, images)

@@ -194,7 +194,7 @@ class _Cells:
 
         seconds, looks = timed(work), timed(look)
         stored = {
-            kind: (store.folder / kind / f"{key.stem}.{ending}").stat().st_size
+            kind: len(store.read_bytes(f"{kind}/{key.stem}.{ending}") or b"")
             for kind, ending in KINDS.items()
         }
         row_bytes = int(store.cell_rows(key).estimated_size())

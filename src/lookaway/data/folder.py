@@ -2,6 +2,7 @@
 
 import errno
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +15,12 @@ from PIL import Image
 from lookaway.data.pixels import ENDINGS, decode
 from lookaway.errors import DataError
 from lookaway.hashing import digest
+from lookaway.places import AnyPath
 
 _IN_HAND = 32
 PART_FOLDERS = ("train", "test", "val", "validation")
 _BESIDE = "beside the class folders, not in one"
+_LOOP = "a link that loops"
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -71,7 +74,27 @@ class ImageSource(Protocol):
         """Give one image as RGB; raise DataError if it is not what was scanned."""
 
 
-class FolderSource:
+@dataclass(frozen=True)
+class Entry:
+    """What lies directly in a folder.
+
+    Attributes:
+        name: of the file or folder.
+        is_folder: whether it is one.
+        odd: why it is no class folder; empty for one that is.
+    """
+
+    name: str
+    is_folder: bool
+    odd: str
+
+    @classmethod
+    def plain(cls, name: str, is_folder: bool) -> "Entry":
+        """A file or folder with nothing strange about it."""
+        return cls(name, is_folder, "" if is_folder else _BESIDE)
+
+
+class ClassFolders(ABC):
     """Images below ``root/class/``, at any depth; classes are the folders' names.
 
     Where the folders of the root are called train, test, val or validation and hold folders alone,
@@ -86,29 +109,31 @@ class FolderSource:
         DataError: it is not there, or holds no class folder.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    root: AnyPath
+    _readers = min(8, (os.cpu_count() or 2) + 2)  # files that are read at once
+
+    def __init__(self, root: AnyPath) -> None:
+        self.root = root
         try:
             if not self.root.exists():
                 raise DataError(f"the folder {str(self.root)!r} does not exist")
             if not self.root.is_dir():
                 raise DataError(f"{str(self.root)!r} is a file; give a folder root/class/image")
-            entries = [entry for entry in os.scandir(self.root) if entry.name[0] != "."]
-            self._stray = {entry.name: reason for entry in entries if (reason := self._odd(entry))}
-            folders = sorted(entry.name for entry in entries if entry.name not in self._stray)
+            entries = self._shown("")
+            self._stray = {entry.name: entry.odd for entry in entries if entry.odd}
+            folders = sorted(entry.name for entry in entries if not entry.odd)
             parts = [name for name in folders if self._divided(name)]
             others = [name for name in folders if name not in parts]
             self._parted = bool(parts) and all(map(self._without_images, others))
             if self._parted:
                 self._stray |= dict.fromkeys(others, _BESIDE)
                 inner = [
-                    (f"{part}/{entry.name}", self._odd(entry))
+                    (f"{part}/{entry.name}", entry.odd)
                     for part in parts
-                    for entry in sorted(os.scandir(self.root / part), key=lambda e: e.name)
-                    if entry.name[0] != "."
+                    for entry in sorted(self._shown(part), key=lambda entry: entry.name)
                 ]
-                self._stray |= {name: reason for name, reason in inner if reason}
-                folders = [name for name, reason in inner if not reason]
+                self._stray |= {name: odd for name, odd in inner if odd}
+                folders = [name for name, odd in inner if not odd]
             self._folders = folders
         except (OSError, ValueError) as error:
             raise DataError(f"the folder {str(self.root)!r} cannot be read: {error}") from error
@@ -135,7 +160,7 @@ class FolderSource:
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Record | str]]:
         """Read files once, several at a time: each name's record, or why there is none."""
-        with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 2) + 2)) as pool:
+        with ThreadPoolExecutor(max_workers=self._readers) as pool:
             yield from in_order(pool, self._read, names)
 
     def listed(self) -> list[Record]:
@@ -146,9 +171,8 @@ class FolderSource:
 
     def open(self, record: Record) -> Image.Image:
         """Give one image as RGB; see ``ImageSource.open``."""
-        path = self.root / record.image
         try:
-            raw = path.read_bytes()
+            raw = self._content(record.image)
         except OSError as error:
             raise DataError(
                 f"{record.image!r} was there when the study began and cannot be read now: {error}"
@@ -157,28 +181,78 @@ class FolderSource:
             raise DataError(f"{record.image!r} changed while the study ran; start a new run")
         return decode(raw)
 
+    @abstractmethod
+    def _entries(self, folder: str) -> list[Entry]:
+        """What lies directly in a folder below the root."""
+
+    @abstractmethod
+    def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
+        """The files of the class folders: a folder's own by name, then those of each in it."""
+
+    @abstractmethod
+    def _content(self, name: str) -> bytes:
+        """A file's content; OSError or DataError says why there is none."""
+
+    def _shown(self, folder: str) -> list[Entry]:
+        return [entry for entry in self._entries(folder) if entry.name[0] != "."]
+
     def _divided(self, name: str) -> bool:
         """Whether a folder of the root is a part, with the classes' folders in it."""
         if name.lower() not in PART_FOLDERS:
             return False
-        shown = [entry for entry in os.scandir(self.root / name) if entry.name[0] != "."]
-        return any(map(_is_dir, shown)) and all(
-            _is_dir(entry) or _is_loop(entry) for entry in shown
+        shown = self._shown(name)
+        return any(entry.is_folder for entry in shown) and all(
+            entry.is_folder or entry.odd == _LOOP for entry in shown
         )
+
+    def _without_images(self, name: str) -> bool:
+        return not any(
+            entry.is_folder or entry.name.lower().endswith(ENDINGS) for entry in self._entries(name)
+        )
+
+    def _read(self, name: str) -> Record | str:
+        """A record, or the reason why there is none."""
+        if not name.lower().endswith(ENDINGS):
+            return "not named as an image file"
+        try:
+            name.encode()
+            raw = self._content(name)
+            decode(raw)
+        except UnicodeEncodeError:
+            return "a name that is not valid Unicode; rename it"
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        except DataError as error:
+            return str(error)
+        return Record(name, self._label(name), digest(raw))
+
+    def _label(self, name: str) -> str:
+        return name.split("/")[int(self._parted)]
+
+
+class FolderSource(ClassFolders):
+    """The images of a folder of this machine; see ``ClassFolders``."""
+
+    root: Path
+
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(Path(root))
+
+    def _entries(self, folder: str) -> list[Entry]:
+        return [
+            Entry(entry.name, _is_dir(entry), self._odd(entry))
+            for entry in os.scandir(self.root / folder)
+        ]
 
     def _odd(self, entry: os.DirEntry[str]) -> str:
         """Why an entry beside the class folders is none; empty for one that is."""
         if _is_loop(entry):
-            return "a link that loops"
+            return _LOOP
         if not _is_dir(entry):
             return _BESIDE
         if entry.is_symlink() and self.root.resolve().is_relative_to(Path(entry.path).resolve()):
             return "a link to a folder around it"
         return ""
-
-    def _without_images(self, name: str) -> bool:
-        entries = list(os.scandir(self.root / name))
-        return not any(_is_dir(entry) or entry.name.lower().endswith(ENDINGS) for entry in entries)
 
     def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
         def unreadable(error: OSError) -> None:
@@ -195,27 +269,11 @@ class FolderSource:
                     if not file.startswith("."):
                         yield (Path(folder) / file).relative_to(self.root).as_posix()
 
-    def _read(self, name: str) -> Record | str:
-        """A record, or the reason why there is none."""
-        if not name.lower().endswith(ENDINGS):
-            return "not named as an image file"
-        try:
-            name.encode()
-            path = self.root / name
-            if path.exists() and not path.is_file():
-                return "no regular file"  # reading a pipe would wait for ever
-            raw = path.read_bytes()
-            decode(raw)
-        except UnicodeEncodeError:
-            return "a name that is not valid Unicode; rename it"
-        except OSError as error:
-            return f"cannot be read: {error.strerror or error}"
-        except DataError as error:
-            return str(error)
-        return Record(name, self._label(name), digest(raw))
-
-    def _label(self, name: str) -> str:
-        return name.split("/")[int(self._parted)]
+    def _content(self, name: str) -> bytes:
+        path = self.root / name
+        if path.exists() and not path.is_file():
+            raise DataError("no regular file")  # reading a pipe would wait for ever
+        return path.read_bytes()
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

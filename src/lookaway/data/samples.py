@@ -1,14 +1,15 @@
 """The images that ship with a dependency, so that a study can run without any of its own."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from lookaway.data.folder import FolderSource, ImageSource, Record, Scan
+from lookaway.data.remote import RemoteSource
 from lookaway.errors import DataError
 from lookaway.hashing import digest
+from lookaway.places import AnyPath, RemotePath, to_path
 
 PREFIX = "sample:"
 
@@ -43,17 +44,21 @@ class LfwPatches:
 SAMPLES: dict[str, type[LfwPatches]] = {"lfw_subset": LfwPatches}
 
 
-def open_source(folder: str | Path) -> ImageSource:
+def open_source(folder: str | AnyPath) -> ImageSource:
     """Open an image folder, or a sample by its name.
 
     Args:
-        folder: a path, or ``sample:`` and the name of a sample, such as ``sample:lfw_subset``.
+        folder: a path or URL, or ``sample:`` and the name of a sample, such as
+            ``sample:lfw_subset``.
 
     Raises:
         DataError: there is no such folder or sample.
+        InputError: there is no such kind of URL.
+        RemoteError: the URL's store cannot be reached, or refuses.
     """
     if not str(folder).startswith(PREFIX):
-        return FolderSource(folder)
+        root = to_path(folder)
+        return RemoteSource(root) if isinstance(root, RemotePath) else FolderSource(root)
     name = str(folder).removeprefix(PREFIX)
     if name not in SAMPLES:
         raise DataError(f"there is no sample {name!r}; possible: {', '.join(SAMPLES)}")

@@ -19,6 +19,7 @@ from lookaway.errors import InputError, ModelError, WeightsError, nearest
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.weights import fit_weights, read_weights, tensors_only
+from lookaway.places import local_path
 
 # Names that people use for what timm calls otherwise.
 ALIASES = {"xception": "legacy_xception"}
@@ -72,7 +73,9 @@ def load_classifier(
     if num_classes is not None and num_classes < 2:
         raise InputError(f"num_classes must be at least 2; got {num_classes}")
     if checkpoint is not None:
-        module = _from_checkpoint(timm_name, Path(checkpoint), num_classes, seed)
+        module = _from_checkpoint(
+            timm_name, local_path(checkpoint, "a checkpoint"), num_classes, seed
+        )
     elif pretrained:
         module = _pretrained(timm_name, num_classes, seed)
     else:

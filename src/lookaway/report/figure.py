@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import vl_convert
 
 from lookaway.errors import InputError
+from lookaway.places import AnyPath, to_path
 
 FORMATS = ("pdf", "svg", "png")
 POINTS = {1: 252, 2: 516}  # width of one column and of two, as IEEE and CVF have them
@@ -69,13 +69,13 @@ class Figure:
             raise InputError(f"got the format {kind!r}; possible: {', '.join(FORMATS)}")
         return made[kind]()
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | AnyPath) -> AnyPath:
         """Write the figure; the name's ending says the format.
 
         Raises:
             InputError: the ending is not one of ``FORMATS``.
         """
-        path = Path(path)
+        path = to_path(path)
         content = self.content(path.suffix.lower().lstrip("."))
         path.write_bytes(content)
         return path

@@ -3,17 +3,18 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lookaway.analysis.frames import Frames
-from lookaway.errors import InputError, StoreError
+from lookaway.errors import InputError
+from lookaway.places import AnyPath
 from lookaway.report import curves, distributions, mean_maps, strips
 from lookaway.report.figure import FORMATS, Figure
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.options import Options
 from lookaway.report.paper import paper_figures
 from lookaway.report.pictured import PicturedImages
+from lookaway.study.files import Files
 
 _Make = Callable[[Options], Figure]
 
@@ -228,11 +229,11 @@ class Figures:
 
 def write_figures(
     frames: Frames,
-    folder: Path,
+    folder: str | AnyPath,
     formats: Sequence[str],
     only: Sequence[str] = (),
     options: Options | None = None,
-) -> list[Path]:
+) -> list[AnyPath]:
     """Write figures of a run; those of one column have ``-1col`` in their names.
 
     Args:
@@ -254,17 +255,13 @@ def write_figures(
             raise InputError(f"got the format {kind!r}; possible: {', '.join(FORMATS)}")
     if not formats:
         raise InputError(f"got no format; possible: {', '.join(FORMATS)}")
-    known, options = Figures(frames), options or Options()
+    known, options, files = Figures(frames), options or Options(), Files(folder)
     names = list(dict.fromkeys(one for name in only for one in known.named(name)))
     found = []
     for name in names if only else known.titles():
         figure = known.figure(name, options)
         for kind in formats:
-            path = folder / f"{name}{'' if options.columns == 2 else '-1col'}.{kind}"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(figure.content(kind))
-            except OSError as error:
-                raise StoreError(f"{str(path)!r} cannot be written: {error}") from error
-            found.append(path)
+            file = f"{name}{'' if options.columns == 2 else '-1col'}.{kind}"
+            files.write_bytes(file, figure.content(kind))
+            found.append(files.folder / file)
     return found

@@ -10,6 +10,7 @@ import yaml
 from markupsafe import Markup
 
 from lookaway.analysis.frames import Frames
+from lookaway.places import AnyPath
 from lookaway.report import mean_maps, tables
 from lookaway.report.answer import answer
 from lookaway.report.explorer import explorer
@@ -46,7 +47,7 @@ _BIBTEX = """\
 _LISTED = 200  # files set aside that the page names
 
 
-def build_report(store: Store) -> Path:
+def build_report(store: Store) -> AnyPath:
     """Write a run's tables, figures and page from what is stored.
 
     Args:

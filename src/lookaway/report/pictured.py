@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 
 import numpy as np
 import polars as pl
@@ -116,7 +117,7 @@ class PicturedImages:
         place = places[shard].index(index)
         before = test["pictured"].gather(list(places[shard][:place]))
         path = self._store.folder / picture_name(self.variant, str(entry["sha256"]))
-        with Image.open(path, formats=("PNG",)) as stored:
+        with Image.open(BytesIO(path.read_bytes()), formats=("PNG",)) as stored:
             pixels = np.asarray(stored.convert("RGB"))
         return Pictured(
             str(entry["image"]), str(entry["label"]), pixels, shard, place, int(before.sum())

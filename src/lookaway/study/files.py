@@ -15,6 +15,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
+from lookaway.places import AnyPath, RemotePath, files_in, to_path
 from lookaway.study.seal import is_sealed, sealed, slot
 
 _SEAL = "seal"  # where JSON, Parquet and safetensors keep their checksum
@@ -29,7 +30,7 @@ class Files:
     altered is an error.
 
     Args:
-        folder: where they are.
+        folder: where they are: a path, or a URL such as ``s3://bucket/runs/first``.
         tell: given a line for each damaged file that is made again.
 
     Attributes:
@@ -37,9 +38,9 @@ class Files:
     """
 
     def __init__(
-        self, folder: Path | str, tell: Callable[[str], object] = lambda _line: None
+        self, folder: AnyPath | str, tell: Callable[[str], object] = lambda _line: None
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = to_path(folder)
         self.damaged: list[str] = []
         self._tell = tell
 
@@ -114,11 +115,17 @@ class Files:
         except OSError:
             return None
 
+    def listed(self, folder: str, pattern: str = "*") -> list[AnyPath]:
+        """The files directly in a folder whose names match, in order; no hidden ones."""
+        return [path for path in files_in(self.folder / folder, pattern) if path.name[0] != "."]
+
     def remove(self, name: str) -> None:
         """Remove a file that is no longer needed, and its folder when that is empty."""
         path = self.folder / name
         try:
             path.unlink(missing_ok=True)
+            if isinstance(path, RemotePath):
+                return  # where nothing lies below, no folder is left
             if path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
         except OSError as error:
@@ -130,7 +137,7 @@ class Files:
         """Write a Parquet file whole."""
         self._write(self.folder / name, as_parquet(frame, metadata))
 
-    def read_frame(self, path: Path) -> pl.DataFrame:
+    def read_frame(self, path: AnyPath) -> pl.DataFrame:
         """Read a Parquet file.
 
         Raises:
@@ -138,7 +145,7 @@ class Files:
         """
         return self.read_kept(path)[0]
 
-    def read_kept(self, path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
+    def read_kept(self, path: AnyPath) -> tuple[pl.DataFrame, dict[str, str]]:
         """Read a Parquet file and what was kept with it.
 
         Raises:
@@ -167,7 +174,7 @@ class Files:
         self._write(self.folder / name, raw)
         return raw
 
-    def read_arrays(self, path: Path) -> dict[str, np.ndarray]:
+    def read_arrays(self, path: AnyPath) -> dict[str, np.ndarray]:
         """Read a safetensors file.
 
         Raises:
@@ -180,7 +187,7 @@ class Files:
                 f"{str(path)!r} is missing or damaged ({error}); run the study again"
             ) from error
 
-    def arrays_kept(self, path: Path) -> dict[str, str]:
+    def arrays_kept(self, path: AnyPath) -> dict[str, str]:
         """What was kept with a safetensors file.
 
         Raises:
@@ -193,8 +200,11 @@ class Files:
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise StoreError(f"{str(path)!r} is missing or damaged ({error})") from error
 
-    def _write(self, path: Path, raw: bytes) -> None:
-        """Write aside, then rename: a file is whole or absent."""
+    def _write(self, path: AnyPath, raw: bytes) -> None:
+        """Write aside, then rename: a file is whole or absent, as an object is by itself."""
+        if isinstance(path, RemotePath):
+            path.write_bytes(raw)
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
@@ -215,6 +225,18 @@ class Files:
             ) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that is not there and cannot be made, or cannot be written.
+
+    Raises:
+        StoreError: with the folder.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"{str(folder)!r} cannot be written; give another --out")
+
+
 def as_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
     """A frame as the content of a Parquet file, sealed."""
     buffer, place = io.BytesIO(), slot()
@@ -226,7 +248,7 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8")
 
 
-def _whole(path: Path) -> bytes:
+def _whole(path: AnyPath) -> bytes:
     """A file's content; ValueError where it is not what was sealed."""
     raw = path.read_bytes()
     if not is_sealed(raw):

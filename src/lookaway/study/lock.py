@@ -2,7 +2,8 @@
 
 The kernel's lock on ``.lock`` goes with its process, however that ends, and counts on most network
 file systems too. What is written in the file says who holds it. Where a file system knows no such
-locks, or another machine's process left the file behind, the file itself counts.
+locks, or another machine's process left the file behind, the file itself counts. In an object store
+it is an object, written where there is none.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import errno
 import json
 import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lookaway.errors import StoreError
+from lookaway.errors import RemoteError, StoreError
+from lookaway.places import AnyPath, RemotePath, to_path
 
 if sys.platform != "win32":
     import fcntl
@@ -25,6 +28,7 @@ if sys.platform != "win32":
 NAME = ".lock"
 _HELD = (errno.EAGAIN, errno.EACCES)
 _LONGEST = 10_000  # bytes of a lock's file that are read
+_SETTLED = 2.0  # s: after which of several that wrote at once the last has written
 
 
 @dataclass(frozen=True)
@@ -54,18 +58,22 @@ class Holder:
 
 @contextmanager
 def locked(
-    folder: Path | str, tell: Callable[[str], object] = lambda _line: None
+    folder: AnyPath | str, tell: Callable[[str], object] = lambda _line: None
 ) -> Iterator[None]:
     """Hold a run's folder, which is made if need be; one that stays empty is removed again.
 
     Args:
-        folder: of the run.
+        folder: of the run, or its URL.
         tell: given a line when a lock is taken over from a process that ended without releasing it.
 
     Raises:
         StoreError: another process holds it, or it cannot be written.
     """
-    folder = Path(folder)
+    folder = to_path(folder)
+    if isinstance(folder, RemotePath):
+        with _locked_object(folder / NAME, tell):
+            yield
+        return
     path = folder / NAME
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -120,7 +128,45 @@ def _lock(handle: int, path: Path) -> bool:
     return True
 
 
-def _refusal(path: Path, holder: Holder | None) -> StoreError:
+@contextmanager
+def _locked_object(path: RemotePath, tell: Callable[[str], object]) -> Iterator[None]:
+    """Hold an object store's lock; a token says whether it is still this one."""
+    mine = json.dumps({**asdict(_this_process()), "token": secrets.token_hex(8)}).encode()
+    while not _claimed(path, mine, tell):
+        pass
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RemoteError):
+            if _content(path) == mine:
+                path.unlink()
+
+
+def _claimed(path: RemotePath, mine: bytes, tell: Callable[[str], object]) -> bool:
+    """Sign a lock's object where no living process has; False where another came first."""
+    found = _content(path)
+    old = None if found is None else _parsed(found)
+    if old is not None and not old.is_gone:
+        raise _refusal(path, old)
+    if not (path.create(mine) if found is None else path.replace_as(found, mine)):
+        return False
+    if found is not None or path.create(mine):  # the store may not have heeded the condition
+        time.sleep(_SETTLED)
+    if _content(path) != mine:
+        return False
+    if old is not None:
+        tell(f"{str(path.parent)!r} was left by {old} and has ended; going on")
+    return True
+
+
+def _content(path: RemotePath) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _refusal(path: AnyPath, holder: Holder | None) -> StoreError:
     who = str(holder) if holder is not None else "another process"
     elsewhere = holder is not None and holder.host != platform.node()
     return StoreError(
@@ -139,9 +185,13 @@ def _is(handle: int, path: Path) -> bool:
 
 def _holder(handle: int) -> Holder | None:
     """Who signed; None where nobody has yet, or nothing can be read from it."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    return _parsed(os.read(handle, _LONGEST))
+
+
+def _parsed(raw: bytes) -> Holder | None:
     try:
-        os.lseek(handle, 0, os.SEEK_SET)
-        found = json.loads(os.read(handle, _LONGEST))
+        found = json.loads(raw)
         return Holder(
             str(found["host"]), int(found["pid"]), str(found["since"]), str(found["born"])
         )
@@ -150,12 +200,15 @@ def _holder(handle: int) -> Holder | None:
 
 
 def _sign(handle: int) -> None:
-    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-    mine = Holder(platform.node(), os.getpid(), now, _born(os.getpid()))
     os.ftruncate(handle, 0)
     os.lseek(handle, 0, os.SEEK_SET)
-    os.write(handle, json.dumps(asdict(mine)).encode())
+    os.write(handle, json.dumps(asdict(_this_process())).encode())
     os.fsync(handle)
+
+
+def _this_process() -> Holder:
+    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    return Holder(platform.node(), os.getpid(), now, _born(os.getpid()))
 
 
 def _born(pid: int) -> str:

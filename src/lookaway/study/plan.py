@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from lookaway.data.samples import PREFIX
 from lookaway.errors import Problem, StudyError, nearest
+from lookaway.places import AnyPath, is_remote, local_path
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.yaml_lines import Lines, Place, read_yaml
 
@@ -51,7 +52,7 @@ def parse_study(given: Any, problems_at: Lines | None = None, source: str = "the
 
 def read_study(
     path: Path | str,
-    data: str | Path | None = None,
+    data: str | AnyPath | None = None,
     engine: str | None = None,
     address: str | None = None,
 ) -> tuple[Study, Lines]:
@@ -71,7 +72,7 @@ def read_study(
     Raises:
         StudyError: with every problem, each with its line.
     """
-    path = Path(path)
+    path = local_path(path, "a study file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +86,7 @@ def read_study(
 
 def open_study(
     study: str | Path | Mapping[str, Any],
-    data: str | Path | None = None,
+    data: str | AnyPath | None = None,
     engine: str | None = None,
     address: str | None = None,
 ) -> tuple[Study, Lines | None, str]:
@@ -115,7 +116,7 @@ def write_study(study: Study) -> str:
     return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def with_data(given: dict[str, Any], data: str | Path | None) -> dict[str, Any]:
+def with_data(given: dict[str, Any], data: str | AnyPath | None) -> dict[str, Any]:
     """A study with another image folder, taken from the working folder."""
     section = given.get("data") or {}
     if data is None or not isinstance(section, Mapping):
@@ -144,8 +145,9 @@ def anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
             for name in ("folder", "landmarks")
             if isinstance(data.get(name), str | Path)
         }
-        if "landmarks" in paths and not _exists(paths["landmarks"]):
-            beside = _absolute(str(data["landmarks"]), Path(paths.get("folder", folder)))
+        images = paths.get("folder", "")
+        if "landmarks" in paths and not is_remote(images) and not _exists(paths["landmarks"]):
+            beside = _absolute(str(data["landmarks"]), Path(images or folder))
             if _exists(beside):
                 paths["landmarks"] = beside
         given = {**given, "data": {**data, **paths}}
@@ -168,7 +170,7 @@ def _exists(path: str) -> bool:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    if path.startswith(PREFIX) or not path:
+    if path.startswith(PREFIX) or not path or is_remote(path):
         return path
     try:
         return str((folder / Path(path).expanduser()).resolve())

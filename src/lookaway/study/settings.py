@@ -3,7 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,6 +19,7 @@ from lookaway.attacks import ATTACKS
 from lookaway.data.samples import open_source
 from lookaway.errors import LookawayError, nearest
 from lookaway.explainers import EXPLAINERS
+from lookaway.places import RemotePath, local_path
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _MOST = 10**9  # of anything that is counted
@@ -60,7 +61,7 @@ def _number(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, PurePath) else value
+    return str(value) if isinstance(value, PurePath | RemotePath) else value
 
 
 LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0.0)]
@@ -84,6 +85,11 @@ class Data(_Settings):
     @classmethod
     def _there(cls, value: str) -> str:
         return _mended(value, lambda: open_source(value))
+
+    @field_validator("landmarks")
+    @classmethod
+    def _here(cls, value: str | None) -> str | None:
+        return value if value is None else _mended(value, lambda: local_path(value, "landmarks"))
 
     @field_validator("variants")
     @classmethod
@@ -141,7 +147,11 @@ class ModelSpec(_Settings):
     def _there(cls, value: str | None) -> str | None:
         from lookaway.models.weights import check_path
 
-        return value if value is None else _mended(value, lambda: check_path(Path(value)))
+        return (
+            value
+            if value is None
+            else _mended(value, lambda: check_path(local_path(value, "a checkpoint")))
+        )
 
 
 class Training(_Settings):

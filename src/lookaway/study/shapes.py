@@ -1,12 +1,12 @@
 """What a stored file must hold for the rest of lookaway to read it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from lookaway.errors import StoreError
+from lookaway.places import AnyPath
 
 PLAN = {
     "settings": {
@@ -59,7 +59,7 @@ def check_shape(value: Mapping[str, Any], shape: Mapping[Any, Any], name: str) -
 
 
 def check_columns(
-    frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]], path: Path
+    frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]], path: AnyPath
 ) -> None:
     """Refuse a frame that lacks a column, or has it of another type.
 

@@ -1,8 +1,8 @@
 """A run's folder: files whole or absent, resumed where it stopped, read back without torch."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import polars as pl
 from lookaway.errors import StoreError
 from lookaway.hashing import digest
 from lookaway.study.changes import changed_images, differences
-from lookaway.study.files import Files, as_parquet
+from lookaway.study.files import Files, as_parquet, check_writable
 from lookaway.study.keys import CellKey as CellKey
 from lookaway.study.keys import map_key as map_key
 from lookaway.study.keys import picture_name as picture_name
@@ -43,11 +43,8 @@ class Store(Files):
         try:
             if self.folder.exists() and not self.folder.is_dir():
                 raise StoreError(f"{str(self.folder)!r} is a file; give a folder with --out")
-            there = self.folder
-            while not there.exists() and there != there.parent:
-                there = there.parent
-            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-                raise StoreError(f"{str(there)!r} cannot be written; give another --out")
+            if isinstance(self.folder, Path):
+                check_writable(self.folder)
             names = (
                 {path.name for path in self.folder.iterdir() if path.name[0] != "."}
                 if self.folder.is_dir()
@@ -155,8 +152,9 @@ class Store(Files):
         """A run that goes on is not finished: no manifest, and no half-written files."""
         try:
             (self.folder / "manifest.json").unlink(missing_ok=True)
-            for left in self.folder.rglob(".*.part"):
-                left.unlink(missing_ok=True)
+            if isinstance(self.folder, Path):  # an object is never half-written
+                for left in self.folder.rglob(".*.part"):
+                    left.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{str(self.folder)!r} cannot be written: {error}") from error
 
@@ -175,7 +173,7 @@ class Store(Files):
         found = {
             f"{folder}/{path.name}": digest(path.read_bytes())
             for folder in _NUMBERS
-            for path in (self.folder / folder).glob("*.parquet")
+            for path in self.listed(folder, "*.parquet")
         }
         odd = sorted(name for name in {*stored, *found} if stored.get(name) != found.get(name))
         if odd:
@@ -187,10 +185,9 @@ class Store(Files):
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, last of all, with the hash of every file that holds results."""
         files = {
-            path.relative_to(self.folder).as_posix(): digest(path.read_bytes())
+            f"{folder}/{path.name}": digest(path.read_bytes())
             for folder in _HASHED
-            for path in sorted((self.folder / folder).glob("*"))
-            if path.is_file() and not path.name.startswith(".")
+            for path in self.listed(folder)
         }
         self.write_json("manifest.json", {**manifest, "files": files})
 
@@ -223,7 +220,7 @@ class Store(Files):
 
     def _heads(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What is stored beside each trained network's weights, by ``trained_name``."""
-        for path in sorted((self.folder / "heads").glob("*.json")):
+        for path in self.listed("heads", "*.json"):
             about = self.read_json(f"heads/{path.name}") or {}
             check_shape(about, TRAINED, str(path))
             if not 1 <= about["best_epoch"] <= len(about["history"]):
@@ -232,7 +229,7 @@ class Store(Files):
 
     def drifts(self) -> list[dict[str, Any]]:
         """How far each model is from float32, in order; none in a study in float32."""
-        paths = sorted((self.folder / "drift").glob("*.json"))
+        paths = self.listed("drift", "*.json")
         return [self.read_json(f"drift/{path.name}") or {} for path in paths]
 
     # Samples
@@ -367,7 +364,7 @@ class Store(Files):
         Raises:
             StoreError: a file is missing or damaged.
         """
-        for path in sorted((self.folder / "rows").glob("*.parquet")):
+        for path in self.listed("rows", "*.parquet"):
             maps = self.folder / "maps" / f"{path.stem}.safetensors"
             yield self.read_frame(path), self.read_arrays(maps)
 
@@ -383,7 +380,7 @@ class Store(Files):
     def _frames(
         self, folder: str, schema: Mapping[str, pl.DataType | type[pl.DataType]] | None = None
     ) -> pl.DataFrame:
-        paths = sorted((self.folder / folder).glob("*.parquet"))
+        paths = self.listed(folder, "*.parquet")
         if not paths:
             raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
         frames = [self.read_frame(path) for path in paths]

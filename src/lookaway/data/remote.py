@@ -1,0 +1,47 @@
+"""The images of an object store: listed class by class, read several at once, kept nowhere."""
+
+from collections.abc import Iterator
+
+from lookaway.data.folder import ClassFolders, Entry
+from lookaway.places import RemotePath
+
+_ODD_PARTS = ("", ".", "..")
+
+
+class RemoteSource(ClassFolders):
+    """The images below a URL; see ``ClassFolders``.
+
+    A class is one listing, an image one request, and no more of them are in memory than are read
+    at once. It can be pickled; each process connects by itself.
+
+    Raises:
+        RemoteError: the store cannot be reached, or refuses.
+    """
+
+    root: RemotePath
+    _readers = 16  # for they wait for the network
+
+    def __init__(self, root: RemotePath) -> None:
+        super().__init__(root)
+
+    def _entries(self, folder: str) -> list[Entry]:
+        return [Entry.plain(*found) for found in (self.root / folder).entries()]
+
+    def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
+        for top in self._folders:
+            for key in sorted((self.root / top).below(), key=_walked):
+                name = f"{top}/{key}"
+                *folders, file = key.split("/")
+                if any(part in _ODD_PARTS for part in (*folders, file)):
+                    set_aside[name] = "a key that is no path; rename it"
+                elif not file.startswith("."):
+                    yield name
+
+    def _content(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+
+def _walked(key: str) -> list[tuple[bool, str]]:
+    """The order of a folder's files, then of those in each folder in it, as they are walked."""
+    *folders, file = key.split("/")
+    return [*((True, folder) for folder in folders), (False, file)]
