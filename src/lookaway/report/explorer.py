@@ -88,7 +88,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     perturbations.append(Perturbation("noise", None))
     fits = _SIGN_BYTES // (len(perturbations) * 3 * side * side // 4)
     images = found.images[: max(1, fits)]
-    rows = frames.rows.filter(
+    rows = frames.pictured_rows.filter(
         pl.col("image").is_in([image.image for image in images]),
         pl.col("variant") == found.variant,
     )
