@@ -38,7 +38,7 @@ class Result:
         self.plan = self.frames.plan
 
     def __repr__(self) -> str:
-        return f"Result({str(self.folder)!r}, {len(self.rows())} rows)"
+        return f"Result({str(self.folder)!r}, {self.frames.counts[0]} rows)"
 
     def _repr_html_(self) -> str:
         """The headline table and the chart of MOD, for a notebook."""
@@ -116,8 +116,7 @@ class Result:
         Args:
             shared: only of the images that every variant has.
         """
-        rows = self.frames.shared_rows if shared else None
-        return self.frames.accuracy if rows is None else summary.accuracy(rows)
+        return self._shared(shared).accuracy
 
     def mod(self, *, shared: bool = False) -> pl.DataFrame:
         """Mean observed dissimilarity for each ε; see ``analysis.summary.mod``.
@@ -125,8 +124,10 @@ class Result:
         Args:
             shared: only of the images that every variant has.
         """
-        rows = self.frames.shared_rows if shared else None
-        return self.frames.mod if rows is None else summary.mod(rows)
+        return self._shared(shared).mod
+
+    def _shared(self, shared: bool) -> Frames:
+        return (self.frames.shared if shared else None) or self.frames
 
     def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
         """Variation in dissimilarity over ε; see ``analysis.summary.vid``."""
@@ -169,7 +170,7 @@ class Result:
         frames = self.frames
         inside = frames.inside
         if regions is not None:
-            found = read_regions(regions, frames.rows["image"].unique().sort().to_list())
+            found = read_regions(regions, frames.images)
             inside = inside_frame(self.store, found)
         if per == "setting" and regions is None:
             return frames.direction
@@ -185,7 +186,7 @@ class Result:
             DataError: the regions cannot be used.
             StoreError: the run cannot be written.
         """
-        found = read_regions(regions, self.rows()["image"].unique().sort().to_list())
+        found = read_regions(regions, self.frames.images)
         self.store.write_arrays(REGIONS, pack(found))
         self.frames = Frames(self.store)
 

@@ -19,6 +19,7 @@ from lookaway.study.drift import measure_drift
 from lookaway.study.images import Images
 from lookaway.study.lock import locked
 from lookaway.study.looks import measure_looks
+from lookaway.study.numbers import count
 from lookaway.study.plan import open_study, write_study
 from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.settings import Study
@@ -118,13 +119,13 @@ def _write_pictured(study: Study, images: Images, store: Store) -> None:
 
 def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:
     """Every setting, version, seed and hash of the finished run."""
-    rows = store.rows()
+    rows, dead = count(store)
     return {
         **prepared.plan,
         "study": study.model_dump(mode="json"),
         "trained": store.trained(),
-        "rows": len(rows),
-        "dead_pairs": int((rows["clean_dead"] | rows["attacked_dead"]).sum()),
+        "rows": rows,
+        "dead_pairs": dead,
     }
 
 

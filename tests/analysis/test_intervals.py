@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from lookaway.analysis import direction, intervals, outcomes, scale, summary
+from lookaway.analysis import comparison, direction, intervals, outcomes, scale, summary
 from lookaway.analysis.intervals import Bootstrap
 from oracles import plain_bootstrap
 from rows import labels_of, looks_of, measured, shuffled_rows
@@ -221,6 +221,80 @@ def test_every_number_of_a_study_has_the_same_ten_thousand_resamples():
     bootstrap = Bootstrap(labels_of(3, 10))
     difference = bootstrap.ratios(first, ones) - bootstrap.ratios(second, ones)
     np.testing.assert_allclose(difference, bootstrap.ratios(first - second, ones), atol=1e-6)
+
+
+SIZES = {"few": 40, "some": 400, "many": 1560}
+
+
+def of_many(monkeypatch, groups=300, resamples=4000):
+    """Resamples of 2,000 images of three classes, of groups and of images."""
+    labels = [name for name, size in SIZES.items() for _ in range(size)]
+    images = Bootstrap(labels, resamples)
+    monkeypatch.setattr(intervals, "MANY_IMAGES", 100)
+    monkeypatch.setattr(intervals, "GROUPS", groups)
+    return labels, Bootstrap(labels, resamples), images
+
+
+def test_of_many_images_of_few_classes_random_groups_of_equal_size_are_drawn(monkeypatch):
+    labels, groups, images = of_many(monkeypatch)
+    assert groups.kind == "groups of images within classes"
+    assert images.kind == "images within classes"
+    sizes = np.bincount(groups.units)
+    for name, size in SIZES.items():
+        its = np.unique(groups.units[np.array(labels) == name])
+        assert len(its) == min(size, max(50, round(300 * size / 2000)))
+        assert np.ptp(sizes[its]) <= 1
+        assert not np.isin(groups.units[np.array(labels) != name], its).any()
+    its = groups.units[-SIZES["many"] :]
+    assert (np.diff(its) != 1).mean() > 0.9  # images that stand together do not stay together
+    assert (Bootstrap(labels).units == groups.units).all()
+    assert (Bootstrap(labels, seed=1).units != groups.units).any()
+    drawn = np.concatenate(list(groups.weights()))
+    assert drawn.shape == (4000, len(sizes))
+    for name in SIZES:
+        its = np.unique(groups.units[np.array(labels) == name])
+        assert (drawn[:, its].sum(axis=1) == len(its)).all()
+
+
+def test_up_to_ten_thousand_images_each_is_drawn_alone():
+    assert intervals.MANY_IMAGES == 10_000
+    assert Bootstrap(labels_of(2, 5000), 1).kind == "images within classes"
+    many = Bootstrap(["a", *labels_of(2, 5000)], 1)
+    assert many.kind == "groups of images within classes"
+    assert len(np.unique(many.units)) == 1 + 2 * 500
+
+
+def test_intervals_of_groups_are_as_wide_as_those_of_images(monkeypatch):
+    labels, groups, images = of_many(monkeypatch)
+    random = np.random.default_rng(4)
+    values = (
+        random.beta(2, 5, (2000, 24)) + 0.1 * np.unique(labels, return_inverse=True)[1][:, None]
+    )
+    used = (random.random(values.shape) < np.linspace(0.02, 1, 24)) * 1.0
+    ends = [np.array(each.intervals(values * used, used)) for each in (groups, images)]
+    wide = [end[1] - end[0] for end in ends]
+    assert (wide[0] / wide[1]).mean() == pytest.approx(1.0, abs=0.04)
+    assert wide[0] == pytest.approx(wide[1], rel=0.25)
+    middle = [end.mean(axis=0) for end in ends]
+    assert np.abs(middle[0] - middle[1]) == pytest.approx(0, abs=0.15 * wide[1].max())
+
+
+def test_auroc_and_paired_tests_hold_for_groups_too(monkeypatch):
+    _, groups, images = of_many(monkeypatch, resamples=1500)
+    random = np.random.default_rng(5)
+    positive = random.random((2000, 1)) < 0.3
+    scores = random.normal(size=(2000, 1)) + 0.4 * positive
+    used = random.random((2000, 1)) < 0.9
+    ends = [
+        np.array(each.bounds(outcomes.resampled_auroc(each, scores, positive, used), used))[:, 0]
+        for each in (groups, images)
+    ]
+    assert np.ptp(ends[0]) == pytest.approx(np.ptp(ends[1]), rel=0.2)
+    assert ends[0] == pytest.approx(ends[1], abs=0.2 * np.ptp(ends[1]))
+    differences = random.normal(0.04, 1, (2000, 1))
+    everything = np.ones_like(differences, dtype=bool)
+    (by_groups,) = comparison.paired_p(groups, differences, everything)
+    assert by_groups == pytest.approx(stats.ttest_1samp(differences[:, 0], 0).pvalue, abs=0.03)
 
 
 @pytest.mark.slow

@@ -130,6 +130,15 @@ def test_where_images_are_many_the_first_are_shown_and_it_says_so(finished, monk
     assert f"2 of the {len(found.images)} pictured images" in data.note
 
 
+def test_the_page_says_how_many_of_the_test_images_it_draws(finished, monkeypatch):
+    assert "test images" not in made(finished)[0].note  # all of them
+    monkeypatch.setattr(explorer_module, "_IMAGES", 2)
+    data, found = made(finished)
+    assert len(data.about["images"]) == 2
+    assert f"2 of the {len(found.images)} test images are drawn here" in data.note
+    assert "numbers and charts are of all" in data.note
+
+
 @given(st.integers(0, 2**31), st.sampled_from([(4, 4), (9, 5), (20, 20)]), st.floats(0, 1))
 def test_only_a_dead_map_becomes_nothing(seed, size, faint):
     random = np.random.default_rng(seed)

@@ -209,8 +209,8 @@ def test_the_attack_that_is_shown_is_the_first_flip_at_the_smallest_epsilon(fini
     flips = (chosen & (pl.col("epsilon") == 0.1)) | (
         (pl.col("image") == names[3]) & (pl.col("epsilon") == 0.02)
     )
-    rows = finished.frames.last_rows.with_columns(clean_class=pl.col("label"))
-    frames.last_rows = rows.with_columns(
+    rows = finished.frames.pictured_rows.with_columns(clean_class=pl.col("label"))
+    frames.pictured_rows = rows.with_columns(
         attacked_class=pl.when(flips).then(pl.lit("other")).otherwise("label")
     )
     shown = paper_pictures.example(frames, found, form, None)
@@ -222,7 +222,7 @@ def test_the_attack_that_is_shown_is_the_first_flip_at_the_smallest_epsilon(fini
     shown = paper_pictures.example(frames, found, form, names[0])
     assert (shown.image.image, shown.epsilon, shown.flipped) == (names[0], 0.1, False)
     assert "it does not flip" in shown.told
-    frames.last_rows = rows.with_columns(attacked_class=pl.col("label"))
+    frames.pictured_rows = rows.with_columns(attacked_class=pl.col("label"))
     shown = paper_pictures.example(frames, found, form, None)
     assert (shown.image.image, shown.flipped) == (names[0], False)
     assert "no pictured image flips" in shown.told

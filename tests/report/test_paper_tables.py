@@ -34,7 +34,9 @@ class Stored:
     """What ``Frames`` reads of a run."""
 
     def __init__(self, plan, rows):
-        self.read_plan, self.rows = (lambda: plan), (lambda: rows)
+        images = rows.group_by("image", maintain_order=True).agg(pl.col("variant").unique())
+        samples = images.select("image", variants="variant", part=pl.lit("test"))
+        self.read_plan, self.rows, self.samples = lambda: plan, lambda: rows, lambda: samples
 
 
 def rows_of(model, source, policy="own", change=0.0):
@@ -77,6 +79,7 @@ def frames_of(variants=("none",), policies=("own", "clean"), sources=("ResNet50"
             "epsilons": list(LEVELS),
             "explain": {"explained_class": list(policies), "pictured": 0},
         },
+        "variants": {name: {"images": {"test": {"count": len(LABELS)}}} for name in variants},
         "last_layers": dict.fromkeys(timm, "last"),
         "layers": {name: ["last"] for name in timm},
     }

@@ -54,17 +54,16 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
     if len(models) < 2:
         return pl.DataFrame(schema=_MODELS)
     by_model = {model: scoped.filter(pl.col("model") == model) for model in models}
-    joined = pl.concat(
-        _differences(by_model[a], by_model[b]).with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
-        for a, b in combinations(models, 2)
-    )
-    parts = [
-        _compared(table).with_columns(pairs=pl.lit(pairs))
-        for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items()
-        for table in grouped(part, [*_FAMILY[:5], "model_a", "model_b"])
-    ]
-    found = pl.concat(parts).with_columns(p_holm=_holm().over(_FAMILY))
-    return found.select(list(_MODELS))
+    parts: dict[tuple[str, str], list[pl.DataFrame]] = {}
+    for a, b in combinations(models, 2):  # one after another: memory for one pair
+        joined = _differences(by_model[a], by_model[b])
+        joined = joined.with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
+        for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items():
+            for table in grouped(part, [*_FAMILY[:5], "model_a", "model_b"]):
+                found = _compared(table).with_columns(pairs=pl.lit(pairs))
+                parts.setdefault((pairs, found["variant"][0]), []).append(found)
+    every = pl.concat(found for some in parts.values() for found in some)
+    return every.with_columns(p_holm=_holm().over(_FAMILY)).select(list(_MODELS))
 
 
 def compare_runs(
@@ -181,7 +180,7 @@ def paired_p(bootstrap: Bootstrap, values: np.ndarray, used: np.ndarray) -> list
     slack = 1e-5 * np.abs(by_unit).sum(axis=0)
     as_large = np.zeros(by_unit.shape[1])
     total = 0
-    for signs in _signs(units):
+    for signs in map(_as_floats, _signs(units)):
         as_large += (np.abs(signs @ by_unit) >= observed - slack).sum(axis=0)
         total += len(signs)
     exact = units <= _EXACT
@@ -194,16 +193,20 @@ def paired_p(bootstrap: Bootstrap, values: np.ndarray, used: np.ndarray) -> list
 
 @lru_cache(maxsize=1)
 def _signs(units: int) -> list[np.ndarray]:
-    """Sign patterns: all of them for few units, else seeded ones."""
+    """Sign patterns as int8: all of them for few units, else seeded ones."""
     if units <= _EXACT:
         bits = np.arange(2**units)[:, None] >> np.arange(units) & 1
-        return [(1 - 2 * bits).astype(np.float32)]
+        return [(1 - 2 * bits).astype(np.int8)]
     random = np.random.default_rng(1)
     step = max(1, 4_000_000 // units)
     return [
-        (1 - 2 * random.integers(0, 2, (min(step, PERMUTATIONS - start), units))).astype(np.float32)
+        (1 - 2 * random.integers(0, 2, (min(step, PERMUTATIONS - start), units))).astype(np.int8)
         for start in range(0, PERMUTATIONS, step)
     ]
+
+
+def _as_floats(signs: np.ndarray) -> np.ndarray:
+    return signs.astype(np.float32)
 
 
 def _holm() -> pl.Expr:

@@ -1,6 +1,6 @@
 """Does a conclusion depend on a convention? Every number and ranking again, under each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import polars as pl
@@ -28,50 +28,67 @@ def conventions(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -
         epsilon (null for vid), n, value. A dissimilarity is (1 − ρ) / 2 for spearman, 1 − overlap
         for top10.
     """
-    names = [name for name in looks.columns if "@" in name]
-    own = rows.select(*_IMAGE, pl.col("nissim").alias(f"{ssim}@{grid}"))
-    joined = looks.select(*_IMAGE, "clean_dead", "attacked_dead", *names).join(
-        own, on=_IMAGE, how="left", nulls_equal=True, maintain_order="left"
-    )
-    long = joined.unpivot(
-        [f"{ssim}@{grid}", *names],
-        index=[*_IMAGE, "clean_dead", "attacked_dead"],
-        variable_name="convention",
-    ).with_columns(
-        pl.col("convention")
-        .str.split_exact("@", 1)
-        .struct.rename_fields(["similarity", "resolution"])
-        .struct.unnest(),
-        dead=pl.col("clean_dead") | pl.col("attacked_dead"),
-    )
-    noise = long.filter(pl.col("source").is_null()).drop("attack", "source")
-    same = [name for name in _IMAGE if name not in ("attack", "source")]
-    beside = long.filter(pl.col("source").is_not_null()).join(
-        noise.select(*same, "convention", "value", "dead"),
-        on=[*same, "convention"],
-        suffix="_noise",
+    return with_scopes(measured(rows, looks, ssim, grid))
+
+
+def with_scopes(found: pl.DataFrame) -> pl.DataFrame:
+    """What ``measured`` found of all models, as ``conventions`` gives it."""
+    order = [*SETTING, "scope", *_CONVENTION, "measure", "epsilon", "n", "value"]
+    return by_scope(found).select(order)
+
+
+def measured(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
+    """What ``conventions`` tells, without scopes, which take all models to name.
+
+    One convention after another, in memory for one.
+    """
+    own, others = f"{ssim}@{grid}", [name for name in looks.columns if "@" in name]
+    joined = looks.select(*_IMAGE, "clean_dead", "attacked_dead", *others).join(
+        rows.select(*_IMAGE, pl.col("nissim").alias(own)),
+        on=_IMAGE,
+        how="left",
+        nulls_equal=True,
         maintain_order="left",
     )
-    excess = beside.with_columns(
-        value=pl.col("value") - pl.col("value_noise"), dead=pl.col("dead") | pl.col("dead_noise")
+    parts: dict[tuple[str, str], list[pl.DataFrame]] = {}
+    for name in (own, *others):
+        one = joined.select(
+            *_IMAGE,
+            similarity=pl.lit(name.partition("@")[0]),
+            resolution=pl.lit(name.partition("@")[2]),
+            value=name,
+            dead=pl.col("clean_dead") | pl.col("attacked_dead"),
+        )
+        for key, found in _measures(one):
+            parts.setdefault(key, []).append(found)
+    return pl.concat((found for some in parts.values() for found in some), how="diagonal")
+
+
+def _measures(one: pl.DataFrame) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:
+    """MOD, VID and excess under one convention, with all pairs and with those alive."""
+    same = [name for name in _IMAGE if name not in ("attack", "source")]
+    noise = one.filter(pl.col("source").is_null()).select(*same, "value", "dead")
+    beside = one.filter(pl.col("source").is_not_null()).join(
+        noise, on=same, suffix="_noise", maintain_order="left"
     )
-    kept = [*_IMAGE, "similarity", "resolution", "value", "dead"]
-    measured = {"mod": long.select(kept), "excess": excess.select(kept)}
-    parts = []
+    excess = beside.select(
+        *_IMAGE,
+        "similarity",
+        "resolution",
+        value=pl.col("value") - pl.col("value_noise"),
+        dead=pl.col("dead") | pl.col("dead_noise"),
+    )
+    keys = [*SETTING, *_CONVENTION]
     for pairs in ("all", "alive"):
-        for measure, frame in measured.items():
-            used = (frame if pairs == "all" else frame.filter(~pl.col("dead"))).with_columns(
-                pairs=pl.lit(pairs)
-            )
-            keys = [*SETTING, *_CONVENTION]
+        for measure, frame in (("mod", one), ("excess", excess)):
+            used = frame if pairs == "all" else frame.filter(~pl.col("dead"))
+            used = used.with_columns(pairs=pl.lit(pairs))
             level = used.group_by([*keys, "epsilon"], maintain_order=True).agg(
                 n=pl.col("value").count(), value=pl.col("value").mean()
             )
-            parts.append(level.with_columns(measure=pl.lit(measure)))
+            yield (pairs, measure), level.with_columns(measure=pl.lit(measure))
             if measure == "mod":
-                parts.append(_vid(used, keys, frame["epsilon"].n_unique()))
-    order = [*SETTING, "scope", *_CONVENTION, "measure", "epsilon", "n", "value"]
-    return by_scope(pl.concat(parts, how="diagonal")).select(order)
+                yield (pairs, "vid"), _vid(used, keys, frame["epsilon"].n_unique())
 
 
 def _vid(used: pl.DataFrame, keys: Sequence[str], levels: int) -> pl.DataFrame:

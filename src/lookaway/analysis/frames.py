@@ -1,6 +1,10 @@
-"""A stored run's rows and all that sums them up, each computed once."""
+"""A stored run's rows and all that sums them up, each computed once.
 
-from functools import cached_property
+A run of many rows is never read whole: see ``Parts`` and ``Streamed``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,10 @@ from lookaway.analysis import (
     scale,
     summary,
 )
+from lookaway.analysis.grouped import SETTING
+from lookaway.analysis.parts import Parts
+from lookaway.analysis.streamed import Streamed
+from lookaway.study.numbers import count, scan
 from lookaway.study.store import Store
 
 REGIONS = "regions.safetensors"
@@ -25,31 +33,77 @@ class Frames:
 
     Args:
         store: the run's files.
+        only: names of the only images that count; None: all.
 
     Raises:
         StoreError: there is no run.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, only: Iterable[str] | None = None) -> None:
         self.store = store
         self.plan: dict[str, Any] = store.read_plan()
+        self.parts = Parts(store, self.plan, only)
+        self._streamed = Streamed(self.parts, self.plan, lambda: self.inside)
 
-    # What is stored
+    # What is stored, whole
 
     @cached_property
     def rows(self) -> pl.DataFrame:
         """Every measurement."""
-        return self.store.rows()
+        return self._counted(self.store.rows())
 
     @cached_property
     def compared(self) -> pl.DataFrame:
         """Each clean heatmap against another image's."""
-        return self.store.shuffled()
+        return self._counted(self.store.shuffled())
 
     @cached_property
     def looks(self) -> pl.DataFrame:
         """What was measured from the stored maps, models in the study's order."""
-        return self._ordered(self.store.looks())
+        return self._ordered(self._counted(self.store.looks()))
+
+    # A few of them
+
+    @cached_property
+    def images(self) -> list[str]:
+        """The names of the images that were measured, sorted."""
+        return self.parts.images()
+
+    @cached_property
+    def pictured_rows(self) -> pl.DataFrame:
+        """The measurements of the pictured images, models in the study's order."""
+        return self._ordered(self._of_pictured("rows"))
+
+    @cached_property
+    def pictured_looks(self) -> pl.DataFrame:
+        """What was measured from the stored maps of the pictured images."""
+        return self._of_pictured("looks")
+
+    def _of_pictured(self, folder: str) -> pl.DataFrame:
+        images = self.store.samples().filter("pictured")["image"].implode()
+        return pl.concat(
+            frame.filter(pl.col("image").is_in(images)) for frame in scan(self.store, folder)
+        )
+
+    def last_parts(self, variant: str, policy: str) -> Iterator[pl.DataFrame]:
+        """The measured NISSIM of the last layers, a part at a time.
+
+        Args:
+            variant: of the images.
+            policy: the explained class.
+
+        Returns:
+            Frames with variant, model, attack, source, epsilon and nissim.
+        """
+        columns = [*SETTING, "epsilon", "nissim"]
+        if self.parts.whole:
+            mine = pl.col("variant") == variant, pl.col("explained_class") == policy
+            yield self.last_rows.filter(mine).select(columns)
+            return
+        same = {"variant": variant, "explained_class": policy}
+        read = ["image", *columns, "layer", "explained_class"]
+        for part in self.parts.split("model", "epsilon"):
+            yield self.parts.read("rows", read, part | same).select(columns)
 
     @cached_property
     def regions(self) -> dict[str, np.ndarray] | None:
@@ -92,57 +146,68 @@ class Frames:
         return any(set(layers) != {last[model]} for model, layers in self.plan["layers"].items())
 
     @cached_property
-    def dead_pairs(self) -> int:
-        """Rows in which a map is dead."""
-        return int((self.rows["clean_dead"] | self.rows["attacked_dead"]).sum())
+    def counts(self) -> tuple[int, int]:
+        """How many rows there are, and in how many of them a map is dead."""
+        return count(self.store)
 
     @cached_property
-    def shared_rows(self) -> pl.DataFrame | None:
-        """The measurements of images that every variant has; None where all have the same."""
-        images = self.rows.select("image", "variant").unique()
-        everywhere = (
-            images.group_by("image").len().filter(pl.col("len") == images["variant"].n_unique())
-        )
-        if everywhere.height * images["variant"].n_unique() == images.height:
+    def shared(self) -> "Frames | None":
+        """Frames of the images that every variant has; None where all have the same."""
+        variants = len(self.plan["settings"]["data"]["variants"])
+        test = self.store.samples().filter(pl.col("part") == "test")
+        there = test.filter(pl.col("variants").list.len() > 0)
+        everywhere = there.filter(pl.col("variants").list.len() == variants)
+        if everywhere.height == there.height:
             return None
-        return self.rows.join(everywhere, on="image", how="semi", maintain_order="left")
+        return Frames(self.store, everywhere["image"])
+
+    def _counted(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of the images that count."""
+        if self.parts.only is None:
+            return frame
+        return frame.filter(pl.col("image").is_in(self.parts.only))
+
+    def _frame(self, name: str, whole: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """A frame, made of the whole run where that is small."""
+        return whole() if self.parts.whole else self._streamed[name]
 
     # Of every layer
 
     @cached_property
     def accuracy(self) -> pl.DataFrame:
         """See ``summary.accuracy``."""
-        return summary.accuracy(self.rows)
+        return self._frame("accuracy", lambda: summary.accuracy(self.rows))
 
     @cached_property
     def psnr(self) -> pl.DataFrame:
         """See ``summary.psnr``."""
-        return summary.psnr(self.rows)
+        return self._frame("psnr", lambda: summary.psnr(self.rows))
 
     @cached_property
     def mod(self) -> pl.DataFrame:
         """See ``summary.mod``."""
-        return summary.mod(self.rows)
+        return self._frame("mod", lambda: summary.mod(self.rows))
 
     @cached_property
     def spread(self) -> pl.DataFrame:
         """See ``summary.spread``."""
-        return summary.spread(self.rows)
+        return self._frame("spread", lambda: summary.spread(self.rows))
 
     @cached_property
     def shuffled(self) -> pl.DataFrame:
         """See ``scale.shuffled``."""
-        return scale.shuffled(self.compared)
+        return self._frame("shuffled", lambda: scale.shuffled(self.compared))
 
     @cached_property
     def excess(self) -> pl.DataFrame:
         """See ``scale.excess``."""
-        return scale.excess(self.rows, self.compared)
+        return self._frame("excess", lambda: scale.excess(self.rows, self.compared))
 
     @cached_property
     def by_depth(self) -> pl.DataFrame:
         """See ``scale.by_depth``."""
-        return self._ordered(scale.by_depth(self.rows, self.excess))
+        found = self._frame("by_depth", lambda: scale.by_depth(self.rows, self.excess))
+        return self._ordered(found.sort("depth", maintain_order=True))
 
     # Of each model's last layer
 
@@ -154,7 +219,10 @@ class Frames:
     @cached_property
     def vid(self) -> dict[str, pl.DataFrame]:
         """For each way of reading eq. 4; see ``summary.vid``."""
-        return {way: summary.vid(self.last_rows, way) for way in summary.VID_WAYS}
+        return {way: self._frame(f"vid_{way}", partial(self._vid, way)) for way in summary.VID_WAYS}
+
+    def _vid(self, way: str) -> pl.DataFrame:
+        return summary.vid(self.last_rows, way)
 
     @cached_property
     def inside(self) -> pl.DataFrame | None:
@@ -164,28 +232,34 @@ class Frames:
     @cached_property
     def direction(self) -> pl.DataFrame:
         """See ``direction.direction``."""
-        return direction.direction(self.looks, inside=self.inside)
+        return self._frame("direction", lambda: direction.direction(self.looks, inside=self.inside))
 
     @cached_property
     def outcomes(self) -> pl.DataFrame:
         """See ``outcomes.outcomes``."""
-        return outcomes.outcomes(self.last_rows)
+        return self._frame("outcomes", lambda: outcomes.outcomes(self.last_rows))
 
     @cached_property
     def transfer(self) -> pl.DataFrame:
         """See ``outcomes.transfer``."""
-        return outcomes.transfer(scale.beside_noise(self.last_rows))
+        return self._frame(
+            "transfer", lambda: outcomes.transfer(scale.beside_noise(self.last_rows))
+        )
 
     @cached_property
     def compare_models(self) -> pl.DataFrame:
         """See ``comparison.compare_models``."""
-        return comparison.compare_models(self.last_rows)
+        return self._frame("compare_models", lambda: comparison.compare_models(self.last_rows))
 
     @cached_property
     def conventions(self) -> pl.DataFrame:
         """See ``conventions.conventions``."""
         measure = self.plan["settings"]["measure"]
-        return conventions.conventions(self.last_rows, self.looks, measure["ssim"], measure["grid"])
+        named = measure["ssim"], measure["grid"]
+        found = self._frame(
+            "conventions", lambda: conventions.measured(self.last_rows, self.looks, *named)
+        )
+        return conventions.with_scopes(found)
 
     @cached_property
     def robustness_of_ranking(self) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Rows as arrays: an image a row, a group a column, and numbers with their intervals."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -141,7 +142,8 @@ def _filled(place: _Place, names: Sequence[str]) -> Grouped:
     values = {name: np.zeros(used.shape) for name in names}
     for name in names:
         values[name][at] = place.rows[name].filter(known).to_numpy()
-    return Grouped(place.groups, values, used, _bootstrap(tuple(place.images["label"].to_list())))
+    labels = tuple(map(sys.intern, place.images["label"].to_list()))  # kept, and few different
+    return Grouped(place.groups, values, used, _bootstrap(labels))
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,10 @@ from scipy.special import ndtr, stdtrit
 MANY_CLASSES = 20
 LEVEL = 0.95
 RESAMPLES = 10_000
-_HELD = 20_000_000  # weights kept in memory; beyond, they are drawn again when they are needed
+MANY_IMAGES = 10_000
+GROUPS = 1_000  # of more images than that, where they are few classes'
+_FEWEST_GROUPS = 50  # of a class, or each of its images
+_HELD = 100_000_000  # weights kept in memory; beyond, they are drawn again when they are needed
 _AT_ONCE = 4_000_000
 _COLUMNS = 256
 
@@ -22,6 +25,12 @@ class Bootstrap:
     With 20 classes or more whole classes are drawn, so the interval speaks of other classes too;
     with fewer, images within each class, and the interval is conditional on these classes.
 
+    Of more than 10,000 images of fewer than 20 classes, groups of images within each class are
+    drawn: some 1,000 random groups of equal size, at least 50 a class (random groups, K. Wolter,
+    Introduction to Variance Estimation, 2007, chapter 2). The mean over drawn groups varies as that
+    over drawn images does, and a standard error from G groups is itself known to 1 / √(2 G), some
+    2 %, about what 10,000 resamples leave of it. Time and memory no longer grow with the images.
+
     A percentile interval of few units is too narrow; its tails are moved out as T. Hesterberg
     proposes (What Teachers Should Know About the Bootstrap, 2015, the expanded percentile
     interval): to Φ(−t √(n / (n − 1))), t being Student's.
@@ -32,19 +41,39 @@ class Bootstrap:
         seed: another seed, other resamples.
 
     Attributes:
-        kind: ``classes`` or ``images within classes``.
-        units: (N,) int: what is drawn with each image: its class, or itself.
+        kind: ``classes``, ``images within classes`` or ``groups of images within classes``.
+        units: (N,) int: what is drawn with each image: its class, itself, or its group.
         tail: what lies outside at each end; None where nothing can vary, as with one image a class.
     """
 
     def __init__(self, labels: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> None:
         names, self._of = np.unique(np.asarray(labels), return_inverse=True)
-        whole = len(names) >= MANY_CLASSES
-        self.kind = "classes" if whole else "images within classes"
-        self.units = self._of if whole else np.arange(len(self._of))
         self._classes, self._resamples, self._seed = len(names), resamples, seed
+        if len(names) >= MANY_CLASSES:
+            self.kind, self.units = "classes", self._of
+        elif len(self._of) <= MANY_IMAGES:
+            self.kind, self.units = "images within classes", np.arange(len(self._of))
+        else:
+            self.kind, self.units = "groups of images within classes", self._groups()
+        self._count = int(self.units.max(initial=-1)) + 1
+        # The class of each unit: units are drawn within it.
+        self._strata = np.zeros(self._count, dtype=int)
+        if self.kind != "classes":
+            self._strata[self.units] = self._of
         self.tail: float | None = self._tails(np.ones((len(self._of), 1), dtype=bool))[0]
         self._kept: list[np.ndarray] | None = None
+
+    def _groups(self) -> np.ndarray:
+        """A group for each image, of its class alone, at random: (N,) int."""
+        random = np.random.default_rng([self._seed, len(self._of)])
+        groups, start = np.empty(len(self._of), dtype=int), 0
+        for label in range(self._classes):
+            members = np.flatnonzero(self._of == label)
+            share = round(GROUPS * len(members) / len(self._of))
+            count = min(len(members), max(_FEWEST_GROUPS, share))
+            groups[random.permutation(members)] = start + np.arange(len(members)) % count
+            start += count
+        return groups
 
     def _tails(self, used: np.ndarray) -> list[float | None]:
         """What lies outside at each end, where only some images count; None for no interval.
@@ -52,36 +81,34 @@ class Bootstrap:
         Args:
             used: (N, G) bool.
         """
-        classes = np.zeros((self._classes, used.shape[1]), dtype=bool)
-        np.logical_or.at(classes, self._of, used)
-        whole = self.kind == "classes"
-        drawn = classes.sum(axis=0) if whole else used.sum(axis=0)
-        free = drawn - (1 if whole else classes.sum(axis=0))
+        units = np.zeros((self._count, used.shape[1]), dtype=bool)
+        np.logical_or.at(units, self.units, used)
+        strata = np.zeros((self._strata.max(initial=0) + 1, used.shape[1]), dtype=bool)
+        np.logical_or.at(strata, self._strata, units)
+        drawn = units.sum(axis=0)
+        free = drawn - strata.sum(axis=0)
         some = np.maximum(free, 1)
         tails = ndtr(-stdtrit(some, (1 + LEVEL) / 2) * np.sqrt(drawn / some))
         return [float(tail) if many > 0 else None for tail, many in zip(tails, free, strict=True)]
 
     def weights(self) -> Iterator[np.ndarray]:
         """How often each unit was drawn: (b, units) blocks, in all ``resamples`` rows."""
-        count = len(np.unique(self.units))
-        if self._resamples * count > _HELD:
-            yield from self._drawn(count)
+        if self._resamples * self._count > _HELD:
+            yield from self._drawn()
             return
-        if self._kept is None:
-            self._kept = list(self._drawn(count))
-        yield from self._kept
+        if self._kept is None:  # counts are small
+            self._kept = [drawn.astype(np.uint8) for drawn in self._drawn()]
+        for kept in self._kept:
+            yield kept.astype(np.float32)
 
-    def _drawn(self, count: int) -> Iterator[np.ndarray]:
-        step = max(1, _AT_ONCE // max(1, count))
+    def _drawn(self) -> Iterator[np.ndarray]:
+        step = max(1, _AT_ONCE // max(1, self._count))
         for start in range(0, self._resamples, step):
             block = min(step, self._resamples - start)
             random = np.random.default_rng([self._seed, start])
-            if self.kind == "classes":
-                yield _counts(random, block, count)
-                continue
-            drawn = np.empty((block, count), dtype=np.float32)
-            for label in range(self._classes):
-                members = np.flatnonzero(self._of == label)
+            drawn = np.empty((block, self._count), dtype=np.float32)
+            for stratum in range(self._strata.max(initial=-1) + 1):
+                members = np.flatnonzero(self._strata == stratum)
                 drawn[:, members] = _counts(random, block, len(members))
             yield drawn
 
@@ -99,9 +126,9 @@ class Bootstrap:
 
     def by_unit(self, values: np.ndarray) -> np.ndarray:
         """The sums of each column over the images of each unit, (units, G)."""
-        if self.kind != "classes":
+        if self.kind == "images within classes":
             return values
-        summed = np.zeros((self._classes, values.shape[1]))
+        summed = np.zeros((self._count, values.shape[1]))
         np.add.at(summed, self.units, values)
         return summed
 

@@ -212,7 +212,8 @@ def transfer(rows: pl.DataFrame) -> pl.DataFrame:
     attacked = rows.filter(pl.col("source").is_not_null())
     once = attacked.unique([*SETTING, "epsilon", "image"], keep="first", maintain_order=True)
     right = (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64)
-    policies = once.with_columns(value=right, explained_class=pl.lit(None, dtype=pl.String))
+    never = pl.lit(None, dtype=rows.schema["explained_class"])
+    policies = once.with_columns(value=right, explained_class=never)
     parts = [mean_frames(policies, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
     for measure, column in (("mod", "nissim"), ("excess", "excess")):
         found = mean_frames(attacked.with_columns(value=column), _KEYS, "value")

@@ -140,7 +140,9 @@ def by_scope(frame: pl.DataFrame) -> pl.DataFrame:
     transfer = frame.filter(pl.col("source").is_in(sources.implode())).with_columns(
         scope=pl.format("{} from {}", "attack", "source")
     )
-    control = frame.filter(pl.col("source").is_null()).with_columns(scope=pl.col("attack"))
+    control = frame.filter(pl.col("source").is_null()).with_columns(
+        scope=pl.col("attack").cast(pl.String)
+    )
     return pl.concat([white_box, transfer, control])
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import altair as alt
-import numpy as np
 import polars as pl
 
 from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
+from lookaway.report.histograms import histograms
 from lookaway.report.layout import Layout, finished, in_panels, legend
 
 _WORD_COLOURS = {
@@ -38,21 +38,16 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     attack, variant = settings["attacks"][0], settings["data"]["variants"][0]
     own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
     noise = pl.col("source").is_null()
-    here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy) & (own | noise)
-    rows = frames.last_rows.filter(here)
-    means = frames.last(frames.mod).filter(here, pl.col("pairs") == "all")
+    here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy)
+    means = frames.last(frames.mod).filter(here, own | noise, pl.col("pairs") == "all")
     by_mean = {
         (row["model"], row["epsilon"], row["attack"]): row["mod"]
         for row in means.iter_rows(named=True)
     }
-    top = max(0.05, float(np.ceil(20 * float(rows["nissim"].cast(pl.Float64).max() or 0)) / 20))  # type: ignore[arg-type]
-    edges = np.linspace(0.0, top, _BINS + 1)
+    edges, found = histograms(frames, variant, policy, own | noise, _BINS)
     values = []
-    for (model, epsilon, kind), part in rows.group_by(
-        "model", "epsilon", "attack", maintain_order=True
-    ):
-        counts, _ = np.histogram(part["nissim"].to_numpy(), bins=edges)
-        shares = [*(counts / part.height).tolist(), 0.0]
+    for (model, epsilon, kind), one in found.items():
+        shares = [*one.shares.tolist(), 0.0]
         values += [
             {
                 "model": model,
@@ -61,7 +56,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
                 "from": round(float(edge), 4),
                 "share": round(share, 4),
                 "mean": by_mean[model, epsilon, kind],
-                "n": part.height,
+                "n": one.n,
             }
             for edge, share in zip(edges, shares, strict=True)
         ]
@@ -75,7 +70,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     x = alt.X(
         "from:Q",
         title="NISSIM",
-        scale=alt.Scale(domain=[0, top], nice=False),
+        scale=alt.Scale(domain=[0, edges[-1]], nice=False),
         axis=alt.Axis(tickCount=3, format="~g"),
     )
     y = alt.Y("share:Q", title=None, axis=alt.Axis(tickCount=3, format=".0%"))

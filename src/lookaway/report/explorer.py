@@ -15,6 +15,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.study.signs import pack_signs
 
+_IMAGES = 500  # in the page, at most
 _SIGN_BYTES = 10_000_000  # of all packed signs, before compression
 _MAP_BYTES = 11_000_000  # of the maps of layers before the last, before compression
 _SIDES = (56, 28, 14, 7)  # larger maps of those layers are averaged down to one of these
@@ -87,8 +88,8 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     ]
     perturbations.append(Perturbation("noise", None))
     fits = _SIGN_BYTES // (len(perturbations) * 3 * side * side // 4)
-    images = found.images[: max(1, fits)]
-    rows = frames.rows.filter(
+    images = found.images[: min(_IMAGES, max(1, fits))]
+    rows = frames.pictured_rows.filter(
         pl.col("image").is_in([image.image for image in images]),
         pl.col("variant") == found.variant,
     )
@@ -136,7 +137,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
         ],
         "results": _results(frames, rows, images, perturbations, layers, met),
     }
-    return Explorer(about, blobs, _note(found, len(images), deep, layers))
+    return Explorer(about, blobs, _note(frames, found, len(images), deep, layers))
 
 
 def _met(frames: Frames, perturbations: Sequence[Perturbation]) -> list[list[int]]:
@@ -281,12 +282,22 @@ def _results(
 
 
 def _note(
-    found: PicturedImages, images: int, deep: int, layers: Mapping[str, Sequence[Layer]]
+    frames: Frames,
+    found: PicturedImages,
+    images: int,
+    deep: int,
+    layers: Mapping[str, Sequence[Layer]],
 ) -> str:
-    """What is not in the page."""
+    """Which of the images are in the page, and what of them is not."""
+    tested = frames.plan["variants"][found.variant]["images"]["test"]["count"]
     told = []
+    if 0 < images < tested:
+        told.append(
+            f"{images:,} of the {tested:,} test images are drawn here, chosen by a hash of their "
+            "content, one of each class in turn; numbers and charts are of all."
+        )
     if images < len(found.images):
-        told.append(f"{images} of the {len(found.images)} pictured images are in this page.")
+        told.append(f"{images:,} of the {len(found.images):,} pictured images are in this page.")
     every = [layer for its in layers.values() for layer in its]
     smaller = [layer for layer in every if layer.shown != layer.size]
     if smaller:

@@ -116,14 +116,18 @@ def _heads(
     frames: Frames, found: PicturedImages, form: PaperForm, image: Pictured, model: str
 ) -> list[str]:
     """What the model says of the clean image and at each ε; wrong predictions have a cross."""
-    rows = frames.last_rows.filter(
-        pl.col("image") == image.image,
-        pl.col("variant") == found.variant,
-        pl.col("model") == model,
-        pl.col("attack") == form.attack,
-        pl.col("source") == model,
-        pl.col("explained_class") == form.policy,
-    ).sort("epsilon")
+    rows = (
+        frames.last(frames.pictured_rows)
+        .filter(
+            pl.col("image") == image.image,
+            pl.col("variant") == found.variant,
+            pl.col("model") == model,
+            pl.col("attack") == form.attack,
+            pl.col("source") == model,
+            pl.col("explained_class") == form.policy,
+        )
+        .sort("epsilon")
+    )
     heads = []
     for number, row in enumerate(rows.iter_rows(named=True)):
         for which in ("clean", "attacked") if number == 0 else ("attacked",):

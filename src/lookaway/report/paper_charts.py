@@ -11,6 +11,7 @@ from lookaway.analysis import summary
 from lookaway.analysis.families import DEEP, WIDE, families
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.paper_form import paper_form
+from lookaway.report.histograms import histograms
 from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 from lookaway.report.paper_tables import perturbations
 from lookaway.study.keys import trained_name
@@ -30,24 +31,19 @@ def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[s
         variant: of the images; None: see ``paper_form``.
     """
     form = paper_form(frames, variant)
-    rows = frames.last_rows.filter(form.rows, pl.col("explained_class") == form.policy)
     stable = frames.vid["image"].filter(form.rows, form.explained)
     vid = dict(stable.select("model", "vid").iter_rows())
-    largest = float(rows["nissim"].cast(pl.Float64).max() or 0)  # type: ignore[arg-type]
-    top = max(0.05, float(np.ceil(20 * largest) / 20))
-    edges = np.linspace(0.0, top, _BINS + 1)
+    edges, found = histograms(frames, form.variant, form.policy, form.rows, _BINS)
     middles = (edges[1:] + edges[:-1]) / 2
-    steps = sorted(rows["epsilon"].unique().to_list())
+    steps = sorted({epsilon for _, epsilon, _ in found})
     values: list[dict[str, Any]] = []
-    for (model, epsilon), part in rows.group_by("model", "epsilon", maintain_order=True):
-        measured = part["nissim"].to_numpy()
-        shares = np.histogram(measured, bins=edges)[0] / part.height
-        shared = {"panel": form.described(str(model)), "level": f"{epsilon:g}", "n": part.height}
+    for (model, epsilon, _), one in found.items():
+        shared = {"panel": form.described(model), "level": f"{epsilon:g}", "n": one.n}
         values += [
             {**shared, "nissim": round(float(at), 4), "share": round(float(share), 4)}
-            for at, share in zip(middles, shares, strict=True)
+            for at, share in zip(middles, one.shares, strict=True)
         ]
-        values.append({**shared, "mean": float(measured.mean())})
+        values.append({**shared, "mean": one.mean})
     for model in frames.models:
         told = "–" if vid[model] is None else f"{vid[model]:.3f}"
         values.append({"panel": form.described(model), "said": f"VID {told}"})
@@ -58,7 +54,7 @@ def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[s
     base = alt.Chart().encode(
         color=alt.Color("level:N", scale=alt.Scale(domain=names, range=shades), legend=shown)
     )
-    x = alt.Scale(domain=[0, top], nice=False)
+    x = alt.Scale(domain=[0, edges[-1]], nice=False)
     line = (
         base.transform_filter("isValid(datum.nissim)")
         .mark_line(strokeWidth=2, interpolate="monotone")

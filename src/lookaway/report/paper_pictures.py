@@ -56,7 +56,7 @@ def example(frames: Frames, found: PicturedImages, form: PaperForm, name: str | 
     """
     model = form.source or frames.models[0]
     first = image_of(found, name)
-    rows = frames.last_rows.filter(
+    rows = frames.last(frames.pictured_rows).filter(
         pl.col("variant") == found.variant,
         pl.col("model") == model,
         pl.col("attack") == form.attack,
@@ -199,7 +199,7 @@ def _said(row: dict[str, Any], which: str) -> str:
 def _shares(frames: Frames, form: PaperForm, shown: Example) -> tuple[str, str]:
     """How much of the clean heatmap's mass left its place, and how much came."""
     keys = ("image", "variant", "model", "attack", "source", "epsilon", "explained_class")
-    found = frames.looks.filter(pl.col(key) == shown.row[key] for key in keys)
+    found = frames.pictured_looks.filter(pl.col(key) == shown.row[key] for key in keys)
     lost, gained = (
         "–"
         if found.is_empty() or found[name][0] is None

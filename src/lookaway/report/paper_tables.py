@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.paper_form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
@@ -25,7 +24,7 @@ def paper_tables(frames: Frames) -> list[Table]:
     """
     variants = frames.plan["settings"]["data"]["variants"]
     found = [accuracy(frames, variant) for variant in variants]
-    if frames.shared_rows is not None:
+    if frames.shared is not None:
         found += [accuracy(frames, variant, common=True) for variant in variants]
     return [*sorted(found, key=lambda table: table.paper), mod(frames), psnr(frames)]
 
@@ -48,9 +47,9 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
             name = f"{name}_{variant}"
         images = f"{images} ({variant})"
     measured = frames.accuracy
-    if common and frames.shared_rows is not None:
+    if common and frames.shared is not None:
         name, images = f"{name}_common", f"{images}, those that every variant holds"
-        measured = summary.accuracy(frames.shared_rows)
+        measured = frames.shared.accuracy
     measured = measured.filter(form.rows)
     by_model, count = _by_model(measured, "accuracy"), int(measured["n"][0])
     return Table(

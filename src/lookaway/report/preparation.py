@@ -50,20 +50,20 @@ def _faces(frames: Frames) -> Table:
 
 
 def _shared(frames: Frames) -> list[Table]:
-    rows = frames.shared_rows
-    if rows is None:
+    shared = frames.shared
+    if shared is None:
         return []
-    where = f"on the {rows['image'].n_unique()} test images that every variant has"
+    where = f"on the {shared.accuracy['n'][0]} test images that every variant has"
     accuracy = by_level(
         "accuracy_shared",
         f"Accuracy {where}",
         "Variants differ in their images where no face was found; these are the same for all.",
-        summary.by_scope(frames.last(rows).pipe(summary.accuracy)),
+        summary.by_scope(shared.accuracy),
         "accuracy",
         form="%",
         section=_SECTION,
     )
-    mods = frames.last(rows).pipe(summary.mod).filter(pl.col("pairs") == "all")
+    mods = shared.last(shared.mod).filter(pl.col("pairs") == "all")
     return [
         accuracy,
         *(

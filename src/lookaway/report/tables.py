@@ -33,7 +33,7 @@ def all_tables(frames: Frames) -> list[Table]:
         )
     ]
     for policy in policies:
-        for pairs in ["all", "alive"] if frames.dead_pairs else ["all"]:
+        for pairs in ["all", "alive"] if frames.counts[1] else ["all"]:
             without = "" if pairs == "all" else ", without dead maps"
             used = (pl.col("explained_class") == policy) & (pl.col("pairs") == pairs)
             chosen = summary.by_scope(frames.last(frames.mod).filter(used))

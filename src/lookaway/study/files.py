@@ -4,7 +4,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -137,23 +137,26 @@ class Files:
         """Write a Parquet file whole."""
         self._write(self.folder / name, as_parquet(frame, metadata))
 
-    def read_frame(self, path: AnyPath) -> pl.DataFrame:
-        """Read a Parquet file.
+    def read_frame(self, path: AnyPath, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Read a Parquet file, or some columns of it.
 
         Raises:
             StoreError: it is missing or damaged.
         """
-        return self.read_kept(path)[0]
+        return self.read_kept(path, columns)[0]
 
-    def read_kept(self, path: AnyPath) -> tuple[pl.DataFrame, dict[str, str]]:
-        """Read a Parquet file and what was kept with it.
+    def read_kept(
+        self, path: AnyPath, columns: Sequence[str] = ()
+    ) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Read a Parquet file, or some columns of it, and what was kept with it.
 
         Raises:
             StoreError: it is missing or damaged.
         """
         try:
             raw = _whole(path)
-            return pl.read_parquet(raw), pl.read_parquet_metadata(io.BytesIO(raw))
+            frame = pl.read_parquet(raw, columns=list(columns) or None)
+            return frame, pl.read_parquet_metadata(io.BytesIO(raw))
         except _UNREADABLE as error:
             raise StoreError(
                 f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"

@@ -18,6 +18,7 @@ from lookaway.study.keys import picture_name as picture_name
 from lookaway.study.keys import plain as plain
 from lookaway.study.keys import shards as shards
 from lookaway.study.keys import trained_name
+from lookaway.study.numbers import scan
 from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.seal import is_sealed, sealed, slot
 from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
@@ -336,7 +337,7 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return self._frames("rows", ROW_SCHEMA)
+        return pl.concat(scan(self, "rows"))
 
     def shuffled(self) -> pl.DataFrame:
         """Each clean heatmap against another image's, in the order of cells and layers.
@@ -344,7 +345,7 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return self._frames("shuffled", SHUFFLED_SCHEMA)
+        return pl.concat(scan(self, "shuffled"))
 
     def looks(self) -> pl.DataFrame:
         """What was measured from the stored maps of the last layers; see ``study.looks``.
@@ -352,7 +353,7 @@ class Store(Files):
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return self._frames("looks")
+        return pl.concat(scan(self, "looks"))
 
     def cell_rows(self, key: CellKey) -> pl.DataFrame:
         """A cell's rows."""
@@ -376,17 +377,6 @@ class Store(Files):
         """Whether a cell's maps, just these, are measured; damage is told."""
         kept = self._kept(f"looks/{key.stem}.parquet")
         return kept is not None and kept.get("made_of") == made_of
-
-    def _frames(
-        self, folder: str, schema: Mapping[str, pl.DataType | type[pl.DataType]] | None = None
-    ) -> pl.DataFrame:
-        paths = self.listed(folder, "*.parquet")
-        if not paths:
-            raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
-        frames = [self.read_frame(path) for path in paths]
-        for path, frame in zip(paths, frames, strict=True):
-            check_columns(frame, schema or dict(frames[0].schema), path)
-        return pl.concat(frames)
 
     def read_maps(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's maps; see ``cell.CellOutput``."""

@@ -1,0 +1,181 @@
+"""A run's rows a part at a time: memory follows from the part, not from the run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from lookaway.study.numbers import scan
+from lookaway.study.store import Store
+
+ROWS_AT_ONCE = 200_000  # a run of fewer is one part
+
+
+class Parts:
+    """How a run's rows are divided, and how a part is read.
+
+    Args:
+        store: the run's files.
+        plan: the run's.
+        only: names of the only images that count; None: all.
+    """
+
+    def __init__(
+        self, store: Store, plan: Mapping[str, Any], only: Iterable[str] | None = None
+    ) -> None:
+        self._store, self._plan = store, plan
+        self.only = None if only is None else pl.Series(only, dtype=pl.String).implode()
+        settings = plan["settings"]
+        self.models: list[str] = [spec["name"] for spec in settings["models"]]
+        self.policies: list[str] = settings["explain"]["explained_class"]
+        self._levels: list[float] = settings["epsilons"]
+        self._attacks: list[str] = settings["attacks"]
+        self._sources: list[str] = settings["transfer_from"]
+        # As the files stand.
+        self._variants: list[str] = sorted(settings["data"]["variants"])
+        # Layers that only the pictured images have are few rows.
+        self._few = settings["explain"].get("layers_of") == "pictured"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the run is one part."""
+        return self._rows(last=False) <= ROWS_AT_ONCE
+
+    def split(self, *dimensions: str, last: bool = True) -> list[dict[str, Any]]:
+        """The parts of a run: what the rows of each have in common, in the order of the files.
+
+        Args:
+            dimensions: what they may differ in, of variant, model, layer, explained_class and
+                epsilon, model before layer; no finer than needed for ``ROWS_AT_ONCE``.
+            last: only the last layers are read.
+        """
+        found: list[dict[str, Any]] = [{}]
+        for dimension in dimensions:
+            if self._rows(last=last) / len(found) <= ROWS_AT_ONCE:
+                break
+            found = [
+                {**part, dimension: value}
+                for part in found
+                for value in self._values(dimension, part)
+            ]
+        return found
+
+    def read(
+        self, folder: str, columns: Sequence[str], part: Mapping[str, Any], *, last: bool = True
+    ) -> pl.DataFrame:
+        """The rows of a part, small: names are Enums, an image is its place among the sorted ones.
+
+        Args:
+            folder: rows, shuffled or looks.
+            columns: what is read of it; empty: all.
+            part: from ``split``.
+            last: leave out all layers but the last one; looks are of no other.
+
+        Raises:
+            StoreError: there are none, or a file is damaged.
+        """
+        stem = f"{part.get('variant', '')}*"
+        if {"variant", "model"} <= part.keys():
+            stem = f"{part['variant']}-{self.models.index(part['model']):03d}-*"
+        found = []
+        for frame in scan(self._store, folder, stem, columns):
+            same = [pl.col(name) == value for name, value in part.items() if name in frame.columns]
+            if last and "layer" in frame.columns:
+                layers = pl.col("model").replace_strict(
+                    self._plan["last_layers"], return_dtype=pl.String
+                )
+                same.append(pl.col("layer") == layers)
+            if self.only is not None:
+                same.append(pl.col("image").is_in(self.only))
+            found.append(self.small(frame.filter(same) if same else frame))
+        rows = pl.concat(found, rechunk=True)
+        return self._padded(rows) if self._few and not last else rows
+
+    def images(self) -> list[str]:
+        """The names of the images that were measured and count, sorted."""
+        return self._images["image"].to_list()
+
+    @cached_property
+    def _images(self) -> pl.DataFrame:
+        """Name and label of each image that counts, and the variants that have it; by name."""
+        test = self._store.samples().filter(
+            pl.col("part") == "test", pl.col("variants").list.len() > 0
+        )
+        if self.only is not None:
+            test = test.filter(pl.col("image").is_in(self.only))
+        return test.select("image", "label", "variants").sort("image")
+
+    @cached_property
+    def _names(self) -> dict[str, pl.Enum]:
+        layers = dict.fromkeys(layer for model in self.models for layer in self._layers(model))
+        classes, models = pl.Enum(self._plan["classes"]), pl.Enum(self.models)
+        return {
+            "label": classes,
+            "clean_class": classes,
+            "attacked_class": classes,
+            "variant": pl.Enum(self._variants),
+            "model": models,
+            "source": models,
+            "attack": pl.Enum([*self._attacks, "noise"]),
+            "layer": pl.Enum(list(layers)),
+            "explained_class": pl.Enum(self.policies),
+        }
+
+    def _rows(self, *, last: bool) -> float:
+        """About how many rows there are."""
+        about = self._plan["variants"]
+        images = sum(about[name]["images"]["test"]["count"] for name in self._variants)
+        met = len(self._attacks) * (1 + len(self._sources)) + 1
+        one = last or self._few
+        layers = sum(1 if one else len(self._layers(model)) for model in self.models)
+        return float(images * met * layers * len(self.policies) * len(self._levels))
+
+    def _values(self, dimension: str, part: Mapping[str, Any]) -> Sequence[Any]:
+        if dimension == "layer":
+            return self._layers(part["model"])
+        values: dict[str, Sequence[Any]] = {
+            "variant": self._variants,
+            "model": self.models,
+            "explained_class": self.policies,
+            "epsilon": self._levels,
+        }
+        return values[dimension]
+
+    def _layers(self, model: str) -> list[str]:
+        return list(dict.fromkeys([*self._plan["layers"][model], self._plan["last_layers"][model]]))
+
+    def small(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows as ``read`` gives them."""
+        places = self._images["image"].search_sorted(frame["image"])
+        return frame.with_columns(
+            *(
+                pl.col(name).cast(kind)
+                for name, kind in self._names.items()
+                if name in frame.columns
+            ),
+            image=places.cast(pl.UInt32),
+        )
+
+    def _padded(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """With a row without numbers for each image that has none here.
+
+        All numbers of a variant are resampled with all its images.
+        """
+        if rows.is_empty():
+            return rows
+        attacked = rows.filter(pl.col("source").is_not_null()) if "source" in rows.columns else rows
+        found = [rows]
+        for one in attacked.unique("variant", maintain_order=True).partition_by("variant"):
+            variant = one["variant"][0]
+            every = self.small(
+                self._images.filter(pl.col("variants").list.contains(variant)).drop("variants")
+            )
+            there = rows.filter(pl.col("variant") == variant)
+            missing = every.join(there, on="image", how="anti")
+            same = one.select(pl.exclude("image", "label", *_NUMBERS))
+            found.append(missing.join(same, how="cross"))
+        return pl.concat(found, how="diagonal")
+
+
+_NUMBERS = ["nissim", "clean_dead", "attacked_dead", "dead"]

@@ -1,0 +1,165 @@
+"""A large run's frames, made a part at a time and put together in the order of a whole run's."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from lookaway.analysis import comparison, conventions, direction, outcomes, scale, summary
+from lookaway.analysis.grouped import LOOK, SETTING
+from lookaway.analysis.parts import Parts
+
+_IMAGE = ["image", "label", *SETTING, "epsilon"]
+_LAYER = [*_IMAGE, *LOOK, "nissim", "clean_dead", "attacked_dead"]
+_COMPARED = ["image", "label", "variant", "model", *LOOK, "nissim", "dead"]
+_CLASSES = ["clean_class", "attacked_class"]
+_CONFIDENCES = ["clean_confidence", "attacked_confidence"]
+
+# How the rows of each frame stand in a whole run: by what, in the order that it first comes in.
+_SOURCE = ("model", "attack", "source")
+_Order = list[str | tuple[str, ...]]
+_LEVELS: _Order = [_SOURCE, "epsilon"]
+_LAYERS: _Order = [*_LEVELS, ("model", "layer"), "explained_class"]
+_CURVES: _Order = ["pairs", "variant", _SOURCE, ("model", "layer"), "explained_class"]
+_ORDER: dict[str, _Order] = {
+    "accuracy": ["variant", "model", "attack", "source", "epsilon"],
+    "psnr": ["variant", *_LEVELS],
+    "mod": ["pairs", "variant", *_LAYERS],
+    "spread": ["pairs", "variant", *_LAYERS],
+    "excess": ["pairs", "variant", *_LAYERS],
+    "by_depth": ["variant", *_LAYERS],
+    "shuffled": ["pairs", "variant", "model", "explained_class", ("model", "layer")],
+    **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
+    "outcomes": ["outcome", "variant", "measure", *_LEVELS, "explained_class"],
+    "transfer": ["measure", "variant", *_LEVELS, "explained_class"],
+    "direction": ["variant", "measure", _SOURCE, "explained_class", "epsilon"],
+    "conventions": [
+        *("pairs", "measure", ("similarity", "resolution"), "model", "variant"),
+        *(_SOURCE, "explained_class", "epsilon"),
+    ],
+    "compare_models": [
+        *("pairs", "variant", ("model_a", "model_b"), "scope"),
+        *("measure", "epsilon", "explained_class"),
+    ],
+}
+
+_Found = Mapping[str, pl.DataFrame]
+
+
+class Streamed:
+    """The frames of a large run, by name; those that are read from the same rows at once.
+
+    Args:
+        parts: of the run.
+        plan: of the run.
+        inside: the share of participation inside the run's regions, where it has some.
+    """
+
+    def __init__(
+        self, parts: Parts, plan: Mapping[str, Any], inside: Callable[[], pl.DataFrame | None]
+    ) -> None:
+        self._parts, self._plan, self._inside = parts, plan, inside
+        self._made: dict[str, pl.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        if name not in self._made:
+            found: dict[str, list[pl.DataFrame]] = {}
+            for made in _PASSES[name](self):
+                for each, frame in made.items():
+                    found.setdefault(each, []).append(_plain(frame))
+            self._made |= {each: _ordered(frames, _ORDER[each]) for each, frames in found.items()}
+        return self._made[name]
+
+    def images(self) -> Iterator[_Found]:
+        """What does not depend on the explained class."""
+        policy = {"explained_class": self._parts.policies[0]}
+        columns = [*_IMAGE, *_CLASSES, "psnr", "layer", "explained_class"]
+        for part in self._parts.split("variant", "model", "epsilon"):
+            rows = self._parts.read("rows", columns, part | policy)
+            yield {"accuracy": summary.accuracy(rows), "psnr": summary.psnr(rows)}
+
+    def layers(self) -> Iterator[_Found]:
+        """What is told of every layer, at one ε."""
+        dimensions = ("variant", "model", "layer", "explained_class", "epsilon")
+        for part in self._parts.split(*dimensions, last=False):
+            rows = self._parts.read("rows", _LAYER, part, last=False)
+            if rows.is_empty():
+                continue
+            excess = scale.excess(rows, self._compared(part))
+            yield {
+                "mod": summary.mod(rows),
+                "spread": summary.spread(rows),
+                "excess": excess,
+                "by_depth": scale.by_depth(rows, excess),
+            }
+
+    def unrelated(self) -> Iterator[_Found]:
+        """What two unrelated looks score."""
+        dimensions = ("variant", "model", "layer", "explained_class")
+        for part in self._parts.split(*dimensions, last=False):
+            compared = self._compared(part)
+            if not compared.is_empty():
+                yield {"shuffled": scale.shuffled(compared)}
+
+    def last_layers(self) -> Iterator[_Found]:
+        """What is told of the last layers, at one ε."""
+        columns = [*_LAYER, *_CLASSES, *_CONFIDENCES]
+        inside = self._inside()
+        for part in self._parts.split("variant", "model", "explained_class", "epsilon"):
+            rows = self._parts.read("rows", columns, part)
+            yield {
+                "outcomes": outcomes.outcomes(rows),
+                "transfer": outcomes.transfer(scale.beside_noise(rows)),
+            }
+            looks = self._parts.read("looks", (), part)
+            regions = None if inside is None else self._parts.small(inside)
+            yield {"direction": direction.direction(looks, inside=regions)}
+
+    def curves(self) -> Iterator[_Found]:
+        """What is told of the last layers, of all ε together."""
+        measure = self._plan["settings"]["measure"]
+        for part in self._parts.split("variant", "model", "explained_class"):
+            rows = self._parts.read("rows", _LAYER, part)
+            yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
+            looks = self._parts.read("looks", (), part)
+            yield {
+                "conventions": conventions.measured(rows, looks, measure["ssim"], measure["grid"])
+            }
+
+    def pairs(self) -> Iterator[_Found]:
+        """Models beside each other, at one ε."""
+        for part in self._parts.split("variant", "explained_class", "epsilon"):
+            rows = self._parts.read("rows", _LAYER, part)
+            yield {"compare_models": comparison.compare_models(rows)}
+
+    def _compared(self, part: Mapping[str, Any]) -> pl.DataFrame:
+        return self._parts.read("shuffled", _COMPARED, part, last=False)
+
+
+_PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
+    **dict.fromkeys(["accuracy", "psnr"], Streamed.images),
+    **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
+    "shuffled": Streamed.unrelated,
+    **dict.fromkeys(["outcomes", "transfer", "direction"], Streamed.last_layers),
+    **dict.fromkeys([*(f"vid_{way}" for way in summary.VID_WAYS), "conventions"], Streamed.curves),
+    "compare_models": Streamed.pairs,
+}
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """A part's frame with names as text again."""
+    names = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)]
+    return frame.with_columns(pl.col(names).cast(pl.String))
+
+
+def _ordered(frames: Sequence[pl.DataFrame], order: _Order) -> pl.DataFrame:
+    """The parts' frames as one; what several parts tell, such as ε = 0, once."""
+    entries = [[entry] if isinstance(entry, str) else list(entry) for entry in order]
+    keys = list(dict.fromkeys(name for entry in entries for name in entry))
+    found = pl.concat(frames, how="vertical")
+    found = found.unique(keys, keep="first", maintain_order=True)
+    places = [f"place {number}" for number in range(len(entries))]
+    for place, entry in zip(places, entries, strict=True):
+        known = found.select(entry).unique(maintain_order=True).with_row_index(place)
+        found = found.join(known, on=entry, nulls_equal=True, maintain_order="left")
+    return found.sort(places, maintain_order=True).drop(places)

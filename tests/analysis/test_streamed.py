@@ -1,0 +1,87 @@
+"""Frames that are made a part at a time are those of the whole run."""
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from lookaway.analysis import parts
+from lookaway.analysis.frames import Frames
+from lookaway.analysis.parts import Parts
+from stored import write_run
+
+RUN = {
+    "variants": ("cascade", "none"),
+    "models": ("one", "two"),
+    "sources": ("one",),
+    "layers": ("first", "last"),
+    "lost": 5,
+}
+
+
+@pytest.fixture(scope="module", params=["all", "pictured"])
+def store(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    return write_run(folder, 70, layers_of=request.param, **RUN)
+
+
+def in_parts(store, monkeypatch, rows=100, only=None):
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", rows)
+    frames = Frames(store, only)
+    assert not frames.parts.whole
+    return frames
+
+
+def refuse(*_):
+    raise AssertionError("the whole run was read")
+
+
+@pytest.mark.parametrize("rows", [100, 1500])
+def test_every_frame_is_that_of_the_whole_run_row_by_row(store, monkeypatch, rows):
+    whole = Frames(store).to_keep()
+    frames = in_parts(store, monkeypatch, rows)
+    for name in ("rows", "shuffled", "looks"):
+        monkeypatch.setattr(store, name, refuse)
+    for name, frame in frames.to_keep().items():
+        assert_frame_equal(frame, whole[name], rel_tol=1e-5, abs_tol=1e-7)
+
+
+def test_frames_of_the_shared_images_are_those_of_the_whole_run(store, monkeypatch):
+    shared = Frames(store).shared
+    whole = {"accuracy": shared.accuracy, "mod": shared.mod}
+    assert set(whole["accuracy"]["n"]) == {65}
+    frames = in_parts(store, monkeypatch).shared
+    assert not frames.parts.whole
+    for name, frame in whole.items():
+        assert_frame_equal(getattr(frames, name), frame, rel_tol=1e-5, abs_tol=1e-7)
+
+
+def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypatch):
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 100)
+    found = Parts(store, store.read_plan())
+    dimensions = ("variant", "model", "layer", "explained_class", "epsilon")
+    every = [found.read("rows", (), part) for part in found.split(*dimensions[:2])]
+    last = store.rows().filter(pl.col("layer") == "last")
+    assert sum(part.height for part in every) == last.height
+    assert len(found.split(*dimensions, last=False)) == 2 * 2 * 2 * 2 * 2
+    images = found.images()
+    read = pl.concat(every)
+    assert [images[place] for place in read["image"]] == last["image"].to_list()
+    for name in ("label", "model", "source", "attacked_class", "explained_class"):
+        assert read[name].cast(pl.String).equals(last[name])
+    few = store.read_plan()["settings"]["explain"]["layers_of"] == "pictured"
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 1000 if few else 2000)
+    assert found.split(*dimensions, last=False) == [
+        {"variant": variant, "model": model}
+        for variant in ("cascade", "none")
+        for model in ("one", "two")
+    ]
+
+
+def test_nissim_comes_in_parts_with_each_number_once(store, monkeypatch):
+    (whole,) = Frames(store).last_parts("none", "own")
+    every = list(in_parts(store, monkeypatch).last_parts("none", "own"))
+    assert len(every) == 2 * 2
+    keys = ["model", "attack", "source", "epsilon"]
+    found = pl.concat(every).with_columns(pl.col("model", "attack", "source").cast(pl.String))
+    found, whole = (frame.select(*keys, "nissim").sort(pl.all()) for frame in (found, whole))
+    assert found.equals(whole)

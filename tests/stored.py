@@ -1,0 +1,175 @@
+"""A run's folder with made-up numbers, written as a study writes it, without any model."""
+
+import numpy as np
+import polars as pl
+
+from lookaway.study.keys import CellKey, map_key, shards
+from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.study.store import LAYOUT, Store
+
+SHARD = 64
+_DIRECTION = ["lost", "gained", "right", "down", "clean_area", "attacked_area"]
+_LOOKS = [*_DIRECTION, "rank_correlation", "strength", "uniform7@32", "spearman@native"]
+
+
+def write_run(
+    folder,
+    images,
+    *,
+    classes=3,
+    variants=("none",),
+    models=("one",),
+    sources=(),
+    policies=("own", "clean"),
+    epsilons=(0.02, 0.1),
+    layers=("last",),
+    layers_of="all",
+    lost=0,
+):
+    """A run of so many images, the first ``lost`` of which the last variant does not have."""
+    store, random = Store(folder), np.random.default_rng(0)
+    names = sorted(f"c{place % classes:02d}/{place:06d}" for place in range(images))
+    of = {name: names[lost:] if lost and name == variants[-1] else names for name in variants}
+    explain = {"explained_class": list(policies), "pictured": 0, "method": "gradcam"}
+    plan = {
+        "layout": LAYOUT,
+        "settings": {
+            "data": {
+                "variants": list(variants),
+                "image_size": 32,
+                "without_face": "drop",
+                "split": {"seed": 0},
+            },
+            "models": [{"name": name, "timm": "test_resnet"} for name in models],
+            "attacks": ["fgsm"],
+            "transfer_from": list(sources),
+            "epsilons": list(epsilons),
+            "explain": {**explain, "layers_of": layers_of},
+            "measure": {"ssim": "gaussian11", "grid": 32},
+            "run": {"precision": "float32"},
+        },
+        "shard": SHARD,
+        "classes": sorted({name[:3] for name in names}),
+        "images": {"test": {"count": images, "sha256": "0"}},
+        "variants": {
+            name: {"without_face": 0, "images": {"test": {"count": len(of[name])}}}
+            for name in variants
+        },
+        "duplicates": {name: {"count": 0, "images": []} for name in _SPOILING},
+        "set_aside": {},
+        "versions": {},
+        "weights": dict.fromkeys(models, "0"),
+        "layers": {name: list(layers) for name in models},
+        "last_layers": dict.fromkeys(models, "last"),
+    }
+    shown = set(names[images // 2 : images // 2 + 2])
+    samples = [
+        (name, name[:3], "test", False, str(place), [v for v in variants if name in of[v]], [])
+        for of in [{variant: set(some) for variant, some in of.items()}]
+        for place, name in enumerate(names)
+    ]
+    samples = pl.DataFrame(samples, schema=SAMPLE_SCHEMA, orient="row")
+    store.begin(plan, "", samples)
+    for variant in variants:
+        for index, model in enumerate(models):
+            for place, chosen in enumerate(shards(len(of[variant]), SHARD)):
+                key = CellKey(variant, index, model, place)
+                some = [of[variant][image] for image in chosen]
+                _write_cell(store, plan, key, some, shown, random)
+    return store
+
+
+_SPOILING = ("across_parts", "across_classes")
+
+
+def _write_cell(store, plan, key, images, shown, random):
+    settings = plan["settings"]
+    epsilons, policies = settings["epsilons"], settings["explain"]["explained_class"]
+    own = [("fgsm", key.model)]
+    met = [*own, *(("fgsm", name) for name in settings["transfer_from"] if name != key.model)]
+    rows, looks, compared, maps = [], [], [], {}
+    for attack, source in [*met, ("noise", None)]:
+        for epsilon in epsilons:
+            first = _images(key, images, plan["classes"], random)
+            once = first.with_columns(
+                attack=pl.lit(attack), source=pl.lit(source, pl.String), epsilon=epsilon
+            )
+            for layer in plan["layers"][key.model]:
+                few = settings["explain"]["layers_of"] == "pictured" and layer != "last"
+                there = once.filter(pl.col("image").is_in(list(shown))) if few else once
+                rows += [_measured(there, layer, policy, random) for policy in policies]
+    whole = pl.concat(rows).select(list(ROW_SCHEMA))
+    for policy in policies:
+        for layer in plan["layers"][key.model]:
+            some = whole.filter(
+                pl.col("attack") == "noise",
+                pl.col("epsilon") == epsilons[0],
+                pl.col("layer") == layer,
+                pl.col("explained_class") == policy,
+            )
+            columns = ["image", "label", "variant", "model", "layer", "depth", "map_size"]
+            compared.append(
+                some.select(
+                    *columns, "explained_class", "nissim", partner="image", dead="clean_dead"
+                )
+            )
+    for attack, source in [*met, ("noise", None)]:
+        for policy in policies:
+            count = len(images)
+            maps[map_key("clean", "last", policy)] = np.ones((count, 2, 2), np.float16)
+            maps[map_key("attacked", "last", policy, attack, source)] = random.random(
+                (count, len(epsilons), 2, 2)
+            ).astype(np.float16)
+            some = whole.filter(
+                pl.col("attack") == attack,
+                pl.col("source").eq_missing(pl.lit(source, pl.String)),
+                pl.col("layer") == "last",
+                pl.col("explained_class") == policy,
+            )
+            numbers = {name: random.random(some.height) for name in _LOOKS}
+            keys = [*("image", "label", "variant", "model", "attack", "source", "epsilon")]
+            looks.append(
+                some.select(*keys, "explained_class", "clean_dead", "attacked_dead").with_columns(
+                    **{name: pl.Series(values) for name, values in numbers.items()}
+                )
+            )
+    store.write_cell(
+        key,
+        whole.to_dict(),
+        maps,
+        {},
+        shuffled=pl.concat(compared).select(list(SHUFFLED_SCHEMA)).to_dict(),
+    )
+    store.write_looks(key, pl.concat(looks), "")
+
+
+def _images(key, images, classes, random):
+    """What is said of each image, whatever the layer."""
+    labels, count = [name[:3] for name in images], len(images)
+    return pl.DataFrame(
+        {
+            "image": images,
+            "label": labels,
+            "variant": [key.variant] * count,
+            "model": [key.model] * count,
+            "linf": [0.1] * count,
+            "psnr": random.normal(30, 1, count),
+            "clean_class": labels,
+            "attacked_class": random.choice(classes, count).tolist(),
+            "clean_confidence": random.random(count),
+            "attacked_confidence": random.random(count),
+        }
+    )
+
+
+def _measured(images, layer, policy, random):
+    count = images.height
+    return images.with_columns(
+        layer=pl.lit(layer),
+        depth=pl.lit(1.0 if layer == "last" else 0.5),
+        map_size=pl.lit("2x2"),
+        explained_class=pl.lit(policy),
+        nissim=pl.Series(random.beta(2, 5, count), dtype=pl.Float64),
+        clean_dead=pl.Series(random.random(count) < 0.02, dtype=pl.Boolean),
+        attacked_dead=pl.Series(random.random(count) < 0.05, dtype=pl.Boolean),
+    )
