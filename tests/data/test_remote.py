@@ -100,7 +100,7 @@ def test_an_image_that_changes_or_goes_after_the_scan_is_noticed(faces, bucket):
     (bucket / second.image).unlink()
     with pytest.raises(DataError, match="changed while the study ran"):
         source.open(first)
-    with pytest.raises(DataError, match="cannot be read now: .*No such object"):
+    with pytest.raises(DataError, match=r"cannot be read now: .*No such object"):
         source.open(second)
 
 
