@@ -1,5 +1,7 @@
 """Networks that tests share: tiny ones, and timm's families at a small input size."""
 
+import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -204,3 +206,54 @@ def small_study(faces_for_all):
         "explain": {"pictured": 6},
         "measure": {"grid": 32},
     }
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server on loopback, in threads of this process; its environment is set."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
+            patch.delenv(name)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "a-key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def make_bucket(s3_server):
+    """Make a new, empty bucket; its path."""
+    import fsspec
+
+    from lookaway.places import to_path
+
+    def make():
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        fsspec.filesystem("s3").call_s3("create_bucket", Bucket=name)
+        return to_path(f"s3://{name}")
+
+    return make
+
+
+@pytest.fixture
+def bucket(make_bucket):
+    """The path of a new, empty bucket."""
+    return make_bucket()
+
+
+@pytest.fixture
+def connect_anew(s3_server):
+    """Forget connections, which keep the credentials and the server that they were made with."""
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
+    yield S3FileSystem.clear_instance_cache
+    S3FileSystem.clear_instance_cache()
