@@ -1,0 +1,44 @@
+"""Keep a run's tables and small pictures: ``python docs/reproduce.py runs/RUN docs/reproduction/RUN``.
+
+Pictures are as wide as two columns of a paper, in 256 colours.
+"""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+import lookaway as la
+from claims import main as claims
+
+KINDS = ("paper_", "accuracy_against_mod", "training")
+WIDEST = 1100  # px
+
+
+def small(png: bytes) -> Image.Image:
+    """A picture for a page of text."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    if image.width > WIDEST:
+        image = image.resize((WIDEST, round(image.height * WIDEST / image.width)))
+    return image.quantize(256)
+
+
+def main(run: Path, out: Path) -> None:
+    """Write tables, pictures and what the run says to the paper's claims."""
+    result = la.open_result(run)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for table in sorted((run / "tables").glob("*.md")):
+        shutil.copy(table, out / table.name)
+        shutil.copy(table.with_suffix(".csv"), out / f"{table.stem}.csv")
+    for name in result.figures():
+        if name.startswith(KINDS):
+            png = result.figure(name).png()
+            small(png).save(out / f"{name}.png", optimize=True)
+    (out / "claims.md").write_text(f"# What the run says to the paper's claims\n\n{claims(run)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
