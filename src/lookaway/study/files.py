@@ -4,7 +4,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,24 +137,18 @@ class Files:
         Raises:
             StoreError: it is missing or damaged.
         """
-        return self.read_kept(path, columns)[0]
+        with _readable(path):
+            return pl.read_parquet(_whole(path), columns=list(columns) or None)
 
-    def read_kept(
-        self, path: Path, columns: Sequence[str] = ()
-    ) -> tuple[pl.DataFrame, dict[str, str]]:
-        """Read a Parquet file, or some columns of it, and what was kept with it.
+    def read_kept(self, path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Read a Parquet file and what was kept with it.
 
         Raises:
             StoreError: it is missing or damaged.
         """
-        try:
+        with _readable(path):
             raw = _whole(path)
-            frame = pl.read_parquet(raw, columns=list(columns) or None)
-            return frame, pl.read_parquet_metadata(io.BytesIO(raw))
-        except _UNREADABLE as error:
-            raise StoreError(
-                f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
-            ) from error
+            return pl.read_parquet(raw), pl.read_parquet_metadata(io.BytesIO(raw))
 
     def write_arrays(
         self,
@@ -216,6 +211,17 @@ class Files:
                 f"{str(path)!r} cannot be written: {error.strerror or error}; what is stored "
                 "stays, and the same command goes on from there"
             ) from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Tell which Parquet file cannot be read."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise StoreError(
+            f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
+        ) from error
 
 
 def as_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
