@@ -8,10 +8,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from claims import main as claims
 from PIL import Image
 
 import lookaway as la
-from claims import main as claims
 
 KINDS = ("paper_", "accuracy_against_mod", "training")
 WIDEST = 1100  # px

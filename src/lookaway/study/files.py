@@ -4,7 +4,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -143,24 +144,18 @@ class Files:
         Raises:
             StoreError: it is missing or damaged.
         """
-        return self.read_kept(path, columns)[0]
+        with _readable(path):
+            return pl.read_parquet(_whole(path), columns=list(columns) or None)
 
-    def read_kept(
-        self, path: AnyPath, columns: Sequence[str] = ()
-    ) -> tuple[pl.DataFrame, dict[str, str]]:
-        """Read a Parquet file, or some columns of it, and what was kept with it.
+    def read_kept(self, path: AnyPath) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Read a Parquet file and what was kept with it.
 
         Raises:
             StoreError: it is missing or damaged.
         """
-        try:
+        with _readable(path):
             raw = _whole(path)
-            frame = pl.read_parquet(raw, columns=list(columns) or None)
-            return frame, pl.read_parquet_metadata(io.BytesIO(raw))
-        except _UNREADABLE as error:
-            raise StoreError(
-                f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
-            ) from error
+            return pl.read_parquet(raw), pl.read_parquet_metadata(io.BytesIO(raw))
 
     def write_arrays(
         self,
@@ -238,6 +233,17 @@ def check_writable(folder: Path) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(f"{str(folder)!r} cannot be written; give another --out")
+
+
+@contextmanager
+def _readable(path: AnyPath) -> Iterator[None]:
+    """Tell which Parquet file cannot be read."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise StoreError(
+            f"{str(path)!r} is missing or damaged ({error}); delete it and run the study again"
+        ) from error
 
 
 def as_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
