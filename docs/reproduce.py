@@ -1,4 +1,4 @@
-"""Keep a run's tables and small pictures: ``python docs/reproduce.py runs/RUN docs/reproduction/RUN``.
+"""Keep a run's tables and small pictures: ``python docs/reproduce.py runs/RUN OUT``.
 
 Pictures are as wide as two columns of a paper, in 256 colours.
 """

@@ -198,6 +198,7 @@ def test_fsspec_s_own_setting_of_the_endpoint_counts_too(bucket, connect_anew, m
 
     (bucket / "x").write_bytes(b"x")
     connect_anew()
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": "http://127.0.0.1:9"})
     with pytest.raises(RemoteError, match=r"127\.0\.0\.1:9"):
         bucket.exists()

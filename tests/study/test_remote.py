@@ -179,6 +179,7 @@ def test_a_store_that_stops_answering_is_no_damage(bucket, connect_anew, monkeyp
     store.write_json("plan.json", {"layout": 3})
     connect_anew()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for ask in (lambda: store.sound_json("plan.json"), store.known_plan, store.reopen):
         with pytest.raises(RemoteError, match="check the network"):
             ask()
