@@ -1,5 +1,6 @@
 """Networks that tests share: tiny ones, and timm's families at a small input size."""
 
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -213,6 +214,7 @@ def s3_server():
     """An S3 server on loopback, in threads of this process; its environment is set."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

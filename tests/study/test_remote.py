@@ -88,10 +88,11 @@ la.run_study(json.loads(sys.argv[1]), sys.argv[2], progress=False)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_study_in_a_bucket_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     remote_study, looked, run_quickly, bucket
 ):
-    out, steps = bucket / "out", (2, 5, 11)
+    out, steps = bucket / "out", (3, 9)
     for step in steps:
         command = [sys.executable, "-c", _KILLED, json.dumps(remote_study), str(out), str(step)]
         done = subprocess.run(command, env=environment(), capture_output=True, check=False)
@@ -108,6 +109,7 @@ def test_a_study_in_a_bucket_that_is_killed_again_and_again_ends_as_if_it_had_no
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_command_takes_a_url(small_study, stored_faces, bucket, tmp_path, monkeypatch):
     def lookaway(*given):
         monkeypatch.setattr(sys, "argv", ["lookaway", *given])
