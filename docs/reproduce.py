@@ -1,6 +1,6 @@
 """Keep a run's tables and small pictures: ``python docs/reproduce.py runs/RUN OUT``.
 
-Pictures are as wide as two columns of a paper, in 256 colours.
+Pictures are as wide as two columns of a paper: charts as PNG, what shows images as JPEG.
 """
 
 import io
@@ -22,7 +22,7 @@ def small(png: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(png)).convert("RGB")
     if image.width > WIDEST:
         image = image.resize((WIDEST, round(image.height * WIDEST / image.width)))
-    return image.quantize(256)
+    return image
 
 
 def main(run: Path, out: Path) -> None:
@@ -35,8 +35,12 @@ def main(run: Path, out: Path) -> None:
         shutil.copy(table.with_suffix(".csv"), out / f"{table.stem}.csv")
     for name in result.figures():
         if name.startswith(KINDS):
-            png = result.figure(name).png()
-            small(png).save(out / f"{name}.png", optimize=True)
+            figure = result.figure(name)
+            image = small(figure.png())
+            if figure.spec is not None:
+                image.quantize(256).save(out / f"{name}.png", optimize=True)
+            else:
+                image.save(out / f"{name}.jpg", quality=85, subsampling=0, optimize=True)
     (out / "claims.md").write_text(f"# What the run says to the paper's claims\n\n{claims(run)}")
 
 

@@ -168,8 +168,9 @@ class Frames:
         return frame.filter(pl.col("image").is_in(self.parts.only))
 
     def _frame(self, name: str, whole: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """A frame, made of the whole run where that is small."""
-        return whole() if self.parts.whole else self._streamed[name]
+        """A frame, made of the whole run where that is small; variants in the study's order."""
+        frame = whole() if self.parts.whole else self._streamed[name]
+        return frame.sort(self._place("variant"), maintain_order=True)
 
     # Of every layer
 
@@ -287,6 +288,12 @@ class Frames:
         )
 
     def _ordered(self, frame: pl.DataFrame) -> pl.DataFrame:
-        order = {name: place for place, name in enumerate(self.models)}
-        places = pl.col("model").replace_strict(order, return_dtype=pl.Int64)
+        places = self._place("model"), self._place("variant")
         return frame.sort(places, maintain_order=True)
+
+    def _place(self, key: str) -> pl.Expr:
+        """Where a model or a variant stands in the study."""
+        variants = self.plan["settings"]["data"]["variants"]
+        names = self.models if key == "model" else variants
+        order = {name: place for place, name in enumerate(names)}
+        return pl.col(key).replace_strict(order, return_dtype=pl.Int64)
