@@ -52,11 +52,6 @@ def test_bytes_are_those_that_the_study_stores(both, kind):
     assert told.bytes[kind] == pytest.approx(stored, rel=0.15)
 
 
-def test_the_memory_that_rows_take_is_theirs(both):
-    told, result = both
-    assert told.rows_memory == pytest.approx(result.rows().estimated_size(), rel=0.05)
-
-
 def test_it_is_plain_data_that_json_keeps(both):
     told, _ = both
     plain = json.loads(json.dumps(told.to_dict()))
@@ -76,7 +71,6 @@ def made_trial():
         file_bytes=dict.fromkeys(KINDS, 100.0),
         image_bytes=dict.fromkeys(KINDS, 10.0),
         pictured_bytes={**dict.fromkeys(KINDS, 0.0), "maps": 7.0},
-        row_bytes=1000.0,
         training=Rehearsal(Work(3.0, 30.0), Work(0.1, 1.0), Work(0.05, 0.5), 4096, 777),
     )
     return Trial(0.25, 0.75, 50.0, 64, "cpu", {"one": model, "two": model})
@@ -101,7 +95,6 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     assert one.training_seconds == pytest.approx(2 * (1200 * 3.0 + epochs))
     assert one.training_memory == 1200 * 4096
     assert (told.reading_seconds, told.faces_seconds) == (400.0, 1200.0)
-    assert told.rows_memory == 2 * 800 * 1000
     alone, shared = told.workers
     assert alone.cells_seconds == 2 * one.seconds
     assert shared.cells_seconds == pytest.approx(2 * one.seconds * 5 / 28)  # whole cells each

@@ -88,7 +88,6 @@ class Estimate:
         reading_seconds: to read every image once, in the beginning.
         faces_seconds: to find the faces of all variants.
         samples_bytes: of the list of images.
-        rows_memory: bytes of memory that hold all rows when they are summed up.
         memory: bytes of memory of this machine, where the models work.
         workers: the time with one worker, and with more.
         trial_images: how many images each model was tried on.
@@ -105,7 +104,6 @@ class Estimate:
     reading_seconds: float
     faces_seconds: float
     samples_bytes: int
-    rows_memory: int
     memory: int
     workers: tuple[WorkersCost, ...]
     trial_images: int
@@ -194,7 +192,6 @@ def estimate(
     seconds = time.perf_counter() - began
     models = tuple(_model(checked, spec, counts, found) for spec in checked.models)
     reading, faces = counts.read * found.reading, counts.used * found.faces
-    rows = sum(model.images * found.models[model.model].row_bytes for model in models)
     return Estimate(
         imagined=images is not None,
         read=counts.read,
@@ -205,7 +202,6 @@ def estimate(
         reading_seconds=reading,
         faces_seconds=faces,
         samples_bytes=round(counts.used * found.sample_bytes),
-        rows_memory=round(rows),
         memory=memory_of(checked.run.device),
         workers=tuple(
             _on(count, models, reading + faces) for count in dict.fromkeys([1, *workers])

@@ -42,7 +42,6 @@ class ModelTrial:
         file_bytes: of each cell's files, by kind, whatever is in them.
         image_bytes: for each image, by kind.
         pictured_bytes: for a pictured one, beyond that, by kind.
-        row_bytes: of memory that an image's rows take when they are summed up.
         training: None where nothing is trained.
     """
 
@@ -52,7 +51,6 @@ class ModelTrial:
     file_bytes: dict[str, float]
     image_bytes: dict[str, float]
     pictured_bytes: dict[str, float]
-    row_bytes: float
     training: Rehearsal | None
 
 
@@ -122,7 +120,6 @@ def try_model(bench: Bench, index: int) -> ModelTrial:
         file_bytes={kind: warm.stored[kind] - half * each[kind] for kind in KINDS},
         image_bytes=each,
         pictured_bytes=pictured_bytes,
-        row_bytes=whole.row_bytes / whole.images,
         training=training,
     )
 
@@ -152,7 +149,6 @@ class _Cell:
     seconds: float
     looks: float
     stored: dict[str, int]
-    row_bytes: int
 
 
 @dataclass(frozen=True)
@@ -197,8 +193,7 @@ class _Cells:
             kind: len(store.read_bytes(f"{kind}/{key.stem}.{ending}") or b"")
             for kind, ending in KINDS.items()
         }
-        row_bytes = int(store.cell_rows(key).estimated_size())
-        return _Cell(count, seconds, looks, stored, row_bytes)
+        return _Cell(count, seconds, looks, stored)
 
     def signs(self, count: int) -> Work:
         """What a source's perturbations for the other sources take, for an image."""

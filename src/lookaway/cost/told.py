@@ -178,11 +178,6 @@ def _memory(found: Estimate) -> list[str]:
             f"{_listed(sizes)}, of {here} on this machine. It cannot be done so: take fewer images "
             "or classes, or train: head, which holds one vector for each image."
         )
-    if found.rows_memory > found.memory / 2:
-        told.append(
-            f"Summing up holds all rows in memory: {_quantity(found.rows_memory, 'B')}, of {here} "
-            "on this machine."
-        )
     return told
 
 

@@ -222,11 +222,13 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
         best = histories[model]["best_epoch"]
         for measure in ("loss", "accuracy"):
             panels.append(f"{measure}: {model}")
+            learnt = [epoch[f"train_{measure}"] for epoch in histories[model]["history"]]
+            most = 1.5 * max(learnt) if measure == "loss" else 1.0  # validation may begin far above
             for epoch in histories[model]["history"]:
                 for part, images in (("train", "training"), ("val", "validation")):
                     found = epoch[f"{part}_{measure}"]
                     at = {"panel": panels[-1], "images": images, "epoch": epoch["epoch"]}
-                    values.append({**at, "value": found})
+                    values.append({**at, "value": found, "drawn": min(found, most)})
             values.append({"panel": panels[-1], "best": best, "measure": measure})
     names = ["training", "validation"]
     shown = legend(layout, "images")
@@ -239,7 +241,7 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
             axis=alt.Axis(tickMinStep=1, format="d", tickCount=5),
         ),
         y=alt.Y(
-            "value:Q",
+            "drawn:Q",
             title=None,
             axis=alt.Axis(tickCount=4, labelExpr="format(datum.value, '.3~g')"),
         ),
