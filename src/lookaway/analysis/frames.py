@@ -42,8 +42,16 @@ class Frames:
     def __init__(self, store: Store, only: Iterable[str] | None = None) -> None:
         self.store = store
         self.plan: dict[str, Any] = store.read_plan()
-        self.parts = Parts(store, self.plan, only)
-        self._streamed = Streamed(self.parts, self.plan, lambda: self.inside)
+        self._only = only
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Its rows, a part at a time."""
+        return Parts(self.store, self.plan, self._only)
+
+    @cached_property
+    def _streamed(self) -> Streamed:
+        return Streamed(self.parts, self.plan, lambda: self.inside)
 
     # What is stored, whole
 
