@@ -57,7 +57,7 @@ def write_run(
         },
         "duplicates": {name: {"count": 0, "images": []} for name in _SPOILING},
         "set_aside": {},
-        "versions": {},
+        "versions": {"lookaway": "0", "torch": "0"},
         "weights": dict.fromkeys(models, "0"),
         "layers": {name: list(layers) for name in models},
         "last_layers": dict.fromkeys(models, "last"),
