@@ -140,6 +140,28 @@ def test_a_killed_machine_costs_time_and_nothing_else(
     assert capsys.readouterr().err.count("was lost") == 1
 
 
+def test_a_machine_that_joins_later_gets_work(
+    quick_study, cluster, run_quickly, watched, monkeypatch, tmp_path
+):
+    hand_out, workers = on_ray._Pool._hand_out, []
+
+    def hand_out_to_all(pool, hand):
+        """Give out one cell; the rest once a third worker is there."""
+        workers[:] = pool._hands
+        if len(workers) > 2 or (not done and not any(each.jobs for each in workers)):
+            hand_out(pool, hand)
+
+    monkeypatch.setattr(on_ray._Pool, "_hand_out", hand_out_to_all)
+    machines = []
+    done = watched(once(lambda: machines.append(cluster.add_node(num_cpus=1)) or machines))
+    try:
+        result = run_quickly(study_on(quick_study, cluster), tmp_path / "ray", 1)
+    finally:
+        cluster.remove_node(machines[0])
+    assert machines[0].node_id in {hand.about["node"] for hand in workers}
+    assert result.rows().equals(run_quickly(quick_study, tmp_path / "local", 1).rows())
+
+
 def test_an_interrupted_run_goes_on_with_either_engine(
     quick_study, cluster, looked, run_quickly, watched, tmp_path, monkeypatch
 ):

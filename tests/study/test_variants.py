@@ -81,6 +81,18 @@ def of(result, variant):
     return result.rows().filter(pl.col("variant") == variant)
 
 
+@pytest.mark.parametrize(
+    "name", ["accuracy", "psnr", "mod", "spread", "excess", "by_depth", "direction", "transfer"]
+)
+def test_variants_stand_in_the_study_s_order(cropped, name):
+    """That is not the order of their names, in which files stand."""
+    variants = cropped.plan["settings"]["data"]["variants"]
+    assert variants != sorted(variants)
+    frame = getattr(cropped, name)()
+    for model in frame.partition_by("model"):
+        assert model["variant"].unique(maintain_order=True).to_list() == variants
+
+
 def test_every_variant_has_the_same_images_in_the_same_parts(cropped, unseen):
     rows = cropped.rows()
     counts = rows.group_by("variant").len()["len"].to_list()

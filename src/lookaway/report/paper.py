@@ -157,7 +157,8 @@ def _figures(frames: Frames) -> Iterator[Planned]:
             "",
             "training",
             "Training: loss and accuracy of every epoch",
-            "The weights of the best epoch on the validation images are kept.",
+            "The weights of the best epoch on the validation images are kept. Losses beyond 1.5 "
+            "times the highest of training are drawn at that height.",
             paper_charts.training,
         )
 

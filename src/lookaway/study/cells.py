@@ -1,6 +1,6 @@
 """A study's cells: which there are, and what each is given and leaves, whoever does the work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,13 +73,13 @@ def open_jobs(study: Study, prepared: Prepared, store: Store) -> list[Job]:
     ]
 
 
-def open_signs(study: Study, prepared: Prepared, store: Store) -> list[Job]:
-    """The signs of sources that need each other's, before any of their cells can be done."""
+def open_signs(study: Study, store: Store, jobs: Sequence[Job]) -> list[Job]:
+    """Of the cells to be done, the signs of sources that need each other's, which come first."""
     if len(study.transfer_from) < 2:
         return []
     return [
         Job(job.spec, job.cell, job.weights, signs_only=True)
-        for job in open_jobs(study, prepared, store)
+        for job in jobs
         if job.spec.name in study.transfer_from and not store.has_signs(job.cell.key, job.weights)
     ]
 

@@ -36,8 +36,9 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
                     weights = partial(trained_bytes, store, key, job.spec)
                     keep(study, prepared, store, job, worker.do(job, given, weights, advance))
 
-    do(open_signs(study, prepared, store), "perturbations for the others")
-    do(open_jobs(study, prepared, store), "attacking, explaining, comparing")
+    left = open_jobs(study, prepared, store)
+    do(open_signs(study, store, left), "perturbations for the others")
+    do(left, "attacking, explaining, comparing")
 
 
 def _model(job: Job) -> str:

@@ -53,15 +53,15 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
         EngineError: the cluster cannot be reached or has no room, a machine has other versions of
             what makes the numbers, or a cell ends every worker that tries it.
     """
-    if not open_jobs(study, prepared, store):
+    left = open_jobs(study, prepared, store)
+    if not left:
         return
     with _cluster(study):
         given = ray.put((study, prepared))
-        for jobs, what in (
-            (open_signs, "perturbations for the others"),
-            (open_jobs, "attacking, explaining, comparing"),
+        for found, what in (
+            (open_signs(study, store, left), "perturbations for the others"),
+            (left, "attacking, explaining, comparing"),
         ):
-            found = jobs(study, prepared, store)
             images = sum(len(job.cell.images) for job in found)
             if found:
                 with progress.stage(f"Ray: {what}", images, "images") as advance:
@@ -98,8 +98,9 @@ def _cluster(study: Study) -> Iterator[None]:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(
-            f"there is no Ray cluster at {address!r} ({error}); start one with "
-            "`ray start --head` and give its address, or leave the address out to use this machine"
+            f"there is no Ray cluster at {address!r} ({error}); start one with `ray start --head` "
+            "and give its address, or leave the address out to use this machine. A cluster that "
+            "asks for a token needs RAY_AUTH_MODE=token and its ~/.ray/auth_token here"
         ) from error
     try:
         yield
