@@ -28,8 +28,7 @@ from pipelines import GRID, MEAN, STD, Given, batch, network
 
 import lookaway as la
 from lookaway.memory import kept_memory
-from lookaway.models.folding import fold_batch_norm
-from lookaway.models.precision import to_bfloat16
+from lookaway.models.folding import fold_batch_norm, to_bfloat16
 from lookaway.models.training import Recipe, train
 from lookaway.study.cell import CellSettings, Shard, run_cell
 

@@ -12,7 +12,7 @@ from cells import a_cell
 from lookaway.metrics import map_nissim as map_nissim_module
 from lookaway.metrics import ssim as ssim_module
 from lookaway.metrics.map_nissim import nissim_of_maps
-from lookaway.models.precision import to_bfloat16
+from lookaway.models.folding import to_bfloat16
 from lookaway.study.cell import run_cell
 from oracles import pixels
 

@@ -196,7 +196,11 @@ def test_gradients_by_the_pixels_come_from_the_same_pass_and_change_nothing(fami
     attack = FGSM()
     with Passes(family.clf.module) as passes:
         (found,), (gradient,) = GradCAM().explain_and_differentiate(
-            family.clf, family.images, [classes], layers, [partial(attack.loss, labels=labels)]
+            family.clf,
+            family.images,
+            [classes],
+            layers,
+            [partial(attack.loss, family.clf, labels=labels)],
         )
     assert passes.count == 1
     for layer in layers:

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 import lookaway as la
-from lookaway.models.folding import fold_batch_norm
-from lookaway.models.precision import to_bfloat16
+from lookaway.models.folding import fold_batch_norm, to_bfloat16
 from oracles import enliven
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import lookaway as la
 from cells import a_cell
-from lookaway.models.precision import to_bfloat16
+from lookaway.models.folding import to_bfloat16
 from lookaway.models.rehearsal import Rehearsal, Work, counted, rehearse, settle
 from lookaway.models.training import Recipe, train
 from lookaway.study.cell import run_cell
@@ -36,6 +36,7 @@ def by_hand(clf, images):
 @pytest.mark.parametrize("kind", ["float32", "channels last", "bfloat16"])
 def test_a_pass_there_and_one_back_to_the_pixels_are_counted(kind):
     clf = la.load_classifier("test_resnet", num_classes=5, pretrained=False, input_size=64)
+    assert clf.num_classes == 5  # its first pass finds out what its outputs mean
     clf.module.requires_grad_(False)
     if kind == "channels last":
         clf.to(memory_format=torch.channels_last)
@@ -76,6 +77,7 @@ class Few:
 def classifier():
     clf = la.load_classifier("test_resnet", num_classes=5, pretrained=False, input_size=64)
     settle(clf)
+    assert clf.num_classes == 5  # its first pass finds out what its outputs mean
     return clf
 
 

@@ -31,7 +31,9 @@ class Colours:
 
 
 def classifier(name="test_resnet", classes=3):
-    return la.load_classifier(name, num_classes=classes, pretrained=False, input_size=64)
+    clf = la.load_classifier(name, num_classes=classes, pretrained=False, input_size=64)
+    assert clf.num_classes == classes  # its first pass finds out what its outputs mean
+    return clf
 
 
 @pytest.mark.parametrize("part", ["head", "fully_connected"])

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lookaway.errors import AttackError, InputError, ModelError
-from lookaway.models.classifier import Classifier, check_classes, check_pixels
+from lookaway.models.checks import check_labels, check_pixels
+from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
-from lookaway.models.layers import frozen
+from lookaway.models.hooks import frozen
 
 _SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
 
@@ -31,22 +32,25 @@ class Attack(ABC):
 
         Args:
             clf: the classifier; it is afterwards as it was.
-            images: (N, 3, H, W) float pixels in [0, 1].
-            labels: (N,) integer true classes.
+            images: (N, C, H, W) float pixels in [0, 1].
+            labels: (N,) integer true classes; of a network for several labels at once also (N, K)
+                of 0 and 1.
             epsilons: largest changes of a pixel, each in (0, 1], none twice.
 
         Returns:
-            (E, N, 3, H, W) pixels in [0, 1], at most ε from the images.
+            (E, N, C, H, W) pixels in [0, 1], at most ε from the images.
 
         Raises:
             InputError: images, labels or epsilons do not fit.
             AttackError: the attack left [0, 1] or the ε-ball.
         """
-        check_pixels(images)
+        check_pixels(images, clf.channels, clf.name)
         known = clf.classes_at((images.shape[2], images.shape[3]))
-        labels = check_classes(labels, images.shape[0], known, "labels")
+        several = clf.outputs.task == "labels"
+        labels = check_labels(labels, images.shape[0], known, several=several)
         levels = check_epsilons(epsilons)
-        perturbed = self.perturb(clf, images.detach(), labels.to(images.device), levels)
+        with clf.computing():
+            perturbed = self.perturb(clf, images.detach(), labels.to(images.device), levels)
         check_ball(images, perturbed, levels, self.name)
         return perturbed
 
@@ -68,7 +72,7 @@ class SignAttack(Attack):
         """The direction of the change.
 
         Returns:
-            (N, 3, H, W) int8: −1, 0 or 1.
+            (N, C, H, W) int8: −1, 0 or 1.
         """
 
     def perturb(
@@ -88,10 +92,11 @@ class GradientSignAttack(SignAttack):
     """
 
     @abstractmethod
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, clf: Classifier, logits: Tensor, labels: Tensor) -> Tensor:
         """What the attack raises.
 
         Args:
+            clf: the classifier.
             logits: (N, K).
             labels: (N,) int64.
 
@@ -109,7 +114,7 @@ class GradientSignAttack(SignAttack):
         with frozen(clf.module):
             pixels = images.detach().clone().requires_grad_()
             logits = clf(pixels)
-            loss = self.loss(logits, labels.to(logits.device))
+            loss = self.loss(clf, logits, labels.to(logits.device))
             return self.signs_of(pixel_gradient(clf.name, loss, pixels), clf.name)
 
     def signs_of(self, gradient: Tensor, model: str) -> Tensor:
@@ -142,12 +147,12 @@ def step(images: Tensor, signs: Tensor, epsilons: Sequence[float]) -> Tensor:
     """x + ε · sign, clipped to [0, 1], for each ε.
 
     Args:
-        images: (N, 3, H, W) float pixels.
-        signs: (N, 3, H, W), −1, 0 or 1.
+        images: (N, C, H, W) float pixels.
+        signs: (N, C, H, W), −1, 0 or 1.
         epsilons: E levels.
 
     Returns:
-        (E, N, 3, H, W), of the images' dtype.
+        (E, N, C, H, W), of the images' dtype.
 
     >>> step(torch.full((1, 3, 1, 1), 0.5), torch.ones(1, 3, 1, 1), [0.25, 1.0]).flatten().tolist()
     [0.75, 0.75, 0.75, 1.0, 1.0, 1.0]

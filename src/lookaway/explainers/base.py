@@ -7,12 +7,13 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lookaway.errors import InputError
-from lookaway.models.classifier import Classifier, check_classes, check_pixels
+from lookaway.models.checks import check_classes, check_pixels
+from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
-from lookaway.models.layers import frozen
+from lookaway.models.hooks import frozen
 
 MIN_GRID = 11
 
@@ -61,15 +62,15 @@ class Explainer(ABC):
         clf: Classifier,
         images: Tensor,
         classes: Tensor | None = None,
-        layers: str | Sequence[str] = "last",
+        layers: str | nn.Module | Sequence[str | nn.Module] = "last",
     ) -> Explanation:
         """Explain one class of each image.
 
         Args:
             clf: the classifier; it is afterwards as it was.
-            images: (N, 3, H, W) float pixels in [0, 1].
+            images: (N, C, H, W) float pixels in [0, 1].
             classes: (N,) integer indices; None: the class that the classifier predicts.
-            layers: ``last``, ``stages``, ``convs``, a name, or names.
+            layers: ``last``, ``stages``, ``convs``, a name or module of the network, or several.
 
         Returns:
             Maps, dead flags, logits and classes, all detached.
@@ -78,11 +79,13 @@ class Explainer(ABC):
             InputError: images or classes do not fit.
             LayerError: a layer does not exist, has no spatial maps or no part in the logits.
         """
-        check_pixels(images)
+        check_pixels(images, clf.channels, clf.name)
         if classes is not None:
             known = clf.classes_at((images.shape[2], images.shape[3]))
             classes = check_classes(classes, images.shape[0], known)
-        return self.explain(clf, images, [classes], layers)[0]
+        names = clf.trace((images.shape[2], images.shape[3])).names(layers)
+        with clf.computing():
+            return self.explain(clf, images, [classes], names)[0]
 
     @abstractmethod
     def explain(
@@ -96,10 +99,10 @@ class Explainer(ABC):
 
         Args:
             clf: the classifier.
-            images: (N, 3, H, W) float pixels in [0, 1], checked.
+            images: (N, C, H, W) float pixels in [0, 1], checked.
             wanted: for each explanation (N,) int64 indices, checked, or None for the class that
                 the classifier predicts.
-            layers: as in the call.
+            layers: names, or a kind of layers.
 
         Returns:
             One explanation for each entry of ``wanted``.
@@ -119,9 +122,9 @@ class Explainer(ABC):
 
         Args:
             clf: the classifier.
-            images: (N, 3, H, W) float pixels in [0, 1], checked.
+            images: (N, C, H, W) float pixels in [0, 1], checked.
             wanted: as in ``explain``.
-            layers: as in the call.
+            layers: as in ``explain``.
             losses: each makes a scalar of logits (N, K).
 
         Returns:

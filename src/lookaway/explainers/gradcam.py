@@ -13,7 +13,7 @@ from lookaway.errors import LayerError, ModelError
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
-from lookaway.models.layers import first_tensor, frozen, hooked
+from lookaway.models.hooks import first_tensor, frozen, hooked, in_place_of
 
 DEAD_BELOW = 1e-6
 
@@ -59,14 +59,16 @@ class GradCAM(Explainer):
             tensor = first_tensor(output)
             if tensor is None or tensor.ndim != 4:
                 raise LayerError(f"layer {name!r} gave no spatial maps in this pass")
+            if tensor.shape[0] != len(images):
+                raise LayerError(
+                    f"layer {name!r} gave {tensor.shape[0]} maps for {len(images)} images: the "
+                    "network looks at each several times, or in windows"
+                )
             with torch.enable_grad():  # also where a network turns it off for its trunk
                 bias = tensor.new_zeros(*tensor.shape[:2], 1, 1).requires_grad_()
                 passed_on = tensor + bias
             activations[name], biases[name] = tensor.detach(), bias
-            if isinstance(output, Tensor):
-                return passed_on
-            parts = [passed_on, *output[1:]]
-            return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+            return in_place_of(output, passed_on)
 
         with frozen(clf.module):
             pixels = images.detach()
@@ -75,7 +77,7 @@ class GradCAM(Explainer):
             pixels.requires_grad_(bool(losses))
             with hooked(clf.module, names, probe):
                 logits = clf(pixels)
-            own = logits.detach().argmax(dim=1)
+            own = clf.outputs.predicted(logits.detach())
             targets = [own if classes is None else classes.to(own.device) for classes in wanted]
             gradients = [
                 pixel_gradient(clf.name, loss(logits), pixels, keep=True) for loss in losses

@@ -1,7 +1,7 @@
 """A classifier as attacks and explainers see it: pixels in, logits out."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -9,7 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookaway.errors import InputError, ModelError
-from lookaway.models.layers import LayerTrace, evaluating
+from lookaway.models.checks import check_shape, refuse_closed
+from lookaway.models.hooks import evaluating
+from lookaway.models.layers import LayerTrace
+from lookaway.models.outputs import (
+    LastOperation,
+    Outputs,
+    as_columns,
+    check_said,
+    found_outputs,
+    output_tensor,
+)
+from lookaway.models.precision import computing
 
 _PROBE_SIZE = 224
 
@@ -18,22 +29,29 @@ class Classifier(nn.Module):
     """A network with its normalisation and its input size inside, so that ε means pixels.
 
     Calling it holds the network in eval mode and puts its mode back afterwards. The network is
-    used as it is, not copied, and never changed.
+    used as it is, not copied, and never changed. It computes in exact float32, on CUDA too.
 
     Args:
-        module: the network, (N, 3, H, W) → logits (N, K); a tuple, a list or a mapping with
-            logits in it will do.
-        mean: of the three channels, in pixels.
-        std: of the three channels, in pixels; above 0.
+        module: the network, (N, C, H, W) → logits (N, K); a tuple, a list or a mapping with
+            logits in it will do. One output, (N,) or (N, 1), is that of a binary network.
+        mean: of the channels, in pixels, or one for all.
+        std: of the channels, in pixels, or one for all; above 0.
         input_size: side or (height, width) in px that the network wants; pixels of another size
             are resized (bilinear, antialiased, ``align_corners=False``). None: as they come.
         name: for error messages; the class of the network by default.
+        channels: 1 (grey) or 3 (RGB); None: as many as mean and std have, else as the network's
+            first convolution takes.
+        outputs: what the network gives: ``logits``; ``binary``, one number z for two classes with
+            the logits −z/2 and z/2; ``probabilities``, of which logarithms are taken (from what
+            enters the last softmax or sigmoid where that is a module); ``multilabel``, a logit for
+            each of several labels at once. None: logits, binary where there is one.
 
     Raises:
-        InputError: mean, std or input_size make no sense.
+        InputError: mean, std, input_size, channels or outputs make no sense.
+        ModelError: the network is of a kind whose layers cannot be watched.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> clf = Classifier(net, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), input_size=32)
+    >>> clf = Classifier(net, mean=0.5, std=0.5, input_size=32)
     >>> clf(torch.rand(2, 3, 64, 64)).shape
     torch.Size([2, 4])
     >>> clf.layer_names("last")
@@ -44,32 +62,31 @@ class Classifier(nn.Module):
         self,
         module: nn.Module,
         *,
-        mean: Sequence[float] = (0.0, 0.0, 0.0),
-        std: Sequence[float] = (1.0, 1.0, 1.0),
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
         input_size: int | tuple[int, int] | None = None,
         name: str | None = None,
+        channels: int | None = None,
+        outputs: str | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(module, nn.Module):
             raise InputError(f"module must be a torch.nn.Module, not {type(module).__name__}")
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise InputError(
-                f"mean and std need three numbers each, std above 0; got mean={mean}, std={std}"
-            )
-        sides = (input_size, input_size) if isinstance(input_size, int) else input_size
-        if sides is not None and (len(sides) != 2 or min(sides) < 1):
-            raise InputError(f"input_size must be a side or (height, width); got {input_size}")
+        module = getattr(module, "_orig_mod", module)  # of torch.compile: the network itself
+        refuse_closed(module, name or type(module).__name__)
         # A new wrapper starts in the network's own mode, so that wrapping changes nothing.
         self.training = module.training
         self.module = module
-        self.input_size = sides
+        self.input_size = _sides(input_size)
         self.name = name or type(module).__name__
         # Plain numbers: casting the network to half precision must not round them.
-        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        self.channels, self.mean, self.std = _normalisation(module, channels, mean, std)
         # Layers whose output a study scaled and shifted, and the shift (C,); see ``folding``.
         self.shifts: dict[str, Tensor] = {}
-        # What a study's own network computes in; None: whatever its weights say.
-        self.mixed: torch.dtype | None = None
+        self.precision = "float32"  # see ``precision``; a study sets it for its own networks
+        check_said(outputs)
+        self._said = outputs
+        self._outputs: Outputs | None = None  # found out by the first probes
         self._traces: dict[tuple[int, int], LayerTrace] = {}
         self._num_classes: dict[tuple[int, int], int] = {}
 
@@ -83,35 +100,51 @@ class Classifier(nn.Module):
         """The number of logits K, from one forward pass the first time."""
         return self.classes_at(None)
 
+    @property
+    def outputs(self) -> Outputs:
+        """What the network's outputs mean, from one forward pass the first time.
+
+        Raises:
+            ModelError: they are probabilities, and ``outputs`` does not say so.
+        """
+        if self._outputs is None:
+            self.classes_at(None)
+        return self._outputs or Outputs()
+
     def classes_at(self, size: tuple[int, int] | None) -> int:
         """The number of logits for images of one size; kept for the next call.
 
         Args:
             size: (H, W) in px of the images, for a network that takes them as they come.
+
+        Raises:
+            ModelError: the network gives no logits, or probabilities that nobody announced.
         """
-        sides = self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
+        sides = self._sides_at(size)
         if sides not in self._num_classes:
-            with torch.no_grad():
-                self._num_classes[sides] = self(torch.zeros(1, 3, *sides)).shape[1]
+            random = torch.Generator().manual_seed(0)
+            noise = torch.rand(1, self.channels, *sides, generator=random)
+            probes = torch.cat([torch.zeros_like(noise), noise, torch.ones_like(noise)])
+            with torch.no_grad(), LastOperation() as last:
+                raw, _ = self._run(probes)
+            if self._outputs is None:
+                self._outputs = found_outputs(self.name, self._said, raw, last.of(raw))
+            self._num_classes[sides] = self._outputs.logits(raw).shape[1]
         return self._num_classes[sides]
 
     def prepare(self, images: Tensor) -> Tensor:
         """Bring pixels to what the network wants: size, normalisation, device and dtype.
 
         Args:
-            images: (N, 3, H, W) float, in [0, 1].
+            images: (N, C, H, W) float, in [0, 1].
 
         Returns:
-            (N, 3, h, w) in the network's own dtype; differentiable.
+            (N, C, h, w) in the network's own dtype; differentiable.
 
         Raises:
-            InputError: not a batch of RGB images in floating point.
+            InputError: not a batch of images in floating point, of the network's channels.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise InputError(
-                f"images must be a float tensor (N, 3, H, W) of pixels in [0, 1]; got "
-                f"{tuple(images.shape)} {images.dtype}"
-            )
+        check_shape(images, self.channels, self.name)
         images = images.to(self.device)
         if self.input_size is not None and tuple(images.shape[2:]) != self.input_size:
             images = F.interpolate(
@@ -119,7 +152,7 @@ class Classifier(nn.Module):
             )
         exact = torch.promote_types(images.dtype, torch.float32)
         mean, std = (
-            torch.tensor(numbers, dtype=exact, device=self.device).view(3, 1, 1)
+            torch.tensor(numbers, dtype=exact, device=self.device).view(self.channels, 1, 1)
             for numbers in (self.mean, self.std)
         )
         return ((images - mean) / std).to(_dtype(self.module))
@@ -128,28 +161,43 @@ class Classifier(nn.Module):
         """Logits of pixels.
 
         Args:
-            images: (N, 3, H, W) float, in [0, 1].
+            images: (N, C, H, W) float, in [0, 1].
 
         Returns:
             (N, K) logits, float32 (float64 if the network computes so).
 
         Raises:
-            InputError: not a batch of RGB images.
+            InputError: not a batch of images of the network's channels.
             ModelError: the network does not give finite logits (N, K).
         """
+        if self._outputs is None:
+            check_shape(images, self.channels, self.name)
+            self.classes_at((images.shape[2], images.shape[3]))
+        raw, entered = self._run(images)
+        return self.outputs.logits(raw if entered is None else entered, entered is not None)
+
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the network gives, (N, k), and what entered its last softmax or sigmoid module."""
         pixels = self.prepare(images)
-        with evaluating(self.module, self.name), self._computing():
-            logits = _logits(self.module(pixels), self.name)
-        if logits.shape[0] != images.shape[0]:
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.module, self.name))
+            stack.enter_context(self.computing())
+            entered: dict[int, tuple[Tensor, Tensor]] = {}
+            if self._said == "probabilities":
+                entered = stack.enter_context(_entering(self.module))
+            raw = output_tensor(self.module(pixels), self.name)
+        inner = entered[id(raw)][0] if id(raw) in entered else None
+        found = [as_columns(each) for each in (raw, inner) if each is not None]
+        if found[0].shape[0] != images.shape[0]:
             raise ModelError(
-                f"{self.name} gave logits {tuple(logits.shape)} for {images.shape[0]} images"
+                f"{self.name} gave logits {tuple(raw.shape)} for {images.shape[0]} images"
             )
-        if not bool(torch.isfinite(logits.detach()).all()):
+        if not all(bool(torch.isfinite(each.detach()).all()) for each in found):
             raise ModelError(
                 f"{self.name} gives logits that are NaN or infinite; check its weights, its "
                 "precision and its normalisation"
             )
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return found[0], found[1] if len(found) > 1 else None
 
     def trace(self, size: tuple[int, int] | None = None) -> LayerTrace:
         """The spatial layers as they run for images of one size; kept for the next call.
@@ -157,26 +205,37 @@ class Classifier(nn.Module):
         Args:
             size: (H, W) in px of the images, for a network that takes them as they come.
         """
-        sides = self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
+        sides = self._sides_at(size)
         if sides not in self._traces:
+            self.classes_at(size)  # what its outputs mean is known before anything is explained
             with torch.inference_mode(False), torch.no_grad():
-                blank = self.prepare(torch.full((1, 3, *sides), 0.5, device=self.device))
-            with self._computing():
+                blank = torch.full((1, self.channels, *sides), 0.5, device=self.device)
+                blank = self.prepare(blank)
+            with self.computing():
                 self._traces[sides] = LayerTrace(self.module, blank, self.name)
         return self._traces[sides]
 
-    def _computing(self) -> AbstractContextManager[object]:
-        if self.mixed is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.mixed)
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute in the classifier's precision; the process's settings are afterwards as before.
 
-    def layer_names(self, layers: str | Sequence[str] = "last") -> list[str]:
+        Exact float32, whatever PyTorch's default on the device.
+        """
+        mixed: AbstractContextManager[object] = nullcontext()
+        if self.precision == "bfloat16":
+            mixed = torch.autocast(self.device.type, dtype=torch.bfloat16)
+        with computing(self.precision), mixed:
+            yield
+
+    def layer_names(
+        self, layers: str | nn.Module | Sequence[str | nn.Module] = "last"
+    ) -> list[str]:
         """The names of layers of a kind, in order of execution.
 
         Args:
             layers: ``last`` (what enters global pooling or the fully connected layers),
                 ``stages`` (timm's), ``convs`` (every convolution with more than 1×1 positions),
-                or names, which are checked.
+                or names or modules of the network, which are checked.
 
         Returns:
             Names as in ``module.named_modules()``.
@@ -186,45 +245,60 @@ class Classifier(nn.Module):
         """
         return self.trace().names(layers)
 
+    def _sides_at(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        return self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
 
-def check_pixels(images: Tensor) -> None:
-    """Refuse a batch that is not RGB pixels in [0, 1].
 
-    Raises:
-        InputError: with the shape, dtype or range that was given.
-    """
-    if not isinstance(images, Tensor):
-        raise InputError(f"images must be a torch tensor, not {type(images).__name__}")
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+def _sides(input_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    sides = (input_size, input_size) if isinstance(input_size, int) else input_size
+    if sides is not None and (len(sides) != 2 or min(sides) < 1):
+        raise InputError(f"input_size must be a side or (height, width); got {input_size}")
+    return sides
+
+
+def _normalisation(
+    module: nn.Module,
+    channels: int | None,
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """The number of channels, and mean and std of each."""
+    lengths = {len(each) for each in (mean, std) if not isinstance(each, int | float)}
+    takes = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), 3)
+    known = takes if takes in (1, 3) else 3
+    count = channels if channels is not None else next(iter(lengths), known)
+    if count not in (1, 3) or not lengths <= {count}:
         raise InputError(
-            "images must be a float tensor (N, 3, H, W) of pixels in [0, 1]; got "
-            f"{tuple(images.shape)} {images.dtype}"
+            f"mean and std need a number for each channel, 1 (grey) or 3 (RGB), or one for all; "
+            f"got mean={mean}, std={std}, channels={channels}"
         )
-    if images.shape[0] == 0:
-        raise InputError("images is an empty batch")
-    low, high = (float(bound) for bound in torch.aminmax(images.detach()))
-    if not (low >= 0.0 and high <= 1.0):
+    if takes in (1, 3) and takes != count:
         raise InputError(
-            f"pixels must lie in [0, 1]; got {low:g} to {high:g}. Give images before "
-            "normalisation (divide 8-bit values by 255); the classifier normalises itself"
+            f"the network's first convolution takes {takes} channel{'s' * (takes > 1)}; "
+            f"got mean={mean}, std={std}, channels={channels}, which are for {count}"
         )
+    numbers = [
+        (float(each),) * count if isinstance(each, int | float) else tuple(map(float, each))
+        for each in (mean, std)
+    ]
+    if not min(numbers[1]) > 0:
+        raise InputError(f"std must be above 0; got mean={mean}, std={std}")
+    return count, numbers[0], numbers[1]
 
 
-def check_classes(classes: Tensor, count: int, num_classes: int, what: str = "classes") -> Tensor:
-    """Refuse class indices that do not fit a batch; give them as int64.
+@contextmanager
+def _entering(module: nn.Module) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+    """What enters each softmax and sigmoid module, by the id of what comes out (kept too)."""
+    found: dict[int, tuple[Tensor, Tensor]] = {}
 
-    Raises:
-        InputError: with the shape, dtype or index that was given.
-    """
-    if not isinstance(classes, Tensor) or classes.is_floating_point() or classes.ndim != 1:
-        raise InputError(f"{what} must be an integer tensor ({count},)")
-    if classes.shape[0] != count:
-        raise InputError(f"{what} has {classes.shape[0]} entries for {count} images")
-    low, high = int(classes.min()), int(classes.max())
-    if low < 0 or high >= num_classes:
-        raise InputError(f"{what} must lie in 0…{num_classes - 1}; got {low} to {high}")
-    with torch.inference_mode(False):  # autograd cannot keep what was made in inference mode
-        return classes.clone().long() if classes.is_inference() else classes.long()
+    def note(_part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        found[id(output)] = inputs[0], output
+
+    with ExitStack() as stack:
+        for part in module.modules():
+            if isinstance(part, nn.Softmax | nn.Sigmoid):
+                stack.callback(part.register_forward_hook(note).remove)
+        yield found
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -237,21 +311,3 @@ def _dtype(module: nn.Module) -> torch.dtype:
         if parameter.is_floating_point():
             return parameter.dtype
     return torch.float32
-
-
-def _logits(output: Any, name: str) -> Tensor:
-    """The logits in what a network gives."""
-    found = output
-    if isinstance(output, Mapping):
-        found = output.get("logits", next(iter(output.values()), None))
-    elif hasattr(output, "logits"):
-        found = output.logits
-    elif isinstance(output, tuple | list):
-        found = output[0] if output else None
-    if not isinstance(found, Tensor) or found.ndim != 2:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ModelError(
-            f"{name} gives {shape} where logits (N, K) are needed; wrap it in a module that "
-            "returns the logits, or a tuple or mapping that has them first or as 'logits'"
-        )
-    return found

@@ -12,7 +12,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from lookaway.models.classifier import Classifier
-from lookaway.models.layers import evaluating, first_tensor, hooked
+from lookaway.models.hooks import evaluating, first_tensor, hooked
 
 _TOLERANCE = 1e-4  # of the largest logit
 
@@ -72,6 +72,21 @@ def fold_batch_norm(
         for name in names[conv]:
             clf.shifts[name] = _scale_and_shift(folded)[1]
     return len(pairs)
+
+
+def to_bfloat16(clf: Classifier) -> None:
+    """Let a network's convolutions and fully connected layers compute in bfloat16, in place.
+
+    Their weights are cast once; norms and whatever else the network holds keep their precision,
+    under autocast. Logits, losses and maps are float32 as ever.
+
+    Args:
+        clf: a classifier whose network may be changed, its parameters frozen.
+    """
+    for part in clf.module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            part.to(torch.bfloat16)
+    clf.precision = "bfloat16"
 
 
 def _pairs(

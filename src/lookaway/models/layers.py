@@ -1,88 +1,19 @@
 """The layers of a network that give spatial maps, found by watching one forward pass."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lookaway.errors import LayerError, ModelError, nearest
+from lookaway.errors import LayerError, nearest
+from lookaway.models.hooks import evaluating, first_tensor, frozen, hooked, in_place_of
+from lookaway.models.layout import Layouts
+from lookaway.models.outputs import output_tensor
 
 # Layers that only hand on what another gave; a subclass with a forward of its own does more.
 _CONTAINERS = (nn.Sequential.forward, nn.Identity.forward, nn.Dropout.forward, nn.Dropout2d.forward)
-
-
-@contextmanager
-def hooked(
-    module: nn.Module, names: Sequence[str], hook: Callable[[str, nn.Module, Any], Any]
-) -> Iterator[None]:
-    """Call ``hook(name, layer, output)`` after each run of the named layers, then leave no trace.
-
-    Args:
-        module: the network.
-        names: layer names as in ``module.named_modules()``.
-        hook: what it returns, unless None, takes the place of the layer's output.
-    """
-    with ExitStack() as stack:
-        for name in names:
-            handle = module.get_submodule(name).register_forward_hook(
-                lambda layer, _inputs, output, name=name: hook(name, layer, output)
-            )
-            stack.callback(handle.remove)
-        yield
-
-
-@contextmanager
-def evaluating(module: nn.Module, name: str | None = None) -> Iterator[None]:
-    """Hold a network in eval mode, then give every part its own mode back.
-
-    Args:
-        module: the network.
-        name: for the error; the class of the network by default.
-
-    Raises:
-        ModelError: the network turned on training mode by itself meanwhile.
-    """
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        for part, _ in modes:
-            part.training = False
-        yield
-        if any(part.training for part, _ in modes):
-            raise ModelError(
-                f"{name or type(module).__name__} turns on training mode in its own forward pass, "
-                "so its logits are random or depend on the batch; leave the mode to the caller"
-            )
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Hold a network in eval mode without parameter gradients, then put both back.
-
-    Gradients that the parameters hold already are not touched. Autograd is on inside, also where
-    the caller had turned it off.
-    """
-    asking = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    with evaluating(module), torch.inference_mode(False), torch.enable_grad():
-        try:
-            for parameter in asking:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for parameter in asking:
-                parameter.requires_grad_(True)
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """The tensor that a layer gives: itself, or the first of a tuple or list."""
-    if isinstance(output, tuple | list) and output:
-        output = output[0]
-    return output if isinstance(output, Tensor) else None
 
 
 @dataclass(frozen=True)
@@ -104,11 +35,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Event:
+    """A layer that gave a 4-D tensor, by itself or first in a tuple (``in_tuple``)."""
+
     name: str
     layer: nn.Module
     output: Tensor
     version: int  # in-place layers give the same tensor again, in another version
     convs_before: int
+    in_tuple: bool
 
     @property
     def is_spatial(self) -> bool:
@@ -116,11 +50,13 @@ class _Event:
 
     @property
     def is_pool(self) -> bool:
-        return "pool" in type(self.layer).__name__.lower()
+        """By name, or because it leaves 1×1 positions though nothing in it mixes channels."""
+        mixes = any(isinstance(part, nn.Conv2d | nn.Linear) for part in self.layer.modules())
+        return "pool" in type(self.layer).__name__.lower() or not (self.is_spatial or mixes)
 
 
 class LayerTrace:
-    """Every spatial layer of one forward pass, in order of execution.
+    """Every layer of one forward pass that gives maps (N, C, H, W), in order of execution.
 
     A layer that runs more than once in a pass stands where it ran last.
 
@@ -130,19 +66,26 @@ class LayerTrace:
     """
 
     def __init__(self, module: nn.Module, pixels: Tensor, name: str | None = None) -> None:
-        """Run the network once.
+        """Run the network once, and its head once more.
 
         Args:
             module: the network, NCHW → logits.
-            pixels: (1, 3, H, W), as the network wants them.
+            pixels: (1, C, H, W), as the network wants them.
             name: for error messages; the class of the network by default.
         """
-        events, trunk_end, self._tokens = _watch(module, pixels)
         self._module = module
         self._name = name or type(module).__name__
-        self._channels_last = getattr(module, "output_fmt", "NCHW") == "NHWC"
-        self._last = _last_before_pooling(events[:trunk_end])
+        events, trunk_end, ends_in_tokens, layouts = _watch(module, pixels)
+        self._refused = _refusals(events, layouts)
+        self._last: str | None = None
+        self._no_last = ""  # why
+        if ends_in_tokens:
+            self._no_last = "its trunk ends in tokens (N, T, C)"
+        else:
+            self._find_last(pixels, events[:trunk_end])
         events = [event for event in events if event.is_spatial]
+        self.activation_bytes = sum(event.output.nbytes for event in events)
+        events = [event for event in events if event.name not in self._refused]
         convs = sum(isinstance(event.layer, nn.Conv2d) for event in events)
         last_runs = {event.name: event for event in events}
         self.layers = {
@@ -155,39 +98,61 @@ class LayerTrace:
             for event in events
             if last_runs[event.name] is event
         }
-        self.activation_bytes = sum(event.output.nbytes for event in events)
 
-    def names(self, layers: str | Sequence[str]) -> list[str]:
-        """The names behind ``last``, ``stages``, ``convs``, one name, or a list of names.
+    def _find_last(self, pixels: Tensor, trunk: Sequence[_Event]) -> None:
+        """The last layer of the trunk that has a part in the logits, or why there is none."""
+        spatial = [place for place, event in enumerate(trunk) if event.is_spatial]
+        if not spatial:
+            self._no_last = "no layer of its trunk gives maps (N, C, H, W) of more than 1x1"
+            return
+        end = spatial[-1] + 1
+        if end < len(trunk) and not trunk[end].is_pool:
+            self._no_last = f"its layer {trunk[end].name!r} leaves maps of 1x1; give larger images"
+            return
+        for event in _before_pooling([trunk[place] for place in spatial]):
+            if event.name in self._refused:
+                self._no_last = f"its trunk ends in {event.name!r}, {self._refused[event.name]}"
+                return
+            if _has_part(self._module, event.name, pixels, self._name):
+                self._last = event.name
+                return
+        self._no_last = "none of its layers with maps has a part in the logits"
+
+    def names(self, layers: Any) -> list[str]:
+        """The names behind ``last``, ``stages``, ``convs``, a name or module, or a list of them.
 
         Raises:
             LayerError: a layer is unknown, ran nowhere, or gives no spatial maps.
         """
-        if layers == "last":
-            return [self._require_last()]
-        if layers == "convs":
-            return self._require_convs()
-        if layers == "stages":
-            return self._stages()
-        if not isinstance(layers, str | list | tuple):
-            raise LayerError(f"layers must be last, convs, stages or names; got {layers!r}")
-        asked = [layers] if isinstance(layers, str) else list(layers)
+        if isinstance(layers, str) and layers in ("last", "convs", "stages"):
+            return {"last": self._require_last, "convs": self._convs, "stages": self._stages}[
+                layers
+            ]()
+        asked = [layers] if isinstance(layers, str | nn.Module) else layers
+        if not isinstance(asked, list | tuple):
+            raise LayerError(
+                f"layers must be last, convs, stages, or names or modules; got {layers!r}"
+            )
         if not asked:
             raise LayerError("no layer is named; give last, stages, convs or names of layers")
-        for name in asked:
-            self._check(name)
-        return list(dict.fromkeys(asked))
+        known = dict(self._module.named_modules())
+        by_module = {id(module): name for name, module in known.items()}
+        names = [by_module.get(id(each)) if isinstance(each, nn.Module) else each for each in asked]
+        for each, name in zip(asked, names, strict=True):
+            if name is None:
+                raise LayerError(f"{type(each).__name__} is no part of {self._name}")
+            self._check(name, known)
+        return list(dict.fromkeys(names))  # type: ignore[arg-type]  # none of them is None
 
-    def _require_last(self) -> str:
-        if self._tokens or self._channels_last or self._last is None:
+    def _require_last(self) -> list[str]:
+        if self._last is None:
             raise LayerError(
-                f"{self._name} has no last layer with spatial maps (N, C, H, W): "
-                "its trunk ends in tokens, in channels-last features, or (with small images) in "
-                "maps of 1x1; give larger images, or name a layer"
+                f"{self._name} has no last layer with spatial maps (N, C, H, W): {self._no_last}. "
+                f"Name a layer: {_some(self.layers)}"
             )
-        return self._last
+        return [self._last]
 
-    def _require_convs(self) -> list[str]:
+    def _convs(self) -> list[str]:
         convs = [layer.name for layer in self.layers.values() if layer.is_conv]
         if not convs:
             raise LayerError(f"{self._name} runs no convolution with more than 1x1 positions")
@@ -195,38 +160,47 @@ class LayerTrace:
 
     def _stages(self) -> list[str]:
         info = getattr(self._module, "feature_info", None)
-        stages = [str(entry["module"]) for entry in info] if info else []
-        stages = [name for name in stages if name in self.layers]
-        if not stages or self._channels_last:
+        named = [str(entry["module"]) for entry in info] if info else []
+        for name in named:
+            if name in self._refused:
+                raise LayerError(
+                    f"{self._name} has the stage {name!r}, {self._refused[name]}; give last, convs "
+                    "or names of layers"
+                )
+        stages = [name for name in named if name in self.layers]
+        if not stages:
             raise LayerError(
-                f"{self._name} names no stages with maps (N, C, H, W) (timm's "
-                "feature_info); "
+                f"{self._name} names no stages with maps (N, C, H, W) (timm's feature_info); "
                 "give last, convs or names of layers"
             )
         return stages
 
-    def _check(self, name: str) -> None:
+    def _check(self, name: Any, known: dict[str, nn.Module]) -> None:
         if name in self.layers:
             return
-        known = dict(self._module.named_modules())
+        others = f"Layers that do: {_some(self.layers)}"
+        if name in self._refused:
+            raise LayerError(f"layer {name!r} gives no maps: {self._refused[name]}. {others}")
         if name in known:
             raise LayerError(
-                f"layer {name!r} gives no spatial maps (N, C, H, W) with more than 1x1 positions"
-                f"; layers that do: {_some(self.layers)}"
+                f"layer {name!r} gives no spatial maps (N, C, H, W) with more than 1x1 positions. "
+                f"{others}"
             )
         raise LayerError(
-            f"there is no layer {name!r}.{nearest(name, self.layers)} "
+            f"there is no layer {name!r}.{nearest(str(name), self.layers)} "
             f"Layers with spatial maps: {_some(self.layers)}; or last, stages, convs"
         )
 
 
 def _some(layers: dict[str, Layer], count: int = 12) -> str:
     names = [name for name in layers if name]
+    if not names:
+        return "there is none"
     shown = names if len(names) <= count else [*names[: count - 2], "…", names[-1]]
     return ", ".join(shown) + f" ({len(names)} in all)"
 
 
-def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool]:
+def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool, Layouts]:
     """Outputs (N, C, H, W) in order; how many the trunk made; whether it ends in tokens."""
     events: list[_Event] = []
     convs = 0
@@ -239,7 +213,8 @@ def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool]:
             return
         if tensor.ndim == 4:
             convs += isinstance(layer, nn.Conv2d) and tensor.shape[2] * tensor.shape[3] > 1
-            events.append(_Event(name, layer, tensor, tensor._version, convs))
+            in_tuple = tensor is not output
+            events.append(_Event(name, layer, tensor, tensor._version, convs, in_tuple))
             tokens_after = False
         elif tensor.ndim == 3:
             tokens_after = True
@@ -257,28 +232,41 @@ def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool]:
             trunk_end, tokens = len(events), tokens_after
             events.clear()
             convs = 0
+        with Layouts() as layouts:
             module(pixels)
-        else:
-            module(pixels)
+        if not callable(forward_features):
             trunk_end, tokens = len(events), tokens_after
-    return events, trunk_end, tokens
+    return events, trunk_end, tokens, layouts
 
 
-def _last_before_pooling(events: Sequence[_Event]) -> str | None:
-    """The layer whose output enters pooling or the fully connected layers.
+def _refusals(events: Sequence[_Event], layouts: Layouts) -> dict[str, str]:
+    """Layers whose 4-D outputs are not one map (N, C, H, W) an image, and why."""
+    refused = {}
+    for event in events:
+        shape = tuple(event.output.shape)
+        if shape[0] != 1:
+            refused[event.name] = (
+                f"which gives {shape[0]} maps for one image: the network looks at it several "
+                "times, or in windows"
+            )
+        elif event.is_spatial and not layouts.channels_first(event.output):
+            refused[event.name] = (
+                f"whose output {shape} is not known to be (N, C, H, W): its channels come last, "
+                "or it is no map"
+            )
+    return refused
+
+
+def _before_pooling(spatial: Sequence[_Event]) -> Iterator[_Event]:
+    """The layers whose output may enter pooling or the fully connected layers, likeliest first.
 
     Pools at the end of the trunk are stepped over (VGG16's last activation, not its last pool),
     and so are 1×1 outputs behind a pool (fully connected layers written as convolutions). Nested
     modules that give the very same tensor count as one; the outermost one that is not a mere
-    container names it (``layer4.2``, not ``layer4`` nor ``layer4.2.act3``).
+    container names it (``layer4.2``, not ``layer4`` nor ``layer4.2.act3``), of those that give
+    nothing else beside it.
     """
-    spatial = [place for place, event in enumerate(events) if event.is_spatial]
-    if not spatial:
-        return None
-    end = spatial[-1] + 1
-    if end < len(events) and not events[end].is_pool:
-        return None  # a layer of the trunk itself shrank the maps to 1×1
-    remaining = [events[place] for place in spatial]
+    remaining = list(spatial)
     while remaining:
         final = remaining[-1]
         group = [
@@ -288,6 +276,26 @@ def _last_before_pooling(events: Sequence[_Event]) -> str | None:
         ]
         named = [event for event in group if type(event.layer).forward not in _CONTAINERS]
         if named and not any(event.is_pool for event in named):
-            return min(named, key=lambda event: event.name.count(".")).name
+            yield min(named, key=lambda event: (event.in_tuple, event.name.count(".")))
         remaining = [event for event in remaining if event not in group]
-    return None
+
+
+def _has_part(module: nn.Module, layer: str, pixels: Tensor, name: str) -> bool:
+    """Whether a layer's output has a part in what the network gives, told by its gradient."""
+    added: list[Tensor] = []
+
+    def add(_name: str, _layer: nn.Module, output: Any) -> Any:
+        tensor = first_tensor(output)
+        if tensor is None:
+            return output
+        with torch.enable_grad():  # also where a network turns it off for its trunk
+            added.append(tensor.new_zeros(1).requires_grad_())
+            return in_place_of(output, tensor + added[-1])
+
+    with frozen(module), hooked(module, [layer], add):
+        score = output_tensor(module(pixels), name).sum()
+        if not score.requires_grad:
+            return False
+        return any(
+            found is not None for found in torch.autograd.grad(score, added, allow_unused=True)
+        )

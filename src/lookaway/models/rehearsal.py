@@ -141,6 +141,7 @@ def rehearse(clf: Classifier, part: str, few: LabelledImages, recipe: Recipe) ->
 
 def _rehearse(clf: Classifier, part: str, few: LabelledImages, recipe: Recipe) -> Rehearsal:
     clf.module.requires_grad_(True)
+    clf.classes_at(None)  # its first pass finds out what its outputs mean
     loads = _Loads(few)
     pixels, _ = few.load(list(range(len(few))))
     with torch.no_grad():

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from lookaway.errors import ModelError
 from lookaway.models.classifier import Classifier
+from lookaway.models.hooks import evaluating
 from lookaway.models.interrupted import pack, restore, unpack
-from lookaway.models.layers import evaluating
+from lookaway.models.outputs import Outputs, as_columns, output_tensor
 from lookaway.models.zoo import classifier_name
 
 PARTS = ("head", "fully_connected", "all")
@@ -98,12 +99,14 @@ class Stage:
 
     Attributes:
         inputs: of images by their indices, and their labels.
-        predict: logits of inputs.
+        predict: what the network gives for inputs.
+        outputs: what that means.
         count: of images.
     """
 
     inputs: Callable[[list[int]], tuple[Tensor, Tensor]]
     predict: Callable[[Tensor], Tensor]
+    outputs: Outputs
     count: int
 
 
@@ -176,11 +179,10 @@ def stages(
         def predicted(pixels: Tensor) -> Tensor:
             mixed = torch.autocast(clf.device.type, torch.bfloat16, enabled=precision == "bfloat16")
             with mixed:
-                found: Tensor = clf.module(clf.prepare(pixels))
-            return found
+                return output_tensor(clf.module(clf.prepare(pixels)), clf.name)
 
         fit, check = (
-            Stage(load, predicted, len(data))
+            Stage(load, predicted, clf.outputs, len(data))
             for load, data in ((varied, images), (validation.load, validation))
         )
         return names, fit, check
@@ -273,7 +275,12 @@ def _cached(
             features.append(trunk(clf.prepare(pixels)).float())
             labels.append(truth.to(clf.device))
     all_features, all_labels = torch.cat(features), torch.cat(labels)
-    return Stage(lambda indices: (all_features[indices], all_labels[indices]), predict, len(data))
+    return Stage(
+        lambda indices: (all_features[indices], all_labels[indices]),
+        predict,
+        clf.outputs,
+        len(data),
+    )
 
 
 def _run(
@@ -340,15 +347,18 @@ def one_pass(
     total, right = 0.0, 0
     for chosen in _batches(indices, size):
         inputs, labels = stage.inputs(chosen)
-        logits = stage.predict(inputs)
+        logits = stage.outputs.logits(as_columns(stage.predict(inputs)))
         labels = labels.to(logits.device)
-        loss = F.cross_entropy(logits.float(), labels)
+        truth = labels
+        if stage.outputs.task == "labels":  # a folder says of each image that it has no other
+            truth = F.one_hot(labels, logits.shape[1])
+        loss = stage.outputs.loss(logits, truth, "mean")
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
         total += float(loss.detach()) * len(chosen)
-        right += int((logits.detach().argmax(dim=1) == labels).sum())
+        right += int((stage.outputs.predicted(logits.detach(), labels) == labels).sum())
     return total / len(indices), right / len(indices)
 
 

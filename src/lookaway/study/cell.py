@@ -49,9 +49,10 @@ def run_cell(
         advance: told of each batch of images done.
     """
     work = _Work(clf, model, shard, settings)
-    for batch in work.batches:
-        work.do(batch)
-        advance(len(batch.places))
+    with clf.computing():
+        for batch in work.batches:
+            work.do(batch)
+            advance(len(batch.places))
     rows: dict[str, list[Any]] = defaultdict(list)
     for columns in work.rows.values():  # by setting, then by image, whatever the batch size
         for name, values in columns.items():
@@ -74,11 +75,12 @@ def attack_signs(clf: Classifier, shard: Shard, settings: CellSettings) -> dict[
     """
     work = _Work(clf, "", shard, settings)
     signs: dict[str, list[np.ndarray]] = defaultdict(list)
-    for batch in work.batches:
-        pixels, labels = work.load(batch)
-        _, found = work.clean_look(batch, pixels, labels)
-        for name, values in found.items():
-            signs[name].append(pack_signs(values.cpu().numpy()))
+    with clf.computing():
+        for batch in work.batches:
+            pixels, labels = work.load(batch)
+            _, found = work.clean_look(batch, pixels, labels)
+            for name, values in found.items():
+                signs[name].append(pack_signs(values.cpu().numpy()))
     return {name: work.in_order(np.concatenate(parts)) for name, parts in signs.items()}
 
 
@@ -148,7 +150,7 @@ class _Work:
             batch,
             pixels,
             {"own": None, "clean": None, "label": labels},
-            [partial(attack.loss, labels=labels) for attack in self.by_gradient],
+            [partial(attack.loss, self.clf, labels=labels) for attack in self.by_gradient],
         )
         signs = {
             attack.name: attack.signs_of(gradient, self.clf.name)
@@ -168,7 +170,8 @@ class _Work:
         losses: Sequence[Loss] = (),
     ) -> Look:
         wanted = {policy: fixed[policy] for policy in self.settings.explained_class}
-        return see(self.explainer, self.clf, pixels, wanted, batch.layers, losses)
+        labels = fixed["label"]
+        return see(self.explainer, self.clf, pixels, wanted, batch.layers, losses, labels)
 
     def do(self, batch: _Batch) -> None:
         """Do one batch."""

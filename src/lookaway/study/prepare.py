@@ -11,7 +11,8 @@ from lookaway.errors import DataError, LookawayError, ModelError, Problem, Study
 from lookaway.explainers import load_explainer
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
-from lookaway.models.precision import fast_bfloat16, to_bfloat16
+from lookaway.models.folding import to_bfloat16
+from lookaway.models.precision import fast_bfloat16
 from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier

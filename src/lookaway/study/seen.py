@@ -49,6 +49,7 @@ def see(
     wanted: Mapping[str, Tensor | None],
     layers: Sequence[str],
     losses: Sequence[Loss] = (),
+    labels: Tensor | None = None,
 ) -> Look:
     """Look at a batch.
 
@@ -60,6 +61,7 @@ def see(
             predicted.
         layers: names of the explained ones.
         losses: whose gradients by the pixels are wanted too.
+        labels: (N,) true ones, for networks of several labels at once.
     """
     classes = [
         None if known is None else known.repeat(len(pixels) // len(known))
@@ -67,8 +69,9 @@ def see(
     ]
     found, gradients = explainer.explain_and_differentiate(clf, pixels, classes, layers, losses)
     logits = found[0].logits
-    own = logits.argmax(dim=1)
-    chances = logits.double().softmax(dim=1).gather(1, own[:, None])[:, 0]
+    known = None if labels is None else labels.repeat(len(pixels) // len(labels))
+    own = clf.outputs.predicted(logits, known)
+    chances = clf.outputs.confidence(logits, own)
     return Look(dict(zip(wanted, found, strict=True)), gradients, own, chances.tolist())
 
 

@@ -12,9 +12,8 @@ from lookaway.errors import StoreError
 from lookaway.explainers import load_explainer
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
-from lookaway.models.folding import fold_batch_norm
+from lookaway.models.folding import fold_batch_norm, to_bfloat16
 from lookaway.models.interrupted import unpack
-from lookaway.models.precision import to_bfloat16
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
 from lookaway.study.images import Grids
