@@ -123,12 +123,16 @@ class Classifier(nn.Module):
         sides = self._sides_at(size)
         if sides not in self._num_classes:
             random = torch.Generator().manual_seed(0)
-            noise = torch.rand(1, self.channels, *sides, generator=random)
-            probes = torch.cat([torch.zeros_like(noise), noise, torch.ones_like(noise)])
+            noise = 0.25 + 0.5 * torch.rand(1, self.channels, *sides, generator=random)
+            dark, light = torch.full_like(noise, 0.25), torch.full_like(noise, 0.75)
+            probes = torch.cat([dark, noise, light])
             with torch.no_grad(), LastOperation() as last:
                 raw, _ = self._run(probes)
+            usable = raw[torch.isfinite(raw).all(dim=1)]  # a probe may be too odd for a network
+            if not len(usable):
+                raise self._not_finite()
             if self._outputs is None:
-                self._outputs = found_outputs(self.name, self._said, raw, last.of(raw))
+                self._outputs = found_outputs(self.name, self._said, usable, last.of(raw))
             self._num_classes[sides] = self._outputs.logits(raw).shape[1]
         return self._num_classes[sides]
 
@@ -174,14 +178,17 @@ class Classifier(nn.Module):
             check_shape(images, self.channels, self.name)
             self.classes_at((images.shape[2], images.shape[3]))
         raw, entered = self._run(images)
-        return self.outputs.logits(raw if entered is None else entered, entered is not None)
+        logits = self.outputs.logits(raw if entered is None else entered, entered is not None)
+        if not bool(torch.isfinite(logits.detach()).all()):
+            raise self._not_finite()
+        return logits
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the network gives, (N, k), and what entered its last softmax or sigmoid module."""
         pixels = self.prepare(images)
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.module, self.name))
-            stack.enter_context(self.computing())
+            stack.enter_context(self._passing())
             entered: dict[int, tuple[Tensor, Tensor]] = {}
             if self._said == "probabilities":
                 entered = stack.enter_context(_entering(self.module))
@@ -192,12 +199,13 @@ class Classifier(nn.Module):
             raise ModelError(
                 f"{self.name} gave logits {tuple(raw.shape)} for {images.shape[0]} images"
             )
-        if not all(bool(torch.isfinite(each.detach()).all()) for each in found):
-            raise ModelError(
-                f"{self.name} gives logits that are NaN or infinite; check its weights, its "
-                "precision and its normalisation"
-            )
         return found[0], found[1] if len(found) > 1 else None
+
+    def _not_finite(self) -> ModelError:
+        return ModelError(
+            f"{self.name} gives logits that are NaN or infinite; check its weights, its precision "
+            "and its normalisation"
+        )
 
     def trace(self, size: tuple[int, int] | None = None) -> LayerTrace:
         """The spatial layers as they run for images of one size; kept for the next call.
@@ -211,20 +219,21 @@ class Classifier(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 blank = torch.full((1, self.channels, *sides), 0.5, device=self.device)
                 blank = self.prepare(blank)
-            with self.computing():
+            with self._passing():
                 self._traces[sides] = LayerTrace(self.module, blank, self.name)
         return self._traces[sides]
 
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Compute in the classifier's precision; the process's settings are afterwards as before.
+    def computing(self) -> AbstractContextManager[None]:
+        """What float32 is to mean around passes there and back; see ``precision.computing``."""
+        return computing(self.precision)
 
-        Exact float32, whatever PyTorch's default on the device.
-        """
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        """What holds in a forward pass of the network."""
         mixed: AbstractContextManager[object] = nullcontext()
         if self.precision == "bfloat16":
             mixed = torch.autocast(self.device.type, dtype=torch.bfloat16)
-        with computing(self.precision), mixed:
+        with self.computing(), mixed:
             yield
 
     def layer_names(
