@@ -63,6 +63,14 @@ class AlwaysDrops(Odd):
             return F.dropout(super().forward(x), 0.5, training=True)
 
 
+class NormsTheBatch(Odd):
+    """Its norm layer has no running statistics, so it takes those of the batch."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.net.trunk[1] = nn.BatchNorm2d(6, track_running_stats=False)
+
+
 class NoConvolution(nn.Module):
     def __init__(self):
         super().__init__()

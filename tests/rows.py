@@ -25,6 +25,7 @@ def measured(
     right_after=True,
     clean_dead=False,
     attacked_dead=False,
+    unattacked=False,
     layer="last",
 ):
     """Rows of one model under one source, None for noise.
@@ -52,6 +53,7 @@ def measured(
             "source": pl.Series([source] * rows, dtype=pl.String),
             "epsilon": np.repeat(np.asarray(epsilons, dtype=float), count),
             "psnr": [30.0] * rows,
+            "unattacked": said(unattacked),
             "clean_class": np.where(said(right_before), label, "other"),
             "attacked_class": np.where(said(right_after), label, "other"),
             "clean_confidence": [0.9] * rows,

@@ -141,6 +141,10 @@ class Result:
         """Mean PSNR for each ε, in dB; see ``analysis.summary.psnr``."""
         return self.frames.psnr
 
+    def unattacked(self) -> pl.DataFrame:
+        """Share of images that an attack did not change; see ``analysis.summary.unattacked``."""
+        return self.frames.unattacked
+
     def shuffled(self) -> pl.DataFrame:
         """What two unrelated looks score, for each model; see ``analysis.scale.shuffled``."""
         return self.frames.shuffled

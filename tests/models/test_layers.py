@@ -5,6 +5,7 @@ import torchvision
 from torch import nn
 
 from lookaway.errors import LayerError
+from lookaway.explainers.gradcam import GradCAM
 from lookaway.models.classifier import Classifier
 from oracles import enliven, input_of, output_of, pixels
 
@@ -65,6 +66,100 @@ def test_layer_sizes_are_those_of_the_outputs(family):
     for name in (family.clf.layer_names("convs")[0], family.last):
         maps = output_of(family.clf.module, name, family.clf.prepare(family.images))
         assert layers[name].size == tuple(maps.shape[2:])
+
+
+# Channels first only where that is known.
+
+
+class ChannelsLast(nn.Module):
+    """A convolution, then maps (N, H, W, C) between blocks, and back where ``back`` says so."""
+
+    def __init__(self, back):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.LayerNorm(8)
+        self.mlp, self.act, self.back = nn.Linear(8, 8), nn.GELU(), back
+        self.out, self.fc = nn.Identity(), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.stem(x).permute(0, 2, 3, 1)
+        x = x + self.act(self.mlp(self.norm(x)))
+        if self.back:
+            return self.fc(self.out(x.permute(0, 3, 1, 2)).mean((2, 3)))
+        return self.fc(self.out(x).mean((1, 2)))
+
+
+@pytest.mark.parametrize("size", [8, 16])  # with 8 px all axes of its maps are of one length
+@pytest.mark.parametrize("back", [True, False])
+def test_maps_with_channels_last_are_refused_by_name_and_what_is_known_is_read(back, size):
+    clf = Classifier(ChannelsLast(back), input_size=size, name="mine")
+    for layer in ("norm", "mlp", "act"):
+        with pytest.raises(
+            LayerError, match=rf"layer '{layer}' .* is not known to be \(N, C, H, W"
+        ):
+            clf.layer_names(layer)
+    assert list(clf.trace().layers) == (["stem", "out"] if back else ["stem"])
+    if back:
+        assert clf.layer_names("last") == ["out"]
+    else:
+        with pytest.raises(LayerError, match=r"mine has no last layer .* ends in 'out'"):
+            clf.layer_names("last")
+
+
+TIMM = {  # size, how to make it smaller, how many of its stages are read
+    "test_convnext": (160, {}, 4),
+    "test_efficientnet": (160, {}, 5),
+    "test_nfnet": (160, {}, 4),
+    "test_mambaout": (160, {}, 0),
+    "test_vit": (160, {}, 0),
+    "swin_tiny_patch4_window7_224": (
+        32,
+        {"img_size": 32, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 1), "window_size": 4},
+        0,
+    ),
+    "gcvit_xxtiny": (64, {"img_size": 64, "window_ratio": (4, 8, 16, 32)}, 4),
+    "maxvit_pico_rw_256": (64, {"img_size": 64}, 4),
+    "davit_tiny": (64, {"depths": (1, 1, 1, 1)}, 4),
+    "caformer_s18": (64, {}, 4),
+}
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_what_is_read_of_timms_networks_is_what_timm_calls_nchw(name):
+    """Each of timm's intermediates (N, C, h, w) is read where a layer gives just that.
+
+    Outputs that hold the same numbers in another order are refused.
+    """
+    size, smaller, stages_read = TIMM[name]
+    network = timm.create_model(name, pretrained=False, num_classes=3, **smaller)
+    network = enliven(network.eval())
+    clf = Classifier(network, input_size=size)
+    images = clf.prepare(pixels(1, 3, size, size))
+    found: dict[str, torch.Tensor] = {}
+    handles = [
+        part.register_forward_hook(lambda _p, _i, out, at=at: found.update({at: out}))
+        for at, part in network.named_modules()
+        if at
+    ]
+    with torch.no_grad():
+        stages = network.forward_intermediates(images, intermediates_only=True)
+        network(images)
+    for handle in handles:
+        handle.remove()
+    read, refused = set(), set()
+    for place, stage in enumerate(stages):
+        for at, out in found.items():
+            if not isinstance(out, torch.Tensor) or out.ndim != 4:
+                continue
+            same = out.shape == stage.shape and torch.equal(out, stage)
+            turned = out.permute(0, 3, 1, 2)
+            other = turned.shape == stage.shape and torch.equal(turned, stage) and not same
+            if at in clf.trace().layers:
+                assert not other, at
+                read |= {place} if same else set()
+            elif other:
+                refused.add(place)
+    assert len(read) >= stages_read
+    assert refused or name not in ("test_mambaout", "swin_tiny_patch4_window7_224")
 
 
 @pytest.fixture(
@@ -232,3 +327,84 @@ def test_a_network_that_takes_any_size_is_traced_at_the_size_that_is_asked():
     clf = Classifier(net)
     assert clf.trace((12, 20)).layers["0"].size == (10, 18)
     assert clf.trace((8, 8)).layers["0"].size == (6, 6)
+
+
+# What looks at an image several times, and what the head really sees.
+
+
+class Flipped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.fc = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU()), nn.Linear(8, 4)
+
+    def forward(self, x):
+        both = self.fc(self.trunk(torch.cat([x, x.flip(3)])).mean((2, 3)))
+        return (both[: len(x)] + both[len(x) :]) / 2
+
+
+@pytest.mark.parametrize("layers", ["last", "trunk.0"])
+def test_a_network_that_looks_at_an_image_twice_is_refused(layers):
+    clf = Classifier(Flipped(), input_size=16)
+    with pytest.raises(LayerError, match="gives 2 maps for one image"):
+        clf.layer_names(layers)
+
+
+class Backbone(nn.Module):
+    """Gives its maps, and what is pooled of them."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.body, self.pool = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU()), pool
+
+    def forward(self, x):
+        maps = self.body(x)
+        return maps, self.pool(maps).flatten(1)
+
+
+class GeM(nn.Module):
+    def __init__(self, keepdim):
+        super().__init__()
+        self.p, self.keepdim = nn.Parameter(torch.tensor(3.0)), keepdim
+
+    def forward(self, x):
+        return x.clamp(min=1e-6).pow(self.p).mean((2, 3), keepdim=self.keepdim).pow(1 / self.p)
+
+
+class OnBackbone(nn.Module):
+    """Its head takes what is pooled, or the maps; a branch beside it has no part in the logits."""
+
+    def __init__(self, pool, takes):
+        super().__init__()
+        self.backbone, self.takes, self.fc = Backbone(pool), takes, nn.Linear(8, 4)
+        self.beside = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        found = self.backbone(x)
+        self.beside(found[0])
+        return self.fc(found[1] if self.takes else found[0].mean((2, 3)))
+
+
+@pytest.mark.parametrize("takes", [0, 1])
+@pytest.mark.parametrize(
+    "pool", [GeM(keepdim=True), GeM(keepdim=False), nn.AdaptiveAvgPool2d(1)], ids=lambda p: str(p)
+)
+def test_last_is_what_the_head_sees_whatever_stands_beside_it_or_pools_it(pool, takes):
+    clf = Classifier(OnBackbone(pool, takes), input_size=16)
+    assert clf.layer_names("last") == ["backbone.body.1"]
+    before = GradCAM()(clf, pixels(2, 3, 16, 16), layers=clf.module.backbone.body[1])
+    assert list(before.maps) == ["backbone.body.1"]
+
+
+def test_where_the_trunk_itself_leaves_one_place_the_reason_says_so():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 6), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(LayerError, match="its layer '1' leaves maps of 1x1; give larger images"):
+        Classifier(net, input_size=8).layer_names("last")
+
+
+def test_layers_may_be_given_as_modules_of_the_network(tiny):
+    trunk = tiny.module.trunk
+    assert tiny.layer_names([trunk[3], "trunk.0"]) == ["trunk.3", "trunk.0"]
+    with pytest.raises(LayerError, match=r"Conv2d is no part of TinyNet"):
+        tiny.layer_names([nn.Conv2d(3, 3, 1)])
+    with pytest.raises(LayerError, match=r"last, convs, stages, or names or modules; got 3"):
+        tiny.layer_names(3)

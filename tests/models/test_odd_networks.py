@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import lookaway as la
@@ -18,9 +19,10 @@ from odd import (
     CountsInABuffer,
     GathersStatistics,
     NoConvolution,
+    NormsTheBatch,
     Odd,
 )
-from oracles import pixels, state_of
+from oracles import enliven, pixels, state_of
 
 IMAGES, LABELS = pixels(3, 3, 16, 16), torch.tensor([0, 1, 3])
 Output = namedtuple("Output", "logits features")
@@ -153,6 +155,11 @@ def test_layers_of_a_wrapped_network_carry_the_wrapper_s_name():
     assert classifier(Odd()).layer_names("last") == ["net.trunk.5"]
 
 
+def beside_the_batch(maps):
+    """Instance norm: statistics of its own for each image."""
+    return F.instance_norm(maps)
+
+
 @pytest.mark.parametrize(
     ("network", "said"),
     [
@@ -160,6 +167,11 @@ def test_layers_of_a_wrapped_network_carry_the_wrapper_s_name():
         (GathersStatistics, "mine keeps state between calls: calls"),
         (CountsAside, "mine gives other logits for the same image"),
         (AlwaysDrops, "mine gives other logits for the same image"),
+        (
+            NormsTheBatch,
+            "mine gives other numbers .* in a batch than alone from layer 'net.trunk.1'",
+        ),
+        (lambda: Odd(between=beside_the_batch), None),
         (Odd, None),
     ],
 )
@@ -170,3 +182,104 @@ def test_what_depends_on_earlier_calls_or_on_chance_is_noticed(network, said):
         return
     with pytest.raises(ModelError, match=said):
         check_steady(clf, IMAGES)
+
+
+def test_what_mixes_images_where_the_logits_do_not_show_it_is_noticed():
+    """Batch norm of a branch that the logits get nothing from, but that may be explained."""
+
+    class Beside(Odd):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(8, track_running_stats=False)
+
+        def forward(self, x):
+            maps = self.net.trunk(x)
+            return self.net.fc(maps.mean(dim=(2, 3)) + 0 * self.norm(maps).mean(dim=(2, 3)))
+
+    with pytest.raises(ModelError, match="in a batch than alone from layer 'norm' on"):
+        check_steady(classifier(Beside()), IMAGES)
+
+
+CLOSED = {
+    "scripted": lambda net: torch.jit.script(net),
+    "traced": lambda net: torch.jit.trace(net, IMAGES),
+    "a part scripted": lambda net: nn.Sequential(torch.jit.script(net)),
+    "exported": lambda net: torch.export.export(net, (IMAGES,)).module(),
+    "quantised": lambda net: torch.ao.quantization.quantize_dynamic(net, {nn.Linear}),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("kind", CLOSED)
+def test_networks_whose_layers_cannot_be_watched_are_refused_with_what_to_give(kind):
+    plain = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    )
+    what = {"traced": "traced", "a part scripted": "scripted"}.get(kind, kind)
+    with pytest.raises(ModelError, match=rf"mine is .*{what}.*give the plain torch.nn.Module"):
+        classifier(CLOSED[kind](plain.eval()))
+
+
+def test_a_compiled_network_is_used_as_it_was_before():
+    net = Odd().eval()
+    compiled = classifier(torch.compile(net))
+    assert compiled.module is net
+    torch.testing.assert_close(explained(compiled), explained(classifier(net)))
+
+
+def test_a_network_made_in_inference_mode_is_explained_and_attacked_and_left_as_it_was():
+    with torch.inference_mode():
+        net = Odd()
+        net.tied = net.net.fc  # the same tensors under two names
+    parameters = list(net.parameters())
+    clf = classifier(net)
+    torch.testing.assert_close(explained(clf), explained(classifier(Odd())))
+    torch.testing.assert_close(attacked(clf), attacked(classifier(Odd())))
+    assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
+    assert all(parameter.is_inference() for parameter in parameters)
+
+
+# Channels.
+
+
+class Grey(nn.Module):
+    def __init__(self, channels=1):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(channels, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+
+def test_grey_images_go_through_a_network_for_one_channel():
+    clf = la.Classifier(enliven(Grey()), mean=0.5, std=0.25, input_size=16, name="mine")
+    grey = pixels(3, 1, 20, 20)
+    assert clf(grey).shape == (3, 4)
+    assert la.FGSM()(clf, grey, LABELS, [0.1]).shape == (1, 3, 1, 20, 20)
+    assert la.SignNoise()(clf, grey, LABELS, [0.1]).shape == (1, 3, 1, 20, 20)
+    assert la.GradCAM()(clf, grey).maps["conv"].shape == (3, 14, 14)
+    assert la.psnr(grey, grey * 0.9).shape == (3,)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("wanted", "given"), [(1, 3), (3, 1)])
+def test_images_of_another_number_of_channels_are_refused_with_both_numbers(wanted, given, call):
+    clf = la.Classifier(Grey(wanted), input_size=16, name="mine")
+    calls = {
+        "classifier": lambda images: clf(images),
+        "gradcam": lambda images: la.GradCAM()(clf, images),
+        "fgsm": lambda images: la.FGSM()(clf, images, LABELS, [0.1]),
+    }
+    with pytest.raises(InputError, match=rf"mine takes {wanted} channels?, .* have {given}"):
+        calls[call](pixels(3, given, 16, 16))
+
+
+def test_mean_and_std_may_be_one_number_for_all_channels_and_must_fit_the_network():
+    three = la.Classifier(Grey(3), mean=0.5, std=(0.1, 0.2, 0.3))
+    assert (three.mean, three.std) == ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))
+    with pytest.raises(
+        InputError, match=r"first convolution takes 1 channel; got mean=\(0, 0, 0\)"
+    ):
+        la.Classifier(Grey(1), mean=(0, 0, 0))
+    with pytest.raises(InputError, match="std must be above 0"):
+        la.Classifier(Grey(1), std=0.0)

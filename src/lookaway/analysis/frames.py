@@ -153,6 +153,11 @@ class Frames:
         last = self.plan["last_layers"]
         return any(set(layers) != {last[model]} for model, layers in self.plan["layers"].items())
 
+    @property
+    def several_variants(self) -> bool:
+        """Whether the images were prepared in more than one way."""
+        return len(self.plan["settings"]["data"]["variants"]) > 1
+
     @cached_property
     def counts(self) -> tuple[int, int]:
         """How many rows there are, and in how many of them a map is dead."""
@@ -191,6 +196,11 @@ class Frames:
     def psnr(self) -> pl.DataFrame:
         """See ``summary.psnr``."""
         return self._frame("psnr", lambda: summary.psnr(self.rows))
+
+    @cached_property
+    def unattacked(self) -> pl.DataFrame:
+        """See ``summary.unattacked``."""
+        return self._frame("unattacked", lambda: summary.unattacked(self.rows))
 
     @cached_property
     def mod(self) -> pl.DataFrame:
@@ -279,8 +289,8 @@ class Frames:
 
     def to_keep(self) -> dict[str, pl.DataFrame]:
         """The frames that a run keeps as files, by name."""
-        names = ["accuracy", "psnr", "mod", "spread", "shuffled", "excess", "by_depth"]
-        names += ["direction", "outcomes", "transfer", "compare_models", "conventions"]
+        names = ["accuracy", "psnr", "unattacked", "mod", "spread", "shuffled", "excess"]
+        names += ["by_depth", "direction", "outcomes", "transfer", "compare_models", "conventions"]
         kept: dict[str, pl.DataFrame] = {name: getattr(self, name) for name in names}
         kept["vid"] = pl.concat(self.vid.values())
         kept["robustness_of_ranking"] = self.robustness_of_ranking

@@ -178,4 +178,4 @@ class Parts:
         return pl.concat(found, how="diagonal")
 
 
-_NUMBERS = ["nissim", "clean_dead", "attacked_dead", "dead"]
+_NUMBERS = ["nissim", "clean_dead", "attacked_dead", "dead", "unattacked"]

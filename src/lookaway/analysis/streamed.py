@@ -10,7 +10,7 @@ from lookaway.analysis.grouped import LOOK, SETTING
 from lookaway.analysis.parts import Parts
 
 _IMAGE = ["image", "label", *SETTING, "epsilon"]
-_LAYER = [*_IMAGE, *LOOK, "nissim", "clean_dead", "attacked_dead"]
+_LAYER = [*_IMAGE, *LOOK, "nissim", "clean_dead", "attacked_dead", "unattacked"]
 _COMPARED = ["image", "label", "variant", "model", *LOOK, "nissim", "dead"]
 _CLASSES = ["clean_class", "attacked_class"]
 _CONFIDENCES = ["clean_confidence", "attacked_confidence"]
@@ -24,6 +24,7 @@ _CURVES: _Order = ["pairs", "variant", _SOURCE, ("model", "layer"), "explained_c
 _ORDER: dict[str, _Order] = {
     "accuracy": ["variant", "model", "attack", "source", "epsilon"],
     "psnr": ["variant", *_LEVELS],
+    "unattacked": ["variant", *_LEVELS],
     "mod": ["pairs", "variant", *_LAYERS],
     "spread": ["pairs", "variant", *_LAYERS],
     "excess": ["pairs", "variant", *_LAYERS],
@@ -73,10 +74,14 @@ class Streamed:
     def images(self) -> Iterator[_Found]:
         """What does not depend on the explained class."""
         policy = {"explained_class": self._parts.policies[0]}
-        columns = [*_IMAGE, *_CLASSES, "psnr", "layer", "explained_class"]
+        columns = [*_IMAGE, *_CLASSES, "psnr", "unattacked", "layer", "explained_class"]
         for part in self._parts.split("variant", "model", "epsilon"):
             rows = self._parts.read("rows", columns, part | policy)
-            yield {"accuracy": summary.accuracy(rows), "psnr": summary.psnr(rows)}
+            yield {
+                "accuracy": summary.accuracy(rows),
+                "psnr": summary.psnr(rows),
+                "unattacked": summary.unattacked(rows),
+            }
 
     def layers(self) -> Iterator[_Found]:
         """What is told of every layer, at one ε."""
@@ -137,7 +142,7 @@ class Streamed:
 
 
 _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
-    **dict.fromkeys(["accuracy", "psnr"], Streamed.images),
+    **dict.fromkeys(["accuracy", "psnr", "unattacked"], Streamed.images),
     **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
     "shuffled": Streamed.unrelated,
     **dict.fromkeys(["outcomes", "transfer", "direction"], Streamed.last_layers),

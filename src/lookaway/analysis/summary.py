@@ -60,6 +60,9 @@ def psnr(rows: pl.DataFrame) -> pl.DataFrame:
 def mod(rows: pl.DataFrame) -> pl.DataFrame:
     """Mean observed dissimilarity: the mean NISSIM over the images, for each ε (eq. 2).
 
+    ``pairs`` is also ``attacked``: without the images of which no pixel was changed, whose NISSIM
+    of 0 is no stability.
+
     Args:
         rows: measurements.
 
@@ -67,7 +70,24 @@ def mod(rows: pl.DataFrame) -> pl.DataFrame:
         variant, model, attack, source, layer, depth, map_size, explained_class, epsilon, pairs,
         n, mod, low, high, interval.
     """
-    return _by_pairs(rows, lambda chosen: mean_frames(chosen, [*SETTING, *LOOK, "epsilon"], "mod"))
+    keys = [*SETTING, *LOOK, "epsilon"]
+    found = _by_pairs(rows, lambda chosen: mean_frames(chosen, keys, "mod"))
+    attacked = rows.with_columns(value=pl.when(~pl.col("unattacked")).then("nissim"))
+    attacked = mean_frames(attacked, keys, "mod").with_columns(pairs=pl.lit("attacked"))
+    return pl.concat([found, attacked])
+
+
+def unattacked(rows: pl.DataFrame) -> pl.DataFrame:
+    """Share of images of which an attack changed no pixel, as where its gradient is zero.
+
+    Args:
+        rows: measurements.
+
+    Returns:
+        variant, model, attack, source, epsilon, n, unattacked, low, high, interval.
+    """
+    once = _once(rows).with_columns(value=pl.col("unattacked").cast(pl.Float64))
+    return mean_frames(once, [*SETTING, "epsilon"], "unattacked")
 
 
 def spread(rows: pl.DataFrame) -> pl.DataFrame:

@@ -100,9 +100,7 @@ def refuse_closed(module: nn.Module, name: str) -> None:
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
             kind, why = "scripted or traced (torch.jit)", "cannot be watched"
-        elif isinstance(part, torch.fx.GraphModule) and not any(
-            node.op == "call_module" for node in part.graph.nodes
-        ):
+        elif isinstance(part, torch.fx.GraphModule) and not _calls_layers(part):
             kind, why = "exported (a graph without layers)", "are not there any more"
         elif ".quantized" in type(part).__module__:
             kind, why = "quantised", "have no gradients"
@@ -112,3 +110,9 @@ def refuse_closed(module: nn.Module, name: str) -> None:
             f"{name} is {kind}: its layers {why}, so it can be neither attacked nor explained; "
             "give the plain torch.nn.Module in floating point that it was made from"
         )
+
+
+def _calls_layers(graph: torch.fx.GraphModule) -> bool:
+    """Whether a graph runs modules that hold weights, and so layers; an exported one does not."""
+    called = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
+    return any(next(graph.get_submodule(name).parameters(), None) is not None for name in called)

@@ -242,6 +242,7 @@ def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool, 
 def _refusals(events: Sequence[_Event], layouts: Layouts) -> dict[str, str]:
     """Layers whose 4-D outputs are not one map (N, C, H, W) an image, and why."""
     refused = {}
+    channels_first = layouts.channels_first()
     for event in events:
         shape = tuple(event.output.shape)
         if shape[0] != 1:
@@ -249,7 +250,7 @@ def _refusals(events: Sequence[_Event], layouts: Layouts) -> dict[str, str]:
                 f"which gives {shape[0]} maps for one image: the network looks at it several "
                 "times, or in windows"
             )
-        elif event.is_spatial and not layouts.channels_first(event.output):
+        elif event.is_spatial and not channels_first(event.output):
             refused[event.name] = (
                 f"whose output {shape} is not known to be (N, C, H, W): its channels come last, "
                 "or it is no map"
@@ -264,7 +265,7 @@ def _before_pooling(spatial: Sequence[_Event]) -> Iterator[_Event]:
     and so are 1×1 outputs behind a pool (fully connected layers written as convolutions). Nested
     modules that give the very same tensor count as one; the outermost one that is not a mere
     container names it (``layer4.2``, not ``layer4`` nor ``layer4.2.act3``), of those that give
-    nothing else beside it.
+    nothing else beside it; a container where there is nothing else.
     """
     remaining = list(spatial)
     while remaining:
@@ -274,8 +275,8 @@ def _before_pooling(spatial: Sequence[_Event]) -> Iterator[_Event]:
             for event in remaining
             if event.output is final.output and event.version == final.version
         ]
-        named = [event for event in group if type(event.layer).forward not in _CONTAINERS]
-        if named and not any(event.is_pool for event in named):
+        named = [event for event in group if type(event.layer).forward not in _CONTAINERS] or group
+        if not any(event.is_pool for event in named):
             yield min(named, key=lambda event: (event.in_tuple, event.name.count(".")))
         remaining = [event for event in remaining if event not in group]
 

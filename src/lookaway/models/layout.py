@@ -1,6 +1,6 @@
 """Which tensors of a forward pass have their channels first, by the operations that they meet."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ class Layouts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Tensors that meet place by place have the same axes; a convolution, a pool or a mean over the
     last two axes says that the channels come first; a layer norm or a product over the last axis,
-    that they come last. What nothing is known of, or what is contradicted, is not known.
+    that they come last; a permutation of one gives the other. What nothing is known of, or what is
+    contradicted, is not known.
     """
 
     def __init__(self) -> None:
@@ -35,12 +36,21 @@ class Layouts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._last: set[int] = set()
         self._rows: dict[int, Tensor] = {}  # matrices (N · H · W, C) by what they are views of
         self._multiplied: set[int] = set()
+        self._permuted: list[tuple[int, int]] = []  # with channels first, and last
 
-    def channels_first(self, tensor: Tensor) -> bool:
-        """Whether a tensor (N, C, H, W) is known to be one."""
-        group = self._group(id(tensor))
-        firsts, lasts = ({self._group(each) for each in ids} for ids in (self._first, self._last))
-        return group in firsts and group not in lasts
+    def channels_first(self) -> Callable[[Tensor], bool]:
+        """Whether a tensor of the pass, which is over, is known to be (N, C, H, W)."""
+        first, last = ({self._group(each) for each in ids} for ids in (self._first, self._last))
+        known = -1
+        while known != len(first) + len(last):
+            known = len(first) + len(last)
+            for before, after in self._permuted:
+                groups = self._group(before), self._group(after)
+                if groups[0] in first:
+                    last.add(groups[1])
+                elif groups[1] in last:
+                    first.add(groups[0])
+        return lambda tensor: self._group(id(tensor)) in first - last
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = func(*args, **(kwargs or {}))
@@ -58,6 +68,12 @@ class Layouts(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._last.add(id(maps[0]))
             elif name in ("mean", "sum", "amax") and maps and len(args) > 1:
                 self._reduced(maps[0], args[1])
+        elif name == "permute" and maps and len(maps) == 2:
+            axes = [axis % 4 for axis in args[1]]
+            if axes == [0, 2, 3, 1]:
+                self._permuted.append((id(maps[0]), id(maps[1])))
+            elif axes == [0, 3, 1, 2]:
+                self._permuted.append((id(maps[1]), id(maps[0])))
         else:
             self._matrices(name, args, outputs)
         return given

@@ -297,7 +297,7 @@ def _cell(row: Mapping[str, Any]) -> Cell:
 
 
 def _several(frames: Frames) -> bool:
-    return len(frames.plan["settings"]["data"]["variants"]) > 1
+    return frames.several_variants
 
 
 def heads_of(frames: Frames) -> tuple[str, ...]:

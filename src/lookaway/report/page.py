@@ -24,6 +24,7 @@ from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.verdict import listed, signed, verdict
+from lookaway.report.warnings import warnings
 from lookaway.study.store import Store
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -121,6 +122,7 @@ def _page(
         "page.html.j2"
     ).render(
         answer=answer(frames),
+        warnings=warnings(frames),
         bibtex=_BIBTEX,
         blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
         charts=charts,

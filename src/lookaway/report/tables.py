@@ -61,6 +61,18 @@ def all_tables(frames: Frames) -> list[Table]:
                     form="+.3f",
                 )
             )
+        if frames.unattacked["unattacked"].max():
+            used = (pl.col("explained_class") == policy) & (pl.col("pairs") == "attacked")
+            tables.append(
+                by_level(
+                    f"mod_{policy}_attacked",
+                    f"MOD, explained class: {policy}, without images that were not attacked",
+                    "Without the images of which the attack changed no pixel. " + POLICY[policy],
+                    summary.by_scope(frames.last(frames.mod).filter(used)),
+                    "mod",
+                    mean=True,
+                )
+            )
     tables.append(_vid(frames))
     for policy in policies:
         chosen = summary.by_scope(
@@ -79,6 +91,17 @@ def all_tables(frames: Frames) -> list[Table]:
             summary.by_scope(frames.psnr),
             "psnr",
             form=".2f",
+        )
+    )
+    tables.append(
+        by_level(
+            "unattacked",
+            "Images that were not attacked",
+            "Share of test images of which no pixel was changed, as where the gradient is exactly "
+            "zero: their dissimilarity of 0 is no stability.",
+            summary.by_scope(frames.unattacked),
+            "unattacked",
+            form="%",
         )
     )
     return tables + preparation(frames) + _drift(frames)

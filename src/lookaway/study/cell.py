@@ -338,10 +338,14 @@ def _chunks(levels: Sequence[float], at_once: int) -> list[Sequence[float]]:
 
 
 def _change(clean: Tensor, attacked: Tensor) -> dict[str, list[Any]]:
-    """The columns that say how far pixels were changed."""
+    """The columns that say how far pixels were changed.
+
+    ``unattacked``: no pixel is another one, as where the gradient is zero everywhere.
+    """
     ratios = psnr(clean, attacked).tolist()
     return {
         "linf": linf(clean, attacked).tolist(),
+        "unattacked": (clean == attacked).flatten(1).all(dim=1).tolist(),
         # Nothing changed: no finite ratio, so none.
         "psnr": [ratio if ratio < float("inf") else None for ratio in ratios],
     }

@@ -12,6 +12,7 @@ ROW_SCHEMA = {
     "epsilon": pl.Float64,
     "linf": pl.Float64,
     "psnr": pl.Float64,
+    "unattacked": pl.Boolean,
     "clean_class": pl.String,
     "attacked_class": pl.String,
     "clean_confidence": pl.Float64,

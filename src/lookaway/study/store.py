@@ -23,7 +23,7 @@ from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.seal import is_sealed, sealed, slot
 from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
 
-LAYOUT = 3  # the version of the folder's layout
+LAYOUT = 4  # the version of the folder's layout
 
 _NUMBERS = ("rows", "shuffled", "looks")  # what summaries are made of
 _HASHED = ("faces", "heads", "signs", "rows", "maps", "shuffled", "looks", "drift", "images")
