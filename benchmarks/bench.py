@@ -28,7 +28,7 @@ from pipelines import GRID, MEAN, STD, Given, batch, network
 
 import lookaway as la
 from lookaway.memory import kept_memory
-from lookaway.models.folding import fold_batch_norm, to_bfloat16
+from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.training import Recipe, train
 from lookaway.study.cell import CellSettings, Shard, run_cell
 
@@ -128,7 +128,7 @@ class Ours:
         names, (last,) = clf.layer_names(layers), clf.layer_names("last")
         fold_batch_norm(clf, shift=[*names, last])  # as a study does with the networks it loads
         if precision == "bfloat16":
-            to_bfloat16(clf)
+            compute_in(clf, "bfloat16")
         count = len(images)
         self.shard = Shard(
             variant="none",

@@ -154,6 +154,7 @@ def _images(key, images, classes, random):
             "model": [key.model] * count,
             "linf": [0.1] * count,
             "psnr": random.normal(30, 1, count),
+            "unattacked": np.random.default_rng(1).random(count) < 0.02,
             "clean_class": labels,
             "attacked_class": random.choice(classes, count).tolist(),
             "clean_confidence": random.random(count),

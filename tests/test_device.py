@@ -12,7 +12,7 @@ from cells import a_cell
 from lookaway.metrics import map_nissim as map_nissim_module
 from lookaway.metrics import ssim as ssim_module
 from lookaway.metrics.map_nissim import nissim_of_maps
-from lookaway.models.folding import to_bfloat16
+from lookaway.models.folding import compute_in
 from lookaway.study.cell import run_cell
 from oracles import pixels
 
@@ -36,7 +36,7 @@ def forget():
 def test_a_cell_gives_the_same_rows_wherever_the_model_works(device, precision, forget):
     clf, shard, settings, _, _ = a_cell()
     if precision == "bfloat16":
-        to_bfloat16(clf)
+        compute_in(clf, "bfloat16")
     expected = run_cell(clf, "m", shard, settings)
     clf.to(device)
     with torch.device("meta" if device == "cpu" else "cpu"):

@@ -11,6 +11,7 @@ from typing import Any
 from lookaway.data import duplicates
 from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
+from lookaway.models.precision import computing
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
@@ -72,7 +73,7 @@ def run_study(
         store.begin(prepared.plan, write_study(checked), prepared.images.samples())
         store.reopen()
         _write_pictured(checked, prepared.images, store)
-        with kept_memory():
+        with kept_memory(), computing():
             train_models(checked, prepared, store, reporter)
             run_cells(checked, prepared, store, reporter)
             measure_drift(checked, prepared, store, reporter)

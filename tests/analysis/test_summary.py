@@ -36,6 +36,7 @@ def measured(values, levels=LEVELS, source="ResNet50", labels=None, dead=None):
                         "epsilon": epsilon,
                         "linf": epsilon,
                         "psnr": 20.0 + image,
+                        "unattacked": False,
                         "clean_class": label,
                         "attacked_class": label if value < 0.5 else "wrong",
                         "clean_confidence": 0.9,

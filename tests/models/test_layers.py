@@ -130,8 +130,7 @@ def test_what_is_read_of_timms_networks_is_what_timm_calls_nchw(name):
     Outputs that hold the same numbers in another order are refused.
     """
     size, smaller, stages_read = TIMM[name]
-    network = timm.create_model(name, pretrained=False, num_classes=3, **smaller)
-    network = enliven(network.eval())
+    network = timm.create_model(name, pretrained=False, num_classes=3, **smaller).eval()
     clf = Classifier(network, input_size=size)
     images = clf.prepare(pixels(1, 3, size, size))
     found: dict[str, torch.Tensor] = {}

@@ -6,7 +6,7 @@ from torch import nn
 
 import lookaway as la
 from cells import a_cell
-from lookaway.models.folding import to_bfloat16
+from lookaway.models.folding import compute_in
 from lookaway.models.rehearsal import Rehearsal, Work, counted, rehearse, settle
 from lookaway.models.training import Recipe, train
 from lookaway.study.cell import run_cell
@@ -41,7 +41,7 @@ def test_a_pass_there_and_one_back_to_the_pixels_are_counted(kind):
     if kind == "channels last":
         clf.to(memory_format=torch.channels_last)
     if kind == "bfloat16":
-        to_bfloat16(clf)
+        compute_in(clf, "bfloat16")
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
     def both():

@@ -74,19 +74,22 @@ def fold_batch_norm(
     return len(pairs)
 
 
-def to_bfloat16(clf: Classifier) -> None:
-    """Let a network's convolutions and fully connected layers compute in bfloat16, in place.
+def compute_in(clf: Classifier, precision: str) -> None:
+    """Let a network compute in a precision, in place.
 
-    Their weights are cast once; norms and whatever else the network holds keep their precision,
-    under autocast. Logits, losses and maps are float32 as ever.
+    For bfloat16 the weights of convolutions and fully connected layers are cast once; norms and
+    whatever else the network holds keep their precision, under autocast. Logits, losses and maps
+    are float32 as ever.
 
     Args:
         clf: a classifier whose network may be changed, its parameters frozen.
+        precision: float32, tf32 or bfloat16; see ``precision.computing``.
     """
-    for part in clf.module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            part.to(torch.bfloat16)
-    clf.precision = "bfloat16"
+    if precision == "bfloat16":
+        for part in clf.module.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                part.to(torch.bfloat16)
+    clf.precision = precision
 
 
 def _pairs(

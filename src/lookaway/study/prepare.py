@@ -11,8 +11,8 @@ from lookaway.errors import DataError, LookawayError, ModelError, Problem, Study
 from lookaway.explainers import load_explainer
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
-from lookaway.models.folding import to_bfloat16
-from lookaway.models.precision import fast_bfloat16
+from lookaway.models.folding import compute_in
+from lookaway.models.precision import computing, fast_bfloat16
 from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
@@ -75,6 +75,12 @@ def prepare(
     device = ""
     try:
         device = _device(study.run.device)
+        if study.run.precision == "tf32" and not device.startswith("cuda"):
+            wrong = ModelError(
+                f"tf32 is TensorFloat-32, which is CUDA's; the device is {device!r}: float32 or "
+                "bfloat16"
+            )
+            note(("run", "precision"), "run.precision", wrong)
     except ModelError as error:
         note(("run", "device"), "run.device", error)
     images: Images | None = None
@@ -87,7 +93,7 @@ def prepare(
     layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
     last_sizes: dict[str, list[int]] = {}
-    with progress.stage("models: checking", len(study.models), "models") as advance:
+    with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
             try:
                 clf = load_model(study, spec, images.classes if images else None)
@@ -99,8 +105,8 @@ def prepare(
                 _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
                 weights[spec.name] = weights_hash(clf.module)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
-                if study.run.precision == "bfloat16":
-                    to_bfloat16(clf)
+                if study.run.precision != "float32":
+                    compute_in(clf, study.run.precision)
                     _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
             except LookawayError as error:
                 note(("models", index), f"models[{index}] ({spec.name})", error)

@@ -205,7 +205,7 @@ class Run(_Settings):
     """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=_MOST)] = "auto"
     engine: Literal["local", "ray"] = "local"
     address: Annotated[str, Field(min_length=1)] | None = None

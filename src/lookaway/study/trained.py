@@ -12,7 +12,7 @@ from lookaway.errors import StoreError
 from lookaway.explainers import load_explainer
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
-from lookaway.models.folding import fold_batch_norm, to_bfloat16
+from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.interrupted import unpack
 from lookaway.models.training import Recipe, train
 from lookaway.progress import Reporter
@@ -127,8 +127,7 @@ def quick(
         fold_batch_norm(clf, shift=wanted)
     else:
         fold_batch_norm(clf, keep=wanted)
-    if (precision or study.run.precision) == "bfloat16":
-        to_bfloat16(clf)
+    compute_in(clf, precision or study.run.precision)
     return clf
 
 

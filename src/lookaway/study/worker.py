@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from lookaway.models.classifier import Classifier
+from lookaway.models.precision import computing
 from lookaway.study.cell import attack_signs, run_cell
 from lookaway.study.cell_data import CellOutput
 from lookaway.study.cells import Job, cell_settings, load_shard
@@ -40,7 +41,8 @@ class Worker:
             weights: asked for the model's trained weights when it has to be loaded.
             advance: told of each batch of images done.
         """
-        clf = self._model(job, weights)
+        with computing():  # batch norm is folded where that changes nothing but rounding
+            clf = self._model(job, weights)
         shard = load_shard(self._study, self._prepared, job.cell, given)
         settings = cell_settings(self._study, self._prepared, job.spec)
         if job.signs_only:

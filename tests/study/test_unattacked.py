@@ -1,0 +1,127 @@
+"""An attack that changes nothing is told, and is not taken for a stable network."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import lookaway as la
+from cells import a_cell
+from lookaway.analysis import summary
+from lookaway.report.page import build_report
+from lookaway.report.warnings import warnings
+from lookaway.study import prepare
+from lookaway.study.cell import run_cell
+from odd import Odd
+from rows import labels_of, line, measured
+
+
+class Saturated(nn.Module):
+    """Logits that float32 cannot move, so that cross-entropy and its gradient are exactly 0.
+
+    Of images whose left is brighter than their right.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.net = Odd(classes=3)
+
+    def forward(self, x):
+        logits = self.net(x)
+        left, right = (part.mean((1, 2, 3)) for part in x.chunk(2, dim=3))
+        sure = 1e4 * nn.functional.one_hot(logits.argmax(1), 3) + 0 * logits
+        return torch.where((left > right)[:, None], sure, logits)
+
+
+def test_a_cell_says_of_each_image_whether_it_was_attacked_at_all():
+    clf, shard, settings, _, _ = a_cell()
+    shard.grids[:3] = 255  # nothing to see, but a gradient there is
+    plain = run_cell(clf, "m", shard, settings)
+    assert not any(plain.rows["unattacked"])
+
+    class Sure(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = clf.module
+
+        def forward(self, x):
+            return 1e6 * self.inner(x)
+
+    sure = la.Classifier(Sure(), mean=clf.mean, std=clf.std, input_size=clf.input_size)
+    layer = sure.layer_names("last")[0]
+    settings = type(settings)(**{**vars(settings), "layers": (layer,), "last": layer})
+    rows = pl.DataFrame(run_cell(sure, "m", shard, settings).rows)
+    by_attack = dict(rows.group_by("attack").agg(pl.col("unattacked").all()).iter_rows())
+    assert by_attack == {"fgsm": True, "noise": False}
+    assert rows.filter("unattacked")["nissim"].to_list() == [0.0] * rows["unattacked"].sum()
+    assert rows.filter("unattacked")["psnr"].is_null().all()
+
+
+def test_a_study_counts_them_warns_and_gives_mod_without_them(
+    quick_study, run_quickly, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        prepare, "load_classifier", lambda *_a, **_k: la.Classifier(Saturated(), input_size=32)
+    )
+    result = run_quickly({**quick_study, "transfer_from": []}, tmp_path / "out", progress=True)
+    build_report(result.store)
+    found = result.unattacked().filter(attack="fgsm", model="one", epsilon=0.1)
+    share = found["unattacked"][0]
+    assert 0 < share < 1
+    assert result.unattacked().filter(attack="noise")["unattacked"].max() == 0
+    mods = {
+        pairs: line(
+            result.mod(),
+            model="one",
+            source="one",
+            epsilon=0.1,
+            explained_class="clean",
+            pairs=pairs,
+        )
+        for pairs in ("all", "attacked")
+    }
+    assert mods["attacked"]["n"] == round((1 - share) * mods["all"]["n"])
+    assert mods["attacked"]["mod"] == pytest.approx(mods["all"]["mod"] / (1 - share))
+    (said, *_) = warnings(result.frames)
+    told = f"one, fgsm white-box, ε = {result.frames.plan['settings']['epsilons'][0]:g}"
+    assert said.startswith(f"{told}: no pixel was changed in ")
+    assert f"({share:.1%})" in said
+    page = result.report.read_text()
+    assert "That is no stability: MOD is" in page
+    assert "Images that were not attacked" in page
+    assert "no pixel was changed in" in capsys.readouterr().err
+
+
+def frames_of(rows):
+    return SimpleNamespace(
+        unattacked=summary.unattacked(rows),
+        mod=summary.mod(rows),
+        last=lambda frame: frame,
+        policy="clean",
+        several_variants=False,
+    )
+
+
+def test_one_image_in_a_hundred_is_told_in_the_table_alone():
+    labels = labels_of(2, 100)
+    not_attacked = np.zeros(200, dtype=bool)
+    not_attacked[:2] = True
+    rows = measured("m", np.full(200, 0.2), labels, unattacked=not_attacked)
+    found = line(summary.unattacked(rows))
+    assert (found["n"], found["unattacked"]) == (200, 0.01)
+    assert warnings(frames_of(rows)) == []
+    not_attacked[2] = True
+    rows = measured("m", np.full(200, 0.2), labels, unattacked=not_attacked)
+    (said,) = warnings(frames_of(rows))
+    assert "in 3 of 200 images (1.5%)" in said
+
+
+def test_where_no_image_was_attacked_mod_without_them_is_null_not_0():
+    labels = labels_of(2, 5)
+    rows = measured("m", np.zeros(10), labels, unattacked=True)
+    assert line(summary.mod(rows), pairs="attacked")["mod"] is None
+    (said,) = warnings(frames_of(rows))
+    assert "MOD is 0.000 with them, none is left without them" in said
