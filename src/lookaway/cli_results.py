@@ -33,6 +33,7 @@ def report(
       lookaway report runs/first
       lookaway report runs/first --regions faces.csv
     """
+    from lookaway.report.loading import doubts
     from lookaway.report.page import build_report
     from lookaway.result import open_result
     from lookaway.study.lock import locked
@@ -42,7 +43,10 @@ def report(
         if regions is not None:
             result.keep_regions(regions)
         build_report(result.store)
-    tell(open_result(folder), quiet, as_json)
+    result = open_result(folder)
+    for line in doubts(result.frames):
+        print(f"lookaway: {line}", file=sys.stderr)  # noqa: T201
+    tell(result, quiet, as_json)
 
 
 def figures(

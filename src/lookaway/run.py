@@ -13,6 +13,7 @@ from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
+from lookaway.report.loading import choices, doubts
 from lookaway.report.page import build_report
 from lookaway.result import Result, open_result
 from lookaway.study.drift import measure_drift
@@ -66,7 +67,7 @@ def run_study(
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source)
         run_cells = _engine(checked, prepared)
-        for line in warnings(prepared.plan["duplicates"]):
+        for line in [*warnings(prepared.plan["duplicates"]), *choices(prepared.plan)]:
             reporter.warn(line)
         store.begin(prepared.plan, write_study(checked), prepared.images.samples())
         store.reopen()
@@ -80,7 +81,10 @@ def run_study(
             build_report(store)
         store.finish(_manifest(checked, prepared, store))
         _log(store, began)
-    return open_result(out)
+    result = open_result(out)
+    for line in doubts(result.frames):
+        reporter.warn(line)
+    return result
 
 
 def _engine(study: Study, prepared: Prepared) -> Callable[..., None]:

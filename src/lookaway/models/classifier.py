@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookaway.errors import InputError, ModelError
+from lookaway.errors import InputError, ModelError, shown
+from lookaway.models.checkpoint import Origin
 from lookaway.models.layers import LayerTrace, evaluating
 
 _PROBE_SIZE = 224
@@ -28,9 +29,14 @@ class Classifier(nn.Module):
         input_size: side or (height, width) in px that the network wants; pixels of another size
             are resized (bilinear, antialiased, ``align_corners=False``). None: as they come.
         name: for error messages; the class of the network by default.
+        logits: which of the network's outputs are the classes, in order, such as ``[0, 217, 482]``
+            for three classes of ImageNet's thousand; None: all, as they come.
+
+    Attributes:
+        origin: what of a checkpoint the network holds; None: it is from none.
 
     Raises:
-        InputError: mean, std or input_size make no sense.
+        InputError: mean, std, input_size or logits make no sense.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> clf = Classifier(net, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), input_size=32)
@@ -48,6 +54,7 @@ class Classifier(nn.Module):
         std: Sequence[float] = (1.0, 1.0, 1.0),
         input_size: int | tuple[int, int] | None = None,
         name: str | None = None,
+        logits: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(module, nn.Module):
@@ -59,6 +66,8 @@ class Classifier(nn.Module):
         sides = (input_size, input_size) if isinstance(input_size, int) else input_size
         if sides is not None and (len(sides) != 2 or min(sides) < 1):
             raise InputError(f"input_size must be a side or (height, width); got {input_size}")
+        self.choose(logits)
+        self.origin: Origin | None = None
         # A new wrapper starts in the network's own mode, so that wrapping changes nothing.
         self.training = module.training
         self.module = module
@@ -71,6 +80,23 @@ class Classifier(nn.Module):
         # What a study's own network computes in; None: whatever its weights say.
         self.mixed: torch.dtype | None = None
         self._traces: dict[tuple[int, int], LayerTrace] = {}
+
+    def choose(self, logits: Sequence[int] | None) -> None:
+        """Choose which of the network's outputs are the classes, in order.
+
+        Args:
+            logits: their places; None: all, as they come.
+
+        Raises:
+            InputError: a place is negative, or given twice.
+        """
+        chosen = None if logits is None else tuple(map(int, logits))
+        if chosen is not None and (not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen)):
+            raise InputError(
+                "logits must be places of the network's outputs, from 0, none of them twice; got "
+                f"{shown(repr(logits), 80)}"
+            )
+        self.logits = chosen
         self._num_classes: dict[tuple[int, int], int] = {}
 
     @property
@@ -149,6 +175,13 @@ class Classifier(nn.Module):
                 f"{self.name} gives logits that are NaN or infinite; check its weights, its "
                 "precision and its normalisation"
             )
+        if self.logits is not None:
+            if max(self.logits) >= logits.shape[1]:
+                raise ModelError(
+                    f"{self.name} has {logits.shape[1]} outputs, so there is no output "
+                    f"{max(self.logits)}, which logits asks for"
+                )
+            logits = logits[:, torch.tensor(self.logits, device=logits.device)]
         return logits if logits.dtype == torch.float64 else logits.float()
 
     def trace(self, size: tuple[int, int] | None = None) -> LayerTrace:
