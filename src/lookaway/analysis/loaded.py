@@ -19,6 +19,7 @@ ORDER, CHANCE, FINE = "other order", "near chance", "fine"
 GAIN = 0.2  # of the agreement beyond chance, by another order, from which on it is told
 LEAST = 0.1  # of the agreement beyond chance, below which it is told
 _SHUFFLES = 20
+_FEWEST = 5  # more images that are right in natural order
 _CLASSES = 1000  # that are looked at, of more than that
 
 SCHEMA = {
@@ -49,8 +50,9 @@ def loaded(parts: Iterable[tuple[str, str, pl.DataFrame]], classes: Sequence[str
         one-to-one assignment of predicted classes to true ones), reassigned_by_chance (the same of
         shuffled labels, on average), natural (accuracy if the outputs stood for the classes in
         natural order, 2 before 10), finding: ``other order`` where re-assigning gains ``GAIN`` or
-        more beyond chance, and more than any shuffled labels reach; else ``near chance`` where
-        kappa is below ``LEAST``; else ``fine``.
+        more beyond chance, and more than any of 20 shufflings of the labels reaches, or where
+        natural order gains as much; else ``near chance`` where kappa is below ``LEAST``; else
+        ``fine``.
     """
     rows = [
         {"variant": variant, "model": model, **_agreement(counts, classes)}
@@ -79,11 +81,11 @@ def _agreement(counts: pl.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     random = np.random.default_rng(0)
     by_chance = [_reassigned(random.permutation(true), predicted, size) for _ in range(_SHUFFLES)]
     usual = float(np.mean(by_chance))
-    kappa, beyond = _beyond(accuracy, chance), _beyond(best, usual)
-    if beyond - kappa >= GAIN and best > max(by_chance):
-        finding = ORDER
-    else:
-        finding = CHANCE if kappa < LEAST else FINE
+    natural = _natural(counts, classes)
+    kappa = _beyond(accuracy, chance)
+    free = _beyond(best, usual) - kappa >= GAIN and best > max(by_chance)
+    known = _beyond(natural, chance) - kappa >= GAIN and (natural - accuracy) * count >= _FEWEST
+    finding = ORDER if free or known else CHANCE if kappa < LEAST else FINE
     return {
         "n": count,
         "accuracy": accuracy,
@@ -91,7 +93,7 @@ def _agreement(counts: pl.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "kappa": kappa,
         "reassigned": best,
         "reassigned_by_chance": usual,
-        "natural": _natural(counts, classes),
+        "natural": natural,
         "finding": finding,
     }
 

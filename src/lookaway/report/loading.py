@@ -70,19 +70,22 @@ def doubts(frames: Frames) -> list[str]:
         right += f"test images ({_percent(row['chance'])} by chance)"
         if row["finding"] == ORDER:
             known = frames.plan.get("loaded", {}).get(row["model"], {}).get("classes")
-            natural = known is None and row["natural"] > 0.9 * row["reassigned"]
-            lines.append(
-                f"{right}, but on {_percent(row['reassigned'])} if each class that it predicts is "
-                f"taken for another one ({_percent(row['reassigned_by_chance'])} by chance): its "
-                "outputs likely stand for the classes in another order than "
-                f"{known or 'that of sorted names'}. "
-                + (
-                    "In natural order (2 before 10) it is right on "
-                    f"{_percent(row['natural'])}: `classes: natural`"
-                    if natural
-                    else "Give the model's `classes`: names in the network's order, or a file"
-                )
+            likely = (
+                f"its outputs likely stand for the classes in another order than "
+                f"{known or 'that of sorted names'}"
             )
+            if known is None and row["natural"] > 0.9 * row["reassigned"]:
+                lines.append(
+                    f"{right}, but on {_percent(row['natural'])} if its outputs stand for the "
+                    f"classes in natural order (2 before 10): {likely}; `classes: natural`"
+                )
+            else:
+                lines.append(
+                    f"{right}, but on {_percent(row['reassigned'])} if each class that it predicts "
+                    f"is taken for another one ({_percent(row['reassigned_by_chance'])} by "
+                    f"chance): {likely}; give the model's `classes`: names in the network's "
+                    "order, or a file of them"
+                )
         elif row["finding"] == CHANCE:
             lines.append(
                 f"{right}: what an attack changes in it says little. Are its weights trained for "
