@@ -73,6 +73,7 @@ def test_a_blob_of_the_hub_s_cache_has_no_ending_and_is_read(net, weights, tmp_p
         (lambda w: {"model": {"state_dict": w}}, "model.state_dict", ""),
         (lambda w: {"checkpoint": {"model": before("net.", w)}}, "checkpoint.model", "net."),
         (lambda w: {"a name of one's own": w, "epoch": torch.tensor(3)}, "a name of one's own", ""),
+        (lambda w: {"model": w, "avg_metrics": {"loss": torch.zeros(1)}}, "model", ""),
         (lambda w: {"state_dict": w, "args": argparse.Namespace(lr=0.1)}, "state_dict", ""),
     ],
 )
@@ -251,6 +252,13 @@ def test_reading_plain_options_leaves_torch_s_list_of_safe_names_alone(weights, 
     with torch.serialization.safe_globals([argparse.Namespace]):
         load(tmp_path / "a.pt")
         assert argparse.Namespace in torch.serialization.get_safe_globals()
+
+
+def test_one_of_several_shards_is_told(weights, tmp_path):
+    some = dict(list(weights.items())[:9])
+    save_file(some, tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(WeightsError, match=r"missing: .*one of several files"):
+        load(tmp_path / "model-00001-of-00002.safetensors", num_classes=3)
 
 
 # The classification layer

@@ -155,6 +155,7 @@ def test_classes_that_the_images_have_not_are_cut_or_kept(
     cut = run_quickly(study(data=few, classes=NUMBERS), tmp_path / "cut")
     assert set(cut.rows()["clean_class"]) <= {"0", "3", "10"}
     whole = {**study(data=few, classes=NUMBERS, other_classes="keep"), "transfer_from": ["one"]}
+    whole["explain"]["pictured"] = 3
     kept = run_quickly(whole, tmp_path / "kept")
     rows = kept.rows().unique("image").sort("image")
     assert dict(rows.select("image", "clean_class").iter_rows()) == {

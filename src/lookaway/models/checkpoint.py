@@ -81,14 +81,15 @@ def check_path(path: Path) -> None:
     """
     try:
         there, folder = path.is_file(), path.is_dir()
+        index = what_it_is(path) if there and path.name.endswith(".index.json") else None
     except (OSError, ValueError) as error:
         raise WeightsError(f"the checkpoint {str(path)!r} cannot be read: {error}") from error
     if folder:
         raise WeightsError(f"the checkpoint {str(path)!r} is a folder; give the file in it")
     if not there:
         raise WeightsError(f"the checkpoint {str(path)!r} does not exist")
-    if path.name.endswith(".index.json"):
-        raise WeightsError(f"{path.name!r} {what_it_is(path)}")
+    if index is not None:
+        raise WeightsError(f"{path.name!r} {index}")
     if path.suffix and path.suffix.lower() not in ENDINGS:
         raise WeightsError(
             f"the checkpoint {path.name!r} has an unknown ending; possible: {', '.join(ENDINGS)}"
@@ -170,6 +171,10 @@ def _chosen(loaded: Any, path: Path, averaged: bool | None) -> Checkpoint:
         found = {(): loaded}
         kinds = {(): "averaged" if _COUNTER in loaded else "raw"}
     kinds = kinds or dict.fromkeys(found, "raw")
+    raw = max((len(found[place]) for place, kind in kinds.items() if kind == "raw"), default=0)
+    kinds = {  # a few tensors, such as averages of metrics, are no network
+        place: kind for place, kind in kinds.items() if kind == "raw" or 2 * len(found[place]) > raw
+    }
     if averaged is None and "raw" in kinds.values():  # an average of nothing is no average
         kinds = {place: kind for place, kind in kinds.items() if not _is_unused(place, loaded)}
     taken = _one_of(kinds, averaged, path)

@@ -4,6 +4,7 @@ import fnmatch
 import importlib.metadata
 import importlib.util
 import os
+import re
 import urllib.error
 import urllib.request
 import warnings
@@ -173,12 +174,13 @@ def _from_checkpoint(
     try:
         prefix = fit_weights(module, found.weights, path.name, new)
     except WeightsError as error:
+        more = ""
         if found.averaged and found.left:
-            raise WeightsError(
-                f"{error}. Taken were the averaged weights ({found.taken}); `averaged: false` "
-                f"takes others ({', '.join(found.left)})"
-            ) from error
-        raise
+            more = f". Taken were the averaged weights ({found.taken}); `averaged: false` takes "
+            more += f"others ({', '.join(found.left)})"
+        if re.search(r"-\d+-of-\d+", path.name):
+            more += ". It is one of several files (shards) of a network, and the whole is needed"
+        raise WeightsError(f"{error}{more}") from error
     if kept is None and new and num_classes is None:
         raise WeightsError(
             f"{path.name!r} holds the trunk alone, without a classification layer "

@@ -5,6 +5,7 @@ from typing import Any
 
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.loaded import CHANCE, ORDER
+from lookaway.errors import shown
 from lookaway.report.verdict import isolated
 
 
@@ -16,7 +17,7 @@ def choices(plan: Mapping[str, Any]) -> list[str]:
     """
     lines = []
     for model, about in plan.get("loaded", {}).items():
-        name, left = isolated(model), ", ".join(about.get("left", []))
+        name, left = _plain(model), ", ".join(about.get("left", []))
         if left:
             kind = "averaged" if about["averaged"] else "raw"
             lines.append(
@@ -52,7 +53,7 @@ def details(plan: Mapping[str, Any]) -> list[str]:
                 parts.append("no classification layer in it, so a new one")
         if "classes" in about:
             parts.append(f"class order: {about['classes']}")
-        lines += [f"{isolated(model)}: {'; '.join(parts)}"] if parts else []
+        lines += [f"{_plain(model)}: {'; '.join(parts)}"] if parts else []
     return lines
 
 
@@ -64,7 +65,7 @@ def doubts(frames: Frames) -> list[str]:
     """
     lines = []
     for row in frames.loaded.iter_rows(named=True):
-        name = isolated(row["model"])
+        name = _plain(row["model"])
         where = f" ({row['variant']})" if row["variant"] != "none" else ""
         right = f"{name}{where} is right on {_percent(row['accuracy'])} of the {row['n']} clean "
         right += f"test images ({_percent(row['chance'])} by chance)"
@@ -93,6 +94,11 @@ def doubts(frames: Frames) -> list[str]:
                 "trained with?"
             )
     return lines
+
+
+def _plain(model: str) -> str:
+    """A model's name in a sentence for page and terminal."""
+    return isolated(shown(model, 100))
 
 
 def _percent(share: float) -> str:

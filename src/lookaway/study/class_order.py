@@ -109,7 +109,8 @@ def _check_count(spec: ModelSpec, count: int, names: Names, source: str) -> None
         raise ModelError(
             f"{source} names {len(names)} outputs"
             + ("" if whole else f", up to number {max(names)}")
-            + f", but {spec.name!r} has {count}"
+            + f", but {spec.name!r} has {count}; `classes` takes a name for each output, in the "
+            "network's order"
         )
 
 

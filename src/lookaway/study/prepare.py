@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError
+from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
 from lookaway.explainers import load_explainer
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
@@ -110,7 +110,7 @@ def prepare(
             except LookawayError as error:
                 note(("models", index), f"models[{index}] ({spec.name})", error)
             except Exception as error:  # noqa: BLE001  a network of its own fails in its own way
-                told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                told = type(error).__name__ + (f": {shown(str(error), 500)}" if str(error) else "")
                 failed = ModelError(
                     f"{spec.timm!r} fails on one image ({told}); is input_size right for it?"
                 )
@@ -193,7 +193,8 @@ def load_model(
         if clf.num_classes != len(classes) + len(others):
             raise ModelError(
                 f"{spec.name!r} tells {clf.num_classes} classes apart, but the images have "
-                f"{len(classes)} ({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}); "
+                f"{len(classes)} ({', '.join(shown(name, 60) for name in classes[:5])}"
+                f"{', …' if len(classes) > 5 else ''}); "
                 "`classes` says which of its outputs these are (names in the network's order, a "
                 "file of them, or imagenet), or with train: head it gets a new classification layer"
             )
