@@ -17,6 +17,8 @@ from lookaway.cli_results import report
 from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import ModelError, StoreError, StudyError
+from lookaway.export import export
+from lookaway.report.page import build_report
 from lookaway.study.class_order import find_order
 from lookaway.study.plan import parse_study
 from lookaway.study.prepare import load_model
@@ -143,15 +145,18 @@ def test_what_a_file_of_names_says_is_known_by_its_content(study, tmp_path, run_
         run_quickly(study(classes=str(tmp_path / "moved.txt")), tmp_path / "out")
 
 
-def test_classes_that_the_images_have_not_are_cut_or_kept(
-    study, numbered, by_timm, tmp_path, run_quickly
-):
-    """Kept, an image may be taken for a class without a folder, all the way to page and export."""
-    few = tmp_path / "few"
+@pytest.fixture
+def few(numbered, tmp_path):
+    """Three of the classes, one of which has images of another: of 4 in place of 3."""
     for name in ("3", "10", "0"):
-        (few / name).mkdir(parents=True)
-        for path in (numbered / ("4" if name == "3" else name)).iterdir():  # 4 in 3's place
-            (few / name / path.name).write_bytes(path.read_bytes())
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for path in (numbered / ("4" if name == "3" else name)).iterdir():
+            (tmp_path / "few" / name / path.name).write_bytes(path.read_bytes())
+    return tmp_path / "few"
+
+
+def test_classes_that_the_images_have_not_are_cut_or_kept(study, few, tmp_path, run_quickly):
+    """Kept, an image may be taken for a class without a folder, all the way to page and export."""
     cut = run_quickly(study(data=few, classes=NUMBERS), tmp_path / "cut")
     assert set(cut.rows()["clean_class"]) <= {"0", "3", "10"}
     whole = {**study(data=few, classes=NUMBERS, other_classes="keep"), "transfer_from": ["one"]}
@@ -164,20 +169,17 @@ def test_classes_that_the_images_have_not_are_cut_or_kept(
         for index in range(3)
     }
     assert kept.plan["class_order"]["one"]["others"] == [
-        n for n in NUMBERS if n not in ("0", "3", "10")
+        name for name in NUMBERS if name not in ("0", "3", "10")
     ]
-    from lookaway.export import export
-    from lookaway.report.page import build_report
-
     page = build_report(kept.store).read_text()
     assert '"classes": ["0", "10", "3", "4"' in page
     assert len(export(kept.folder, tmp_path / "pictures")) == 1
 
 
 def test_the_streamed_frames_of_a_run_know_the_kept_classes(
-    study, tmp_path, run_quickly, monkeypatch
+    study, few, tmp_path, run_quickly, monkeypatch
 ):
-    result = run_quickly(study(classes=NUMBERS, other_classes="keep"), tmp_path / "out")
+    result = run_quickly(study(data=few, classes=NUMBERS, other_classes="keep"), tmp_path / "out")
     whole = result.frames.outcomes
     monkeypatch.setattr("lookaway.analysis.parts.ROWS_AT_ONCE", 10)
     streamed = la.open_result(tmp_path / "out").frames.outcomes
