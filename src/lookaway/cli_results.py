@@ -34,6 +34,7 @@ def report(
       lookaway report runs/first --regions faces.csv
     """
     from lookaway.report.page import build_report
+    from lookaway.report.warnings import warnings
     from lookaway.result import open_result
     from lookaway.study.lock import locked
 
@@ -42,7 +43,10 @@ def report(
         if regions is not None:
             result.keep_regions(regions)
         build_report(result.store)
-    tell(open_result(folder), quiet, as_json)
+    result = open_result(folder)
+    for line in warnings(result.frames):
+        print(f"lookaway: {line}", file=sys.stderr)  # noqa: T201
+    tell(result, quiet, as_json)
 
 
 def figures(

@@ -4,6 +4,7 @@ The command line prints them bare, with exit code 2. A traceback means a bug in 
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -93,3 +94,19 @@ def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
     """
     found = difflib.get_close_matches(name, list(choices), n=count, cutoff=0.5)
     return f" Nearest: {', '.join(found)}." if found else ""
+
+
+def shown(text: str, limit: int = 200) -> str:
+    r"""Text from elsewhere as it may stand in an error: one line, printable, of bounded length.
+
+    Args:
+        text: such as another library's message, or a name in a file.
+        limit: of characters.
+
+    >>> shown("\x1b[1mone\x1b[0m\n  two")
+    'one two'
+    """
+    plain = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text)
+    words = "".join(letter if letter.isprintable() else " " for letter in plain).split()
+    line = " ".join(words)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

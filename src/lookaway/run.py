@@ -14,6 +14,7 @@ from lookaway.memory import kept_memory
 from lookaway.models.precision import computing
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
+from lookaway.report.loading import choices
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.result import Result, open_result
@@ -68,7 +69,7 @@ def run_study(
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source)
         run_cells = _engine(checked, prepared)
-        for line in duplicates.warnings(prepared.plan["duplicates"]):
+        for line in [*duplicates.warnings(prepared.plan["duplicates"]), *choices(prepared.plan)]:
             reporter.warn(line)
         store.begin(prepared.plan, write_study(checked), prepared.images.samples())
         store.reopen()

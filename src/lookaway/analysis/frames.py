@@ -14,6 +14,7 @@ from lookaway.analysis import (
     comparison,
     conventions,
     direction,
+    loaded,
     outcomes,
     regions,
     scale,
@@ -193,6 +194,26 @@ class Frames:
         return self._frame("accuracy", lambda: summary.accuracy(self.rows))
 
     @cached_property
+    def loaded(self) -> pl.DataFrame:
+        """Of the models that were only loaded; see ``loaded.loaded``."""
+        return loaded.loaded(self._predictions(), self.plan["classes"])
+
+    def _predictions(self) -> Iterator[tuple[str, str, pl.DataFrame]]:
+        """For each variant and model that was only loaded, its predictions for clean images."""
+        settings, columns = self.plan["settings"], ["image", "label", "clean_class"]
+        for variant in settings["data"]["variants"]:
+            for place, spec in enumerate(settings["models"]):
+                if spec.get("train") == "none":
+                    stem = f"{variant}-{place:03d}-*"
+                    found = pl.concat(  # an image is in one cell alone
+                        self._counted(frame.unique("image")).group_by(columns[1:]).len()
+                        for frame in scan(self.store, "rows", stem, columns)
+                    )
+                    total = found.group_by(columns[1:]).agg(pl.col("len").sum())
+                    if total.height:
+                        yield variant, spec["name"], total.sort(columns[1:])
+
+    @cached_property
     def psnr(self) -> pl.DataFrame:
         """See ``summary.psnr``."""
         return self._frame("psnr", lambda: summary.psnr(self.rows))
@@ -294,6 +315,7 @@ class Frames:
         kept: dict[str, pl.DataFrame] = {name: getattr(self, name) for name in names}
         kept["vid"] = pl.concat(self.vid.values())
         kept["robustness_of_ranking"] = self.robustness_of_ranking
+        kept["loaded"] = self.loaded
         return kept
 
     def last(self, frame: pl.DataFrame) -> pl.DataFrame:

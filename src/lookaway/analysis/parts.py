@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lookaway.study.keys import predicted_classes
 from lookaway.study.numbers import scan
 from lookaway.study.store import Store
 
@@ -109,7 +110,7 @@ class Parts:
     @cached_property
     def _names(self) -> dict[str, pl.Enum]:
         layers = dict.fromkeys(layer for model in self.models for layer in self._layers(model))
-        classes, models = pl.Enum(self._plan["classes"]), pl.Enum(self.models)
+        classes, models = pl.Enum(predicted_classes(self._plan)), pl.Enum(self.models)
         return {
             "label": classes,
             "clean_class": classes,

@@ -77,7 +77,7 @@ class Bench:
 
     def load(self, spec: ModelSpec) -> Classifier:
         """A model with random weights that keep its activations in range, where it works."""
-        clf = load_model(self.small, spec, self.prepared.images.classes)
+        clf, _ = load_model(self.small, spec, self.prepared.images.classes)
         settle(clf)
         return placed(clf, self.prepared)
 

@@ -113,7 +113,14 @@ def _small(study: Study, folder: Path) -> Study:
             "split": Split(seed=study.data.split.seed),
         }
     )
-    untrained = {"train": "none", "pretrained": False, "checkpoint": None}
+    untrained = {
+        "train": "none",
+        "pretrained": False,
+        "checkpoint": None,
+        "averaged": None,
+        "classes": None,
+        "other_classes": "cut",
+    }
     return study.model_copy(
         update={
             "data": data,

@@ -1,6 +1,6 @@
 """A classifier as attacks and explainers see it: pixels in, logits out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookaway.errors import InputError, ModelError
+from lookaway.errors import InputError, ModelError, shown
+from lookaway.models.channels import check_channels
+from lookaway.models.checkpoint import Origin
 from lookaway.models.checks import check_shape, refuse_closed
 from lookaway.models.hooks import evaluating
 from lookaway.models.layers import LayerTrace
@@ -45,9 +47,14 @@ class Classifier(nn.Module):
             the logits −z/2 and z/2; ``probabilities``, of which logarithms are taken (from what
             enters the last softmax or sigmoid where that is a module); ``multilabel``, a logit for
             each of several labels at once. None: logits, binary where there is one.
+        logits: which of the logits are the classes, in order, such as ``[0, 217, 482]`` for three
+            classes of ImageNet's thousand; None: all, as they come.
+
+    Attributes:
+        origin: what of a checkpoint the network holds; None: it is from none.
 
     Raises:
-        InputError: mean, std, input_size, channels or outputs make no sense.
+        InputError: mean, std, input_size, channels, outputs or logits make no sense.
         ModelError: the network is of a kind whose layers cannot be watched.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -68,12 +75,15 @@ class Classifier(nn.Module):
         name: str | None = None,
         channels: int | None = None,
         outputs: str | None = None,
+        logits: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(module, nn.Module):
             raise InputError(f"module must be a torch.nn.Module, not {type(module).__name__}")
         module = getattr(module, "_orig_mod", module)  # of torch.compile: the network itself
         refuse_closed(module, name or type(module).__name__)
+        self.choose(logits)
+        self.origin: Origin | None = None
         # A new wrapper starts in the network's own mode, so that wrapping changes nothing.
         self.training = module.training
         self.module = module
@@ -88,6 +98,23 @@ class Classifier(nn.Module):
         self._said = outputs
         self._outputs: Outputs | None = None  # found out by the first probes
         self._traces: dict[tuple[int, int], LayerTrace] = {}
+
+    def choose(self, logits: Sequence[int] | None) -> None:
+        """Choose which of the network's outputs are the classes, in order.
+
+        Args:
+            logits: their places; None: all, as they come.
+
+        Raises:
+            InputError: a place is negative, or given twice.
+        """
+        chosen = None if logits is None else tuple(map(int, logits))
+        if chosen is not None and (not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen)):
+            raise InputError(
+                "logits must be places of the network's outputs, from 0, none of them twice; got "
+                f"{shown(repr(logits), 80)}"
+            )
+        self.logits = chosen
         self._num_classes: dict[tuple[int, int], int] = {}
 
     @property
@@ -133,7 +160,7 @@ class Classifier(nn.Module):
                 raise self._not_finite()
             if self._outputs is None:
                 self._outputs = found_outputs(self.name, self._said, usable, last.of(raw))
-            self._num_classes[sides] = self._outputs.logits(raw).shape[1]
+            self._num_classes[sides] = self._chosen(self._outputs.logits(raw)).shape[1]
         return self._num_classes[sides]
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -181,7 +208,7 @@ class Classifier(nn.Module):
         logits = self.outputs.logits(raw if entered is None else entered, entered is not None)
         if not bool(torch.isfinite(logits.detach()).all()):
             raise self._not_finite()
-        return logits
+        return self._chosen(logits)
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the network gives, (N, k), and what entered its last softmax or sigmoid module."""
@@ -200,6 +227,17 @@ class Classifier(nn.Module):
                 f"{self.name} gave logits {tuple(raw.shape)} for {images.shape[0]} images"
             )
         return found[0], found[1] if len(found) > 1 else None
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        """Those logits that are classes, in their order."""
+        if self.logits is None:
+            return logits
+        if max(self.logits) >= logits.shape[1]:
+            raise ModelError(
+                f"{self.name} has {logits.shape[1]} outputs, so there is no output "
+                f"{max(self.logits)}, which logits asks for"
+            )
+        return logits[:, torch.tensor(self.logits, device=logits.device)]
 
     def _not_finite(self) -> ModelError:
         return ModelError(
@@ -272,7 +310,7 @@ def _normalisation(
     std: float | Sequence[float],
 ) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
     """The number of channels, and mean and std of each."""
-    lengths = {len(each) for each in (mean, std) if not isinstance(each, int | float)}
+    lengths = {len(each) for each in (mean, std) if isinstance(each, Sized)} - {0}
     takes = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), 3)
     known = takes if takes in (1, 3) else 3
     count = channels if channels is not None else next(iter(lengths), known)
@@ -286,13 +324,7 @@ def _normalisation(
             f"the network's first convolution takes {takes} channel{'s' * (takes > 1)}; "
             f"got mean={mean}, std={std}, channels={channels}, which are for {count}"
         )
-    numbers = [
-        (float(each),) * count if isinstance(each, int | float) else tuple(map(float, each))
-        for each in (mean, std)
-    ]
-    if not min(numbers[1]) > 0:
-        raise InputError(f"std must be above 0; got mean={mean}, std={std}")
-    return count, numbers[0], numbers[1]
+    return count, check_channels("mean", mean, count), check_channels("std", std, count)
 
 
 @contextmanager

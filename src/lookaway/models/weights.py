@@ -1,49 +1,26 @@
 """Weights in and out of networks: safe files only, and every misfit named."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lookaway.errors import WeightsError
+from lookaway.errors import WeightsError, shown
 from lookaway.hashing import digest
-
-ENDINGS = (".safetensors", ".pt", ".pth")
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
+from lookaway.models.checkpoint import check_path as check_path
+from lookaway.models.checkpoint import read_checkpoint
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint without running anything that is in it.
-
-    Args:
-        path: ``.safetensors``, or ``.pt`` / ``.pth`` holding a state dict (also inside
-            ``state_dict``, ``model`` or ``model_state_dict``; a ``module.`` before every name
-            is dropped).
+    """The weights in a checkpoint; see ``read_checkpoint``.
 
     Raises:
         WeightsError: there is no such file, or no tensors that can be read safely.
     """
-    check_path(path)
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path.name!r} is no valid safetensors file: {error}") from error
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a broken or unsafe file
-        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise WeightsError(
-            f"{path.name!r} cannot be read with weights_only=True ({first}); save the state dict: "
-            "torch.save(model.state_dict(), path), or as .safetensors"
-        ) from error
-    return _state_dict(loaded, path)
+    return read_checkpoint(path).weights
 
 
 @contextmanager
@@ -61,66 +38,79 @@ def tensors_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-def check_path(path: Path) -> None:
-    """Refuse a checkpoint that is not there or has an unknown ending.
+def prefixes(names: Collection[str]) -> list[str]:
+    """What could be taken off the names of all weights: nothing, then more and more.
 
-    Raises:
-        WeightsError: with the path.
+    >>> prefixes(["module.net.fc.weight", "module.net.fc.bias"])
+    ['', 'module.', 'module.net.', 'module.net.fc.']
     """
-    try:
-        there = path.is_file()
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"the checkpoint {str(path)!r} cannot be read: {error}") from error
-    if not there:
-        raise WeightsError(f"the checkpoint {str(path)!r} does not exist")
-    if path.suffix not in ENDINGS:
-        raise WeightsError(
-            f"the checkpoint {path.name!r} has an unknown ending; possible: {', '.join(ENDINGS)}"
-        )
-
-
-def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
+    found = [""]
+    parts = [name.split(".")[:-1] for name in names]
+    for same in zip(*parts, strict=False):
+        if len(set(same)) > 1:
             break
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise WeightsError(f"{path.name!r} holds {type(loaded).__name__}, not a state dict")
-    weights = {str(key): value for key, value in loaded.items()}
-    if not all(isinstance(value, Tensor) for value in weights.values()):
-        odd = next(key for key, value in weights.items() if not isinstance(value, Tensor))
-        raise WeightsError(f"{path.name!r} is no state dict: {odd!r} is not a tensor")
-    if all(key.startswith("module.") for key in weights):
-        weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    return weights
+        found.append(f"{found[-1]}{same[0]}.")
+    return found
 
 
-def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+def fit_weights(
+    module: nn.Module, weights: Mapping[str, Tensor], source: str, new: Collection[str] = ()
+) -> str:
     """Load weights that must fit exactly.
+
+    A prefix that the names of all weights share, such as ``module.`` or ``model.``, is taken off
+    where the network knows more of the names without it.
 
     Args:
         module: the network.
         weights: its whole state dict; counters that a norm layer keeps may be missing.
         source: the file's name, for the error.
+        new: names of weights that may all be missing, and then stay as they are.
+
+    Returns:
+        The prefix that was taken off; mostly empty.
 
     Raises:
         WeightsError: names are missing or extra, or shapes differ; each is told.
     """
     own = module.state_dict()
+    prefix = max(
+        prefixes(weights),
+        key=lambda prefix: sum(name.removeprefix(prefix) in own for name in weights),
+    )
+    given = {name.removeprefix(prefix): value for name, value in weights.items()}
+    optional = set(new) if given.keys().isdisjoint(new) else set()
     missing = [
-        name for name in own if name not in weights and not name.endswith("num_batches_tracked")
-    ]
-    extra = [name for name in weights if name not in own]
-    shapes = [
-        f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
+        name
         for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        if name not in given and name not in optional and not name.endswith("num_batches_tracked")
+    ]
+    extra = [name for name in given if name not in own]
+    shapes = [
+        f"{shown(name, 80)} {tuple(given[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in given and given[name].shape != own[name].shape
     ]
     if missing or extra or shapes:
         faults = [("missing", missing), ("extra", extra), ("of another shape", shapes)]
         told = "; ".join(f"{what}: {_few(names)}" for what, names in faults if names)
-        raise WeightsError(f"{source!r} does not fit {type(module).__name__}: {told}")
-    module.load_state_dict(dict(weights), strict=False)
+        off = f" (without {shown(prefix, 80)!r} before all names)" if prefix else ""
+        hint = _part_that_fits(own, weights)
+        raise WeightsError(f"{source!r} does not fit {type(module).__name__}{off}: {told}{hint}")
+    module.load_state_dict(given, strict=False)
+    return prefix
+
+
+def _part_that_fits(own: Collection[str], weights: Collection[str]) -> str:
+    """What to do where a part of the weights has all the names, behind a prefix of its own."""
+    for prefix in dict.fromkeys(f"{name.partition('.')[0]}." for name in weights):
+        others = [name for name in weights if not name.startswith(prefix)]
+        if others and all(f"{prefix}{name}" in weights for name in own):
+            return (
+                f". What stands behind {shown(prefix, 80)!r} has all its names; save that alone, "
+                f"without {_few(others, 2)}"
+            )
+    return ""
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -135,4 +125,4 @@ def weights_hash(module: nn.Module) -> str:
 
 def _few(names: list[str], count: int = 4) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    return ", ".join(shown(name, 120) for name in names[:count]) + more

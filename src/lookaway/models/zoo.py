@@ -4,10 +4,11 @@ import fnmatch
 import importlib.metadata
 import importlib.util
 import os
+import re
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from lookaway.errors import InputError, ModelError, WeightsError, nearest
+from lookaway.errors import InputError, ModelError, WeightsError, nearest, shown
 from lookaway.hashing import seed_from
+from lookaway.models.channels import check_channels
+from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
-from lookaway.models.weights import fit_weights, read_weights, tensors_only
+from lookaway.models.weights import fit_weights, prefixes, read_weights, tensors_only
 from lookaway.places import local_path
 
 # Names that people use for what timm calls otherwise.
@@ -39,6 +42,10 @@ def load_classifier(
     num_classes: int | None = None,
     pretrained: bool = True,
     checkpoint: str | Path | None = None,
+    averaged: bool | None = None,
+    logits: Sequence[int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     input_size: int | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
@@ -53,8 +60,14 @@ def load_classifier(
         name: a timm name, with or without a tag, such as ``resnet50`` or ``resnet50.a1_in1k``.
         num_classes: K; None: as many as the weights have.
         pretrained: False: random weights, seeded.
-        checkpoint: ``.safetensors``, or ``.pt`` with a state dict; it must fit, but for a
-            classification layer of another size.
+        checkpoint: a file with a state dict, as PyTorch or safetensors write it; it must fit, but
+            for a classification layer of another size, or none. ``origin`` of the classifier says
+            what of it was taken.
+        averaged: whether to take weights averaged over the training (EMA, SWA) of a checkpoint,
+            or the raw ones; None: the averaged ones where there are some, as timm does.
+        logits: which of the network's outputs are the classes, in order; see ``Classifier``.
+        mean: of the channels, or one number for all, in pixels; None: timm's for it.
+        std: the same; above 0.
         input_size: side in px that the network wants; None: timm's setting for it.
         device: where to put it.
         seed: for weights that are new.
@@ -63,6 +76,7 @@ def load_classifier(
         A classifier, in eval mode, with timm's normalisation and input size inside.
 
     Raises:
+        InputError: a number makes no sense.
         ModelError: there is no network of that name.
         WeightsError: the weights are not on this machine and cannot be fetched, or do not fit.
 
@@ -72,10 +86,12 @@ def load_classifier(
     timm_name = check_name(name)
     if num_classes is not None and num_classes < 2:
         raise InputError(f"num_classes must be at least 2; got {num_classes}")
+    if averaged is not None and checkpoint is None:
+        raise InputError("averaged says which weights of a checkpoint to take; give a checkpoint")
+    origin = None
     if checkpoint is not None:
-        module = _from_checkpoint(
-            timm_name, local_path(checkpoint, "a checkpoint"), num_classes, seed
-        )
+        path = local_path(checkpoint, "a checkpoint")
+        module, origin = _from_checkpoint(timm_name, path, num_classes, seed, averaged)
     elif pretrained:
         module = _pretrained(timm_name, num_classes, seed)
     else:
@@ -83,13 +99,17 @@ def load_classifier(
     module.eval()
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
     sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
-    return Classifier(
+    channels = int(config["input_size"][0])
+    clf = Classifier(
         module.to(device),
-        mean=config["mean"],
-        std=config["std"],
+        mean=config["mean"] if mean is None else check_channels("mean", mean, channels),
+        std=config["std"] if std is None else check_channels("std", std, channels),
         input_size=(int(sides[0]), int(sides[1])),
         name=name,
+        logits=logits,
     )
+    clf.origin = origin
+    return clf
 
 
 def check_name(name: str) -> str:
@@ -143,21 +163,48 @@ def _create(name: str, num_classes: int | None, seed: int, **options: object) ->
     return module
 
 
-def _from_checkpoint(name: str, path: Path, num_classes: int | None, seed: int) -> nn.Module:
-    weights = read_weights(path)
-    kept = _classes_of(name, weights)
+def _from_checkpoint(
+    name: str, path: Path, num_classes: int | None, seed: int, averaged: bool | None
+) -> tuple[nn.Module, Origin]:
+    found = read_checkpoint(path, averaged)
+    heads = _classification_layers(name)
+    kept = _classes_of(heads, found.weights)
     module = _create(name, kept if kept is not None else num_classes, seed)
-    fit_weights(module, weights, path.name)
+    new = [key for key in module.state_dict() if key.rpartition(".")[0] in heads]
+    try:
+        prefix = fit_weights(module, found.weights, path.name, new)
+    except WeightsError as error:
+        more = ""
+        if found.averaged and found.left:
+            more = f". Taken were the averaged weights ({found.taken}); `averaged: false` takes "
+            more += f"others ({', '.join(found.left)})"
+        if re.search(r"-\d+-of-\d+", path.name):
+            more += ". It is one of several files (shards) of a network, and the whole is needed"
+        raise WeightsError(f"{error}{more}") from error
+    if kept is None and new and num_classes is None:
+        raise WeightsError(
+            f"{path.name!r} holds the trunk alone, without a classification layer "
+            f"({', '.join(new)}); `train: head` (in Python `num_classes`) gives it a new one"
+        )
     _resize_head(module, num_classes, seed)
-    return module
+    origin = Origin(found.taken, found.averaged, found.left, prefix, kept is None, found.names)
+    return module, origin
 
 
-def _classes_of(name: str, weights: Mapping[str, Tensor]) -> int | None:
+def _classification_layers(name: str) -> tuple[str, ...]:
+    """The names of a network's classification layers; mostly one."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    layers = config.classifier if config is not None else None
+    return (layers,) if isinstance(layers, str) else tuple(layers or ())
+
+
+def _classes_of(heads: Sequence[str], weights: Mapping[str, Tensor]) -> int | None:
     """How many classes a checkpoint of a network has, from its classification layer."""
-    layer = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    classifier = layer.classifier if layer is not None else None
-    weight = weights.get(f"{classifier}.weight") if isinstance(classifier, str) else None
-    return None if weight is None else int(weight.shape[0])
+    for prefix in prefixes(weights):
+        for head in heads:
+            if (weight := weights.get(f"{prefix}{head}.weight")) is not None and weight.ndim:
+                return int(weight.shape[0])
+    return None
 
 
 def _resize_head(module: nn.Module, num_classes: int | None, seed: int) -> None:
@@ -211,7 +258,7 @@ def _from_hub(name: str, seed: int) -> nn.Module:
         with tensors_only():
             return _create(name, None, seed, **options)
     except Exception as error:
-        raise _no_weights(name, f"{type(error).__name__}: {error}") from error
+        raise _no_weights(name, f"{type(error).__name__}: {shown(str(error), 500)}") from error
 
 
 def _cached(repository: str | None, file: str | None) -> Path | None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lookaway.analysis.frames import Frames
 from lookaway.report.pictured import Pictured, PicturedImages
+from lookaway.study.keys import predicted_classes
 from lookaway.study.signs import pack_signs
 
 _IMAGES = 500  # in the page, at most
@@ -110,7 +111,8 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     for place, image in enumerate(images):
         signs = found.signs(image, "noise", None)
         blobs[f"signs-{len(perturbations) - 1}-{place}"] = _deflated(pack_signs(signs[None]))
-    classes = list(frames.plan["classes"])
+    met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan["classes"]}
+    classes = [name for name in predicted_classes(frames.plan) if name in met_classes]
     about = {
         "epsilons": settings["epsilons"],
         "side": side,
@@ -135,7 +137,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
             }
             for place, image in enumerate(images)
         ],
-        "results": _results(frames, rows, images, perturbations, layers, met),
+        "results": _results(frames, rows, classes, images, perturbations, layers, met),
     }
     return Explorer(about, blobs, _note(frames, found, len(images), deep, layers))
 
@@ -223,6 +225,7 @@ def _shares(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _results(
     frames: Frames,
     rows: pl.DataFrame,
+    names: Sequence[str],
     images: Sequence[Pictured],
     perturbations: Sequence[Perturbation],
     layers: Mapping[str, Sequence[Layer]],
@@ -235,7 +238,7 @@ def _results(
     perturbation, for each ε.
     """
     epsilons = list(frames.plan["settings"]["epsilons"])
-    classes = {name: place for place, name in enumerate(frames.plan["classes"])}
+    classes = {name: place for place, name in enumerate(names)}
     places = {image.image: place for place, image in enumerate(images)}
     models = {name: place for place, name in enumerate(frames.models)}
     levels = {epsilon: place for place, epsilon in enumerate(epsilons)}

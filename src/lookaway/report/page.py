@@ -16,6 +16,7 @@ from lookaway.report.answer import answer
 from lookaway.report.explorer import explorer
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
+from lookaway.report.loading import details
 from lookaway.report.mean_maps import MeanLook, mean_looks
 from lookaway.report.options import Options
 from lookaway.report.paper import correspondence, paper_figures
@@ -129,6 +130,7 @@ def _page(
         charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
         correspondence=correspondence(frames),
         css=Markup(_asset("page.css")),  # noqa: S704  our own
+        details=details(plan),
         done=done(frames),
         explorer_data=found.about,
         explorer_note=found.note,

@@ -4,6 +4,7 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
+from lookaway.report.loading import doubts
 
 TOO_MANY = 0.01  # of the images
 
@@ -14,7 +15,7 @@ def warnings(frames: Frames) -> list[str]:
     Args:
         frames: of a run.
     """
-    return _not_attacked(frames)
+    return [*doubts(frames), *_not_attacked(frames)]
 
 
 def _not_attacked(frames: Frames) -> list[str]:

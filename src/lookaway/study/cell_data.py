@@ -42,7 +42,7 @@ class Shard:
         images: names, N of them.
         grids: (N, H, W, 3) uint8.
         labels: (N,) int64, indices into ``classes``.
-        classes: names, in order.
+        classes: names of the model's logits, in order: the study's classes, then any others.
         pictured: (N,) bool: whose signs and maps of all layers are kept.
         transferred: packed signs of other models by (attack, source).
     """

@@ -7,7 +7,7 @@ import numpy as np
 
 from lookaway.study.cell_data import CellOutput, CellSettings, Shard
 from lookaway.study.images import Grids
-from lookaway.study.keys import CellKey, shards
+from lookaway.study.keys import CellKey, other_classes, shards
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import Store
@@ -147,7 +147,7 @@ def load_shard(
         images=tuple(record.image for record in records),
         grids=np.stack([grids.grid(index) for index in range(len(records))]),
         labels=np.array([grids.label(index) for index in range(len(records))], dtype=np.int64),
-        classes=tuple(images.classes),
+        classes=(*images.classes, *other_classes(prepared.plan, cell.key.model)),
         pictured=np.array([record.image in images.pictured for record in records]),
         transferred=given or {},
     )

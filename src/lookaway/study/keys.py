@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,17 @@ def plain(name: str) -> str:
 def trained_name(model: str, variant: str) -> str:
     """A model as it learnt from a variant of the images."""
     return model if variant == "none" else f"{model} / {variant}"
+
+
+def other_classes(plan: Mapping[str, Any], model: str) -> list[str]:
+    """Names of a model's logits behind those of the study's classes; mostly none."""
+    return list(plan.get("class_order", {}).get(model, {}).get("others", []))
+
+
+def predicted_classes(plan: Mapping[str, Any]) -> list[str]:
+    """The names that predictions may have: the study's classes, then those that networks keep."""
+    others = [name for model in plan.get("class_order", {}) for name in other_classes(plan, model)]
+    return list(dict.fromkeys([*plan["classes"], *others]))
 
 
 def picture_name(variant: str, sha256: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from lookaway.data.samples import PREFIX
 from lookaway.errors import Problem, StudyError, nearest
 from lookaway.places import AnyPath, is_remote, local_path
-from lookaway.study.settings import ModelSpec, Study
+from lookaway.study.settings import CLASS_ORDERS, ModelSpec, Study
 from lookaway.study.yaml_lines import Lines, Place, read_yaml
 
 
@@ -157,9 +157,14 @@ def anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _anchored_model(spec: Any, folder: Path) -> Any:
-    if isinstance(spec, Mapping) and isinstance(spec.get("checkpoint"), str | Path):
-        return {**spec, "checkpoint": _absolute(str(spec["checkpoint"]), folder)}
-    return spec
+    if not isinstance(spec, Mapping):
+        return spec
+    paths = {
+        name: _absolute(str(spec[name]), folder)
+        for name in ("checkpoint", "classes")
+        if isinstance(spec.get(name), str | Path) and spec[name] not in CLASS_ORDERS
+    }
+    return {**spec, **paths}
 
 
 def _exists(path: str) -> bool:

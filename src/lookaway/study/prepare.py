@@ -2,12 +2,13 @@
 
 import importlib.metadata
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError
+from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
 from lookaway.explainers import load_explainer
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
@@ -17,6 +18,7 @@ from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
+from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
 from lookaway.study.settings import ModelSpec, Study, settings_that_change_results
 from lookaway.study.store import LAYOUT, Store
@@ -89,6 +91,8 @@ def prepare(
     except DataError as error:
         note(("data",), "data", error)
     weights: dict[str, str] = {}
+    orders: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}
     sizes: dict[str, int] = {}
     layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
@@ -96,7 +100,9 @@ def prepare(
     with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
             try:
-                clf = load_model(study, spec, images.classes if images else None)
+                clf, order = load_model(study, spec, images.classes if images else None)
+                orders |= {spec.name: order.plan()} if order is not None else {}
+                loaded[spec.name] = about_loading(clf, order)
                 layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]
                 size = study.data.image_size
@@ -111,7 +117,7 @@ def prepare(
             except LookawayError as error:
                 note(("models", index), f"models[{index}] ({spec.name})", error)
             except Exception as error:  # noqa: BLE001  a network of its own fails in its own way
-                told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                told = type(error).__name__ + (f": {shown(str(error), 500)}" if str(error) else "")
                 failed = ModelError(
                     f"{spec.timm!r} fails on one image ({told}); is input_size right for it?"
                 )
@@ -122,6 +128,8 @@ def prepare(
     models = {
         "batch_sizes": sizes,
         "weights": weights,
+        "class_order": orders,
+        "loaded": loaded,
         "layers": layers,
         "last_layers": last,
         "last_sizes": last_sizes,
@@ -145,16 +153,25 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
     load_explainer(study.explain.method).explain(clf, blank, [None], sorted(layers))
 
 
-def load_model(study: Study, spec: ModelSpec, classes: list[str] | None) -> Classifier:
+def load_model(
+    study: Study,
+    spec: ModelSpec,
+    classes: list[str] | None,
+    known: Mapping[str, Any] | None = None,
+) -> tuple[Classifier, ClassOrder | None]:
     """Load a model of a study, before training.
 
     Args:
         study: the settings.
         spec: the model.
         classes: the study's classes; None where the images could not be read.
+        known: the plan's ``class_order``, where there is a plan; None: it is found anew.
+
+    Returns:
+        The model, its logits in the order of the study's classes, and what says so.
 
     Raises:
-        ModelError: it cannot be loaded, or is trained on another number of classes.
+        ModelError: it cannot be loaded, or knows other classes, or another number of them.
     """
     trained = spec.train == "none"
     count = None if trained or classes is None else len(classes)
@@ -165,17 +182,45 @@ def load_model(study: Study, spec: ModelSpec, classes: list[str] | None) -> Clas
         num_classes=count,
         pretrained=spec.pretrained,
         checkpoint=spec.checkpoint,
+        averaged=spec.averaged,
+        mean=spec.mean,
+        std=spec.std,
         input_size=spec.input_size,
         seed=seed_from(study.data.split.seed, "weights", spec.name),
     )
     clf.name = spec.name
-    if classes is not None and clf.num_classes != len(classes):
-        raise ModelError(
-            f"{spec.name!r} tells {clf.num_classes} classes apart, but the images have "
-            f"{len(classes)} ({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}); with "
-            "train: head it gets a new classification layer"
-        )
-    return clf
+    if known is not None:
+        clf.choose(known[spec.name]["logits"] if spec.name in known else None)
+        return clf, None
+    order = None
+    if classes is not None:
+        order = find_order(spec, clf, classes)
+        clf.choose(order.logits if order is not None else None)
+        others = order.others if order is not None else ()
+        if clf.num_classes != len(classes) + len(others):
+            raise ModelError(
+                f"{spec.name!r} tells {clf.num_classes} classes apart, but the images have "
+                f"{len(classes)} ({', '.join(shown(name, 60) for name in classes[:5])}"
+                f"{', …' if len(classes) > 5 else ''}); "
+                "`classes` says which of its outputs these are (names in the network's order, a "
+                "file of them, or imagenet), or with train: head it gets a new classification layer"
+            )
+    return clf, order
+
+
+def about_loading(clf: Classifier, order: ClassOrder | None) -> dict[str, Any]:
+    """What was taken of a checkpoint, and what says which classes there are, as plain data."""
+    found: dict[str, Any] = {}
+    if clf.origin is not None:
+        about = clf.origin
+        found = {
+            "taken": about.taken,
+            "averaged": about.averaged,
+            "left": list(about.left),
+            "prefix": about.prefix,
+            "new_head": about.new_head,
+        }
+    return found | ({"classes": order.source} if order is not None else {})
 
 
 def _device(asked: str) -> str:

@@ -64,6 +64,29 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath | RemotePath) else value
 
 
+def _channels(what: str) -> Callable[[Any], Any]:
+    """Numbers of the channels from a list, or from one number for all."""
+
+    def check(value: Any) -> Any:
+        from lookaway.models.channels import check_channels
+
+        if value is None:
+            return value
+        numbers = [_number(each) for each in value] if isinstance(value, list) else _number(value)
+        found: list[float] = []
+        _mended("", lambda: found.extend(check_channels(what, numbers)))
+        return found
+
+    return check
+
+
+def _names(value: Any) -> Any:
+    """Class names as text: YAML reads ``10`` as a number."""
+    if isinstance(value, list):
+        return [str(name) if type(name) is int else name for name in value]
+    return _text(value)
+
+
 LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0.0)]
 PathText = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
@@ -110,14 +133,30 @@ class Data(_Settings):
         return self
 
 
+# In place of a file with the names of a network's outputs; see ``study/class_order.py``.
+CLASS_ORDERS = ("imagenet", "natural")
+
+
 class ModelSpec(_Settings):
-    """One network: where its weights come from and what is trained."""
+    """One network: where its weights come from and what is trained.
+
+    ``classes``: which class each of its outputs is; None: what its checkpoint says, else the
+    images' classes in sorted order. ``other_classes``: those that the images do not have: cut from
+    its logits, or kept among them.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=300)]
     timm: Annotated[str, Field(min_length=1)]
     checkpoint: PathText | None = None
+    averaged: bool | None = None
     pretrained: bool = True
     train: Literal["head", "fully_connected", "all", "none"] = "head"
+    classes: Annotated[
+        Annotated[list[str], Field(min_length=1)] | PathText | None, BeforeValidator(_names)
+    ] = None
+    other_classes: Literal["cut", "keep"] = "cut"
+    mean: Annotated[list[float] | None, BeforeValidator(_channels("mean"))] = None
+    std: Annotated[list[float] | None, BeforeValidator(_channels("std"))] = None
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
     epochs: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     learning_rate: LearningRate | None = None
@@ -152,6 +191,29 @@ class ModelSpec(_Settings):
             if value is None
             else _mended(value, lambda: check_path(local_path(value, "a checkpoint")))
         )
+
+    @field_validator("classes")
+    @classmethod
+    def _readable(cls, value: list[str] | str | None) -> list[str] | str | None:
+        from lookaway.models.class_names import output_names, read_names
+
+        if isinstance(value, list):
+            _mended("", lambda: output_names(value))
+        elif value is not None and value not in CLASS_ORDERS:
+            _mended("", lambda: read_names(local_path(value, "a file of classes")))
+        return value
+
+    @model_validator(mode="after")
+    def _for_checkpoints(self) -> Self:
+        if self.averaged is not None and self.checkpoint is None:
+            raise ValueError("averaged says which weights of a checkpoint to take; give checkpoint")
+        given = [name for name in ("classes", "other_classes") if name in self.model_fields_set]
+        if self.train != "none" and (self.classes is not None or self.other_classes != "cut"):
+            raise ValueError(
+                f"{' and '.join(given)}: only for train: none; what is trained learns the images' "
+                "classes in their own order"
+            )
+        return self
 
 
 class Training(_Settings):
@@ -301,12 +363,15 @@ class Study(_Settings):
 
 
 # Every setting either changes the rows, or only where and how the work is done. What a path
-# points to is known by its content's hash, so the path itself changes nothing.
+# points to is known by its content's hash, so the path itself changes nothing; so are the weights
+# that are taken. The plan holds the classes as they were found (``class_order``).
 RUNTIME_SETTINGS = frozenset(
     {
         "data.folder",
         "data.landmarks",
         "models.checkpoint",
+        "models.averaged",
+        "models.classes",
         "run.engine",
         "run.address",
         "run.workers",

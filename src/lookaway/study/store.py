@@ -76,7 +76,8 @@ class Store(Files):
         old = self.known_plan()
         kept = {"plan": json.dumps(plan)}  # a copy, should plan.json be damaged
         if old is not None:
-            told = ("set_aside",)  # files that were not used change no result
+            # Files that were not used change no result, nor how weights lay in their file.
+            told = ("set_aside", "loaded")
             before, after = (
                 {name: part for name, part in whole.items() if name not in told}
                 for whole in (old, plan)

@@ -42,7 +42,8 @@ def _train(
 ) -> None:
     images, size = prepared.images, study.data.image_size
     parts = images.variants[key.variant].parts
-    clf = placed(load_model(study, spec, images.classes), prepared)
+    clf, _ = load_model(study, spec, images.classes, prepared.plan["class_order"])
+    clf = placed(clf, prepared)
     if spec.train != "all":
         fold_batch_norm(clf)  # of the frozen trunk; what is trained lies behind it
     recipe = Recipe(
@@ -100,7 +101,7 @@ def ready_model(
         trained: its trained weights as they are stored; None for one that is not trained.
         precision: what it computes in; None: what the study says.
     """
-    clf = load_model(study, spec, prepared.images.classes)
+    clf, _ = load_model(study, spec, prepared.images.classes, prepared.plan["class_order"])
     if trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
     return quick(placed(clf, prepared), study, prepared, spec, precision)
