@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +114,8 @@ def prepare(
             advance(1)
     if problems or images is None:
         raise StudyError(problems, source)
+    for line in _order_warnings(study, images.classes):
+        progress.warn(line)
     models = {
         "batch_sizes": sizes,
         "weights": weights,
@@ -121,6 +125,22 @@ def prepare(
         "training_precision": training_precision(study, old_plan, device),
     }
     return Prepared(images, device, _plan(study, images, models, device))
+
+
+def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
+    """Networks that are only loaded, and may count class folders that are numbers otherwise."""
+    if not all(re.fullmatch(r"\d+", name) for name in classes):
+        return
+    if classes == sorted(classes, key=int):
+        return
+    order = ", ".join(classes[:4])
+    for spec in study.models:
+        if spec.train == "none" and (spec.checkpoint is not None or spec.pretrained):
+            yield (
+                f"{spec.name!r} is only loaded, and the class folders are numbers: its outputs are "
+                f"taken in the order of sorted names ({order}, …), not by number; where it was "
+                "trained in another order, say so with classes of the model"
+            )
 
 
 def versions() -> dict[str, str]:
@@ -133,7 +153,7 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
     if spec.train == "head":
         classifier_name(clf.module)
     size = study.data.image_size
-    blank = torch.full((1, 3, size, size), 0.5)
+    blank = torch.full((1, study.data.channels, size, size), 0.5)
     check_steady(clf, blank)
     load_explainer(study.explain.method).explain(clf, blank, [None], sorted(layers))
 
