@@ -207,11 +207,10 @@ def draw_classes(
         if len(members) >= at_least and {*in_parts} <= {record.part for record in members}
     ]
     if len(enough) < count:
-        needed = f"an image in each of {', '.join(in_parts)}" if in_parts else f"{at_least} images"
+        having = f"image in each of {', '.join(in_parts)}" if in_parts else f"{at_least} images"
         raise DataError(
             f"{count} classes are to be drawn, but only {len(enough)} of {len(by_class)} have the "
-            f"{needed} that the split needs; set data.classes to {len(enough)} or less, or add "
-            "images"
+            f"{having} that the split needs; lower data.classes, or add images"
         )
     ordered = sorted(enough, key=lambda label: digest(str(seed), "class", label))
     drawn = set(ordered[:count])

@@ -214,7 +214,7 @@ def divide(
         if count is not None:
             used, _ = draw_classes(records, count, chosen.seed, 1, needed)
         return used, keep_parts(used, needed)
-    if "split" not in study.data.model_fields_set:
+    if not chosen.model_fields_set & {*PARTS}:
         check_unsaid(records)
     fractions = {part: float(getattr(chosen, part)) for part in PARTS}
     if count is not None:
