@@ -206,7 +206,7 @@ def test_16_bit_colours_are_read_unless_they_are_black_or_a_range_is_given():
         (tiff(row("f4", 0, 0.5, float("nan"))), [0, 1], "NaN or infinite"),
         (tiff(row("f4", 0, 0.5, 1)), [5, 9], "outside data.range: they go from 0 to 1"),
         (tiff(row("i1", 0, 5, -1)), None, "8-bit pixels with a sign"),
-        (tiff(row("f8", 0, 0.5, 1)), None, "not an image file of a kind that is read"),
+        (tiff(row("f8", 0, 0.5, 1)), None, "a TIFF whose kind of pixels is not read"),
     ],
 )
 def test_pixels_that_would_be_read_wrongly_are_refused(raw, value_range, reason):

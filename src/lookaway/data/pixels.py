@@ -55,9 +55,9 @@ def decode(raw: bytes, value_range: Sequence[float] | None = None) -> Image.Imag
             opened.load()
             return _rgb(ImageOps.exif_transpose(opened), stored, value_range)
     except UnidentifiedImageError as error:
-        raise DataError(
-            "not an image file of a kind that is read" if raw else "an empty file"
-        ) from error
+        if raw.startswith((b"II*\0", b"MM\0*")):
+            raise DataError(f"a TIFF whose kind of pixels is not read: {_SAVE}") from error
+        raise DataError("not an image file" if raw else "an empty file") from error
     except DataError:
         raise
     except Exception as error:  # decoders of broken files raise all kinds
