@@ -138,10 +138,11 @@ def test_parts_of_the_same_classes_are_not_mixed_unasked():
 def test_parts_are_not_taken_for_classes():
     check_classes(records({"train": 2, "bus": 2}))
     check_classes(in_parts(train="ab", test="ab"))
-    with pytest.raises(
-        DataError, match=r"would be 'test', 'train', .*directly in one \('test/0'\)"
-    ):
+    check_classes([Record(f"train/{name}/0", name, "", "train") for name in ("test", "dev")])
+    with pytest.raises(DataError, match=r"would be 'test', 'train', .*them, such as 'test/0': put"):
         check_classes(records({"test": 2, "train": 2}))
+    with pytest.raises(DataError, match="lie directly in one of them: put them into class folders"):
+        check_classes([Record(f"{name}/a/0", name, "") for name in ("test", "train")])
 
 
 def test_the_demo_s_split_is_50_10_40():

@@ -161,18 +161,19 @@ def check_unsaid(records: Sequence[Record]) -> None:
 
 
 def check_classes(records: Sequence[Record]) -> None:
-    """Refuse parts that would be taken for classes, for images lie directly in one of them.
+    """Refuse parts that would be taken for classes, for image files lie directly in one of them.
 
     Raises:
-        DataError: every class is called as a part is.
+        DataError: every folder of the root is called as a part is.
     """
-    labels = sorted({record.label for record in records})
+    labels = sorted({record.label for record in records if record.part is None})
     if len(labels) > 1 and all(map(part_of, labels)):
-        direct = next(record.image for record in records if record.image.count("/") == 1)
+        direct = [record.image for record in records if record.image.count("/") == 1]
+        such = f", such as {direct[0]!r}" if direct else ""
         raise DataError(
             f"the classes would be {_listed(map(repr, labels))}, which are parts of a data set; "
-            f"an image lies directly in one ({direct!r}): put it into a class folder, as in "
-            "train/class/image, or remove it"
+            f"image files lie directly in one of them{such}: put them into class folders, as in "
+            "train/class/image, or remove them"
         )
 
 
