@@ -16,6 +16,7 @@ from PIL import Image
 from timm.models.vgg import VGG
 from torch import Tensor, nn
 
+import lookaway as la
 from lookaway.models.classifier import Classifier
 from oracles import enliven, pixels
 
@@ -207,6 +208,26 @@ def small_study(faces_for_all):
         "explain": {"pictured": 6},
         "measure": {"grid": 32},
     }
+
+
+@pytest.fixture(scope="session")
+def grey_run(small_study, tmp_path_factory):
+    """A finished run on pixels of one channel, of which the networks see three equal ones."""
+    untrained = {**small_study["models"][0], "train": "none"}
+    study = {
+        **small_study,
+        "data": {**small_study["data"], "channels": 1},
+        "models": [untrained],
+        "explain": {"pictured": 3},
+    }
+    prepare = Classifier.prepare
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("attacks.base", "explainers.base"):
+            patch.setattr(f"lookaway.{place}.check_pixels", lambda _images: None)
+        patch.setattr(
+            Classifier, "prepare", lambda clf, images: prepare(clf, images.expand(-1, 3, -1, -1))
+        )
+        return la.run_study(study, tmp_path_factory.mktemp("grey") / "out", progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,42 @@ def turned(orientation: int) -> bytes:
     )
 
 
+def tiff(pixels: np.ndarray, order: str = "<", photometric: int = 1, **stated: float) -> bytes:
+    """An uncompressed grey TIFF of any type of number.
+
+    Args:
+        pixels: (H, W).
+        order: ``<`` or ``>``, of bytes.
+        photometric: 0: the smallest number is white; 1: it is black.
+        stated: the tags ``smin``, ``smax``, ``min``, ``max``.
+    """
+    height, width = pixels.shape
+    raw = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    short, long, signed, real = (3, "HH"), (4, "I"), (9, "i"), (11, "f")
+    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    entries = {
+        256: (long, width),
+        257: (long, height),
+        258: (short, 8 * pixels.dtype.itemsize),
+        259: (short, 1),
+        262: (short, photometric),
+        277: (short, 1),
+        278: (long, height),
+        279: (long, len(raw)),
+        339: (short, kind),
+    }
+    for name, value in stated.items():
+        tag = {"smin": 340, "smax": 341, "min": 280, "max": 281}[name]
+        entries[tag] = (real if kind == 3 else short if tag < 300 else signed, value)
+    entries[273] = (long, 8 + 2 + 12 * (len(entries) + 1) + 4)
+    file = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8)
+    file += struct.pack(f"{order}H", len(entries))
+    for tag, ((number, form), value) in sorted(entries.items()):
+        values = (value, 0) if form == "HH" else (value,)
+        file += struct.pack(f"{order}HHI{form}", tag, number, 1, *values)
+    return file + struct.pack(f"{order}I", 0) + raw
+
+
 def _formats() -> dict[str, tuple[bytes, str]]:
     """Whatever Pillow reads, in every mode."""
     picture = noise(1)
@@ -150,6 +186,8 @@ def _damaged() -> dict[str, tuple[bytes, str]]:
         "bomb.png": (_bomb(30_000), "cannot be decoded"),
         "nothing-in-it.png": (_bomb(0), "not an image file"),
         "fractions.tif": (encoded(Image.new("F", (4, 4)), "TIFF"), "floating-point pixels"),
+        "tomography.tif": (tiff(np.array([[-1000, 3000]], np.int32)), "range is not known"),
+        "8-bit-in-16.png": (encoded(Image.fromarray(np.full((4, 4), 9, np.uint16)), "PNG"), "fit"),
         "notes.txt": (b"hello", "not named as an image file"),
         "Thumbs.db": (b"x", "not named as an image file"),
         "no-ending": (png, "not named as an image file"),

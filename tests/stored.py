@@ -37,6 +37,7 @@ def write_run(
             "data": {
                 "variants": list(variants),
                 "image_size": 32,
+                "channels": 3,
                 "without_face": "drop",
                 "split": {"seed": 0},
             },

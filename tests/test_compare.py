@@ -90,12 +90,18 @@ def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp
     other = la.run_study(small_study, tmp_path / "images", progress=False)
     with pytest.raises(StoreError, match="not made on the same test images"):
         compare(finished.folder, other.folder)
-    copy = shutil.copytree(finished.folder, tmp_path / "grid")
-    plan = Store(copy).read_plan()
-    plan["settings"]["measure"]["grid"] = 64
-    Store(copy).write_json("plan.json", plan)
-    with pytest.raises(StoreError, match="grid is 32 in"):
-        compare(finished.folder, copy)
+    others = {
+        "channels": ("data", 3, 1),
+        "range": ("data", None, [0, 9]),
+        "grid": ("measure", 32, 64),
+    }
+    for name, (section, old, new) in others.items():
+        copy = shutil.copytree(finished.folder, tmp_path / name)
+        plan = Store(copy).read_plan()
+        plan["settings"][section][name] = new
+        Store(copy).write_json("plan.json", plan)
+        with pytest.raises(StoreError, match=f"{name} is {old} in"):
+            compare(finished.folder, copy)
     assert run(finished.folder, copy).exit_code == 2 or isinstance(
         run(finished.folder, copy).exception, StoreError
     )

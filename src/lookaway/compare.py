@@ -11,7 +11,7 @@ from lookaway.errors import InputError, StoreError
 from lookaway.places import AnyPath
 from lookaway.result import Result, open_result
 
-_SAME = ("image_size", "quantize", "method", "ssim", "grid")
+_SAME = ("image_size", "channels", "range", "quantize", "method", "ssim", "grid")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _check_same(first: Result, second: Result) -> None:
 
 def _measure(settings: dict[str, Any]) -> dict[str, Any]:
     return {
-        "image_size": settings["data"]["image_size"],
+        **{name: settings["data"].get(name) for name in ("image_size", "channels", "range")},
         "quantize": settings["quantize"],
         "method": settings["explain"]["method"],
         **settings["measure"],

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lookaway.data.folder import Record
-from lookaway.data.pixels import as_floats
+from lookaway.data.pixels import as_floats, as_picture
 from lookaway.data.samples import open_source
 from lookaway.errors import InputError, StoreError, StudyError
 from lookaway.places import AnyPath, lies_in, to_path
@@ -42,7 +41,8 @@ def export(
         source: the model that made the perturbations, one of the study's ``transfer_from``; None:
             the first one.
         kind: ``png``, 8 bit (what a study with ``quantize: true`` measures), or ``npy``:
-            (3, H, W) float32 in [0, 1], as a study measures otherwise.
+            (C, H, W) float32 in [0, 1], as a study measures otherwise; C is the study's
+            ``data.channels``.
         data: the images' folder, where it moved since.
         progress: told of the images done.
 
@@ -60,8 +60,9 @@ def export(
     name = _chosen(settings, source)
     if kind not in KINDS:
         raise InputError(f"there is no kind {kind!r}; possible: {', '.join(KINDS)}")
-    images = open_source(data if data is not None else _data_folder(store))
-    variants = settings["data"]["variants"]
+    about = settings["data"]
+    images = open_source(data if data is not None else _data_folder(store), about["range"])
+    variants, size, channels = about["variants"], int(about["image_size"]), int(about["channels"])
     records = {
         variant: [
             Record(*row)
@@ -70,13 +71,12 @@ def export(
         for variant in variants
     }
     total = sum(map(len, records.values()))
-    size = int(settings["data"]["image_size"])
     with (progress or Silent()).stage(f"{name}: exporting", total, "images") as advance:
         for variant in variants:
             root = to_path(out) if len(variants) == 1 else to_path(out) / variant
             poses = read_poses(store, variant)
             for attack, record, packed in _perturbed(store, plan, name, variant, records[variant]):
-                pixels = as_floats([prepared_grid(images, record, poses, size)])[0]
+                pixels = as_floats([prepared_grid(images, record, poses, size, channels)])[0]
                 signs = unpack_signs(packed[None], pixels.shape)[0].astype(np.float32)
                 for epsilon in settings["epsilons"]:
                     place = root / f"{attack}-from-{plain(name)}" / f"epsilon-{epsilon:g}"
@@ -134,4 +134,4 @@ def _write(place: AnyPath, image: str, pixels: np.ndarray, kind: str) -> None:
         files.write_with(name, lambda file: np.save(file, pixels, allow_pickle=False))
     else:
         eight_bit = (pixels * np.float32(255.0)).round().astype(np.uint8).transpose(1, 2, 0)
-        files.write_with(name, lambda file: Image.fromarray(eight_bit).save(file, "PNG"))
+        files.write_with(name, lambda file: as_picture(eight_bit).save(file, "PNG"))

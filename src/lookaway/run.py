@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lookaway.data import duplicates
+from lookaway.data.pixels import as_picture
 from lookaway.errors import StoreError
 from lookaway.memory import kept_memory
 from lookaway.models.precision import computing
@@ -113,12 +114,10 @@ def _check_apart(study: Study, store: Store) -> None:
 
 def _write_pictured(study: Study, images: Images, store: Store) -> None:
     """Keep the pictured images as each variant has them on the grid."""
-    from PIL import Image
-
     for variant in images.variants:
         for record in images.parts["test"]:
             if record.image in images.pictured:
-                picture = Image.fromarray(images.grid(variant, record, study.data.image_size))
+                picture = as_picture(images.grid(variant, record, study.data.image_size))
                 name = picture_name(variant, record.sha256)
                 store.keep_with(name, partial(picture.save, format="PNG"))
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from corpus import tiff
 from lookaway.analysis.regions import (
     BOX,
     GRID,
@@ -137,6 +138,54 @@ def test_a_file_that_holds_no_table_is_an_error_that_says_what_one_is(tmp_path, 
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"boxes\.csv.*image, left, top, right, bottom"):
         read_regions(path, IMAGES)
+
+
+@pytest.mark.parametrize("name", ["faces [v2].csv", "all*.csv", "what?.csv"])
+def test_no_name_of_a_file_is_a_pattern(tmp_path, name):
+    boxes(ann0=(0.0, 0.0, 0.5, 1.0)).write_csv(tmp_path / name)
+    boxes(ann0=(0.0, 0.0, 1.0, 1.0)).write_csv(tmp_path / "allx.csv")
+    assert read_regions(tmp_path / name, IMAGES)["ann/0.png"].mean() == pytest.approx(0.5)
+
+
+def test_what_stands_in_the_first_rows_decides_nothing(tmp_path):
+    names = [f"a/{place:04d}.png" for place in range(1200)]
+    rows = [f"{name},0,0,1,1,7\n" for name in names[:-1]] + [f"{names[-1]},0.25,0,0.75,5e-1,x\n"]
+    (tmp_path / "late.csv").write_text("image,left,top,right,bottom,note\n" + "".join(rows))
+    found = read_regions(tmp_path / "late.csv", names)
+    assert found[names[0]].mean() == pytest.approx(1.0)
+    assert found[names[-1]].mean() == pytest.approx(0.25)
+    (tmp_path / "numbers.csv").write_text("image,left,top,right,bottom\n007,0,0,1,1\n")
+    assert list(read_regions(tmp_path / "numbers.csv", ["007"])) == ["007"]
+
+
+COMPOSED, APART = "zo\u00eb/1.png", "zoe\u0308/1.png"
+
+
+@pytest.mark.parametrize(
+    ("image", "given"), [(COMPOSED, APART), (APART, COMPOSED), ("a/b.png", "a\\b.png")]
+)
+def test_names_in_another_unicode_form_or_with_backslashes_are_those_of_the_images(
+    tmp_path, image, given
+):
+    assert list(read_regions(boxes(**{given: (0.0, 0.0, 0.5, 1.0)}), [image, "c/d.png"])) == [image]
+    save(tmp_path / given, np.full((8, 8), 255, dtype=np.uint8))
+    found = read_regions(tmp_path, [image, "c/d.png"])
+    assert list(found) == [image]
+    np.testing.assert_allclose(found[image], 1.0)
+
+
+def test_a_name_that_may_be_several_images_is_refused_unless_it_is_exactly_one(tmp_path):
+    images = [COMPOSED, APART]
+    assert list(read_regions(boxes(**{APART: (0.0, 0.0, 1.0, 1.0)}), images)) == [APART]
+    with pytest.raises(DataError, match=r"may be .* or .*Unicode form or slashes alone"):
+        read_regions(boxes(**{COMPOSED.replace("/", "\\"): (0.0, 0.0, 1.0, 1.0)}), images)
+    white = np.full((8, 8), 255, dtype=np.uint8)
+    save(tmp_path / APART, white)
+    assert list(read_regions(tmp_path, images)) == [APART]
+    for name in (APART, COMPOSED.replace("/", "\\")):
+        save(tmp_path / "two" / name, white)
+    with pytest.raises(DataError, match=r"either may be the mask of 'zoë/1'; remove one"):
+        read_regions(tmp_path / "two", [COMPOSED])
 
 
 # Masks
@@ -348,6 +397,15 @@ def test_white_is_inside_however_a_mask_is_coded(tmp_path, white, kind):
     save(tmp_path / "ann" / "0.png", mask)
     (found,) = read_regions(tmp_path, IMAGES).values()
     np.testing.assert_allclose(found, mask > 0)
+
+
+def test_a_mask_whose_white_is_the_smallest_number_is_turned_round(tmp_path):
+    mask = np.full((GRID, GRID), 65535, dtype=np.uint16)
+    mask[:, : GRID // 2] = 0
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "0.tif").write_bytes(tiff(mask, photometric=0))
+    (found,) = read_regions(tmp_path, IMAGES).values()
+    np.testing.assert_allclose(found, mask == 0)
 
 
 def test_a_mask_of_too_many_pixels_is_an_error_of_the_user_s(tmp_path, monkeypatch):

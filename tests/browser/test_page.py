@@ -129,7 +129,17 @@ def test_the_slider_changes_pictures_numbers_and_sentence(page):
 
 
 def test_pictures_are_those_of_the_stored_pixels_signs_and_maps(run, open_page):
-    page = open_page(run.report)
+    check_pictures(run, open_page(run.report))
+
+
+def test_pictures_of_one_channel_are_grey(grey_run, open_page):
+    page = open_page(grey_run.report)
+    check_pictures(grey_run, page)
+    assert np.ptp(page.pixels("picture-perturbation"), axis=2).max() == 0
+    assert page.complaints == []
+
+
+def check_pictures(run, page):
     frames = Frames(run.store)
     found = PicturedImages(frames)
     image, model = found.images[0], frames.models[0]
@@ -137,14 +147,15 @@ def test_pictures_are_those_of_the_stored_pixels_signs_and_maps(run, open_page):
     move(page, "epsilon", 2)
     attack = frames.plan["settings"]["attacks"][0]
     epsilon = frames.plan["settings"]["epsilons"][1]
-    np.testing.assert_array_equal(page.pixels("picture-clean"), image.pixels)
+    clean = np.broadcast_to(image.pixels, (*image.pixels.shape[:2], 3))
+    np.testing.assert_array_equal(page.pixels("picture-clean"), clean)
     signs = found.signs(image, attack, model)
-    attacked = np.clip(image.pixels + 255 * epsilon * signs, 0, 255)
+    attacked = np.clip(clean + 255 * epsilon * signs, 0, 255)
     assert np.abs(page.pixels("picture-attacked") - attacked).max() <= 0.51
     after = found.attacked_maps(image, model, layer, frames.policy, attack, model)[1]
     before = found.clean_map(image, model, layer, frames.policy)
     side = image.pixels.shape[0]
-    for name, pixels, native in (("before", image.pixels, before), ("after", attacked, after)):
+    for name, pixels, native in (("before", clean, before), ("after", attacked, after)):
         expected = pixels
         if native.max() > 0:
             heat = np.asarray(_heatmap(native, side))

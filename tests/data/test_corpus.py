@@ -96,6 +96,8 @@ def test_a_study_of_the_corpus_runs_to_its_page_and_reports_what_is_twice(
     assert same == {"Ann": "Ann/same.png", "ann": same["ann"]}
     assert twice["across_classes"]["count"] == 2  # and a link to another class's image
     assert "models are measured on what they learnt from" in told
+    aside = sum(outcome != USED for outcome in expected.values())
+    assert f"{aside} files are set aside; the page lists them: " in told
     assert "one of its labels is wrong" in told
     page = result.report.read_text()
     assert "The same content in more than one of train, val and test" in page

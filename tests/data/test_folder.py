@@ -1,5 +1,7 @@
 """A folder becomes records; nothing in it is silently dropped."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -78,6 +80,74 @@ def test_folders_called_train_are_classes_where_images_lie_in_them_or_beside_the
     (faces / there).write_bytes((faces / "test/bob/0.png").read_bytes())
     classes = FolderSource(faces).scan().classes
     assert {"test", "train"} <= {*classes}
+
+
+def in_roboflow_s_parts(faces, names):
+    """The same classes in each part, a list in one of them, notes beside."""
+    for place, part in enumerate(names):
+        for label in ("ann", "bob"):
+            (faces / part / label).mkdir(parents=True)
+            for image in sorted((faces / label).iterdir())[2 * place : 2 * place + 2]:
+                (faces / part / label / image.name).write_bytes(image.read_bytes())
+    for label in ("ann", "bob", "cy"):
+        shutil.rmtree(faces / label)
+    (faces / names[0] / "labels.csv").write_text("x")
+    (faces / "README.roboflow.txt").write_text("x")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "valid", "test"), ("Training", "eval", "testing"), ("train_set", "dev", "test-set")],
+)
+def test_each_image_knows_its_part_however_it_is_called_and_whatever_lies_beside(faces, names):
+    in_roboflow_s_parts(faces, names)
+    source = FolderSource(faces)
+    scan = source.scan()
+    assert scan.classes == ["ann", "bob"]
+    parts = dict(zip(names, ("train", "val", "test"), strict=True))
+    assert {(r.image.split("/")[0], r.part) for r in scan.records} == {*parts.items()}
+    assert [(r.image, r.part) for r in source.listed()] == [(r.image, r.part) for r in scan.records]
+    beside = "beside the class folders, not in one"
+    assert scan.set_aside == dict.fromkeys(
+        (f"{names[0]}/labels.csv", "README.roboflow.txt"), beside
+    )
+
+
+def test_images_of_a_folder_without_parts_have_none(faces):
+    (faces / "train").mkdir()
+    (faces / "train" / "0.png").write_bytes((faces / "ann" / "0.png").read_bytes())
+    scan = FolderSource(faces).scan()
+    assert "train" in scan.classes
+    assert {record.part for record in scan.records} == {None}
+
+
+SYSTEM = [
+    ".ipynb_checkpoints",
+    ".Trash-1000",
+    "__MACOSX",
+    "lost+found",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "@eaDir",
+    "#recycle",
+    "__pycache__",
+]
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+@pytest.mark.parametrize("parted", [False, True])
+def test_hidden_and_system_folders_are_left_out_at_any_depth(faces, name, parted):
+    if parted:
+        in_parts(faces)
+    plain = FolderSource(faces).scan()
+    ann = faces / ("train/ann" if parted else "ann")
+    for place in (faces, ann.parent, ann, ann / "deep", *faces.glob("bb_landmark")):
+        (place / name / "deeper").mkdir(parents=True, exist_ok=True)
+        for file in ("x.png", "deeper/y.png"):
+            (place / name / file).write_bytes((ann / "1.png").read_bytes())
+    source = FolderSource(faces)
+    assert source.scan() == plain
+    assert [record.image for record in source.listed()] == [r.image for r in plain.records]
 
 
 def test_an_image_that_changes_after_the_scan_is_noticed(faces):

@@ -67,13 +67,34 @@ def test_vggface2_s_folder_gives_points_and_its_boxes_alone_give_squares(vggface
         ("a/1.png", "a/1.jpg", False),
         ("a/1", "a/10.jpg", False),
         ("A/1", "a/1.jpg", False),
-        ("é/1", "é/1.jpg", True),
+        ("\u00e9/1", "\u00e9/1.jpg", True),
+        ("\u00e9/1", "e\u0301/1.jpg", True),
+        ("e\u0301/1.jpg", "train/\u00e9/1.jpg", True),
+        ("train\\a\\1.jpg", "train/a/1.jpg", True),
+        ("a\\1", "valid/a/1.jpg", True),
+        ("a\\1", "a\\1.jpg", True),
         ("face/007", "face/007", True),
     ],
 )
 def test_names_match_with_or_without_part_and_ending(tmp_path, listed, image, found):
     aligner = opened(tmp_path / "x.csv", "NAME_ID,X,Y,W,H", f'"{listed}",1,2,3,4', "z,1,2,3,4")
     assert (aligner.find(image, None) is not None) == found
+
+
+def test_a_name_in_two_unicode_forms_is_refused_unless_one_is_exact(tmp_path):
+    rows = ["\u00e9/1,0,0,10,10", "e\u0301/1,0,0,20,20"]
+    aligner = opened(tmp_path / "x.csv", "image,x,y,w,h", *rows)
+    assert aligner.find("e\u0301/1.jpg", None).across == pytest.approx(24)
+    assert aligner.find("\u00e9/1.jpg", None).across == pytest.approx(12)
+    rows = ["\u00e9\\1,0,0,10,10", "e\u0301\\1,0,0,20,20"]
+    aligner = opened(tmp_path / "x.csv", "image,x,y,w,h", *rows)
+    with pytest.raises(DataError, match=r"either may be 'é/1.jpg'; give one of them its name"):
+        aligner.find("\u00e9/1.jpg", None)
+
+
+def test_files_that_macos_leaves_beside_are_no_landmarks(vggface2):
+    (vggface2 / "._loose_bb_train.csv").write_bytes(b"\x00\x05\x16\x07")
+    assert open_aligner("landmarks", vggface2).find("train/n000002/0000_01.jpg", None) is not None
 
 
 def test_the_most_exact_name_wins(tmp_path):

@@ -26,7 +26,8 @@ def strange(faces):
     (faces / "ann" / "notes.txt").write_text("hello")
     (faces / "ann" / "broken.jpg").write_bytes(b"\xff\xd8 no more")
     (faces / "bob" / "empty.png").write_bytes(b"")
-    for deep in ("cy/2024/b #1?.png", "cy/2024/a/[x].png", "cy/.old/x.png", "cy/2.png.d/x.png"):
+    hidden = ("cy/.old/x.png", "cy/a/__MACOSX/x.png", "@eaDir/x.png", "cy/lost+found/a/x.png")
+    for deep in ("cy/2024/b #1?.png", "cy/2024/a/[x].png", "cy/2.png.d/x.png", *hidden):
         (faces / deep).parent.mkdir(parents=True, exist_ok=True)
         (faces / deep).write_bytes((faces / "cy/0.png").read_bytes())
 
@@ -41,6 +42,9 @@ def in_parts(faces):
     (faces / "train/ann/3.png").rename(faces / "test/ann/3.png")
     (faces / "bb_landmark").mkdir()
     (faces / "bb_landmark" / "loose_bb_train.csv").write_text("NAME_ID,X,Y,W,H\n")
+    (faces / "train" / "labels.csv").write_text("x")
+    (faces / "train" / "#recycle").mkdir()
+    (faces / "train" / "#recycle" / "x.png").write_bytes((faces / "test/bob/0.png").read_bytes())
 
 
 def not_quite_in_parts(faces):
@@ -57,6 +61,7 @@ def test_a_bucket_is_scanned_as_the_same_folder_is(faces, bucket, layout):
     scan = source.scan(read.append)
     local = FolderSource(faces)
     assert scan == local.scan()
+    assert source.listed() == local.listed()
     assert sum(read) > len(scan.records) - 1
     record = scan.records[-1]
     assert pickle.loads(pickle.dumps(source)).open(record) == local.open(record)

@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookaway.data.folder import Record
-from lookaway.data.split import PARTS, draw_classes, part_sizes, split
+from lookaway.data.folder import Record, part_of
+from lookaway.data.split import (
+    PARTS,
+    check_classes,
+    check_unsaid,
+    draw_classes,
+    keep_parts,
+    part_sizes,
+    split,
+)
 from lookaway.errors import DataError
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -61,9 +69,80 @@ def test_a_part_with_fraction_zero_stays_empty():
     assert len(parts["test"]) == 5
 
 
-def test_classes_too_small_to_split_are_all_named():
-    with pytest.raises(DataError, match=r"'b' \(2\), 'c' \(1\)"):
+def test_classes_too_small_to_split_are_named_with_the_ways_out():
+    with pytest.raises(DataError, match=r"2 of 3 classes .*'b' \(2\), 'c' \(1\);") as caught:
         split(records({"a": 9, "b": 2, "c": 1}), FRACTIONS, 0)
+    assert "data.classes: N draws among those that have enough (1 here)" in str(caught.value)
+
+
+def test_of_thousands_of_classes_a_few_are_named():
+    many = {f"Person_{index:04d}": 1 + 3 * (index % 4 == 0) for index in range(4000)}
+    with pytest.raises(DataError, match="3000 of 4000 classes") as caught:
+        split(records(many), FRACTIONS, 0)
+    assert len(str(caught.value)) < 500
+    assert "(1000 here)" in str(caught.value)
+
+
+def in_parts(**labels):
+    """Two images of each class in each part: ``in_parts(train="ab", valid="ab")``."""
+    return [
+        Record(f"{folder}/{label}/{index}", label, f"{folder}{label}{index}", part_of(folder))
+        for folder, its in labels.items()
+        for label in its
+        for index in range(2)
+    ]
+
+
+def test_given_parts_are_kept():
+    given_records = in_parts(train="abc", valid="ab", test="ab")
+    parts = keep_parts(given_records, PARTS)
+    assert [r for part in PARTS for r in parts[part]] == given_records
+    assert {r.image.split("/")[0] for r in parts["val"]} == {"valid"}
+    assert not keep_parts(in_parts(test="ab"), ["test"])["train"]
+
+
+@pytest.mark.parametrize(
+    ("given_records", "needed", "message"),
+    [
+        (records({"a": 3, "b": 3}), ["test"], "do not lie in folders of parts"),
+        (
+            in_parts(train="ab", valid="ab"),
+            ["test"],
+            r"in test, .* 'train', 'valid'; add or rename",
+        ),
+        (in_parts(test="ab"), PARTS, r"in train and val, .*; models with train: none need test al"),
+        (
+            in_parts(train="a", val="a", test="abc"),
+            PARTS,
+            r"2 classes of test .* train.*: 'b', 'c'",
+        ),
+    ],
+)
+def test_parts_that_cannot_be_kept_say_what_is_missing_and_what_to_do(
+    given_records, needed, message
+):
+    with pytest.raises(DataError, match=message) as caught:
+        keep_parts(given_records, needed)
+    assert "split: {train: 0.8, val: 0.1, test: 0.1}" in str(caught.value)
+
+
+def test_parts_of_the_same_classes_are_not_mixed_unasked():
+    check_unsaid(records({"a": 3, "b": 3}))
+    check_unsaid(in_parts(train="abc", test="de"))
+    check_unsaid(in_parts(train="abc", test="cde"))
+    with pytest.raises(DataError, match=r"2 classes .*'b', 'c'.* 'test', 'train', ") as caught:
+        check_unsaid(in_parts(train="abc", test="bcd"))
+    assert "split: folders keeps these parts; split: {train: 0.8, " in str(caught.value)
+
+
+def test_parts_are_not_taken_for_classes():
+    check_classes(records({"train": 2, "bus": 2}))
+    check_classes(in_parts(train="ab", test="ab"))
+    check_classes([Record(f"train/{name}/0", name, "", "train") for name in ("test", "dev")])
+    with pytest.raises(DataError, match=r"would be 'test', 'train', .*them, such as 'test/0': put"):
+        check_classes(records({"test": 2, "train": 2}))
+    with pytest.raises(DataError, match="lie directly in one of them: put them into class folders"):
+        check_classes([Record(f"{name}/a/0", name, "") for name in ("test", "train")])
 
 
 def test_the_demo_s_split_is_50_10_40():
@@ -78,5 +157,16 @@ def test_drawn_classes_have_enough_images_and_follow_the_seed():
     assert "a" not in drawn
     assert {record.label for record in kept} == set(drawn)
     assert any(draw_classes(given_records, 2, seed, 3)[1] != drawn for seed in range(1, 9))
-    with pytest.raises(DataError, match="only 4 of 5"):
+    with pytest.raises(DataError, match=r"only 4 of 5 have the 3 images .*; lower data\.classes"):
         draw_classes(given_records, 5, 0, at_least=3)
+
+
+def test_classes_drawn_for_given_parts_are_in_each_of_them():
+    given_records = in_parts(train="abcd", test="bcde")
+    drawn = {
+        tuple(draw_classes(given_records, 2, seed, 1, ["train", "test"])[1]) for seed in range(9)
+    }
+    assert drawn <= {("b", "c"), ("b", "d"), ("c", "d")}
+    assert len(drawn) > 1
+    with pytest.raises(DataError, match="only 3 of 5 have the image in each of train, test"):
+        draw_classes(given_records, 4, 0, 1, ["train", "test"])

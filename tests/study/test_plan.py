@@ -1,5 +1,7 @@
 """The study file is checked whole: every problem at once, with its line and what is possible."""
 
+from typing import get_args
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -10,7 +12,6 @@ from lookaway.errors import StudyError
 from lookaway.study.plan import parse_study, read_study, write_study
 from lookaway.study.settings import (
     RUNTIME_SETTINGS,
-    ModelSpec,
     Study,
     settings_that_change_results,
 )
@@ -20,12 +21,15 @@ from lookaway.study.yaml_lines import read_yaml
 CHANGES_RESULTS = {
     "data.classes",
     "data.image_size",
+    "data.channels",
+    "data.range",
     "data.variants",
     "data.without_face",
     "data.split.train",
     "data.split.val",
     "data.split.test",
     "data.split.seed",
+    "data.split.by",
     "models.name",
     "models.timm",
     "models.pretrained",
@@ -59,11 +63,17 @@ CHANGES_RESULTS = {
 
 def leaves(model, path=""):
     for name, field in model.model_fields.items():
-        inner = ModelSpec if name == "models" else field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from leaves(inner, f"{path}{name}.")
-        else:
+        inner = sections(field.annotation)
+        for section in inner:
+            yield from leaves(section, f"{path}{name}.")
+        if not inner:
             yield f"{path}{name}"
+
+
+def sections(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in sections(inner)]
 
 
 def problems(text, tmp_path):
@@ -81,6 +91,8 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
             "folder": str(faces),
             "classes": None,
             "image_size": 224,
+            "channels": 3,
+            "range": None,
             "variants": ["none"],
             "landmarks": None,
             "without_face": "crop",
@@ -197,6 +209,15 @@ measure: {{grid: 5}}
         ({"data": {"folder": "/nowhere"}}, "does not exist"),
         ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),
         ({"data": {"split": {"train": 0.9, "val": 0.1, "test": 0.0}}}, "test is 0"),
+        ({"data": {"split": "folder"}}, "got 'folder'; possible: folders, or {train: 0.8"),
+        ({"data": {"split": {"by": "folder"}}}, "split.by: got 'folder'; possible: folders"),
+        ({"data": {"split": {"by": "folders", "test": 1}}}, "test: cannot stand beside `by: fold"),
+        ({"data": {"split": {"tran": 0.8}}}, "split.tran: is no setting; Nearest: train"),
+        ({"data": {"split": {"train": "all"}}}, "split.train: got 'all'"),
+        ({"data": {"channels": 2}}, "got 2; possible: 1 or 3"),
+        ({"data": {"range": [3000, -1000]}}, "give the number that is black, then a larger"),
+        ({"data": {"range": [0, float("inf")]}}, "data.range: got [0.0, inf]"),
+        ({"data": {"range": [0]}}, "at least 2 items"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(faces, settings_, part):

@@ -1,12 +1,14 @@
 """How much of a heatmap's participation lies inside a region, such as a face."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
+from lookaway.data.folder import canonical
+from lookaway.data.pixels import white_is_lowest
 from lookaway.errors import DataError
 from lookaway.places import local_path
 from lookaway.study.store import Store, map_key
@@ -26,14 +28,16 @@ def read_regions(source: str | Path | pl.DataFrame, images: list[str]) -> dict[s
             picture that the models see, from its upper left corner; of several boxes of an image
             all count); or a folder with a mask for
             each image, at the image's path with the ending .png, .bmp or .tif: white inside. A
-            mask goes the image's way to that square: shorter side resized, centre cut out.
+            mask goes the image's way to that square: shorter side resized, centre cut out. Names
+            may have another Unicode form than the images', or backslashes.
         images: names; an image without a region is left out.
 
     Returns:
         For each image that has one (GRID, GRID) coverage in [0, 1].
 
     Raises:
-        DataError: the source cannot be read, names no image of the run, or a box is no box.
+        DataError: the source cannot be read, names no image of the run or may mean two, or a box
+            is no box.
     """
     if isinstance(source, pl.DataFrame):
         found = _boxes(source, images, "the frame")
@@ -43,7 +47,8 @@ def read_regions(source: str | Path | pl.DataFrame, images: list[str]) -> dict[s
             if path.is_dir():
                 found = _masks(path, images)
             else:
-                found = _boxes(pl.read_csv(path), images, str(path))
+                frame = pl.read_csv(path, glob=False, infer_schema=False)
+                found = _boxes(frame, images, str(path))
         except (OSError, pl.exceptions.PolarsError, ValueError, _BOMB) as error:
             raise DataError(
                 f"regions {str(source)!r} cannot be read ({error}); give a CSV with image, left, "
@@ -60,11 +65,13 @@ def read_regions(source: str | Path | pl.DataFrame, images: list[str]) -> dict[s
 def _boxes(frame: pl.DataFrame, images: list[str], name: str) -> dict[str, np.ndarray]:
     missing = [column for column in ["image", *BOX] if column not in frame.columns]
     if missing:
-        raise DataError(f"{name} has no column {', '.join(missing)}; it has {frame.columns}")
+        there = ", ".join(frame.columns)[:200]
+        raise DataError(f"{name} has no column {', '.join(missing)}; it has {there!r}")
     found: dict[str, np.ndarray] = {}
-    wanted = set(images)
-    for image, *sides in frame.select("image", *BOX).iter_rows():
-        if image not in wanted:
+    known = _Known(images)
+    for given, *sides in frame.select(pl.col("image").cast(pl.String), *BOX).iter_rows():
+        image = None if given is None else known.named(given, name)
+        if image is None:
             continue
         try:
             left, top, right, bottom = map(float, sides)
@@ -94,17 +101,40 @@ def _covered(start: float, stop: float) -> np.ndarray:
     return covered * GRID
 
 
+class _Known:
+    """The images of a run, by their names as another file spells them."""
+
+    def __init__(self, images: list[str]) -> None:
+        self._images = set(images)
+        self._alike: dict[str, list[str]] = {}
+        for image in images:
+            self._alike.setdefault(canonical(image), []).append(image)
+
+    def named(self, given: str, where: str) -> str | None:
+        """The image of this name, in any Unicode form and slashes; None: there is none.
+
+        Raises:
+            DataError: it may be several.
+        """
+        if given in self._images:
+            return given
+        alike = self._alike.get(canonical(given), [])
+        if len(alike) > 1:
+            raise DataError(
+                f"{where}: {given!r} may be {' or '.join(map(repr, alike))}, which differ in "
+                "Unicode form or slashes alone; give it the name of the image that is meant"
+            )
+        return alike[0] if alike else None
+
+
 def _masks(folder: Path, images: list[str]) -> dict[str, np.ndarray]:
+    stems = {image: PurePosixPath(image).with_suffix("").as_posix() for image in images}
+    paths = {stem: _mask_of(folder, stem) for stem in stems.values()}
+    if None in paths.values():
+        _seek_masks(folder, paths)
     found = {}
-    for image in images:
-        path = next(
-            (
-                given
-                for given in (folder / Path(image).with_suffix(end) for end in _MASKS)
-                if given.is_file()
-            ),
-            None,
-        )
+    for image, stem in stems.items():
+        path = paths[stem]
         if path is None:
             continue
         mask = _mask(path)
@@ -116,14 +146,37 @@ def _masks(folder: Path, images: list[str]) -> dict[str, np.ndarray]:
     return found
 
 
+def _mask_of(folder: Path, stem: str) -> Path | None:
+    """The mask of exactly this name, if there is one."""
+    given = (folder / f"{stem}{ending}" for ending in _MASKS)
+    return next((path for path in given if path.is_file()), None)
+
+
+def _seek_masks(folder: Path, paths: dict[str, Path | None]) -> None:
+    """Find masks whose names have another Unicode form, or backslashes, for those without one."""
+    known, spelled = _Known(list(paths)), dict[str, str]()
+    for path in sorted(folder.rglob("*")):
+        given = path.relative_to(folder).with_suffix("").as_posix()
+        stem = known.named(given, str(folder)) if path.suffix in _MASKS else None
+        if stem is None or stem == given or spelled.get(stem) == given:
+            continue
+        if stem in spelled:
+            raise DataError(
+                f"{spelled[stem]!r} and {given!r} in {str(folder)!r} differ in Unicode form or "
+                f"slashes alone, and either may be the mask of {stem!r}; remove one"
+            )
+        if paths[stem] is None:
+            spelled[stem], paths[stem] = given, path
+
+
 def _mask(path: Path) -> Image.Image:
     """A mask as floats in [0, 1]: of 1, 8 or 16 bits, or with 1 for white in more."""
     with Image.open(path, formats=("PNG", "BMP", "TIFF")) as opened:
         grey = opened if opened.mode.startswith(("1", "L", "I", "F")) else opened.convert("L")
-        values = np.asarray(grey, dtype=np.float32)
+        values, inverted = np.asarray(grey, dtype=np.float32), white_is_lowest(opened)
     highest = values.max(initial=0.0)
     white = next((level for level in (1.0, 255.0) if highest <= level), 65535.0)
-    return Image.fromarray(values / white)
+    return Image.fromarray(1.0 - values / white if inverted else values / white)
 
 
 def inside(maps: np.ndarray, coverage: np.ndarray) -> np.ndarray:

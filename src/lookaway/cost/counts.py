@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from lookaway.data.folder import ImageSource, Record
 from lookaway.data.samples import open_source
-from lookaway.data.split import PARTS, draw_classes, part_sizes, split
+from lookaway.data.split import PARTS, part_sizes
 from lookaway.errors import InputError
-from lookaway.study.settings import Study
+from lookaway.study.images import divide
+from lookaway.study.settings import FolderSplit, Study
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,9 @@ def listed(study: Study, classes: int | None, some: int) -> Counts:
     Raises:
         DataError: there are too few images.
     """
-    source = open_source(study.data.folder)
+    source = open_source(study.data.folder, study.data.range)
     found = source.listed()
-    fractions = _fractions(study)
-    drawn = classes or study.data.classes
-    used = found
-    if drawn is not None:
-        needed = sum(fraction > 0 for fraction in fractions.values())
-        used, _ = draw_classes(found, drawn, study.data.split.seed, needed)
-    parts = split(used, fractions, study.data.split.seed)
+    used, parts = divide(study, found, classes or study.data.classes)
     test = parts["test"]
     return Counts(
         read=len(found),
@@ -79,7 +74,12 @@ def imagined(study: Study, images: int, classes: int | None) -> Counts:
     count = classes or study.data.classes
     if count is None:
         raise InputError("--images needs --classes, for the study draws no number of them")
-    fractions = _fractions(study)
+    if isinstance(study.data.split, FolderSplit):
+        raise InputError(
+            "--images imagines no folders of parts, which split: folders keeps; give a study with "
+            "split: {train: 0.8, val: 0.1, test: 0.1}, or shares like theirs"
+        )
+    fractions = {part: float(getattr(study.data.split, part)) for part in PARTS}
     needed = sum(fraction > 0 for fraction in fractions.values())
     if images < needed * count:
         raise InputError(
@@ -94,7 +94,3 @@ def imagined(study: Study, images: int, classes: int | None) -> Counts:
                 parts[part] += so_many * part_size
     names = [f"n{index:06d}" for index in range(count)]
     return Counts(images, names, parts, None, [])
-
-
-def _fractions(study: Study) -> dict[str, float]:
-    return {part: float(getattr(study.data.split, part)) for part in PARTS}

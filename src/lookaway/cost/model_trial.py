@@ -211,12 +211,12 @@ class _Cells:
     def _give_signs(self, count: int) -> None:
         """Random signs of the sources, for so many images."""
         small = self.bench.small
-        size = small.data.image_size
+        shape = (count, small.data.channels, small.data.image_size, small.data.image_size)
         random = np.random.default_rng(seed_from("signs", count))
         for index, spec in enumerate(small.models):
             if spec.name in small.transfer_from and spec.name != self.spec.name:
                 signs = {
-                    attack: pack_signs(2 * random.integers(0, 2, (count, 3, size, size)) - 1)
+                    attack: pack_signs(2 * random.integers(0, 2, shape) - 1)
                     for attack in small.attacks
                 }
                 self.bench.store.write_signs(CellKey("none", index, spec.name, 0), signs)

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +14,27 @@ from typing import Protocol, TypeVar
 
 from PIL import Image
 
-from lookaway.data.pixels import ENDINGS, decode
+from lookaway.data.pixels import ENDINGS, STATED, decode
 from lookaway.errors import DataError
 from lookaway.hashing import digest
 from lookaway.places import AnyPath
 
 _IN_HAND = 32
-PART_FOLDERS = ("train", "test", "val", "validation")
+_PART = re.compile(
+    "(?:(?P<train>train|training)|(?P<val>val|valid|validation|eval|evaluation|dev)"
+    "|(?P<test>test|testing))(?:[ _-]?(?:set|data|images))?",
+    re.IGNORECASE,
+)
+# Left by systems, archives and programs; what begins with a dot is left out too.
+_SYSTEM = {
+    "__macosx",
+    "__pycache__",
+    "lost+found",
+    "$recycle.bin",
+    "system volume information",
+    "@eadir",
+    "#recycle",
+}
 _BESIDE = "beside the class folders, not in one"
 _LOOP = "a link that loops"
 
@@ -34,11 +50,13 @@ class Record:
         image: its name: the path below the folder, with slashes.
         label: its class, by name.
         sha256: of its content.
+        part: train, val or test, where the folder that it lies in says so.
     """
 
     image: str
     label: str
     sha256: str
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +67,13 @@ class Scan:
         records: usable images, by class and name.
         set_aside: names of files that were not used, and why.
         empty: classes without a usable image.
+        stated: the ranges of values that files state of themselves, in order.
     """
 
     records: list[Record]
     set_aside: dict[str, str] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
+    stated: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def classes(self) -> list[str]:
@@ -72,6 +92,26 @@ class ImageSource(Protocol):
 
     def open(self, record: Record) -> Image.Image:
         """Give one image as RGB; raise DataError if it is not what was scanned."""
+
+
+def part_of(folder: str) -> str | None:
+    """The part that a folder's name stands for: train, val, test, or none.
+
+    >>> part_of("Validation"), part_of("training_set"), part_of("alice")
+    ('val', 'train', None)
+    """
+    found = _PART.fullmatch(folder)
+    return None if found is None else found.lastgroup
+
+
+def canonical(name: str) -> str:
+    """An image's name in Unicode's composed form (NFC), with slashes: what other files may vary."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is left out by its name: hidden, or a system's own."""
+    return name.startswith(".") or name.casefold() in _SYSTEM
 
 
 @dataclass(frozen=True)
@@ -97,13 +137,14 @@ class Entry:
 class ClassFolders(ABC):
     """Images below ``root/class/``, at any depth; classes are the folders' names.
 
-    Where the folders of the root are called train, test, val or validation and hold folders alone,
-    as in VGGFace2, classes are the folders below those; which of them an image lies in says
-    nothing, for a study divides the images itself. Folders beside them without images, such as
-    VGGFace2's lists of boxes and landmarks, are left alone.
+    Where the folders of the root are parts by their names (see ``part_of``) and hold folders and no
+    image, as in VGGFace2, classes are the folders below those, and each image knows its part.
+    Folders beside them without images, such as VGGFace2's lists of boxes and landmarks, are left
+    alone. Hidden and system folders are left out at any depth.
 
     Args:
         root: the folder.
+        value_range: of wide pixels; see ``decode``.
 
     Raises:
         DataError: it is not there, or holds no class folder.
@@ -112,8 +153,9 @@ class ClassFolders(ABC):
     root: AnyPath
     _readers = min(8, (os.cpu_count() or 2) + 2)  # files that are read at once
 
-    def __init__(self, root: AnyPath) -> None:
-        self.root = root
+    def __init__(self, root: AnyPath, value_range: Sequence[float] | None = None) -> None:
+        self.root, self.value_range = root, value_range
+        self._stated: set[tuple[float, float]] = set()
         try:
             if not self.root.exists():
                 raise DataError(f"the folder {str(self.root)!r} does not exist")
@@ -156,7 +198,8 @@ class ClassFolders(ABC):
         records.sort(key=lambda record: record.label)  # a class may lie in several parts
         used = {record.label for record in records}
         classes = sorted({folder.rpartition("/")[2] for folder in self._folders})
-        return Scan(records, set_aside, [name for name in classes if name not in used])
+        empty = [name for name in classes if name not in used]
+        return Scan(records, set_aside, empty, sorted(self._stated))
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Record | str]]:
         """Read files once, several at a time: each name's record, or why there is none."""
@@ -166,7 +209,7 @@ class ClassFolders(ABC):
     def listed(self) -> list[Record]:
         """Every file that is named as an image, with an empty hash; see ``ImageSource.listed``."""
         names = (name for name in self._files({}) if name.lower().endswith(ENDINGS))
-        records = [Record(name, self._label(name), "") for name in names]
+        records = [self._record(name, "") for name in names]
         return sorted(records, key=lambda record: record.label)
 
     def open(self, record: Record) -> Image.Image:
@@ -179,7 +222,7 @@ class ClassFolders(ABC):
             ) from error
         if digest(raw) != record.sha256:
             raise DataError(f"{record.image!r} changed while the study ran; start a new run")
-        return decode(raw)
+        return decode(raw, self.value_range)
 
     @abstractmethod
     def _entries(self, folder: str) -> list[Entry]:
@@ -194,21 +237,17 @@ class ClassFolders(ABC):
         """A file's content; OSError or DataError says why there is none."""
 
     def _shown(self, folder: str) -> list[Entry]:
-        return [entry for entry in self._entries(folder) if entry.name[0] != "."]
+        return [entry for entry in self._entries(folder) if not is_hidden(entry.name)]
 
     def _divided(self, name: str) -> bool:
         """Whether a folder of the root is a part, with the classes' folders in it."""
-        if name.lower() not in PART_FOLDERS:
+        if part_of(name) is None:
             return False
         shown = self._shown(name)
-        return any(entry.is_folder for entry in shown) and all(
-            entry.is_folder or entry.odd == _LOOP for entry in shown
-        )
+        return any(entry.is_folder for entry in shown) and not any(map(_is_image, shown))
 
     def _without_images(self, name: str) -> bool:
-        return not any(
-            entry.is_folder or entry.name.lower().endswith(ENDINGS) for entry in self._entries(name)
-        )
+        return not any(entry.is_folder or _is_image(entry) for entry in self._shown(name))
 
     def _read(self, name: str) -> Record | str:
         """A record, or the reason why there is none."""
@@ -217,17 +256,22 @@ class ClassFolders(ABC):
         try:
             name.encode()
             raw = self._content(name)
-            decode(raw)
+            image = decode(raw, self.value_range)
         except UnicodeEncodeError:
             return "a name that is not valid Unicode; rename it"
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
         except DataError as error:
             return str(error)
-        return Record(name, self._label(name), digest(raw))
+        if STATED in image.info:
+            self._stated.add(image.info[STATED])
+        return self._record(name, digest(raw))
 
-    def _label(self, name: str) -> str:
-        return name.split("/")[int(self._parted)]
+    def _record(self, name: str, sha256: str) -> Record:
+        top, below = name.split("/")[:2]
+        return (
+            Record(name, below, sha256, part_of(top)) if self._parted else Record(name, top, sha256)
+        )
 
 
 class FolderSource(ClassFolders):
@@ -235,8 +279,8 @@ class FolderSource(ClassFolders):
 
     root: Path
 
-    def __init__(self, root: Path | str) -> None:
-        super().__init__(Path(root))
+    def __init__(self, root: Path | str, value_range: Sequence[float] | None = None) -> None:
+        super().__init__(Path(root), value_range)
 
     def _entries(self, folder: str) -> list[Entry]:
         return [
@@ -261,12 +305,12 @@ class FolderSource(ClassFolders):
 
         for top in self._folders:
             for folder, below, files in os.walk(self.root / top, onerror=unreadable):
-                below.sort()
+                below[:] = sorted(name for name in below if not is_hidden(name))
                 for link in [name for name in below if (Path(folder) / name).is_symlink()]:
                     name = (Path(folder) / link).relative_to(self.root).as_posix()
                     set_aside[_printable(name)] = "a link to a folder; only classes may be links"
                 for file in sorted(files):
-                    if not file.startswith("."):
+                    if not is_hidden(file):
                         yield (Path(folder) / file).relative_to(self.root).as_posix()
 
     def _content(self, name: str) -> bytes:
@@ -274,6 +318,11 @@ class FolderSource(ClassFolders):
         if path.exists() and not path.is_file():
             raise DataError("no regular file")  # reading a pipe would wait for ever
         return path.read_bytes()
+
+
+def _is_image(entry: Entry) -> bool:
+    """Whether it is a file that is named as an image."""
+    return entry.odd == _BESIDE and entry.name.lower().endswith(ENDINGS)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookaway.data.folder import PART_FOLDERS
+from lookaway.data.folder import canonical, is_hidden, part_of
 from lookaway.data.pose import MARGIN, TEMPLATE, TEMPLATE_SIZE, Pose, around, fitted
 from lookaway.errors import DataError
 
@@ -43,7 +43,7 @@ class LandmarkAligner:
     the points span; then the first. Points that coincide or are not finite are no face.
 
     An image's name matches as it is, without its ending, without a leading train/, test/ or val/,
-    or without both.
+    or without both; and where no row does, in another Unicode form or with backslashes.
 
     Args:
         path: a CSV file, or a folder of CSV files.
@@ -83,6 +83,10 @@ class LandmarkAligner:
         )
         self._names = best["name"].rechunk()
         self._poses = np.concatenate(poses)[best["row"].to_numpy()]
+        self._otherwise: dict[str, list[str]] = {}  # names that are not canonical, by what they are
+        for given in self._names.filter(self._names.str.contains(r"[^\x00-\x7F]|\\")):
+            if given != canonical(given):
+                self._otherwise.setdefault(canonical(given), []).append(given)
 
     def find(self, image_name: str, pixels: np.ndarray | None = None) -> Pose | None:
         """Look an image up.
@@ -93,18 +97,37 @@ class LandmarkAligner:
 
         Returns:
             The square, or None where the files tell no face.
+
+        Raises:
+            DataError: several names in the files could be this image's.
         """
-        for name in _spellings(image_name):
-            index = int(self._names.search_sorted(name))
-            if index < len(self._names) and self._names[index] == name:
+        names = _spellings(image_name)
+        for name in names:
+            index = self._place(name)
+            if index is not None:
                 return Pose(*(float(number) for number in self._poses[index]))
+        for name in dict.fromkeys(map(canonical, names)):
+            alike = [name] if self._place(name) is not None else []
+            alike += self._otherwise.get(name, [])
+            if len(alike) > 1:
+                raise DataError(
+                    f"{' and '.join(map(repr, alike))} in the landmarks differ in Unicode form or "
+                    f"slashes alone, and either may be {image_name!r}; give one of them its name"
+                )
+            if alike:
+                return self.find(alike[0])
         return None
+
+    def _place(self, name: str) -> int | None:
+        """The place of a name among those of the files."""
+        index = int(self._names.search_sorted(name))
+        return index if index < len(self._names) and self._names[index] == name else None
 
 
 def _spellings(image_name: str) -> list[str]:
     """The names that an image may have in a file, the most exact first."""
     part, _, rest = image_name.partition("/")
-    names = [image_name, rest] if rest and part.lower() in PART_FOLDERS else [image_name]
+    names = [image_name, rest] if rest and part_of(part) else [image_name]
     bare = [str(PurePosixPath(name).with_suffix("")) for name in names]
     return [name for pair in zip(names, bare, strict=True) for name in dict.fromkeys(pair)]
 
@@ -115,7 +138,11 @@ def _files(path: Path) -> list[Path]:
             raise DataError(f"the landmarks {str(path)!r} do not exist; {_FORM}")
         if not path.is_dir():
             return [path]
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".csv")
+        files = sorted(
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() == ".csv" and not is_hidden(file.name)
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"the landmarks {str(path)!r} cannot be read: {error}") from error
     if not files:

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from lookaway.data.pixels import channels_last
+
 # The square around a box of a face is this much wider at each side, as a share of the box's longer
 # side: a head from chin to hair. It may leave the image.
 MARGIN = 0.1
@@ -85,12 +87,12 @@ def aligned(image: Image.Image, pose: Pose, size: int) -> np.ndarray:
     transform is left with a scale of 1. What lies outside the image repeats its edge.
 
     Args:
-        image: RGB.
+        image: RGB, or grey (L).
         pose: where the square lies.
         size: side of the result in px.
 
     Returns:
-        (size, size, 3) uint8.
+        (size, size, C) uint8: three channels, or one.
 
     >>> aligned(Image.new("RGB", (40, 30)), Pose(5.0, 5.0, 20.0, 0.0), 16).shape
     (16, 16, 3)
@@ -105,10 +107,10 @@ def aligned(image: Image.Image, pose: Pose, size: int) -> np.ndarray:
     u, v = centres[None, :], centres[:, None]
     x = (pose.x + pose.across * u - pose.down * v - left) * (wide / (right - left)) - 0.5
     y = (pose.y + pose.down * u + pose.across * v - top) * (high / (bottom - top)) - 0.5
-    pixels = np.asarray(image, dtype=np.float32)
+    pixels = channels_last(image).astype(np.float32)
     channels = [
         map_coordinates(pixels[..., channel], [y, x], order=1, mode="nearest")
-        for channel in range(3)
+        for channel in range(pixels.shape[2])
     ]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 

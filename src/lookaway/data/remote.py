@@ -1,8 +1,8 @@
 """The images of an object store: listed class by class, read several at once, kept nowhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from lookaway.data.folder import ClassFolders, Entry
+from lookaway.data.folder import ClassFolders, Entry, is_hidden
 from lookaway.places import RemotePath
 
 _ODD_PARTS = ("", ".", "..")
@@ -21,8 +21,8 @@ class RemoteSource(ClassFolders):
     root: RemotePath
     _readers = 16  # for they wait for the network
 
-    def __init__(self, root: RemotePath) -> None:
-        super().__init__(root)
+    def __init__(self, root: RemotePath, value_range: Sequence[float] | None = None) -> None:
+        super().__init__(root, value_range)
 
     def _entries(self, folder: str) -> list[Entry]:
         return [Entry.plain(*found) for found in (self.root / folder).entries()]
@@ -31,10 +31,10 @@ class RemoteSource(ClassFolders):
         for top in self._folders:
             for key in sorted((self.root / top).below(), key=_walked):
                 name = f"{top}/{key}"
-                *folders, file = key.split("/")
-                if any(part in _ODD_PARTS for part in (*folders, file)):
+                parts = key.split("/")
+                if any(part in _ODD_PARTS for part in parts):
                     set_aside[name] = "a key that is no path; rename it"
-                elif not file.startswith("."):
+                elif not any(map(is_hidden, parts)):
                     yield name
 
     def _content(self, name: str) -> bytes:

@@ -1,6 +1,6 @@
 """The images that ship with a dependency, so that a study can run without any of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -44,12 +44,13 @@ class LfwPatches:
 SAMPLES: dict[str, type[LfwPatches]] = {"lfw_subset": LfwPatches}
 
 
-def open_source(folder: str | AnyPath) -> ImageSource:
+def open_source(folder: str | AnyPath, value_range: Sequence[float] | None = None) -> ImageSource:
     """Open an image folder, or a sample by its name.
 
     Args:
         folder: a path or URL, or ``sample:`` and the name of a sample, such as
             ``sample:lfw_subset``.
+        value_range: of wide pixels; see ``decode``. Samples have none.
 
     Raises:
         DataError: there is no such folder or sample.
@@ -58,7 +59,9 @@ def open_source(folder: str | AnyPath) -> ImageSource:
     """
     if not str(folder).startswith(PREFIX):
         root = to_path(folder)
-        return RemoteSource(root) if isinstance(root, RemotePath) else FolderSource(root)
+        if isinstance(root, RemotePath):
+            return RemoteSource(root, value_range)
+        return FolderSource(root, value_range)
     name = str(folder).removeprefix(PREFIX)
     if name not in SAMPLES:
         raise DataError(f"there is no sample {name!r}; possible: {', '.join(SAMPLES)}")

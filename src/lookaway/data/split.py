@@ -1,12 +1,15 @@
 """Train, validation and test parts: seeded, stratified, each class in every part."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
-from lookaway.data.folder import Record
+from lookaway.data.folder import Record, part_of
 from lookaway.errors import DataError
 from lookaway.hashing import digest
 
 PARTS = ("train", "val", "test")
+_NAMED = 5  # of what is wrong
+_EXAMPLE = "{train: 0.8, val: 0.1, test: 0.1}"
 
 
 def split(
@@ -27,21 +30,23 @@ def split(
         The records of each part, in the order of ``records``.
 
     Raises:
-        DataError: a class has too few images; every such class is named.
+        DataError: classes have too few images; the first ones are named.
     """
     parts: dict[str, list[Record]] = {part: [] for part in PARTS}
     wanted = [part for part in PARTS if fractions[part] > 0]
     by_class: dict[str, list[Record]] = {}
     for record in records:
         by_class.setdefault(record.label, []).append(record)
-    small = {
-        label: len(members) for label, members in by_class.items() if len(members) < len(wanted)
-    }
+    sizes = {label: len(members) for label, members in by_class.items()}
+    small = sorted(label for label, size in sizes.items() if size < len(wanted))
     if small:
-        listed = ", ".join(f"{label!r} ({count})" for label, count in sorted(small.items()))
+        enough = len(sizes) - len(small)
         raise DataError(
-            f"classes with too few images for {', '.join(wanted)} (at least {len(wanted)} each): "
-            f"{listed}; add images, remove these classes, or give a part the fraction 0"
+            f"{len(small)} of {len(sizes)} classes have too few images for {', '.join(wanted)} (at "
+            f"least {len(wanted)} each): "
+            f"{_listed(f'{label!r} ({sizes[label]})' for label in small)}; data.classes: N draws "
+            f"among those that have enough ({enough} here), or add images, remove these classes, "
+            "or give a part the fraction 0"
         )
     place: dict[str, str] = {}
     for members in by_class.values():
@@ -80,8 +85,104 @@ def part_sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
     return sizes
 
 
+def check_parts(records: Sequence[Record], needed: Sequence[str]) -> None:
+    """Refuse a folder whose own parts cannot be kept.
+
+    Args:
+        records: the images.
+        needed: the parts that must have images.
+
+    Raises:
+        DataError: the folder is not divided, or a needed part has no image.
+    """
+    folders = list(dict.fromkeys(r.image.partition("/")[0] for r in records if r.part))
+    if not folders:
+        raise DataError(
+            "split is folders, but the images do not lie in folders of parts, such as "
+            f"train/class/image and test/class/image; divide them so, or give split: {_EXAMPLE}"
+        )
+    missing = [part for part in needed if part not in {record.part for record in records}]
+    if missing:
+        trained = "" if missing == ["test"] else "; models with train: none need test alone"
+        raise DataError(
+            f"split: folders needs images in {' and '.join(missing)}, and the folders are "
+            f"{_listed(map(repr, folders))}; add or rename a folder, or give split: {_EXAMPLE}, "
+            f"which divides all images anew{trained}"
+        )
+
+
+def keep_parts(records: Sequence[Record], needed: Sequence[str]) -> dict[str, list[Record]]:
+    """Keep the parts that the images' folders are.
+
+    Args:
+        records: the images.
+        needed: the parts that must have images; with train each class of test needs some in it.
+
+    Returns:
+        The records of each part, in the order of ``records``.
+
+    Raises:
+        DataError: the folder is not divided, a part has no image, or a class of test none in train.
+    """
+    check_parts(records, needed)
+    parts = {part: [record for record in records if record.part == part] for part in PARTS}
+    labels = {part: {record.label for record in members} for part, members in parts.items()}
+    unseen = sorted(labels["test"] - labels["train"]) if "train" in needed else []
+    if unseen:
+        raise DataError(
+            f"{len(unseen)} classes of test have no image in train, so that no model can learn "
+            f"them: {_listed(map(repr, unseen))}; add images, remove the classes, or give split: "
+            f"{_EXAMPLE}, which divides all images anew"
+        )
+    return parts
+
+
+def check_unsaid(records: Sequence[Record]) -> None:
+    """Refuse to mix parts that hold the same classes, where the study does not say how to divide.
+
+    Parts of other people each, as VGGFace2's, are no division of the images of a class.
+
+    Raises:
+        DataError: with both ways out.
+    """
+    where: dict[str, set[str]] = {}
+    for record in records:
+        if record.part is not None:
+            where.setdefault(record.label, set()).add(record.image.partition("/")[0])
+    shared = sorted(label for label, folders in where.items() if len(folders) > 1)
+    if len(shared) > 1:
+        folders = sorted({folder for label in shared for folder in where[label]})
+        raise DataError(
+            f"{len(shared)} classes ({_listed(map(repr, shared))}) lie in more than one of the "
+            f"folders {_listed(map(repr, folders))}, and the study does not say how its images are "
+            f"divided: split: folders keeps these parts; split: {_EXAMPLE}, written out, divides "
+            "all images anew, so that a network trained on the given train would be measured on it"
+        )
+
+
+def check_classes(records: Sequence[Record]) -> None:
+    """Refuse parts that would be taken for classes, for image files lie directly in one of them.
+
+    Raises:
+        DataError: every folder of the root is called as a part is.
+    """
+    labels = sorted({record.label for record in records if record.part is None})
+    if len(labels) > 1 and all(map(part_of, labels)):
+        direct = [record.image for record in records if record.image.count("/") == 1]
+        such = f", such as {direct[0]!r}" if direct else ""
+        raise DataError(
+            f"the classes would be {_listed(map(repr, labels))}, which are parts of a data set; "
+            f"image files lie directly in one of them{such}: put them into class folders, as in "
+            "train/class/image, or remove them"
+        )
+
+
 def draw_classes(
-    records: Sequence[Record], count: int, seed: int, at_least: int
+    records: Sequence[Record],
+    count: int,
+    seed: int,
+    at_least: int,
+    in_parts: Sequence[str] = (),
 ) -> tuple[list[Record], list[str]]:
     """Draw classes at random among those with enough images.
 
@@ -90,6 +191,7 @@ def draw_classes(
         count: how many classes.
         seed: another seed, other classes.
         at_least: images that a class needs.
+        in_parts: parts in each of which it needs one.
 
     Returns:
         The records of the drawn classes, and the drawn classes, sorted.
@@ -97,15 +199,26 @@ def draw_classes(
     Raises:
         DataError: there are fewer such classes.
     """
-    sizes: dict[str, int] = {}
+    by_class: dict[str, list[Record]] = {}
     for record in records:
-        sizes[record.label] = sizes.get(record.label, 0) + 1
-    enough = [label for label, size in sizes.items() if size >= at_least]
+        by_class.setdefault(record.label, []).append(record)
+    enough = [
+        label
+        for label, members in by_class.items()
+        if len(members) >= at_least and {*in_parts} <= {record.part for record in members}
+    ]
     if len(enough) < count:
+        having = f"image in each of {', '.join(in_parts)}" if in_parts else f"{at_least} images"
         raise DataError(
-            f"{count} classes are to be drawn, but only {len(enough)} of {len(sizes)} have the "
-            f"{at_least} images that the split needs"
+            f"{count} classes are to be drawn, but only {len(enough)} of {len(by_class)} have the "
+            f"{having} that the split needs; lower data.classes, or add images"
         )
     ordered = sorted(enough, key=lambda label: digest(str(seed), "class", label))
     drawn = set(ordered[:count])
     return [record for record in records if record.label in drawn], sorted(drawn)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first names, and that there are more."""
+    first = list(islice(names, _NAMED + 1))
+    return ", ".join([*first[:_NAMED], *(["…"] if len(first) > _NAMED else [])])

@@ -12,6 +12,7 @@ import polars as pl
 from PIL import Image
 
 from lookaway.analysis.frames import Frames
+from lookaway.data.pixels import as_picture
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.study.keys import predicted_classes
 from lookaway.study.signs import pack_signs
@@ -58,7 +59,7 @@ class Explorer:
     Attributes:
         about: plain data: names, sizes, predictions, NISSIM, and the clean images as PNG.
         blobs: deflated bytes by name. ``signs-P-I``: perturbation P's signs for image I, two bits
-            each, (H, W, 3). ``maps-M-I``: model M's maps of image I as 8-bit shares of their
+            each, (H, W, C). ``maps-M-I``: model M's maps of image I as 8-bit shares of their
             maxima: for each of its layers in the page and each policy of that layer, the clean
             map, then for each of the model's perturbations the maps of each ε.
         note: what of the pictured images is not in the page, in a sentence or two; may be empty.
@@ -84,11 +85,12 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     """
     settings = frames.plan["settings"]
     side, sources = int(settings["data"]["image_size"]), len(frames.models)
+    channels = int(settings["data"]["channels"])
     perturbations = [
         Perturbation(a, source) for a in settings["attacks"] for source in range(sources)
     ]
     perturbations.append(Perturbation("noise", None))
-    fits = _SIGN_BYTES // (len(perturbations) * 3 * side * side // 4)
+    fits = _SIGN_BYTES // (len(perturbations) * channels * side * side // 4)
     images = found.images[: min(_IMAGES, max(1, fits))]
     rows = frames.pictured_rows.filter(
         pl.col("image").is_in([image.image for image in images]),
@@ -116,6 +118,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     about = {
         "epsilons": settings["epsilons"],
         "side": side,
+        "channels": channels,
         "policies": frames.policies,
         "policy": frames.policies.index(frames.policy),
         "classes": classes,
@@ -321,5 +324,5 @@ def _deflated(array: np.ndarray) -> bytes:
 
 def _png(pixels: np.ndarray) -> str:
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    as_picture(pixels).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -96,7 +96,7 @@ def _blocks(
 ) -> list[list[np.ndarray]]:
     """For the clean image and each ε, the heatmaps of the layers, (H, W, 3) in [0, 1]."""
     epsilons = frames.plan["settings"]["epsilons"]
-    clean = image.pixels.astype(np.float64) / 255.0
+    clean = image.rgb
     signs = found.signs(image, form.attack, model)
     across = math.ceil(math.sqrt(len(layers)))
     side = max(12, _SIDE // across - _EDGE)

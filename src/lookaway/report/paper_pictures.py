@@ -135,7 +135,9 @@ def attack(found: PicturedImages, form: PaperForm, shown: Example, options: Opti
     signs = found.signs(shown.image, form.attack, shown.model)
     row = shown.row
     psnr = "–" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
-    signs_tile = _tile((signs + 1.0) / 2.0, "signs", "bright: +1", "dark: −1")
+    signs_tile = _tile(
+        np.broadcast_to((signs + 1.0) / 2.0, clean.shape), "signs", "bright: +1", "dark: −1"
+    )
     attacked_tile = _tile(attacked, "attacked", _said(row, "attacked"), f"PSNR {psnr}")
     ink = Ink(3 * TILE + 3 * _SIGN + 2 * GAP, options.columns)
     ink.text(GAP, GAP + ink.size, f"{shown.model}: {shown.image.image}", ink.width, "bold")
@@ -183,7 +185,7 @@ def _pixels(
     found: PicturedImages, form: PaperForm, shown: Example
 ) -> tuple[np.ndarray, np.ndarray]:
     """The clean and the attacked image, (H, W, 3) in [0, 1]."""
-    clean = shown.image.pixels.astype(np.float64) / 255.0
+    clean = shown.image.rgb
     signs = found.signs(shown.image, form.attack, shown.model)
     return clean, np.clip(clean + shown.epsilon * signs, 0.0, 1.0)
 

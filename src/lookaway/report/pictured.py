@@ -11,6 +11,7 @@ import polars as pl
 from PIL import Image
 
 from lookaway.analysis.frames import Frames
+from lookaway.data.pixels import channels_last
 from lookaway.errors import StoreError
 from lookaway.hashing import random_signs
 from lookaway.study.signs import unpack_signs
@@ -24,7 +25,7 @@ class Pictured:
     Attributes:
         image: its name.
         label: its true class.
-        pixels: (H, W, 3) uint8, on the study's grid.
+        pixels: (H, W, C) uint8, on the study's grid; C is 3, or 1 for grey.
         shard: of the test images.
         place: in its shard.
         pictured_place: among the pictured images of its shard.
@@ -36,6 +37,11 @@ class Pictured:
     shard: int
     place: int
     pictured_place: int
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """(H, W, 3) float64 in [0, 1]: what it looks like."""
+        return np.broadcast_to(self.pixels / 255.0, (*self.pixels.shape[:2], 3))
 
 
 class PicturedImages:
@@ -82,7 +88,7 @@ class PicturedImages:
             return self._of(image, model, key, layer)
 
     def signs(self, image: Pictured, attack: str, source: str | None) -> np.ndarray:
-        """(H, W, 3) int8: the signs of a perturbation; ``source`` None for noise."""
+        """(H, W, C) int8: the signs of a perturbation; ``source`` None for noise."""
         with self._told():
             if source is None:
                 floats = image.pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
@@ -90,7 +96,7 @@ class PicturedImages:
                 return noise
             place = image.place if source in self._sources else image.pictured_place
             packed = self._signs(self._key(source, image))[attack][place]
-            shape = (3, *image.pixels.shape[:2])
+            shape = (image.pixels.shape[2], *image.pixels.shape[:2])
             own: np.ndarray = unpack_signs(packed[None], shape)[0].transpose(1, 2, 0)
             return own
 
@@ -118,7 +124,7 @@ class PicturedImages:
         before = test["pictured"].gather(list(places[shard][:place]))
         path = self._store.folder / picture_name(self.variant, str(entry["sha256"]))
         with Image.open(BytesIO(path.read_bytes()), formats=("PNG",)) as stored:
-            pixels = np.asarray(stored.convert("RGB"))
+            pixels = channels_last(stored if stored.mode == "L" else stored.convert("RGB"))
         return Pictured(
             str(entry["image"]), str(entry["label"]), pixels, shard, place, int(before.sum())
         )

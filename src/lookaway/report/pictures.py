@@ -108,7 +108,7 @@ def picture(
         StoreError: a map or a sign is missing or damaged.
     """
     attack = frames.plan["settings"]["attacks"][0]
-    clean = image.pixels.astype(np.float64) / 255.0
+    clean = image.rgb
     strips = []
     for model in frames.models:
         maker = model if source is None else source

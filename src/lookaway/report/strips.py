@@ -45,7 +45,7 @@ def every_layer(
     """One image and model: a row for each layer, the heatmaps clean and over ε, as SVG."""
     image = image_of(found, options.image)
     attack = frames.plan["settings"]["attacks"][0]
-    pixels = image.pixels.astype(np.float64) / 255.0
+    pixels = image.rgb
     names = ["clean", *(f"ε = {epsilon:g}" for epsilon in frames.plan["settings"]["epsilons"])]
     rows = []
     for layer in shown_layers(frames, model):

@@ -40,7 +40,7 @@ class Shard:
     Attributes:
         variant: how they were prepared.
         images: names, N of them.
-        grids: (N, H, W, 3) uint8.
+        grids: (N, H, W, C) uint8.
         labels: (N,) int64, indices into ``classes``.
         classes: names of the model's logits, in order: the study's classes, then any others.
         pictured: (N,) bool: whose signs and maps of all layers are kept.

@@ -1,6 +1,6 @@
 """A study's images: scanned, divided, and prepared in each of its variants."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,24 @@ from torch import Tensor
 
 from lookaway.data.align import Pose, aligned, open_aligner
 from lookaway.data.duplicates import duplicates
-from lookaway.data.folder import ImageSource, Record
+from lookaway.data.folder import ImageSource, Record, Scan
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.data.samples import open_source
-from lookaway.data.split import PARTS, draw_classes, split
+from lookaway.data.split import (
+    PARTS,
+    check_classes,
+    check_parts,
+    check_unsaid,
+    draw_classes,
+    keep_parts,
+    split,
+)
 from lookaway.errors import DataError
 from lookaway.hashing import digest_json
 from lookaway.progress import Reporter
 from lookaway.study.faces import find_poses
 from lookaway.study.schemas import SAMPLE_SCHEMA
-from lookaway.study.settings import Study
+from lookaway.study.settings import FolderSplit, Study
 from lookaway.study.store import Store
 
 
@@ -58,6 +66,7 @@ class Images:
         pictured: names of the test images that are shown; every variant has them.
         set_aside: names of files that were not used, and why.
         variants: by name, in the study's order.
+        channels: of the pixels: 3, or 1 for grey.
     """
 
     source: ImageSource
@@ -66,14 +75,16 @@ class Images:
     pictured: frozenset[str]
     set_aside: dict[str, str]
     variants: dict[str, Variant]
+    channels: int = 3
 
     def grid(self, variant: str, record: Record, size: int) -> np.ndarray:
-        """One image as a variant has it, (size, size, 3) uint8.
+        """One image as a variant has it, (size, size, C) uint8.
 
         Raises:
             DataError: it is not what was scanned.
         """
-        return prepared_grid(self.source, record, self.variants[variant].poses, size)
+        poses = self.variants[variant].poses
+        return prepared_grid(self.source, record, poses, size, self.channels)
 
     def samples(self) -> pl.DataFrame:
         """Every image: its part, the variants that have it, and those that found no face in it."""
@@ -136,7 +147,7 @@ class Grids:
         return len(self._records)
 
     def grid(self, index: int) -> np.ndarray:
-        """One image, (H, W, 3) uint8."""
+        """One image, (H, W, C) uint8."""
         return self._images.grid(self._variant, self._records[index], self._size)
 
     def label(self, index: int) -> int:
@@ -144,14 +155,18 @@ class Grids:
         return self._indices[self._records[index].label]
 
     def load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Pixels (N, 3, H, W) in [0, 1] and labels (N,)."""
+        """Pixels (N, C, H, W) in [0, 1] and labels (N,)."""
         pixels = as_floats([self.grid(index) for index in indices])
         labels = [self.label(index) for index in indices]
         return torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64)
 
 
 def prepared_grid(
-    source: ImageSource, record: Record, poses: Mapping[str, Pose | None], size: int
+    source: ImageSource,
+    record: Record,
+    poses: Mapping[str, Pose | None],
+    size: int,
+    channels: int = 3,
 ) -> np.ndarray:
     """One image on the grid: its face aligned where one was found, else its centre.
 
@@ -160,12 +175,52 @@ def prepared_grid(
         record: the image.
         poses: of faces, by image.
         size: side of the grid in px.
+        channels: 3, or 1 for luminance: 0.299 R + 0.587 G + 0.114 B (ITU-R 601, Pillow's L).
+
+    Returns:
+        (size, size, C) uint8.
 
     Raises:
         DataError: it is not what was scanned.
     """
     image, pose = source.open(record), poses.get(record.image)
+    if channels == 1:
+        image = image.convert("L")
     return to_grid(image, size) if pose is None else aligned(image, pose, size)
+
+
+def divide(
+    study: Study, records: Sequence[Record], count: int | None
+) -> tuple[list[Record], dict[str, list[Record]]]:
+    """The images that a study uses, of all that there are, and its parts.
+
+    Args:
+        study: checked settings.
+        records: all images.
+        count: how many classes to draw; None: all.
+
+    Returns:
+        The used images, in order, and those of train, val and test.
+
+    Raises:
+        DataError: they cannot be divided as the study says.
+    """
+    check_classes(records)
+    chosen, used = study.data.split, list(records)
+    if isinstance(chosen, FolderSplit):
+        trains = any(spec.train != "none" for spec in study.models)
+        needed = PARTS if trains else ("test",)
+        check_parts(records, needed)
+        if count is not None:
+            used, _ = draw_classes(records, count, chosen.seed, 1, needed)
+        return used, keep_parts(used, needed)
+    if not chosen.model_fields_set & {*PARTS}:
+        check_unsaid(records)
+    fractions = {part: float(getattr(chosen, part)) for part in PARTS}
+    if count is not None:
+        at_least = sum(fraction > 0 for fraction in fractions.values())
+        used, _ = draw_classes(records, count, chosen.seed, at_least)
+    return used, split(used, fractions, chosen.seed)
 
 
 def find_images(study: Study, store: Store | None, progress: Reporter) -> Images:
@@ -174,7 +229,7 @@ def find_images(study: Study, store: Store | None, progress: Reporter) -> Images
     Args:
         study: checked settings.
         store: the run's files, where faces that were found are kept; None: nowhere.
-        progress: told of the images done.
+        progress: told of the images done, and of files that are set aside.
 
     Raises:
         DataError: with the reason why a study cannot be made of them.
@@ -183,29 +238,25 @@ def find_images(study: Study, store: Store | None, progress: Reporter) -> Images
         name: open_aligner(name, Path(study.data.landmarks) if study.data.landmarks else None)
         for name in study.data.variants
     }
-    source = open_source(study.data.folder)
+    source = open_source(study.data.folder, study.data.range)
     with progress.stage("images: reading", None, "images") as advance:
         scan = source.scan(advance)
-    chosen = study.data.split
-    fractions = {part: float(getattr(chosen, part)) for part in PARTS}
-    records = scan.records
-    if not records:
+    if not scan.records:
         raise DataError(
             f"no image can be read in {study.data.folder!r}: {_reasons(scan.set_aside)}"
         )
+    for line in _warnings(scan):
+        progress.warn(line)
     if study.data.classes is None and scan.empty:
         listed = ", ".join(repr(name) for name in scan.empty[:10])
         raise DataError(
             f"{len(scan.empty)} class folders hold no usable image: {listed}; add images or remove "
             "the folders"
         )
-    if study.data.classes is not None:
-        needed = sum(fraction > 0 for fraction in fractions.values())
-        records, _ = draw_classes(records, study.data.classes, chosen.seed, needed)
+    records, parts = divide(study, scan.records, study.data.classes)
     classes = sorted({record.label for record in records})
     if len(classes) < 2:
         raise DataError(f"only one class has usable images: {classes[0]!r}; at least 2 are needed")
-    parts = split(records, fractions, chosen.seed)
     variants: dict[str, Variant] = {}
     for name, aligner in aligners.items():
         poses = find_poses(aligner, source, records, store, progress) if aligner else {}
@@ -217,7 +268,30 @@ def find_images(study: Study, store: Store | None, progress: Reporter) -> Images
         )
     shown = set.intersection(*(set(variant.parts["test"]) for variant in variants.values()))
     pictured = _pictured([r for r in parts["test"] if r in shown], study.explain.pictured)
-    return Images(source, classes, parts, pictured, scan.set_aside, variants)
+    return Images(source, classes, parts, pictured, scan.set_aside, variants, study.data.channels)
+
+
+def _warnings(scan: Scan) -> Iterator[str]:
+    """What a user should know of the files, as lines: those set aside, and ranges that differ."""
+    by_kind: dict[str, list[str]] = {}
+    for name, reason in scan.set_aside.items():
+        by_kind.setdefault(reason.partition(":")[0], []).append(name)
+    if by_kind:
+        often = sorted(by_kind.values(), key=len, reverse=True)
+        told = [f"{len(names)} as {names[0]!r} ({scan.set_aside[names[0]]})" for names in often[:3]]
+        others = sum(map(len, often[3:]))
+        told += [f"{others} for other reasons"] if others else []
+        many = "1 file is" if len(scan.set_aside) == 1 else f"{len(scan.set_aside)} files are"
+        line = f"{many} set aside; the page lists them: {'; '.join(told)}"
+        yield "".join(letter if letter.isprintable() else " " for letter in line)
+    if len(scan.stated) > 1:
+        told = [f"{low:g} to {high:g}" for low, high in scan.stated[:3]]
+        more = ", …" if len(scan.stated) > 3 else ""
+        yield (
+            f"the files' tags state {len(scan.stated)} different ranges of their pixels "
+            f"({', '.join(told)}{more}), and each image is scaled by its own; data.range: "
+            "[low, high] scales all alike"
+        )
 
 
 def _with_faces(

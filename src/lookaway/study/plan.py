@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from lookaway.data.samples import PREFIX
 from lookaway.errors import Problem, StudyError, nearest
 from lookaway.places import AnyPath, is_remote, local_path
-from lookaway.study.settings import CLASS_ORDERS, ModelSpec, Study
+from lookaway.study.settings import CLASS_ORDERS, Split, Study
 from lookaway.study.yaml_lines import Lines, Place, read_yaml
 
 
@@ -203,7 +203,7 @@ def _unknown_sources(given: Mapping[Any, Any]) -> list[tuple[int, str]]:
 
 
 def _untrainable(study: Study | None) -> list[tuple[int, str]]:
-    if study is None:
+    if study is None or not isinstance(study.data.split, Split):
         return []
     empty = [part for part in ("train", "val") if getattr(study.data.split, part) == 0]
     return [
@@ -220,7 +220,7 @@ def _told(error: ValidationError, given: Any) -> list[tuple[Place, str]]:
     """Each of pydantic's complaints as what was given and what is possible."""
     told: dict[Place, str] = {}
     for fault in error.errors(include_url=False):
-        place = _place(fault["loc"], given)
+        place = _place(fault["loc"], given, fault["type"] == "missing")
         message = _message(fault["type"], fault, place)
         if place in told and message not in told[place]:
             told[place] += f"; or {message}"
@@ -229,14 +229,15 @@ def _told(error: ValidationError, given: Any) -> list[tuple[Place, str]]:
     return list(told.items())
 
 
-def _place(location: tuple[str | int, ...], given: Any) -> Place:
+def _place(location: tuple[str | int, ...], given: Any, missing: bool) -> Place:
     """The part of pydantic's location that stands in the file (unions add names of their own)."""
     place: list[str | int] = []
     at = given
-    for step in location:
+    for number, step in enumerate(location, start=1):
         if isinstance(at, Mapping) and isinstance(step, str):
-            place.append(step)
-            at = at.get(step)
+            if step in at or (missing and number == len(location)):
+                place.append(step)
+                at = at.get(step)
         elif isinstance(at, list) and isinstance(step, int) and step < len(at):
             place.append(step)
             at = at[step]
@@ -270,15 +271,19 @@ def _shown(value: Any) -> str:
 
 def _fields(place: Place) -> list[str]:
     """The settings that stand beside a place."""
-    model: type[BaseModel] = Study
+    models: list[type[BaseModel]] = [Study]
     for step in place[:-1]:
-        if step == "models":
-            model = ModelSpec
-        elif isinstance(step, str):
-            inner = model.model_fields[step].annotation
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                model = inner
-    return list(model.model_fields)
+        if isinstance(step, str):
+            inner = [m.model_fields[step].annotation for m in models if step in m.model_fields]
+            models = [found for annotation in inner for found in _models_in(annotation)]
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models_in(inner)]
 
 
 def _dotted(place: Place) -> str:

@@ -2,7 +2,8 @@
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,8 @@ def prepare(
             advance(1)
     if problems or images is None:
         raise StudyError(problems, source)
+    for line in _order_warnings(study, images.classes):
+        progress.warn(line)
     models = {
         "batch_sizes": sizes,
         "weights": weights,
@@ -138,6 +141,22 @@ def prepare(
     return Prepared(images, device, _plan(study, images, models, device))
 
 
+def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
+    """Networks that are only loaded, and may count class folders that are numbers otherwise."""
+    if not all(re.fullmatch(r"\d+", name) for name in classes):
+        return
+    if classes == sorted(classes, key=int):
+        return
+    order = ", ".join(classes[:4])
+    for spec in study.models:
+        if spec.train == "none" and (spec.checkpoint is not None or spec.pretrained):
+            yield (
+                f"{spec.name!r} is only loaded, and the class folders are numbers: its outputs are "
+                f"taken in the order of sorted names ({order}, …), not by number; where it was "
+                "trained in another order, say so with classes of the model"
+            )
+
+
 def versions() -> dict[str, str]:
     """The versions of what makes the numbers, as they are installed here."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -148,7 +167,7 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
     if spec.train == "head":
         classifier_name(clf.module)
     size = study.data.image_size
-    blank = torch.full((1, 3, size, size), 0.5)
+    blank = torch.full((1, study.data.channels, size, size), 0.5)
     check_steady(clf, blank)
     load_explainer(study.explain.method).explain(clf, blank, [None], sorted(layers))
 

@@ -10,7 +10,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -46,6 +48,32 @@ class Split(_Settings):
         if self.test == 0:
             raise ValueError("test is 0; the study measures on test images, so give them a share")
         return self
+
+
+class FolderSplit(_Settings):
+    """The parts that the image folder has are kept; the seed is of what else is drawn."""
+
+    by: Literal["folders"]
+    seed: Seed = 0
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        if value != "folders":
+            raise ValueError(
+                f"got {value!r}; possible: folders, or {{train: 0.8, val: 0.1, test: 0.1, seed: 0}}"
+            )
+        return {"by": "folders"}
+    if isinstance(value, Mapping) and "by" in value:
+        odd = [str(name) for name in value if name not in FolderSplit.model_fields]
+        if odd:
+            raise ValueError(f"{', '.join(odd)}: cannot stand beside `by: folders`; seed alone can")
+    return value
+
+
+def _kind_of_split(value: Any) -> str:
+    by_folders = isinstance(value, FolderSplit) or (isinstance(value, Mapping) and "by" in value)
+    return "folders" if by_folders else "fractions"
 
 
 def _number(value: Any) -> Any:
@@ -87,7 +115,8 @@ def _names(value: Any) -> Any:
     return _text(value)
 
 
-LearningRate = Annotated[float, BeforeValidator(_number), Field(gt=0.0)]
+Number = Annotated[float, BeforeValidator(_number)]
+LearningRate = Annotated[Number, Field(gt=0.0)]
 PathText = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
 
@@ -97,12 +126,18 @@ class Data(_Settings):
     folder: PathText
     classes: Annotated[int, Field(ge=2, le=_MOST)] | None = None
     image_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    channels: Literal[1, 3] = 3
+    range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
     variants: Annotated[list[Literal["none", "cascade", "landmarks"]], Field(min_length=1)] = [
         "none"
     ]
     landmarks: PathText | None = None
     without_face: Literal["crop", "drop"] = "crop"
-    split: Split = Split()
+    split: Annotated[
+        Annotated[Split, Tag("fractions")] | Annotated[FolderSplit, Tag("folders")],
+        Discriminator(_kind_of_split),
+        BeforeValidator(_split),
+    ] = Split()
 
     @field_validator("folder")
     @classmethod
@@ -113,6 +148,13 @@ class Data(_Settings):
     @classmethod
     def _here(cls, value: str | None) -> str | None:
         return value if value is None else _mended(value, lambda: local_path(value, "landmarks"))
+
+    @field_validator("range")
+    @classmethod
+    def _rising(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and not -math.inf < value[0] < value[1] < math.inf:
+            raise ValueError(f"got {value}; give the number that is black, then a larger for white")
+        return value
 
     @field_validator("variants")
     @classmethod
@@ -315,7 +357,7 @@ class Study(_Settings):
     training: Training = Training()
     attacks: Annotated[list[str], Field(min_length=1)] = ["fgsm"]
     transfer_from: list[str] = []
-    epsilons: Annotated[list[Annotated[float, BeforeValidator(_number)]], Field(min_length=1)] = [
+    epsilons: Annotated[list[Number], Field(min_length=1)] = [
         0.01,
         0.05,
         0.075,

@@ -10,7 +10,7 @@ from lookaway.places import AnyPath
 
 PLAN = {
     "settings": {
-        "data": {"variants": [str], "image_size": int, "split": {"seed": int}},
+        "data": {"variants": [str], "image_size": int, "channels": int, "split": {"seed": int}},
         "models": [{"name": str}],
         "attacks": [str],
         "transfer_from": [str],

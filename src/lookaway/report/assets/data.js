@@ -37,10 +37,10 @@ async function decoded(source, side) {
   return context.getImageData(0, 0, side, side).data;
 }
 
-// Signs of one perturbation and image: two bits each, (side, side, 3), as -1, 0, 1.
+// Signs of one perturbation and image: two bits each, (side, side, channels), as -1, 0, 1.
 async function signsOf(about, perturbation, image) {
   const packed = await bytes(`signs-${perturbation}-${image}`);
-  const signs = new Int8Array(3 * about.side * about.side);
+  const signs = new Int8Array(about.channels * about.side * about.side);
   for (let k = 0; k < signs.length; k += 1) signs[k] = ((packed[k >> 2] >> (2 * (k & 3))) & 3) - 1;
   return signs;
 }

@@ -43,11 +43,16 @@ function enlarged(map, [height, width], side) {
 
 const isDead = (map) => map.every((value) => value === 0);
 
+// One sign for each colour, or, of a grey image, one for all three.
 function attackedPixels(clean, signs, epsilon) {
   const out = new Uint8ClampedArray(clean);
-  for (let k = 0, place = 0; k < signs.length; k += 1, place += 1) {
-    if (place % 4 === 3) place += 1;
-    out[place] = clean[place] + 255 * epsilon * signs[k];
+  const count = clean.length / 4;
+  const channels = signs.length / count;
+  for (let place = 0; place < count; place += 1) {
+    for (let colour = 0; colour < 3; colour += 1) {
+      const sign = signs[channels * place + (colour % channels)];
+      out[4 * place + colour] = clean[4 * place + colour] + 255 * epsilon * sign;
+    }
   }
   return out;
 }
