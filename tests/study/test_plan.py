@@ -180,7 +180,19 @@ measure: {{grid: 5}}
     ("settings_", "part"),
     [
         ({"epsilons": [0.1, 0.1]}, "given twice: 0.1"),
+        ({"epsilons": ["1/4", 0.25]}, "given twice: 0.25"),
         ({"epsilons": []}, "at least 1 item"),
+        ({"epsilons": ["8/0"]}, "epsilons[0]: got '8/0'; input should be a valid number"),
+        ({"epsilons": ["256/255"]}, "outside (0, 1]: 1.00392"),
+        ({"epsilons": ["-8/255"]}, "got '-8/255'"),
+        ({"epsilons": ["8/255/2"]}, "got '8/255/2'"),
+        ({"epsilons": ["\u0668/255"]}, "got '\u0668/255'"),
+        ({"epsilons": ["9" * 5000 + "/" + "9" * 5001]}, "input should be a valid number"),
+        ({"training": {"learning_rate": float("inf")}}, "got inf; input should be a finite"),
+        ({"training": {"learning_rate": "1/1000"}}, "got '1/1000'"),
+        ({"training": {"learning_rate": "1_000"}}, "got '1_000'"),
+        ({"training": {"learning_rate": "\u0661"}}, "got '\u0661'"),
+        ({"training": {"learning_rate": True}}, "got True"),
         ({"attacks": ["noise"]}, "always runs"),
         ({"models": ["resnet18", "resnet18"]}, "given twice: resnet18"),
         ({"transfer_from": ["resnet18", "resnet18"]}, "given twice: resnet18"),
@@ -299,3 +311,14 @@ def test_numbers_may_be_written_as_powers_of_ten(tmp_path, faces):
     study, _ = read_study(path)
     assert study.training.learning_rate == 0.001
     assert study.epsilons == [0.01, 1.0]
+
+
+def test_epsilons_may_be_written_as_fractions(tmp_path, faces):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"data: {{folder: {faces}}}\nmodels: [resnet18]\nepsilons: [8/255, 1/4, 2 / 255]\n"
+    )
+    study, _ = read_study(path)
+    assert study.epsilons == [2 / 255, 8 / 255, 0.25]
+    path.write_text(write_study(study))
+    assert read_study(path)[0] == study
