@@ -13,8 +13,8 @@ ARGUMENTS = {StudyError: (PROBLEMS, "study.yaml")}  # of those that take more th
 
 def kinds(base=LookawayError):
     """Every error of lookaway's own that has been defined."""
-    own = base.__module__.startswith("lookaway.")
-    return ({base} if own else set()) | {kind for child in base.__subclasses__() for kind in kinds(child)}
+    below = {kind for child in base.__subclasses__() for kind in kinds(child)}
+    return {kind for kind in {base, *below} if kind.__module__.startswith("lookaway.")}
 
 
 def pickled(error):

@@ -24,7 +24,9 @@ def umask(request):
 def modes(folder):
     """The rights of the folders here, and of the files."""
     found = [(path.is_dir(), path.stat().st_mode) for path in (folder, *folder.rglob("*"))]
-    return tuple({oct(stat.S_IMODE(mode)) for kind, mode in found if kind is it} for it in (True, False))
+    return tuple(
+        {oct(stat.S_IMODE(mode)) for kind, mode in found if kind is it} for it in (True, False)
+    )
 
 
 def test_a_run_its_page_its_export_and_its_figures_follow_the_umask(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lookaway.errors import InputError, ModelError, WeightsError, nearest
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
+from lookaway.models.randomness import seeded
 from lookaway.models.weights import fit_weights, read_weights, tensors_only
 from lookaway.places import local_path
 
@@ -136,9 +137,8 @@ def classifier_name(module: nn.Module) -> str:
 
 def _create(name: str, num_classes: int | None, seed: int, **options: object) -> nn.Module:
     chosen = {} if num_classes is None else {"num_classes": num_classes}
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with seeded(seed_from(seed, name)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mapping deprecated model name")
-        torch.manual_seed(seed_from(seed, name))
         module: nn.Module = timm.create_model(name, **chosen, **options)
     return module
 
@@ -163,8 +163,7 @@ def _classes_of(name: str, weights: Mapping[str, Tensor]) -> int | None:
 def _resize_head(module: nn.Module, num_classes: int | None, seed: int) -> None:
     """Give a network a new, seeded classification layer if it needs another size."""
     if num_classes is not None and module.num_classes != num_classes:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_from(seed, "head"))
+        with seeded(seed_from(seed, "head")):
             module.reset_classifier(num_classes)  # type: ignore[operator]
 
 
