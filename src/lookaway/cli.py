@@ -11,6 +11,7 @@ from lookaway import __version__
 from lookaway.cli_output import Json, Quiet, print_json, print_plainly, print_table, say, tell
 from lookaway.cli_results import compare, export, figures, report
 from lookaway.errors import LookawayError
+from lookaway.threads import wait_passively
 
 _BEGIN = """\
 \b
@@ -204,6 +205,7 @@ def _version(
 def main() -> None:
     """Run the command line; an error that the user can mend is printed bare, exit code 2."""
     print_plainly()
+    wait_passively()
     try:
         app()
     except LookawayError as error:
