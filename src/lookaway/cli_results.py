@@ -41,7 +41,7 @@ def report(
         if regions is not None:
             result.keep_regions(regions)
         build_report(result.store)
-    tell(open_result(folder), quiet, as_json)
+    tell(result, quiet, as_json)
 
 
 def figures(

@@ -14,7 +14,7 @@ from lookaway.memory import kept_memory
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.page import build_report
-from lookaway.result import Result, open_result
+from lookaway.result import Result
 from lookaway.study.drift import measure_drift
 from lookaway.study.images import Images
 from lookaway.study.lock import locked
@@ -80,7 +80,7 @@ def run_study(
             build_report(store)
         store.finish(_manifest(checked, prepared, store))
         _log(store, began)
-    return open_result(out)
+    return Result(out)  # whose numbers were checked or written just now
 
 
 def _engine(study: Study, prepared: Prepared) -> Callable[..., None]:
