@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction as Rational
+from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from lookaway.attacks import ATTACKS
+from lookaway.attacks import ATTACKS, load_attack
 from lookaway.data.samples import open_source
 from lookaway.errors import LookawayError, nearest
 from lookaway.explainers import EXPLAINERS
@@ -291,6 +292,7 @@ class Study(_Settings):
                 raise ValueError(
                     f"there is no attack {name!r};{nearest(name, ATTACKS)} possible: {known}"
                 )
+            _mended(name, partial(load_attack, name))
         return _unique(value)
 
     @field_validator("transfer_from")
