@@ -218,7 +218,7 @@ class Figures:
             found = PicturedImages(self._frames)
             svg = strips.every_layer(self._frames, found, model, policy, options)
             count = len(strips.shown_layers(self._frames, model))
-            every = len({*self._frames.plan["layers"][model]})
+            every = len(self._frames.parts.layers(model))
             note = "Rows: layers from the first to the last; columns: clean, then each ε."
             if count < every:
                 note += f" {count} evenly spaced ones of {every}."

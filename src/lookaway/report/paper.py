@@ -235,7 +235,7 @@ def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
         found, form = _pictured(frames)
         image = image_of(found, options.image)
         svg = layer_mosaic.mosaic(frames, found, form, image, model, options)
-        count = len(layer_mosaic.every_layer_of(frames, model))
+        count = len(frames.parts.layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
         return Figure(name, title, note, options.columns, form.policy, picture=svg, paper=paper)
 
