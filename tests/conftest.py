@@ -1,5 +1,9 @@
 """Networks that tests share: tiny ones, and timm's families at a small input size."""
 
+from lookaway.threads import wait_passively
+
+wait_passively()  # before PyTorch is loaded
+
 import logging
 import os
 import uuid

@@ -144,7 +144,8 @@ def test_quiet_prints_nothing(done, capsys):
         assert told.output == ""
 
 
-def test_compare_and_models_as_json(done):
+def test_compare_and_models_as_json(done, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     out, _ = done
     told = CliRunner().invoke(cli.app, ["compare", str(out), str(out), "--json"])
     document = json.loads(told.output)

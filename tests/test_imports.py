@@ -16,6 +16,7 @@ ORDER = [
     "places",
     "hashing",
     "memory",
+    "threads",
     "progress",
     "data",
     "models",

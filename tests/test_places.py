@@ -193,6 +193,27 @@ def test_a_server_that_is_not_there_is_told_quickly(bucket, connect_anew, monkey
     assert time.monotonic() - began < 60
 
 
+def test_an_address_that_is_none_is_told(bucket, connect_anew, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "nowhere")
+    with pytest.raises(RemoteError, match="Invalid endpoint: nowhere"):
+        bucket.exists()
+
+
+@pytest.mark.parametrize("bug", [TypeError("x"), AttributeError("x"), KeyError("x")], ids=repr)
+def test_a_bug_inside_a_call_of_the_store_stays_one(bucket, monkeypatch, bug):
+    class Files:
+        def __getattr__(self, _name):
+            def fail(*_given, **_named):
+                raise bug
+
+            return fail
+
+    monkeypatch.setattr(RemotePath, "_files", Files())
+    for ask in ASK.values():
+        with pytest.raises(type(bug)):
+            ask(bucket / "x")
+
+
 def test_fsspec_s_own_setting_of_the_endpoint_counts_too(bucket, connect_anew, monkeypatch):
     import fsspec.config
 

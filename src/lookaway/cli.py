@@ -1,15 +1,17 @@
 """The command line: each command parses, calls one function and prints."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lookaway import __version__
-from lookaway.cli_output import Json, Quiet, print_json, print_table, tell
+from lookaway.cli_output import Json, Quiet, print_json, print_plainly, print_table, say, tell
 from lookaway.cli_results import compare, export, figures, report
 from lookaway.errors import LookawayError
+from lookaway.threads import wait_passively
 
 _BEGIN = """\
 \b
@@ -139,7 +141,7 @@ def plan(
         for table in tables(found):
             print_table(table.heads, table.rows, table.title)
         for sentence in sentences(found):
-            typer.echo(sentence)
+            say(sentence)
 
 
 for command in (report, figures, compare, export):
@@ -159,9 +161,9 @@ def models(
     """List the networks that a study can name, and their weights.
 
     \b
-    on this machine   in an installed package; no network is needed
-    bundled: …        in a package that pip can install
-    hub               from the Hugging Face hub, or its cache on this machine
+    on this machine   in an installed package or the Hugging Face cache; no network is needed
+    bundled: ...      in a package that pip can install
+    hub               from the Hugging Face hub
     none              no ImageNet weights: train: all, or a checkpoint of yours
 
     \b
@@ -186,9 +188,9 @@ def models(
         print_json([{"name": name, "weights": weights} for name, weights in found])
         return
     for name, weights in found:
-        typer.echo(f"{name:50} {weights}")
+        say(f"{name:50} {weights}")
     if sys.stdout.isatty():
-        typer.echo(f"{len(found)} networks; a study names one as in `models: [{found[0][0]}]`")
+        say(f"{len(found)} networks; a study names one as in `models: [{found[0][0]}]`")
 
 
 @app.callback(invoke_without_command=True)
@@ -196,14 +198,17 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"lookaway {__version__}")
+        say(f"lookaway {__version__}")
         raise typer.Exit
 
 
 def main() -> None:
     """Run the command line; an error that the user can mend is printed bare, exit code 2."""
+    print_plainly()
+    wait_passively()
     try:
         app()
     except LookawayError as error:
-        print(f"lookaway: {error}", file=sys.stderr)  # noqa: T201
+        with suppress(BrokenPipeError):
+            say(f"lookaway: {error}", error=True)
         sys.exit(2)

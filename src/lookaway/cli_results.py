@@ -1,11 +1,10 @@
 """The commands on runs that are there: report, figures, compare and export."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookaway.cli_output import Json, Quiet, print_json, print_table, tell
+from lookaway.cli_output import Json, Quiet, print_json, print_table, say, tell
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,9 +42,8 @@ def report(
         if regions is not None:
             result.keep_regions(regions)
         build_report(result.store)
-    result = open_result(folder)
-    for line in warnings(result.frames):
-        print(f"lookaway: {line}", file=sys.stderr)  # noqa: T201
+    for line in [] if quiet else warnings(result.frames):
+        say(f"lookaway: {line}", error=True)
     tell(result, quiet, as_json)
 
 
@@ -114,7 +112,7 @@ def figures(
     titles = result.figures()
     if listed:
         for name, title in {} if as_json else titles.items():
-            typer.echo(f"{name:28} {title}")
+            say(f"{name:28} {title}")
         if as_json:
             print_json(titles)
         return
@@ -129,7 +127,7 @@ def figures(
         print_json({"written": list(map(str, written))})
     elif not quiet:
         for path in written:
-            typer.echo(str(path))
+            say(str(path))
 
 
 def compare(
@@ -148,7 +146,7 @@ def compare(
 
     The exit code is 1 when a limit is passed beyond doubt.
 
-    Differences are image by image, B less A, with 95 % intervals, at the largest common ε.
+    Differences are image by image, B less A, with 95 % intervals, at the largest common epsilon.
 
     \b
     Examples:
@@ -163,7 +161,7 @@ def compare(
     elif not quiet:
         _print_comparison(found.headline)
     for sentence in found.passed:
-        print(f"lookaway: {sentence}", file=sys.stderr)  # noqa: T201
+        say(f"lookaway: {sentence}", error=True)
     if found.passed:
         raise typer.Exit(1)
 
@@ -207,7 +205,7 @@ def export(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write the perturbed test sets as images, a folder for each ε.
+    """Write the perturbed test sets as images, a folder for each epsilon.
 
     \b
     Examples:
@@ -223,4 +221,4 @@ def export(
         print_json({"written": list(map(str, written))})
     elif not quiet:
         for path in written:
-            typer.echo(str(path))
+            say(str(path))

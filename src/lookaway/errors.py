@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class LookawayError(Exception):
@@ -73,9 +74,14 @@ class StudyError(LookawayError):
 
     def __init__(self, problems: Sequence[Problem], source: str = "the study") -> None:
         self.problems = tuple(sorted(problems))
+        self.source = source
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{source} has {count}:\n{lines}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is otherwise made again from its message alone.
+        return type(self), (self.problems, self.source), vars(self)
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:

@@ -205,7 +205,10 @@ class RemotePath:
             raise RemoteError(
                 f"there is no bucket {self.key.parts[0]!r}; make it, or mend {str(self)!r}"
             ) from error
-        except Exception as error:  # clients raise errors of their own
+        except Exception as error:
+            # Clients raise errors of their own, and ValueErrors of addresses; the rest are bugs.
+            if type(error).__module__ == "builtins" and not isinstance(error, OSError | ValueError):
+                raise
             reason = str(error) or type(error).__name__
             raise RemoteError(
                 f"{str(self)!r} cannot be used: {reason}; {_advice(error)}"

@@ -130,8 +130,13 @@ class Result:
         return (self.frames.shared if shared else None) or self.frames
 
     def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
-        """Variation in dissimilarity over ε; see ``analysis.summary.vid``."""
-        return summary.vid(self.rows(), per, include_zero)
+        """Variation in dissimilarity over ε, of the last layers; see ``analysis.summary.vid``.
+
+        As in ``frames/vid.parquet`` and on the page. Of every layer, where the run fits into
+        memory: ``analysis.summary.vid(result.rows(), per, include_zero)``.
+        """
+        summary.check_way(per)
+        return (self.frames.vid_with_zero if include_zero else self.frames.vid)[per]
 
     def spread(self) -> pl.DataFrame:
         """Standard deviation of NISSIM over the images; see ``analysis.summary.spread``."""

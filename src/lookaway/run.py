@@ -18,7 +18,7 @@ from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.loading import choices
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
-from lookaway.result import Result, open_result
+from lookaway.result import Result
 from lookaway.study.drift import measure_drift
 from lookaway.study.images import Images
 from lookaway.study.lock import locked
@@ -84,7 +84,7 @@ def run_study(
             build_report(store)
         store.finish(_manifest(checked, prepared, store))
         _log(store, began)
-    result = open_result(out)
+    result = Result(out)  # whose numbers were checked or written just now
     for line in warnings(result.frames):
         reporter.warn(line)
     return result

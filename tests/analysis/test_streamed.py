@@ -6,7 +6,12 @@ from polars.testing import assert_frame_equal
 
 from lookaway.analysis import parts
 from lookaway.analysis.frames import Frames
+from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
+from lookaway.analysis.summary import VID_WAYS, vid
+from lookaway.errors import InputError
+from lookaway.result import Result
+from lookaway.study.store import Store
 from stored import write_run
 
 RUN = {
@@ -43,6 +48,30 @@ def test_every_frame_is_that_of_the_whole_run_row_by_row(store, monkeypatch, row
         monkeypatch.setattr(store, name, refuse)
     for name, frame in frames.to_keep().items():
         assert_frame_equal(frame, whole[name], rel_tol=1e-5, abs_tol=1e-7)
+
+
+@pytest.mark.parametrize("include_zero", [False, True])
+@pytest.mark.parametrize("way", VID_WAYS)
+def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
+    store, monkeypatch, way, include_zero
+):
+    last = store.rows().filter(pl.col("layer") == "last")
+    expected = vid(last, way, include_zero)
+    small = Result(store.folder).vid(way, include_zero)
+    order = [*SETTING, "explained_class", "pairs"]
+    assert_frame_equal(small.sort(order), expected.sort(order))
+    if not include_zero:
+        kept = Frames(store).to_keep()["vid"].filter(per=way)
+        assert_frame_equal(small, kept)
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(Store, "rows", refuse)
+    large = Result(store.folder).vid(way, include_zero)
+    assert_frame_equal(large, small, rel_tol=1e-5, abs_tol=1e-7)
+
+
+def test_a_way_of_reading_vid_that_is_unknown_is_refused(store):
+    with pytest.raises(InputError, match="possible: image, level, pooled"):
+        Result(store.folder).vid("median")
 
 
 def test_frames_of_the_shared_images_are_those_of_the_whole_run(store, monkeypatch):

@@ -49,6 +49,8 @@ def attack(request):
         ("0.1", r"0\.1"),
         (None, "None"),
         ([None], "None"),
+        (["0.1"], r"\['0\.1'\]"),
+        (["8/255"], r"\['8/255'\]"),
     ],
     ids=[
         "zero",
@@ -67,6 +69,8 @@ def attack(request):
         "text",
         "nothing",
         "nothing-in-a-list",
+        "text-in-a-list",
+        "a-fraction-as-text",
     ],
 )
 def test_epsilons_that_are_not_levels_in_0_to_1_are_refused(attack, epsilons, said):

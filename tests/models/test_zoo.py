@@ -161,6 +161,38 @@ def test_too_few_classes_are_refused():
         la.load_classifier("test_resnet", num_classes=1, pretrained=False)
 
 
+def cache(home, name):
+    """What the Hugging Face hub's client leaves of a network's weights."""
+    folder = home / f"models--timm--{name}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    net = la.load_classifier(name, pretrained=False).module
+    save_file(net.state_dict(), folder / "snapshots" / "abc" / "model.safetensors")
+
+
+def test_weights_in_the_hub_s_cache_are_listed_as_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert dict(zoo.list_models("test_resnet*")) == {"test_resnet": "hub"}
+    cache(tmp_path, "test_resnet.r160_in1k")
+    assert dict(zoo.list_models("test_resnet*")) == {"test_resnet": "on this machine"}
+    cache(tmp_path, "mobilenetv3_small_050.lamb_in1k")
+    cache(tmp_path, "resnet10t.c3_in1k")
+    (tmp_path / "models--timm--resnet18.a1_in1k").mkdir()  # begun, not fetched
+    cache(tmp_path, "efficientnet_b0.ra4_e3600_r224_in1k")  # not what the name alone stands for
+    here = [name for name, weights in zoo.list_models() if weights == "on this machine"]
+    assert here == [
+        "efficientnet_b0.ra4_e3600_r224_in1k",
+        "mobilenetv3_small_050",
+        "resnet10t",
+        "test_resnet",
+        *(f"tf_efficientnet_lite{size}" for size in (0, 1, 2)),
+    ]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in here[:4]:
+        assert la.load_classifier(name, num_classes=3).num_classes == 3
+
+
 def test_the_list_of_models_says_where_weights_come_from():
     listed = dict(zoo.list_models("lite"))
     assert listed["tf_efficientnet_lite0"] == "on this machine"

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from hostile import HOSTILE
+from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError
 from lookaway.report import distributions, strips
 from lookaway.report.figure import POINTS
@@ -160,7 +161,14 @@ def test_layers_are_shown_evenly_where_they_are_many(layered, monkeypatch):
     fewer = strips.shown_layers(layered.frames, "one")
     assert len(fewer) == 3
     assert (fewer[0], fewer[-1]) == (layers[0], layers[-1])
-    assert "3 evenly spaced ones" in layered.figure("layers").note
+    assert f"3 evenly spaced ones of {len(layers)}" in layered.figure("layers").note
+    # The last layer counts, also where it is none of those that were asked for.
+    frames = Frames(layered.store)
+    frames.plan["layers"]["one"] = [name for name in layers if name != layers[-1]]
+    frames.plan["last_layers"]["one"] = layers[-1]
+    monkeypatch.setattr(strips, "_MOST_LAYERS", len(layers) - 1)
+    told = Figures(frames).figure("layers").note
+    assert f"{len(layers) - 1} evenly spaced ones of {len(layers)}." in told
 
 
 def test_names_are_cut_and_hold_nothing_that_turns_letters():

@@ -17,7 +17,6 @@ from hostile import HOSTILE
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.paper_form import paper_form
 from lookaway.report import paper_charts, paper_pictures
-from lookaway.report.layer_mosaic import every_layer_of
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.mean_maps import GAINED, LOST
 from lookaway.report.options import Options
@@ -154,7 +153,7 @@ def blocks_of(figure):
 @pytest.mark.parametrize("order", ["last-first", "first-last"])
 def test_every_layer_stands_once_in_every_block_in_the_asked_order(convs, columns, order):
     frames = convs.frames
-    layers = every_layer_of(frames, HOSTILE)
+    layers = frames.parts.layers(HOSTILE)
     assert set(layers) == {*frames.plan["layers"][HOSTILE], frames.plan["last_layers"][HOSTILE]}
     assert len(layers) > 8
     figure = convs.figure("paper_layers", columns=columns, order=order)

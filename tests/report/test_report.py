@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import markupsafe
 import numpy as np
@@ -19,6 +21,7 @@ from hostile import HOSTILE
 from lookaway.analysis.frames import Frames
 from lookaway.cli import app
 from lookaway.report import curves, mean_maps, pictures, tables
+from lookaway.report import page as pages
 from lookaway.report.figures import Figures
 from lookaway.report.headline import headline
 from lookaway.report.verdict import depth_finding, signed, verdict
@@ -256,6 +259,20 @@ def test_blue_is_lost_and_orange_is_gained():
     svg = mean_maps.as_svg([look])
     assert "<script" not in svg
     assert "0/5 maps" in svg
+    other = mean_maps.as_svg([look, replace(look, variant="landmarks")])
+    assert [f"({name})" in other for name in ("none", "landmarks")] == [True, True]
+    assert "(none)" not in svg
+
+
+def test_lost_and_gained_have_one_colour_each_everywhere():
+    """What draws in the browser holds the same numbers as what draws here."""
+    assets = Path(pages.__file__).parent / "assets"
+    for name, colour in (("LOST", mean_maps.LOST), ("GAINED", mean_maps.GAINED)):
+        red, green, blue = (round(255 * part) for part in colour)
+        assert f"const {name} = [{red}, {green}, {blue}];" in (assets / "draw.js").read_text()
+        assert f"#{red:02x}{green:02x}{blue:02x}" in (assets / "page.css").read_text()
+    for path in assets.iterdir():
+        assert not re.search(r"gained \(red|blue and red", path.read_text())
 
 
 def test_layers_are_drawn_over_depth_where_there_are_several(layered):

@@ -6,11 +6,14 @@ import shutil
 import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
+from typer.testing import CliRunner
 
 import lookaway as la
+from lookaway import cli
 from lookaway.errors import StoreError
 from lookaway.models import training
 from lookaway.study import prepare
+from lookaway.study.store import Store
 
 KINDS = {
     "rows": "rows/none-001-two-00000.parquet",
@@ -172,3 +175,25 @@ def test_signs_that_were_made_before_their_cells_are_not_made_again(
     assert len(made) == 5
     assert path.read_bytes() == before
     assert made_again(tmp_path / "out") == ["signs/none-001-two-00001.safetensors"]
+
+
+def test_numbers_are_hashed_once_where_this_process_just_wrote_or_checked_them(
+    small_study, finished, run_quickly, tmp_path, monkeypatch
+):
+    real, checked = Store.check_rows, []
+
+    def check(store, manifest):
+        checked.append(str(store.folder))
+        real(store, manifest)
+
+    monkeypatch.setattr(Store, "check_rows", check)
+    monkeypatch.setattr("lookaway.report.page.build_report", lambda _store: None)
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    run_quickly(small_study, folder)
+    assert not checked
+    assert CliRunner().invoke(cli.app, ["report", str(folder)]).exit_code == 0
+    assert checked == [str(folder)]
+    damaged = folder / KINDS["rows"]
+    damaged.write_bytes(flipped(damaged.read_bytes()))
+    with pytest.raises(StoreError, match="missing or altered"):
+        la.open_result(folder)

@@ -1,7 +1,6 @@
 """A full disk, a read-only folder and missing rights are told; what is stored stays and goes on."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +28,14 @@ class Disk:
 
     def __init__(self, monkeypatch):
         self.room = None
-        steps = [(os, "fsync"), (Path, "replace"), (Path, "mkdir"), (tempfile, "mkstemp")]
+        steps = [(os, "fsync"), (Path, "replace"), (Path, "mkdir"), (Path, "open")]
         for place, name in steps:
             monkeypatch.setattr(place, name, self._wrapped(getattr(place, name)))
 
     def _wrapped(self, real):
         def step(*given, **named):
-            if self.room is not None:
+            reads = real.__name__ == "open" and "xb" not in given
+            if self.room is not None and not reads:
                 if self.room == 0:
                     raise OSError(28, "No space left on device")
                 self.room -= 1

@@ -80,11 +80,18 @@ def study_on(quick_study, cluster, **run):
 
 
 def test_rows_are_those_of_the_local_engine_and_every_machine_works(
-    quick_study, cluster, looked, run_quickly, together, tmp_path
+    quick_study, cluster, looked, run_quickly, together, tmp_path, monkeypatch
 ):
+    class Tells(on_ray._Remote):
+        def about(self):
+            return {**super().about(), "spins": os.environ.get("GOMP_SPINCOUNT")}
+
+    monkeypatch.setattr(on_ray, "_ACTOR", ray.remote(Tells))
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1234")
     hands = together(2)
     result = run_quickly(study_on(quick_study, cluster), tmp_path / "out")
-    assert len(hands) == 2
+    # Their threads wait for each other as this process's do.
+    assert [hand.about["spins"] for hand in hands] == ["1234", "1234"]
     assert result.rows().equals(looked.rows())
     assert result.shuffled().equals(looked.shuffled())
 

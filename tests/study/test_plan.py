@@ -1,14 +1,19 @@
 """The study file is checked whole: every problem at once, with its line and what is possible."""
 
+import sys
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from lookaway.errors import StudyError
+from lookaway.attacks import ATTACKS, load_attack
+from lookaway.attacks.base import Attack
+from lookaway.errors import AttackError, StudyError
 from lookaway.study.plan import parse_study, read_study, write_study
 from lookaway.study.settings import (
     RUNTIME_SETTINGS,
@@ -200,7 +205,19 @@ measure: {{grid: 5}}
     ("settings_", "part"),
     [
         ({"epsilons": [0.1, 0.1]}, "given twice: 0.1"),
+        ({"epsilons": ["1/4", 0.25]}, "given twice: 0.25"),
         ({"epsilons": []}, "at least 1 item"),
+        ({"epsilons": ["8/0"]}, "epsilons[0]: got '8/0'; input should be a valid number"),
+        ({"epsilons": ["256/255"]}, "outside (0, 1]: 1.00392"),
+        ({"epsilons": ["-8/255"]}, "got '-8/255'"),
+        ({"epsilons": ["8/255/2"]}, "got '8/255/2'"),
+        ({"epsilons": ["\u0668/255"]}, "got '\u0668/255'"),
+        ({"epsilons": ["9" * 5000 + "/" + "9" * 5001]}, "input should be a valid number"),
+        ({"training": {"learning_rate": float("inf")}}, "got inf; input should be a finite"),
+        ({"training": {"learning_rate": "1/1000"}}, "got '1/1000'"),
+        ({"training": {"learning_rate": "1_000"}}, "got '1_000'"),
+        ({"training": {"learning_rate": "\u0661"}}, "got '\u0661'"),
+        ({"training": {"learning_rate": True}}, "got True"),
         ({"attacks": ["noise"]}, "always runs"),
         ({"models": ["resnet18", "resnet18"]}, "given twice: resnet18"),
         ({"transfer_from": ["resnet18", "resnet18"]}, "given twice: resnet18"),
@@ -228,6 +245,25 @@ def test_a_setting_that_makes_no_sense_is_refused(faces, settings_, part):
     with pytest.raises(StudyError) as caught:
         parse_study(merged)
     assert part in str(caught.value)
+
+
+class Blurs(Attack):
+    """An attack without signs."""
+
+    name = "blur"
+
+    def perturb(self, clf, images, labels, epsilons):
+        return torch.stack([images for _ in epsilons])
+
+
+def test_an_attack_that_gives_no_signs_is_refused_before_any_work(faces, monkeypatch):
+    monkeypatch.setitem(ATTACKS, "blur", f"{__name__}:Blurs")
+    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(Blurs=Blurs))
+    given_ = {"data": {"folder": str(faces)}, "models": ["resnet18"], "attacks": ["fgsm", "blur"]}
+    with pytest.raises(StudyError, match=r"attacks: the attack 'blur' \(Blurs\) is no SignAttack"):
+        parse_study(given_)
+    with pytest.raises(AttackError, match="write `signs`"):
+        load_attack("blur")
 
 
 def test_every_setting_is_classed_as_changing_results_or_not(faces):
@@ -328,3 +364,14 @@ def test_numbers_may_be_written_as_powers_of_ten(tmp_path, faces):
     study, _ = read_study(path)
     assert study.training.learning_rate == 0.001
     assert study.epsilons == [0.01, 1.0]
+
+
+def test_epsilons_may_be_written_as_fractions(tmp_path, faces):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"data: {{folder: {faces}}}\nmodels: [resnet18]\nepsilons: [8/255, 1/4, 2 / 255]\n"
+    )
+    study, _ = read_study(path)
+    assert study.epsilons == [2 / 255, 8 / 255, 0.25]
+    path.write_text(write_study(study))
+    assert read_study(path)[0] == study

@@ -192,9 +192,16 @@ def test_a_store_that_stops_answering_is_no_damage(bucket, connect_anew, monkeyp
 
 
 def signed(folder, **changes):
-    """A lock's object as a process that was killed leaves it."""
-    about = {"host": platform.node(), "pid": 2**22 + 1, "since": "2026-01-02 03:04:05", "born": "x"}
-    (folder / NAME).write_bytes(json.dumps({**about, **changes}).encode())
+    """A lock's object as a process that was killed leaves it: this one's, but for some changes."""
+    text = lock._signature().decode()
+    for name, value in {"pid": 2**22 + 1, **changes}.items():
+        text = re.sub(rf"(?m)^{name}=.*$", f"{name}={value}", text)
+    (folder / NAME).write_bytes(text.encode())
+
+
+def holder(folder, name="pid"):
+    """The process, or the host, that a lock's object names."""
+    return re.search(rf"(?m)^{name}=(.*)$", (folder / NAME).read_text())[1]
 
 
 _HOLD = """
@@ -227,7 +234,7 @@ def test_a_bucket_s_run_is_held_by_one_process_and_taken_over_once_that_is_gone(
         process.communicate()
     lines = []
     with locked(run, lines.append):
-        assert json.loads((bucket / "run" / NAME).read_bytes())["pid"] == os.getpid()
+        assert holder(bucket / "run") == str(os.getpid())
         with pytest.raises(StoreError, match=f"process {os.getpid()} "), locked(run):
             pass
     assert len(lines) == 1
@@ -250,7 +257,7 @@ def test_a_lock_that_says_nothing_is_taken_over(bucket, monkeypatch):
     for text in (b"", b"{", b"[]", b'{"pid": []}'):
         (bucket / NAME).write_bytes(text)
         with locked(str(bucket)):
-            assert json.loads((bucket / NAME).read_bytes())["pid"] == os.getpid()
+            assert holder(bucket) == str(os.getpid())
 
 
 @pytest.mark.parametrize("stale", [False, True], ids=["free", "left behind"])
@@ -269,7 +276,7 @@ def test_of_two_that_take_it_at_once_the_later_one_is_refused(bucket, monkeypatc
     monkeypatch.setattr(lock, "_content", look_and_be_late)
     with pytest.raises(StoreError, match="on 'far-away'"), locked(str(bucket)):
         pass
-    assert json.loads((bucket / NAME).read_bytes())["host"] == "far-away"
+    assert holder(bucket, "host") == "far-away"
 
 
 def test_where_the_store_heeds_no_condition_the_last_one_that_wrote_holds_it(bucket, monkeypatch):
@@ -281,7 +288,7 @@ def test_where_the_store_heeds_no_condition_the_last_one_that_wrote_holds_it(buc
     waited = []
     monkeypatch.setattr(lock.time, "sleep", waited.append)
     with locked(str(bucket)):
-        assert json.loads((bucket / NAME).read_bytes())["pid"] == os.getpid()
+        assert holder(bucket) == str(os.getpid())
     assert waited == [lock._SETTLED]
     monkeypatch.setattr(lock.time, "sleep", lambda _: signed(bucket, host="far-away"))
     with pytest.raises(StoreError, match="on 'far-away'"), locked(str(bucket)):
@@ -291,4 +298,4 @@ def test_where_the_store_heeds_no_condition_the_last_one_that_wrote_holds_it(buc
 def test_a_lock_that_another_took_meanwhile_is_left_to_it(bucket):
     with locked(str(bucket)):
         signed(bucket, host="far-away")
-    assert json.loads((bucket / NAME).read_bytes())["host"] == "far-away"
+    assert holder(bucket, "host") == "far-away"

@@ -4,7 +4,7 @@ A run of many rows is never read whole: see ``Parts`` and ``Streamed``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -259,10 +259,16 @@ class Frames:
     @cached_property
     def vid(self) -> dict[str, pl.DataFrame]:
         """For each way of reading eq. 4; see ``summary.vid``."""
-        return {way: self._frame(f"vid_{way}", partial(self._vid, way)) for way in summary.VID_WAYS}
+        return {way: self._vid(way, include_zero=False) for way in summary.VID_WAYS}
 
-    def _vid(self, way: str) -> pl.DataFrame:
-        return summary.vid(self.last_rows, way)
+    @cached_property
+    def vid_with_zero(self) -> dict[str, pl.DataFrame]:
+        """The same with ε = 0 as a level."""
+        return {way: self._vid(way, include_zero=True) for way in summary.VID_WAYS}
+
+    def _vid(self, way: str, *, include_zero: bool) -> pl.DataFrame:
+        name = f"vid_{way}_with_zero" if include_zero else f"vid_{way}"
+        return self._frame(name, lambda: summary.vid(self.last_rows, way, include_zero))
 
     @cached_property
     def inside(self) -> pl.DataFrame | None:

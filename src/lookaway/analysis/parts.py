@@ -109,7 +109,7 @@ class Parts:
 
     @cached_property
     def _names(self) -> dict[str, pl.Enum]:
-        layers = dict.fromkeys(layer for model in self.models for layer in self._layers(model))
+        layers = dict.fromkeys(layer for model in self.models for layer in self.layers(model))
         classes, models = pl.Enum(predicted_classes(self._plan)), pl.Enum(self.models)
         return {
             "label": classes,
@@ -129,12 +129,12 @@ class Parts:
         images = sum(about[name]["images"]["test"]["count"] for name in self._variants)
         met = len(self._attacks) * (1 + len(self._sources)) + 1
         one = last or self._few
-        layers = sum(1 if one else len(self._layers(model)) for model in self.models)
+        layers = sum(1 if one else len(self.layers(model)) for model in self.models)
         return float(images * met * layers * len(self.policies) * len(self._levels))
 
     def _values(self, dimension: str, part: Mapping[str, Any]) -> Sequence[Any]:
         if dimension == "layer":
-            return self._layers(part["model"])
+            return self.layers(part["model"])
         values: dict[str, Sequence[Any]] = {
             "variant": self._variants,
             "model": self.models,
@@ -143,7 +143,8 @@ class Parts:
         }
         return values[dimension]
 
-    def _layers(self, model: str) -> list[str]:
+    def layers(self, model: str) -> list[str]:
+        """All explained layers of a model, from the first to the last, each once."""
         return list(dict.fromkeys([*self._plan["layers"][model], self._plan["last_layers"][model]]))
 
     def small(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -31,6 +31,7 @@ _ORDER: dict[str, _Order] = {
     "by_depth": ["variant", *_LAYERS],
     "shuffled": ["pairs", "variant", "model", "explained_class", ("model", "layer")],
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
+    **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
     "outcomes": ["outcome", "variant", "measure", *_LEVELS, "explained_class"],
     "transfer": ["measure", "variant", *_LEVELS, "explained_class"],
     "direction": ["variant", "measure", _SOURCE, "explained_class", "epsilon"],
@@ -131,6 +132,12 @@ class Streamed:
                 "conventions": conventions.measured(rows, looks, measure["ssim"], measure["grid"])
             }
 
+    def curves_with_zero(self) -> Iterator[_Found]:
+        """VID with ε = 0 as a level."""
+        for part in self._parts.split("variant", "model", "explained_class"):
+            rows = self._parts.read("rows", _LAYER, part)
+            yield {f"vid_{way}_with_zero": summary.vid(rows, way, True) for way in summary.VID_WAYS}
+
     def pairs(self) -> Iterator[_Found]:
         """Models beside each other, at one ε."""
         for part in self._parts.split("variant", "explained_class", "epsilon"):
@@ -147,6 +154,9 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
     "shuffled": Streamed.unrelated,
     **dict.fromkeys(["outcomes", "transfer", "direction"], Streamed.last_layers),
     **dict.fromkeys([*(f"vid_{way}" for way in summary.VID_WAYS), "conventions"], Streamed.curves),
+    **dict.fromkeys(
+        [f"vid_{way}_with_zero" for way in summary.VID_WAYS], Streamed.curves_with_zero
+    ),
     "compare_models": Streamed.pairs,
 }
 

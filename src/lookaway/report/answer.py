@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from lookaway.analysis.frames import Frames
-from lookaway.report.verdict import isolated, own, signed
+from lookaway.report.verdict import first_attack, first_images, isolated, own, signed
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Answer:
     Attributes:
         model: the one with the largest MOD; None where there is one model.
         title: in a few words, without the model.
-        sentences: how much, how much beyond noise, and how sure.
+        sentences: how much, how much beyond noise, and how sure; of what, where there is more.
         bars: of each model that has pairs.
         scale: what the longest bar, with its interval, reaches.
     """
@@ -68,10 +68,11 @@ def answer(frames: Frames) -> Answer:
     low, high = mod[first["model"]]["low"], mod[first["model"]]["high"]
     if low is not None:
         opening += f" (95 % interval {low:.3f} to {high:.3f})"
+    shown = [told for told in (first_attack(frames), first_images(frames)) if told]
     sentences = [f"{opening}; {_beyond(first)}."]
     if len(rows) == 1:
         model = first["model"]
-        return Answer(model, "under attack", tuple(sentences), tuple(bars), scale)
+        return Answer(model, "under attack", (*sentences, *shown), tuple(bars), scale)
     second = rows[1]
     title = "looks elsewhere most"
     told, clear = _apart(frames, "mod", first["model"], second["model"])
@@ -91,7 +92,7 @@ def answer(frames: Frames) -> Answer:
             if clear_beyond and most["model"] == first["model"]
             else f", not clearly more than {isolated(second['model'])}"
         )
-    return Answer(first["model"], title, tuple(sentences), tuple(bars), scale)
+    return Answer(first["model"], title, (*sentences, *shown), tuple(bars), scale)
 
 
 def _apart(frames: Frames, measure: str, first: str, second: str) -> tuple[str, bool | None]:

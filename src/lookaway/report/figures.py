@@ -14,6 +14,7 @@ from lookaway.report.layout import LAYOUTS
 from lookaway.report.options import Options
 from lookaway.report.paper import paper_figures
 from lookaway.report.pictured import PicturedImages
+from lookaway.report.verdict import first_attack, first_images
 from lookaway.study.files import Files
 
 _Make = Callable[[Options], Figure]
@@ -29,6 +30,7 @@ class _Chart:
     by_policy: bool = True
     layers: bool = False  # only where several layers are explained
     transfer: bool = False  # only where perturbations are transferred
+    first: bool = False  # only the first attack and variant are shown
 
 
 _CHARTS = {
@@ -58,6 +60,7 @@ _CHARTS = {
         "How the dissimilarity is distributed over the images: filled under the model's own "
         "attack, dashed under noise.",
         distributions.nissim,
+        first=True,
     ),
     "words": _Chart(
         "What became of the looks, by ε",
@@ -69,6 +72,7 @@ _CHARTS = {
         "Rows: the model that made the perturbation; columns: the model that met it. Darker: more.",
         distributions.transfer,
         transfer=True,
+        first=True,
     ),
     "psnr": _Chart(
         "PSNR over ε",
@@ -188,7 +192,8 @@ class Figures:
         def make(options: Options) -> Figure:
             layout = LAYOUTS[options.columns]
             given = (self._frames, policy, layout) if policy else (self._frames, layout)
-            return Figure(name, title, chart.note, options.columns, policy, spec=chart.spec(*given))
+            note = self._of_first(chart.note) if chart.first else chart.note
+            return Figure(name, title, note, options.columns, policy, spec=chart.spec(*given))
 
         return make
 
@@ -196,6 +201,7 @@ class Figures:
         def make(options: Options) -> Figure:
             looks = mean_maps.mean_looks(self._frames, policy)
             note = "Blue: participation that was lost; orange: gained."
+            note = self._of_first(note, images=False)
             svg = mean_maps.as_svg(looks, options)
             return Figure(name, title, note, options.columns, policy, picture=svg)
 
@@ -209,6 +215,7 @@ class Figures:
                 "Each model under its own perturbations: prediction, confidence, NISSIM; wrong "
                 "predictions have a cross."
             )
+            note = self._of_first(note)
             return Figure(f"images_{policy}", title, note, options.columns, policy, picture=svg)
 
         return make
@@ -218,13 +225,20 @@ class Figures:
             found = PicturedImages(self._frames)
             svg = strips.every_layer(self._frames, found, model, policy, options)
             count = len(strips.shown_layers(self._frames, model))
-            every = len({*self._frames.plan["layers"][model]})
+            every = len(self._frames.parts.layers(model))
             note = "Rows: layers from the first to the last; columns: clean, then each ε."
             if count < every:
                 note += f" {count} evenly spaced ones of {every}."
+            note = self._of_first(note)
             return Figure(name, title, note, options.columns, policy, picture=svg)
 
         return make
+
+    def _of_first(self, note: str, *, images: bool = True) -> str:
+        """A note with what is shown, where the study has several attacks or variants."""
+        told = [note, first_attack(self._frames)]
+        told += [first_images(self._frames)] if images else []
+        return " ".join(filter(None, told))
 
 
 def write_figures(

@@ -23,12 +23,6 @@ _QUALITY = 80
 _NUMBERS = 15  # pt, for the numbers of the rows' first layers
 
 
-def every_layer_of(frames: Frames, model: str) -> list[str]:
-    """All explained layers of a model, from the first to the last, each once."""
-    last = frames.plan["last_layers"][model]
-    return list(dict.fromkeys([*frames.plan["layers"][model], last]))
-
-
 def mosaic(
     frames: Frames,
     found: PicturedImages,
@@ -47,7 +41,7 @@ def mosaic(
         model: a model of the study.
         options: how it is drawn; ``order`` says which layer stands top left.
     """
-    layers = every_layer_of(frames, model)
+    layers = frames.parts.layers(model)
     numbered = list(enumerate(layers, start=1))
     if options.order == "last-first":
         numbered.reverse()

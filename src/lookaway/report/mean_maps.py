@@ -134,9 +134,11 @@ def as_svg(looks: Sequence[MeanLook], options: Options | None = None) -> str:
     def text(x: int, y: int, words: str, size: int = 12) -> None:
         parts.append(f'<text x="{x}" y="{y}" font-size="{size}">{escape(words)}</text>')
 
+    several = len({look.variant for look in looks}) > 1
     for place, look in enumerate(looks):
         top = place * (2 * line + title) + _GAP
-        text(_GAP, top + 14, look.model, size=15)
+        name = f"{look.model} ({look.variant})" if several else look.model
+        text(_GAP, top + 14, name, size=15)
         first, second = tiles(look, options.colour_map)
         for row, shown in enumerate((first, second)):
             for column, tile in enumerate(shown, start=row):

@@ -24,7 +24,7 @@ from lookaway.report.paper_tables import SECTION, paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
-from lookaway.report.verdict import listed, signed, verdict
+from lookaway.report.verdict import first_attack, first_images, listed, signed, verdict
 from lookaway.report.warnings import warnings
 from lookaway.study.store import Store
 
@@ -152,6 +152,8 @@ def _page(
         paper_tables=[table for table in made_tables if table.section == SECTION],
         sections=_sections([t for t in made_tables if t.section not in ("Headline", SECTION)]),
         attack=plan["settings"]["attacks"][0].upper(),
+        first_attack=first_attack(frames),
+        first_images=first_images(frames),
         rows=frames.counts[0],
         dead_pairs=frames.counts[1],
         set_aside=list(plan["set_aside"].items())[:_LISTED],

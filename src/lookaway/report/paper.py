@@ -1,7 +1,7 @@
 """The paper's tables and figures, one by one, and what a run has in the place of each."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lookaway.analysis.frames import Frames
@@ -13,6 +13,7 @@ from lookaway.report.options import Options
 from lookaway.report.paper_tables import paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.strips import image_of
+from lookaway.report.verdict import first_attack
 from lookaway.study.store import plain
 
 # The paper's pictures of all layers, by architecture.
@@ -25,6 +26,7 @@ _LAYERS = {
     "legacy_xception": "Fig. 10",
 }
 _ALL_LAYERS = "Figs. 6–10"
+_OF_ALL = ("accuracy_against_mod", "training")  # that show all attacks, or none
 _NO_PICTURES = "the study pictures no image (explain.pictured: 0)"
 
 
@@ -64,7 +66,20 @@ def paper_figures(frames: Frames) -> list[Planned]:
     Args:
         frames: of a run.
     """
-    return list(_figures(frames))
+    return [_of_first(frames, planned) for planned in _figures(frames)]
+
+
+def _of_first(frames: Frames, planned: Planned) -> Planned:
+    """A figure that says which attack it shows, where the study has several."""
+    told = first_attack(frames)
+    if not told or planned.name in _OF_ALL:
+        return planned
+
+    def make(options: Options) -> Figure:
+        made = planned.make(options)
+        return replace(made, note=f"{made.note} {told}")
+
+    return replace(planned, make=make)
 
 
 def correspondence(frames: Frames) -> list[Correspondence]:
@@ -235,7 +250,7 @@ def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
         found, form = _pictured(frames)
         image = image_of(found, options.image)
         svg = layer_mosaic.mosaic(frames, found, form, image, model, options)
-        count = len(layer_mosaic.every_layer_of(frames, model))
+        count = len(frames.parts.layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
         return Figure(name, title, note, options.columns, form.policy, picture=svg, paper=paper)
 

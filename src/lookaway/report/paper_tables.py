@@ -5,6 +5,7 @@ import polars as pl
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.paper_form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
+from lookaway.report.verdict import first_attack
 
 SECTION = "As in the paper"
 _CLASS = {
@@ -56,7 +57,7 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
         name,
         f"Accuracy by ε, {form.whose}, {images}",
         f"Share of the {count} test images whose predicted class is the true one; ε = 0 is the "
-        f"clean image. {_told(form)}The paper's {number} has this form.",
+        f"clean image. {_told(frames, form)}The paper's {number} has this form.",
         _heads(form, sorted(by_model[frames.models[0]])),
         tuple(_lines(frames, form, by_model)),
         ("%",),
@@ -88,7 +89,8 @@ def mod(frames: Frames, variant: str | None = None) -> Table:
         "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap of the last layer; at "
         f"ε = 0 they are the same. Explained class: {form.policy}, {_CLASS[form.policy]}. Images: "
         f"{'unprepared' if form.variant == UNPREPARED else f'prepared ({form.variant})'}. Mean "
-        f"shift: the mean over the models{within}. {_told(form)}The paper's Table 3 has this form.",
+        f"shift: the mean over the models{within}. {_told(frames, form)}The paper's Table 3 has "
+        "this form.",
         _heads(form, levels),
         (*_lines(frames, form, by_model), mean),
         section=SECTION,
@@ -115,7 +117,7 @@ def psnr(frames: Frames, variant: str | None = None) -> Table:
         "paper_fig3_psnr",
         "PSNR by ε (dB)",
         "How strong the change of the pixels is, peak 1; higher is weaker, and unchanged images "
-        "(ε = 0) have no finite one. The paper's Fig. 3 is this table.",
+        f"(ε = 0) have no finite one. {_shown(frames)}The paper's Fig. 3 is this table.",
         ("perturbation", *(f"ε = {level:g}" for level in levels)),
         tuple(rows),
         (".2f",),
@@ -139,10 +141,16 @@ def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
     return pl.concat([own, noise.with_columns(perturbation=pl.col("attack"))])
 
 
-def _told(form: PaperForm) -> str:
-    """What stands at the names of the lines."""
+def _told(frames: Frames, form: PaperForm) -> str:
+    """What stands at the names of the lines, and which attack it is where there are several."""
     marks = "deep, wide: the paper's marks. " if any(form.families.values()) else ""
-    return marks + ("white-box: this model made the perturbations. " if form.source else "")
+    marks += "white-box: this model made the perturbations. " if form.source else ""
+    return marks + _shown(frames)
+
+
+def _shown(frames: Frames) -> str:
+    told = first_attack(frames)
+    return f"{told} " if told else ""
 
 
 def _heads(form: PaperForm, levels: list[float]) -> tuple[str, ...]:

@@ -67,8 +67,7 @@ def every_layer(
 
 def shown_layers(frames: Frames, model: str) -> list[str]:
     """A model's layers in order; where there are more than 24, evenly spaced ones."""
-    last = frames.plan["last_layers"][model]
-    layers = list(dict.fromkeys([*frames.plan["layers"][model], last]))
+    layers = frames.parts.layers(model)
     if len(layers) <= _MOST_LAYERS:
         return layers
     places = np.linspace(0, len(layers) - 1, _MOST_LAYERS).round().astype(int)

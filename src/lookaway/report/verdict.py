@@ -308,6 +308,23 @@ def _certainty(frames: Frames) -> Finding:
     return Finding("Certainty", opening, (), text, "rankings")
 
 
+def first_attack(frames: Frames) -> str:
+    """What is told where the study's first attack alone is shown; empty where it has no other."""
+    first, *others = (name.upper() for name in frames.plan["settings"]["attacks"])
+    if not others:
+        return ""
+    attack = "attack" if len(others) == 1 else "attacks"
+    return f"Shown: {first}; the study's other {attack}, {listed(others)}, in the tables."
+
+
+def first_images(frames: Frames) -> str:
+    """The same where images of the first variant alone are shown."""
+    first, *others = frames.plan["settings"]["data"]["variants"]
+    if not others:
+        return ""
+    return f"Images: {first}; those of {listed(others)} in the tables."
+
+
 def listed(names: Sequence[str]) -> str:
     """Names as in a sentence."""
     alone = [isolated(name) for name in names]

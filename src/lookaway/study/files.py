@@ -3,7 +3,7 @@
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,16 +205,16 @@ class Files:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+            # Not of tempfile, whose files are their owner's alone: the user's umask decides.
+            aside = path.with_name(f".{secrets.token_hex(8)}.part")
             try:
-                with os.fdopen(handle, "wb") as file:
+                with aside.open("xb") as file:
                     file.write(raw)
                     file.flush()
                     os.fsync(file.fileno())
-                Path(aside).chmod(0o644)
-                Path(aside).replace(path)
+                aside.replace(path)
             except BaseException:
-                Path(aside).unlink(missing_ok=True)
+                aside.unlink(missing_ok=True)
                 raise
         except OSError as error:
             raise StoreError(

@@ -1,59 +1,27 @@
 """One process at a time writes to a run's folder.
 
-The kernel's lock on ``.lock`` goes with its process, however that ends, and counts on most network
-file systems too. What is written in the file says who holds it. Where a file system knows no such
-locks, or another machine's process left the file behind, the file itself counts. In an object store
-it is an object, written where there is none.
+In a folder ``.lock`` is a file of ``filelock``: it says which process made it, on which host and
+when that process began, and is taken over where that process has ended. In an object store it is an
+object with the same content, written where there is none.
 """
 
 import contextlib
-import errno
-import json
-import os
-import platform
+import re
 import secrets
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import MarkerSoftFileLock, OwnerRecord, Timeout
 
 from lookaway.errors import RemoteError, StoreError
 from lookaway.places import AnyPath, RemotePath, to_path
 
-if sys.platform != "win32":
-    import fcntl
-
 NAME = ".lock"
-_HELD = (errno.EAGAIN, errno.EACCES)
-_LONGEST = 10_000  # bytes of a lock's file that are read
+_UNREADABLE = 3.0  # s: filelock takes over what names no process and has not changed for two
 _SETTLED = 2.0  # s: after which of several that wrote at once the last has written
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A process that writes to a run's folder.
-
-    Attributes:
-        host: the machine's name.
-        pid: the process's number there.
-        since: when it began to hold the folder, UTC.
-        born: when the process itself began, as the machine counts it: numbers are used again.
-    """
-
-    host: str
-    pid: int
-    since: str
-    born: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host!r}, which holds it since {self.since}"
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it is known to have ended; of another machine's process nothing is known."""
-        return self.host == platform.node() and _born(self.pid) != self.born
 
 
 @contextmanager
@@ -74,11 +42,10 @@ def locked(
         with _locked_object(folder / NAME, tell):
             yield
         return
-    path = folder / NAME
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = _open(path, tell)
+        lock = _acquired(folder / NAME, tell)
     except OSError as error:
         _remove_empty(made)
         raise StoreError(
@@ -89,49 +56,27 @@ def locked(
         yield
     finally:
         with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(handle)  # and with it the kernel's lock
+            lock.release()
         _remove_empty(made)
 
 
-def _open(path: Path, tell: Callable[[str], object]) -> int:
-    """The lock's file, held and signed."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            by_kernel = _lock(handle, path)
-            if not _is(handle, path):  # its holder removed it meanwhile
-                os.close(handle)
-                continue
-            old = _holder(handle)
-            if old is not None and (old.host != platform.node() or not (by_kernel or old.is_gone)):
-                raise _refusal(path, old)
-            if old is not None:
-                tell(f"{str(path.parent)!r} was left by {old} and has ended; going on")
-            _sign(handle)
-        except BaseException:
-            os.close(handle)
-            raise
-        return handle
-
-
-def _lock(handle: int, path: Path) -> bool:
-    """Take the kernel's lock; False where there is none to take."""
-    if sys.platform == "win32":
-        return False
+def _acquired(path: Path, tell: Callable[[str], object]) -> MarkerSoftFileLock:
+    """The lock's file, held."""
+    lock = MarkerSoftFileLock(path)
+    owner, since = lock.owner, _since(path)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _HELD:
-            raise _refusal(path, _holder(handle)) from error
-        return False
-    return True
+        lock.acquire(timeout=_UNREADABLE if owner is None else 0)
+    except Timeout:
+        raise _refusal(path, _told(lock.owner, _since(path))) from None
+    if owner is not None:
+        tell(_taken_over(path, _told(owner, since)))
+    return lock
 
 
 @contextmanager
 def _locked_object(path: RemotePath, tell: Callable[[str], object]) -> Iterator[None]:
     """Hold an object store's lock; a token says whether it is still this one."""
-    mine = json.dumps({**asdict(_this_process()), "token": secrets.token_hex(8)}).encode()
+    mine = _signature()
     while not _claimed(path, mine, tell):
         pass
     try:
@@ -145,17 +90,17 @@ def _locked_object(path: RemotePath, tell: Callable[[str], object]) -> Iterator[
 def _claimed(path: RemotePath, mine: bytes, tell: Callable[[str], object]) -> bool:
     """Sign a lock's object where no living process has; False where another came first."""
     found = _content(path)
-    old = None if found is None else _parsed(found)
-    if old is not None and not old.is_gone:
-        raise _refusal(path, old)
+    holder, has_ended = ("", True) if found is None else _holder(found)
+    if not has_ended:
+        raise _refusal(path, holder)
     if not (path.create(mine) if found is None else path.replace_as(found, mine)):
         return False
     if found is not None or path.create(mine):  # the store may not have heeded the condition
         time.sleep(_SETTLED)
     if _content(path) != mine:
         return False
-    if old is not None:
-        tell(f"{str(path.parent)!r} was left by {old} and has ended; going on")
+    if holder:
+        tell(_taken_over(path, holder))
     return True
 
 
@@ -166,75 +111,55 @@ def _content(path: RemotePath) -> bytes | None:
         return None
 
 
-def _refusal(path: AnyPath, holder: Holder | None) -> StoreError:
-    who = str(holder) if holder is not None else "another process"
-    elsewhere = holder is not None and holder.host != platform.node()
+def _signature() -> bytes:
+    """What filelock writes of this process, the time, and a token for this very lock."""
+    with tempfile.TemporaryDirectory() as folder, MarkerSoftFileLock(Path(folder) / NAME) as lock:
+        path = Path(lock.lock_file)
+        signed = f"since={_since(path)}\nclaim={secrets.token_hex(8)}\n"
+        return path.read_bytes() + signed.encode()
+
+
+def _holder(content: bytes) -> tuple[str, bool]:
+    """Who signed an object, empty where nobody did, and whether filelock would take it over."""
+    since = re.search(rb"^since=(.*)$", content, re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NAME
+        path.write_bytes(content)
+        lock = MarkerSoftFileLock(path, timeout=0)
+        owner = lock.owner
+        if owner is None:
+            return "", True
+        told = _told(owner, since[1].decode(errors="replace") if since else "an unknown time")
+        try:
+            with lock:
+                return told, True
+        except Timeout:
+            return told, False
+
+
+def _refusal(path: AnyPath, holder: str) -> StoreError:
     return StoreError(
-        f"{str(path.parent)!r} is in use by {who}; two processes would spoil a run. Wait until "
-        "it is done, or give another --out"
-        + (f". If that process is gone, delete {str(path)!r}" if elsewhere else "")
+        f"{str(path.parent)!r} is in use by {holder}; two processes would spoil a run. Wait until "
+        f"it is done, or give another --out. If that process is gone, delete {str(path)!r}"
     )
 
 
-def _is(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+def _taken_over(path: AnyPath, holder: str) -> str:
+    return f"{str(path.parent)!r} was left by {holder} and has ended; going on"
 
 
-def _holder(handle: int) -> Holder | None:
-    """Who signed; None where nobody has yet, or nothing can be read from it."""
-    os.lseek(handle, 0, os.SEEK_SET)
-    return _parsed(os.read(handle, _LONGEST))
+def _told(owner: OwnerRecord | None, since: str) -> str:
+    if owner is None:
+        return "another process, which does not say who it is"
+    host = owner.hostname.split("?")[0]  # filelock adds of which container
+    return f"process {owner.pid} on {host!r}, which holds it since {since}"
 
 
-def _parsed(raw: bytes) -> Holder | None:
-    try:
-        found = json.loads(raw)
-        return Holder(
-            str(found["host"]), int(found["pid"]), str(found["since"]), str(found["born"])
-        )
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-
-
-def _sign(handle: int) -> None:
-    os.ftruncate(handle, 0)
-    os.lseek(handle, 0, os.SEEK_SET)
-    os.write(handle, json.dumps(asdict(_this_process())).encode())
-    os.fsync(handle)
-
-
-def _this_process() -> Holder:
-    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-    return Holder(platform.node(), os.getpid(), now, _born(os.getpid()))
-
-
-def _born(pid: int) -> str:
-    """When a process of this machine began: its boot and the tick since; empty if it is gone."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        # The second field, the program's name, may hold spaces and brackets.
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        state, ticks = (fields.rpartition(")")[2].split()[place] for place in (0, 19))
-        return "" if state in "ZX" else f"{boot}/{ticks}"
-    except (OSError, IndexError):
-        return _born_elsewhere(pid)
-
-
-def _born_elsewhere(pid: int) -> str:
-    """The same where there is no /proc: only whether it is there, if that can be asked."""
-    if Path("/proc/self/stat").exists() or pid <= 0:
-        return ""
-    try:
-        if sys.platform != "win32":  # where 0 would end it
-            os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        return "there"
-    return "there"
+def _since(path: Path) -> str:
+    """When a lock's file was made, UTC; empty where it is gone."""
+    with contextlib.suppress(OSError):
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(path.stat().st_mtime))
+    return ""
 
 
 def _remove_empty(folders: list[Path]) -> None:

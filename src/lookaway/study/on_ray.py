@@ -32,6 +32,7 @@ from lookaway.study.settings import Study
 from lookaway.study.store import Store
 from lookaway.study.trained import trained_bytes
 from lookaway.study.worker import Worker
+from lookaway.threads import passive_wait
 
 _IN_HAND = 2  # cells of a worker: one in work, one waiting
 _DEATHS = 5  # of workers at one cell, or before any has begun, until it is given up
@@ -214,7 +215,9 @@ class _Pool:
         there = len(self._hands) + len(self._starting)
         for _ in range(min(_room(self._study, self._prepared) - there, left - len(self._starting))):
             actor = _ACTOR.options(
-                num_cpus=self._study.run.cpus_per_worker, num_gpus=int(_on_gpu(self._prepared))
+                num_cpus=self._study.run.cpus_per_worker,
+                num_gpus=int(_on_gpu(self._prepared)),
+                runtime_env={"env_vars": passive_wait()},
             ).remote(self._given)
             self._starting[actor.about.remote()] = actor
 

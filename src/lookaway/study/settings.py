@@ -2,7 +2,10 @@
 
 import importlib.util
 import math
+import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction as Rational
+from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from lookaway.attacks import ATTACKS
+from lookaway.attacks import ATTACKS, load_attack
 from lookaway.data.samples import open_source
 from lookaway.errors import LookawayError, nearest
 from lookaway.explainers import EXPLAINERS
@@ -26,6 +29,8 @@ from lookaway.places import RemotePath, local_path
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _MOST = 10**9  # of anything that is counted
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_FRACTION = re.compile(r"(\d+) ?/ ?(\d+)", re.ASCII)
 
 
 class _Settings(BaseModel):
@@ -79,13 +84,19 @@ def _kind_of_split(value: Any) -> str:
 def _number(value: Any) -> Any:
     """A number in any of YAML's forms: ``1`` and ``1e-3`` (text, to YAML 1.1) are floats too."""
     if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+        return float(value) if _DECIMAL.fullmatch(value) else value
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 2**1023 else math.inf if value > 0 else -math.inf
     return value
+
+
+def _level(value: Any) -> Any:
+    """A number, or a fraction such as ``8/255``, exactly."""
+    found = _FRACTION.fullmatch(value) if isinstance(value, str) else None
+    try:
+        return float(Rational(*map(int, found.groups()))) if found else _number(value)
+    except (ValueError, ArithmeticError):  # thousands of digits, or a share of nothing
+        return value
 
 
 def _text(value: Any) -> Any:
@@ -116,7 +127,7 @@ def _names(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_number)]
-LearningRate = Annotated[Number, Field(gt=0.0)]
+LearningRate = Annotated[Number, Field(gt=0.0, allow_inf_nan=False)]
 PathText = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
 
@@ -357,7 +368,7 @@ class Study(_Settings):
     training: Training = Training()
     attacks: Annotated[list[str], Field(min_length=1)] = ["fgsm"]
     transfer_from: list[str] = []
-    epsilons: Annotated[list[Number], Field(min_length=1)] = [
+    epsilons: Annotated[list[Annotated[float, BeforeValidator(_level)]], Field(min_length=1)] = [
         0.01,
         0.05,
         0.075,
@@ -385,6 +396,7 @@ class Study(_Settings):
                 raise ValueError(
                     f"there is no attack {name!r};{nearest(name, ATTACKS)} possible: {known}"
                 )
+            _mended(name, partial(load_attack, name))
         return _unique(value)
 
     @field_validator("transfer_from")

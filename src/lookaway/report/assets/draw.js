@@ -18,7 +18,7 @@ const TURBO = (() => {
   return colours;
 })();
 const LOST = [0, 114, 178];
-const GAINED = [213, 60, 0];
+const GAINED = [213, 94, 0];
 
 // A map enlarged bilinearly to side × side, pixel centres aligned as heatmaps are; 0 to 255.
 function enlarged(map, [height, width], side) {
@@ -79,7 +79,7 @@ function overlayPixels(pixels, heat, strength) {
   return out;
 }
 
-// What was lost (blue) and gained (red) over the image in grey; full colour at a change of 1.
+// What was lost (blue) and gained (orange) over the image in grey; full colour at a change of 1.
 function differencePixels(pixels, before, after) {
   const out = new Uint8ClampedArray(pixels);
   for (let place = 0; place < pixels.length / 4; place += 1) {

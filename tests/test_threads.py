@@ -1,0 +1,49 @@
+"""OpenMP's threads sleep while they wait for each other, unless the user wants otherwise."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from lookaway.threads import passive_wait
+
+_COMMAND = """
+import contextlib, os, sys
+from lookaway.cli import main
+sys.argv = ["lookaway", "--version"]
+with contextlib.suppress(SystemExit):
+    main()
+assert "torch" not in sys.modules
+os.environ["OMP_DISPLAY_ENV"] = "VERBOSE"
+import torch
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="GCC's OpenMP tells its settings")
+@pytest.mark.parametrize(
+    ("own", "spins"),
+    [
+        ({}, "0"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000"),
+        ({"GOMP_SPINCOUNT": "77"}, "77"),
+    ],
+    ids=["ours", "the policy", "the count"],
+)
+def test_a_command_sets_it_before_pytorch_is_loaded_where_the_user_has_not(own, spins):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMAND], env={**env, **own}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_the_user_s_own_setting_is_handed_on_alone(monkeypatch, name):
+    for other in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(other, raising=False)
+    assert passive_wait() == {"OMP_WAIT_POLICY": "PASSIVE"}
+    monkeypatch.setenv(name, "200")
+    assert passive_wait() == {name: "200"}
