@@ -216,7 +216,7 @@ def small_study(faces_for_all):
 
 @pytest.fixture(scope="session")
 def grey_run(small_study, tmp_path_factory):
-    """A finished run on pixels of one channel, of which the networks see three equal ones."""
+    """A finished run on pixels of one channel."""
     untrained = {**small_study["models"][0], "train": "none"}
     study = {
         **small_study,
@@ -224,14 +224,7 @@ def grey_run(small_study, tmp_path_factory):
         "models": [untrained],
         "explain": {"pictured": 3},
     }
-    prepare = Classifier.prepare
-    with pytest.MonkeyPatch.context() as patch:
-        for place in ("attacks.base", "explainers.base"):
-            patch.setattr(f"lookaway.{place}.check_pixels", lambda _images: None)
-        patch.setattr(
-            Classifier, "prepare", lambda clf, images: prepare(clf, images.expand(-1, 3, -1, -1))
-        )
-        return la.run_study(study, tmp_path_factory.mktemp("grey") / "out", progress=False)
+    return la.run_study(study, tmp_path_factory.mktemp("grey") / "out", progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def fold_batch_norm(
     module = clf.module
     sides = clf.input_size or (224, 224)
     random = torch.Generator().manual_seed(0)
-    probe = torch.rand(2, 3, *sides, generator=random).to(clf.device)
+    probe = torch.rand(2, clf.channels, *sides, generator=random).to(clf.device)
     with torch.no_grad():
         before = clf(probe)
         pairs, names = _pairs(module, clf.prepare(probe[:1]), keep, shift)

@@ -111,7 +111,7 @@ def settle(clf: Classifier) -> None:
     norms = [part for part in clf.module.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     sides = clf.input_size or (224, 224)
-    noise = torch.rand(4, 3, *sides, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(4, clf.channels, *sides, generator=torch.Generator().manual_seed(0))
     if not norms:
         return
     for norm in norms:

@@ -251,7 +251,7 @@ def _behind_trunk(clf: Classifier, predict: Callable[[Tensor], Tensor]) -> set[s
     """The parameters that logits get from the trunk's output alone, found by a gradient."""
     module = clf.module
     sides = clf.input_size or (224, 224)
-    blank = clf.prepare(torch.full((1, 3, *sides), 0.5))
+    blank = clf.prepare(torch.full((1, clf.channels, *sides), 0.5))
     with evaluating(module), torch.enable_grad():
         with torch.no_grad():
             features = _method(module, "forward_features")(blank)

@@ -14,11 +14,11 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from lookaway.errors import InputError, ModelError, WeightsError, nearest, shown
 from lookaway.hashing import seed_from
-from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
 from lookaway.models.randomness import seeded
@@ -48,6 +48,8 @@ def load_classifier(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     input_size: int | None = None,
+    channels: int = 3,
+    outputs: str | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Classifier:
@@ -59,7 +61,7 @@ def load_classifier(
 
     Args:
         name: a timm name, with or without a tag, such as ``resnet50`` or ``resnet50.a1_in1k``.
-        num_classes: K; None: as many as the weights have.
+        num_classes: outputs of the network; None: as many as the weights have.
         pretrained: False: random weights, seeded.
         checkpoint: a file with a state dict, as PyTorch or safetensors write it; it must fit, but
             for a classification layer of another size, or none. ``origin`` of the classifier says
@@ -67,9 +69,12 @@ def load_classifier(
         averaged: whether to take weights averaged over the training (EMA, SWA) of a checkpoint,
             or the raw ones; None: the averaged ones where there are some, as timm does.
         logits: which of the network's outputs are the classes, in order; see ``Classifier``.
-        mean: of the channels, or one number for all, in pixels; None: timm's for it.
+        mean: of the channels, or one number for all, in pixels; None: timm's for it (for grey the
+            mean of the three).
         std: the same; above 0.
         input_size: side in px that the network wants; None: timm's setting for it.
+        channels: 1 (grey) or 3 (RGB); timm sums the weights of a first convolution for RGB.
+        outputs: what the network gives; see ``Classifier``.
         device: where to put it.
         seed: for weights that are new.
 
@@ -85,32 +90,40 @@ def load_classifier(
     ['layer4.0']
     """
     timm_name = check_name(name)
-    if num_classes is not None and num_classes < 2:
-        raise InputError(f"num_classes must be at least 2; got {num_classes}")
+    if num_classes is not None and num_classes < 1:
+        raise InputError(f"num_classes must be at least 1; got {num_classes}")
+    if channels not in (1, 3):
+        raise InputError(f"channels must be 1 (grey) or 3 (RGB); got {channels}")
     if averaged is not None and checkpoint is None:
         raise InputError("averaged says which weights of a checkpoint to take; give a checkpoint")
     origin = None
     if checkpoint is not None:
         path = local_path(checkpoint, "a checkpoint")
-        module, origin = _from_checkpoint(timm_name, path, num_classes, seed, averaged)
+        module, origin = _from_checkpoint(timm_name, path, num_classes, seed, channels, averaged)
     elif pretrained:
-        module = _pretrained(timm_name, num_classes, seed)
+        module = _pretrained(timm_name, num_classes, seed, channels)
     else:
-        module = _create(timm_name, num_classes, seed)
+        module = _create(timm_name, num_classes, seed, channels)
     module.eval()
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
     sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
-    channels = int(config["input_size"][0])
     clf = Classifier(
         module.to(device),
-        mean=config["mean"] if mean is None else check_channels("mean", mean, channels),
-        std=config["std"] if std is None else check_channels("std", std, channels),
+        mean=_of_channels(config["mean"], channels) if mean is None else mean,
+        std=_of_channels(config["std"], channels) if std is None else std,
         input_size=(int(sides[0]), int(sides[1])),
         name=name,
+        channels=channels,
+        outputs=outputs,
         logits=logits,
     )
     clf.origin = origin
     return clf
+
+
+def _of_channels(numbers: Sequence[float], channels: int) -> Sequence[float]:
+    """timm's mean or std of three channels, for as many as there are."""
+    return numbers if len(numbers) == channels else [sum(numbers) / len(numbers)] * channels
 
 
 def check_name(name: str) -> str:
@@ -155,8 +168,11 @@ def classifier_name(module: nn.Module) -> str:
     )
 
 
-def _create(name: str, num_classes: int | None, seed: int, **options: object) -> nn.Module:
+def _create(
+    name: str, num_classes: int | None, seed: int, channels: int, **options: object
+) -> nn.Module:
     chosen = {} if num_classes is None else {"num_classes": num_classes}
+    chosen |= {} if channels == 3 else {"in_chans": channels}
     with seeded(seed_from(seed, name)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mapping deprecated model name")
         module: nn.Module = timm.create_model(name, **chosen, **options)
@@ -164,12 +180,17 @@ def _create(name: str, num_classes: int | None, seed: int, **options: object) ->
 
 
 def _from_checkpoint(
-    name: str, path: Path, num_classes: int | None, seed: int, averaged: bool | None
+    name: str,
+    path: Path,
+    num_classes: int | None,
+    seed: int,
+    channels: int,
+    averaged: bool | None,
 ) -> tuple[nn.Module, Origin]:
     found = read_checkpoint(path, averaged)
     heads = _classification_layers(name)
     kept = _classes_of(heads, found.weights)
-    module = _create(name, kept if kept is not None else num_classes, seed)
+    module = _create(name, kept if kept is not None else num_classes, seed, channels)
     new = [key for key in module.state_dict() if key.rpartition(".")[0] in heads]
     try:
         prefix = fit_weights(module, found.weights, path.name, new)
@@ -214,18 +235,18 @@ def _resize_head(module: nn.Module, num_classes: int | None, seed: int) -> None:
             module.reset_classifier(num_classes)  # type: ignore[operator]
 
 
-def _pretrained(name: str, num_classes: int | None, seed: int) -> nn.Module:
+def _pretrained(name: str, num_classes: int | None, seed: int, channels: int) -> nn.Module:
     if is_bundled(name):
-        module = _create(name, None, seed)
-        _fit_bundled(module, name)
+        module = _create(name, None, seed, channels)
+        _fit_bundled(module, name, channels)
     else:
-        module = _from_hub(name, seed)
+        module = _from_hub(name, seed, channels)
     _resize_head(module, num_classes, seed)
     return module
 
 
-def _fit_bundled(module: nn.Module, name: str) -> None:
-    """Load a package's weights: its tensors, in order, are timm's."""
+def _fit_bundled(module: nn.Module, name: str, channels: int) -> None:
+    """Load a package's weights: its tensors, in order, are timm's for RGB."""
     package, python_name = BUNDLED[name]
     spec = importlib.util.find_spec(python_name)
     home = Path(spec.origin).parent if spec is not None and spec.origin else Path()
@@ -233,6 +254,7 @@ def _fit_bundled(module: nn.Module, name: str) -> None:
     if len(files) != 1:
         raise WeightsError(f"the package {package} holds {len(files)} weight files, not one")
     values = list(read_weights(files[0]).values())
+    values[0] = adapt_input_conv(channels, values[0])  # the first convolution's
     own = module.state_dict()
     if [tuple(value.shape) for value in values] != [tuple(v.shape) for v in own.values()]:
         version = importlib.metadata.version(package)
@@ -240,7 +262,7 @@ def _fit_bundled(module: nn.Module, name: str) -> None:
     module.load_state_dict(dict(zip(own, values, strict=True)))
 
 
-def _from_hub(name: str, seed: int) -> nn.Module:
+def _from_hub(name: str, seed: int, channels: int) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise WeightsError(
@@ -255,7 +277,7 @@ def _from_hub(name: str, seed: int) -> nn.Module:
         _check_hub(name, config.hf_hub_id)
     try:
         with tensors_only():
-            return _create(name, None, seed, **options)
+            return _create(name, None, seed, channels, **options)
     except Exception as error:
         raise _no_weights(name, f"{type(error).__name__}: {shown(str(error), 500)}") from error
 

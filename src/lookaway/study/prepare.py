@@ -192,10 +192,14 @@ def load_model(
     Raises:
         ModelError: it cannot be loaded, or knows other classes, or another number of them.
     """
-    trained = spec.train == "none"
-    count = None if trained or classes is None else len(classes)
-    if trained and spec.checkpoint is None and not spec.pretrained and classes is not None:
-        count = len(classes)
+    loaded = spec.train == "none" and (spec.checkpoint is not None or spec.pretrained)
+    binary = spec.outputs == "binary"
+    if binary and classes is not None and len(classes) != 2:
+        raise ModelError(
+            f"{spec.name!r} has outputs: binary, which tells 2 classes apart, but the images have "
+            f"{len(classes)}"
+        )
+    count = None if loaded or classes is None else 1 if binary else len(classes)
     clf = load_classifier(
         spec.timm,
         num_classes=count,
@@ -205,9 +209,16 @@ def load_model(
         mean=spec.mean,
         std=spec.std,
         input_size=spec.input_size,
+        channels=study.data.channels,
+        outputs=None if spec.outputs == "auto" else spec.outputs,
         seed=seed_from(study.data.split.seed, "weights", spec.name),
     )
     clf.name = spec.name
+    if clf.outputs.task == "labels" and study.explain.explained_class != ["label"]:
+        raise ModelError(
+            f"{spec.name!r} gives several labels at once, so no one class is predicted; set "
+            "explain: {explained_class: [label]}"
+        )
     if known is not None:
         clf.choose(known[spec.name]["logits"] if spec.name in known else None)
         return clf, None

@@ -208,6 +208,7 @@ class ModelSpec(_Settings):
         Annotated[list[str], Field(min_length=1)] | PathText | None, BeforeValidator(_names)
     ] = None
     other_classes: Literal["cut", "keep"] = "cut"
+    outputs: Literal["auto", "logits", "binary", "probabilities", "multilabel"] = "auto"
     mean: Annotated[list[float] | None, BeforeValidator(_channels("mean"))] = None
     std: Annotated[list[float] | None, BeforeValidator(_channels("std"))] = None
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
@@ -255,6 +256,14 @@ class ModelSpec(_Settings):
         elif value is not None and value not in CLASS_ORDERS:
             _mended("", lambda: read_names(local_path(value, "a file of classes")))
         return value
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Self:
+        if self.train != "none" and self.outputs == "probabilities":
+            raise ValueError(
+                "outputs: probabilities is only for train: none; what is trained gives logits"
+            )
+        return self
 
     @model_validator(mode="after")
     def _for_checkpoints(self) -> Self:
