@@ -106,8 +106,10 @@ def test_an_order_that_nothing_says_is_doubted_on_terminal_and_page(study, tmp_p
     assert doubt in result.report.read_text()
     kept = pl.read_parquet(result.folder / "frames" / "loaded.parquet")
     assert kept["finding"].to_list() == ["other order"]
-    report(str(result.folder), quiet=True)
+    report(str(result.folder), quiet=False)
     assert doubt in capsys.readouterr().err
+    report(str(result.folder), quiet=True)
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["natural", "list", "file", "json", "checkpoint"])

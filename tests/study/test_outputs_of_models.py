@@ -45,7 +45,7 @@ def test_a_head_of_one_output_learns_two_classes_and_is_attacked(
     assert set(rows["clean_class"]) <= {"ann", "bob"}
     assert (rows["clean_class"] == rows["label"]).mean() >= 0.75
     assert not rows["unattacked"].any()
-    assert rows["nissim"].min() > 0
+    assert rows["nissim"].max() > 0
     assert shapes == [(1,), (2,)]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lookaway.errors import InputError, ModelError, WeightsError, nearest, shown
 from lookaway.hashing import seed_from
+from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
 from lookaway.models.randomness import seeded
@@ -107,10 +108,16 @@ def load_classifier(
     module.eval()
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
     sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
+    of_channels = {
+        what: check_channels(
+            what, _timms(config[what], channels) if said is None else said, channels
+        )
+        for what, said in (("mean", mean), ("std", std))
+    }
     clf = Classifier(
         module.to(device),
-        mean=_of_channels(config["mean"], channels) if mean is None else mean,
-        std=_of_channels(config["std"], channels) if std is None else std,
+        mean=of_channels["mean"],
+        std=of_channels["std"],
         input_size=(int(sides[0]), int(sides[1])),
         name=name,
         channels=channels,
@@ -121,7 +128,7 @@ def load_classifier(
     return clf
 
 
-def _of_channels(numbers: Sequence[float], channels: int) -> Sequence[float]:
+def _timms(numbers: Sequence[float], channels: int) -> Sequence[float]:
     """timm's mean or std of three channels, for as many as there are."""
     return numbers if len(numbers) == channels else [sum(numbers) / len(numbers)] * channels
 

@@ -1,0 +1,124 @@
+"""The models of a study: where their weights come from, and what is trained."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from lookaway.places import local_path
+from lookaway.study.fields import MOST, LearningRate, PathText, Settings, mended, number, text
+
+
+def _channels(what: str) -> Callable[[Any], Any]:
+    """Numbers of the channels from a list, or from one number for all."""
+
+    def check(value: Any) -> Any:
+        from lookaway.models.channels import check_channels
+
+        if value is None:
+            return value
+        numbers = [number(each) for each in value] if isinstance(value, list) else number(value)
+        found: list[float] = []
+        mended("", lambda: found.extend(check_channels(what, numbers)))
+        return found
+
+    return check
+
+
+def _names(value: Any) -> Any:
+    """Class names as text: YAML reads ``10`` as a number."""
+    if isinstance(value, list):
+        return [str(name) if type(name) is int else name for name in value]
+    return text(value)
+
+
+# In place of a file with the names of a network's outputs; see ``study/class_order.py``.
+CLASS_ORDERS = ("imagenet", "natural")
+
+
+class ModelSpec(Settings):
+    """One network: where its weights come from and what is trained.
+
+    ``classes``: which class each of its outputs is; None: what its checkpoint says, else the
+    images' classes in sorted order. ``other_classes``: those that the images do not have: cut from
+    its logits, or kept among them.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=300)]
+    timm: Annotated[str, Field(min_length=1)]
+    checkpoint: PathText | None = None
+    averaged: bool | None = None
+    pretrained: bool = True
+    train: Literal["head", "fully_connected", "all", "none"] = "head"
+    classes: Annotated[
+        Annotated[list[str], Field(min_length=1)] | PathText | None, BeforeValidator(_names)
+    ] = None
+    other_classes: Literal["cut", "keep"] = "cut"
+    outputs: Literal["auto", "logits", "binary", "probabilities", "multilabel"] = "auto"
+    mean: Annotated[list[float] | None, BeforeValidator(_channels("mean"))] = None
+    std: Annotated[list[float] | None, BeforeValidator(_channels("std"))] = None
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    learning_rate: LearningRate | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given, "timm": given}
+        if isinstance(given, Mapping):
+            given = dict(given)
+            if "timm" not in given and "name" in given:
+                given["timm"] = given["name"]
+            elif "name" not in given and "timm" in given:
+                given["name"] = given["timm"]
+        return given
+
+    @field_validator("timm")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from lookaway.models.zoo import check_name
+
+        return mended(value, lambda: check_name(value))
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _there(cls, value: str | None) -> str | None:
+        from lookaway.models.weights import check_path
+
+        return (
+            value
+            if value is None
+            else mended(value, lambda: check_path(local_path(value, "a checkpoint")))
+        )
+
+    @field_validator("classes")
+    @classmethod
+    def _readable(cls, value: list[str] | str | None) -> list[str] | str | None:
+        from lookaway.models.class_names import output_names, read_names
+
+        if isinstance(value, list):
+            mended("", lambda: output_names(value))
+        elif value is not None and value not in CLASS_ORDERS:
+            mended("", lambda: read_names(local_path(value, "a file of classes")))
+        return value
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Self:
+        if self.train != "none" and self.outputs == "probabilities":
+            raise ValueError(
+                "outputs: probabilities is only for train: none; what is trained gives logits"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _for_checkpoints(self) -> Self:
+        if self.averaged is not None and self.checkpoint is None:
+            raise ValueError("averaged says which weights of a checkpoint to take; give checkpoint")
+        given = [name for name in ("classes", "other_classes") if name in self.model_fields_set]
+        if self.train != "none" and (self.classes is not None or self.other_classes != "cut"):
+            raise ValueError(
+                f"{' and '.join(given)}: only for train: none; what is trained learns the images' "
+                "classes in their own order"
+            )
+        return self
