@@ -158,7 +158,7 @@ def test_state_dicts_come_wrapped_and_with_a_data_parallel_prefix(tmp_path):
 
 def test_too_few_classes_are_refused():
     with pytest.raises(InputError, match="at least 2"):
-        la.load_classifier("test_resnet", num_classes=1, pretrained=False)
+        la.load_classifier("test_resnet", num_classes=0, pretrained=False)
 
 
 def cache(home, name):
