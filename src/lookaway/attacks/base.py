@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from lookaway.models.checks import check_labels, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
 from lookaway.models.hooks import frozen
+from lookaway.perturbation import FULL, Perturbation
 
 _SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
 
@@ -23,7 +24,7 @@ class Attack(ABC):
     A new attack writes ``perturb``; the checks before and after it are here.
     """
 
-    name: ClassVar[str]
+    name: str
 
     def __call__(
         self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
@@ -60,9 +61,15 @@ class Attack(ABC):
     ) -> Tensor:
         """Perturb a checked batch; shapes as in the call."""
 
+    def find(
+        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+    ) -> Perturbation:
+        """What the attack changes, as it is measured and stored; arguments as in the call."""
+        return encoded(images, self(clf, images, labels, epsilons), epsilons)
+
 
 class SignAttack(Attack):
-    """An attack whose change is ε times a sign, so that one set of signs serves every ε.
+    """An attack whose change is ε times a sign, so that one direction serves every ε.
 
     A new one writes ``signs``.
     """
@@ -79,16 +86,29 @@ class SignAttack(Attack):
         self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
     ) -> Tensor:
         """Step along the signs for each ε."""
+        found = self.find(clf, images, labels, epsilons)
+        return torch.stack([found.attacked(images, 0, epsilon) for epsilon in epsilons])
+
+    def find(
+        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+    ) -> Perturbation:
+        """The signs, as they are measured and stored."""
         signs = self.signs(clf, images, labels)
-        check_signs(signs, images, self.name)
-        return step(images, signs, epsilons)
+        if signs.shape != images.shape or signs.dtype != torch.int8:
+            raise AttackError(
+                f"{self.name} gave signs {tuple(signs.shape)} {signs.dtype} where "
+                f"{tuple(images.shape)} torch.int8 is needed"
+            )
+        if signs.numel() and not (int(signs.min()) >= -1 and int(signs.max()) <= 1):
+            raise AttackError(f"{self.name} gave signs other than -1, 0 and 1; use .sign()")
+        return Perturbation.of_signs(signs)
 
 
 class GradientSignAttack(SignAttack):
     """An attack along the sign of a loss's gradient by the pixels; sign(0) = 0.
 
-    A new one writes ``loss``. An engine that differentiates the clean images anyway may hand the
-    gradient to ``signs_of``, so that no pass is made twice.
+    A new one writes ``loss``. Who differentiates the clean images anyway may hand the gradient to
+    ``of_gradient``, so that no pass is made twice.
     """
 
     @abstractmethod
@@ -115,50 +135,46 @@ class GradientSignAttack(SignAttack):
             pixels = images.detach().clone().requires_grad_()
             logits = clf(pixels)
             loss = self.loss(clf, logits, labels.to(logits.device))
-            return self.signs_of(pixel_gradient(clf.name, loss, pixels), clf.name)
+            return signs_of(pixel_gradient(clf.name, loss, pixels), clf.name)
 
-    def signs_of(self, gradient: Tensor, model: str) -> Tensor:
-        """The signs of a gradient, int8.
+    def of_gradient(self, gradient: Tensor, model: str) -> Perturbation:
+        """The perturbation that follows from a gradient (N, C, H, W) by the pixels.
 
         Raises:
             ModelError: the gradient is not finite.
         """
-        if not bool(torch.isfinite(gradient).all()):
-            raise ModelError(f"{model} has a gradient by the pixels that is NaN or infinite")
-        return gradient.sign().to(torch.int8)
+        return Perturbation.of_signs(signs_of(gradient, model))
 
 
-def check_signs(signs: Tensor, images: Tensor, name: str) -> None:
-    """Refuse signs that are not −1, 0 or 1 for each pixel.
+def signs_of(gradient: Tensor, model: str) -> Tensor:
+    """The signs of a gradient, int8.
 
     Raises:
-        AttackError: with what was found.
+        ModelError: the gradient is not finite.
     """
-    if signs.shape != images.shape or signs.dtype != torch.int8:
-        raise AttackError(
-            f"{name} gave signs {tuple(signs.shape)} {signs.dtype} where {tuple(images.shape)} "
-            "torch.int8 is needed"
-        )
-    if signs.numel() and not (int(signs.min()) >= -1 and int(signs.max()) <= 1):
-        raise AttackError(f"{name} gave signs other than -1, 0 and 1; use .sign()")
+    if not bool(torch.isfinite(gradient).all()):
+        raise ModelError(f"{model} has a gradient by the pixels that is NaN or infinite")
+    return gradient.sign().to(torch.int8)
 
 
-def step(images: Tensor, signs: Tensor, epsilons: Sequence[float]) -> Tensor:
-    """x + ε · sign, clipped to [0, 1], for each ε.
+def encoded(images: Tensor, attacked: Tensor, epsilons: Sequence[float]) -> Perturbation:
+    """Attacked images as a perturbation whose images lie just within: never more than ε away.
 
     Args:
-        images: (N, C, H, W) float pixels.
-        signs: (N, C, H, W), −1, 0 or 1.
+        images: (N, C, H, W) float pixels in [0, 1].
+        attacked: (E, N, C, H, W), at most ε from them.
         epsilons: E levels.
 
-    Returns:
-        (E, N, C, H, W), of the images' dtype.
-
-    >>> step(torch.full((1, 3, 1, 1), 0.5), torch.ones(1, 3, 1, 1), [0.25, 1.0]).flatten().tolist()
-    [0.75, 0.75, 0.75, 1.0, 1.0, 1.0]
+    >>> half = torch.full((1, 1, 1, 1), 0.5)
+    >>> encoded(half, half[None] + 0.025, [0.05]).codes.flatten().tolist()
+    [63]
     """
-    direction = signs.to(images.dtype)
-    return torch.stack([images + epsilon * direction for epsilon in epsilons]).clamp_(0.0, 1.0)
+    codes = []
+    for changed, epsilon in zip(attacked, epsilons, strict=True):
+        share = (changed - images) / epsilon * FULL
+        # Towards zero; a whole step that float32 rounded stays a whole step.
+        codes.append((share * (1 + 1e-5)).trunc().clamp(-FULL, FULL).to(torch.int8))
+    return Perturbation(torch.stack(codes, dim=1))
 
 
 def check_epsilons(epsilons: Iterable[Any]) -> list[float]:

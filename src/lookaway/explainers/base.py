@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +21,7 @@ Loss = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where a classifier looks, for one class of each image.
+    """What a classifier's score rests on, for one class of each image.
 
     Attributes:
         maps: for each layer name, (N, h, w) float32, at least 0, at the layer's own size; all
@@ -37,25 +36,14 @@ class Explanation:
     logits: Tensor
     classes: Tensor
 
-    def part(self, span: slice) -> "Explanation":
-        """The same of some of the images."""
-        maps = {name: found[span] for name, found in self.maps.items()}
-        dead = {name: found[span] for name, found in self.dead.items()}
-        return Explanation(maps, dead, self.logits[span], self.classes[span])
-
 
 class Explainer(ABC):
     """An explainer: classifier and pixels in, maps for each layer out.
 
-    A new explainer writes ``explain``; the checks are here.
-
-    Attributes:
-        undoes_shifts: whether its maps are the same for layers in ``clf.shifts``, where a study
-            folded a batch norm into a convolution that it explains.
+    A new one that is no CAM (see ``explainers.cam``) writes ``explain``; the checks are here.
     """
 
-    name: ClassVar[str]
-    undoes_shifts: ClassVar[bool] = False
+    name: str
 
     def __call__(
         self,
@@ -85,60 +73,44 @@ class Explainer(ABC):
             classes = check_classes(classes, images.shape[0], known)
         names = clf.trace((images.shape[2], images.shape[3])).names(layers)
         with clf.computing():
-            return self.explain(clf, images, [classes], names)[0]
+            return self.explain(clf, images, [classes], names)[0][0]
 
     @abstractmethod
     def explain(
         self,
         clf: Classifier,
         images: Tensor,
-        wanted: Sequence[Tensor | None],
-        layers: str | Sequence[str],
-    ) -> list[Explanation]:
-        """Explain several classes of each image from one forward pass.
-
-        Args:
-            clf: the classifier.
-            images: (N, C, H, W) float pixels in [0, 1], checked.
-            wanted: for each explanation (N,) int64 indices, checked, or None for the class that
-                the classifier predicts.
-            layers: names, or a kind of layers.
-
-        Returns:
-            One explanation for each entry of ``wanted``.
-        """
-
-    def explain_and_differentiate(
-        self,
-        clf: Classifier,
-        images: Tensor,
-        wanted: Sequence[Tensor | None],
-        layers: str | Sequence[str],
-        losses: Sequence[Loss],
+        targets: Sequence[Tensor | None],
+        layers: Sequence[str],
+        losses: Sequence[Loss] = (),
     ) -> tuple[list[Explanation], list[Tensor]]:
-        """Explain, and differentiate losses by the pixels, from as few passes as it takes.
-
-        An explainer that can do both in one forward pass writes this anew.
+        """Explain several classes of each image, from as few passes as it takes.
 
         Args:
             clf: the classifier.
             images: (N, C, H, W) float pixels in [0, 1], checked.
-            wanted: as in ``explain``.
-            layers: as in ``explain``.
+            targets: for each explanation (N,) int64 indices, checked, or None for the class that
+                the classifier predicts.
+            layers: names.
             losses: each makes a scalar of logits (N, K).
 
         Returns:
-            The explanations, and for each loss its gradient (N, 3, H, W).
+            An explanation for each target, and for each loss its gradient (N, C, H, W) by the
+            pixels.
 
         Raises:
             ModelError: a loss does not depend on the pixels.
         """
-        gradients = []
-        for loss in losses:
-            with frozen(clf.module):
-                pixels = images.detach().clone().requires_grad_()
-                gradients.append(pixel_gradient(clf.name, loss(clf(pixels)), pixels))
-        return self.explain(clf, images, wanted, layers), gradients
+
+
+def gradients_of(clf: Classifier, images: Tensor, losses: Sequence[Loss]) -> list[Tensor]:
+    """The gradient of each loss by the pixels, for an explainer that needs passes of its own."""
+    found = []
+    for loss in losses:
+        with frozen(clf.module):
+            pixels = images.detach().clone().requires_grad_()
+            found.append(pixel_gradient(clf.name, loss(clf(pixels)), pixels))
+    return found
 
 
 def heatmap(maps: Tensor, grid: int = 224) -> Tensor:

@@ -1,4 +1,4 @@
-"""The shuffled null: what the heatmaps of two different clean images score."""
+"""The shuffled baseline: NISSIM of the clean heatmaps of two different images."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def partners(images: Sequence[str], seed: int) -> list[int]:
     return [int(place) for place in following]
 
 
-def compare_shuffled(
+def shuffled_nissim(
     maps: Tensor, others: Sequence[int], grid: int, preset: str, batch_size: int
 ) -> Tensor:
     """NISSIM of each clean heatmap and its partner's.

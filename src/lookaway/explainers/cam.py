@@ -1,0 +1,173 @@
+"""Class activation maps of any set of layers from one forward pass: what all their kinds share.
+
+A map is ReLU(Σ_c w_c A_c), A the activations of a layer, w weights that a kind of CAM makes of A
+and of the gradient of a class's logit by A. A new kind writes ``weights``.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lookaway.errors import LayerError, ModelError
+from lookaway.explainers.base import Explainer, Explanation, Loss
+from lookaway.models.classifier import Classifier
+from lookaway.models.gradient import pixel_gradient
+from lookaway.models.hooks import first_tensor, frozen, hooked, in_place_of
+
+DEAD_BELOW = 1e-6
+
+
+class CAM(Explainer):
+    """A kind of class activation map, keyed by layer name.
+
+    A bias of zeros is added to each asked layer's output, and the score is differentiated by it:
+    the trunk before the first asked layer needs no graph, and in-place activations behind a layer
+    cannot change what was recorded. A layer that runs more than once in a pass is explained at its
+    last run.
+
+    Attributes:
+        gradients: what ``weights`` takes: ``pooled``, the gradient's mean over space, for which no
+            gradient of full size is kept; or ``full``.
+        undoes_scale: whether the map is the same for a layer that gives a · A in place of A, its
+            gradient divided by a: then a study may fold a batch norm into a convolution that is
+            explained (see ``clf.shifts``).
+    """
+
+    gradients: ClassVar[Literal["pooled", "full"]] = "full"
+    undoes_scale: ClassVar[bool] = False
+
+    @abstractmethod
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """The weights w.
+
+        Args:
+            activations: (N, C, h, w) float32.
+            gradients: (N, C) their mean over space, or (N, C, h, w); see ``gradients``.
+
+        Returns:
+            (N, C), or (N, C, h, w) where they differ from place to place.
+        """
+
+    def explain(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        targets: Sequence[Tensor | None],
+        layers: Sequence[str],
+        losses: Sequence[Loss] = (),
+    ) -> tuple[list[Explanation], list[Tensor]]:
+        """All from one forward pass; see ``Explainer.explain``."""
+        activations: dict[str, Tensor] = {}
+        biases: dict[str, Tensor] = {}
+
+        def probe(name: str, _layer: nn.Module, output: Any) -> Any:
+            tensor = first_tensor(output)
+            if tensor is None or tensor.ndim != 4:
+                raise LayerError(f"layer {name!r} gave no spatial maps in this pass")
+            if tensor.shape[0] != len(images):
+                raise LayerError(
+                    f"layer {name!r} gave {tensor.shape[0]} maps for {len(images)} images: the "
+                    "network looks at each several times, or in windows"
+                )
+            with torch.enable_grad():  # also where a network turns it off for its trunk
+                size = (1, 1) if self.gradients == "pooled" else tensor.shape[2:]
+                bias = tensor.new_zeros(*tensor.shape[:2], *size).requires_grad_()
+                passed_on = tensor + bias
+            activations[name], biases[name] = tensor.detach(), bias
+            return in_place_of(output, passed_on)
+
+        with frozen(clf.module):
+            pixels = images.detach()
+            if losses or images.is_inference():
+                pixels = pixels.clone()
+            pixels.requires_grad_(bool(losses))
+            with hooked(clf.module, layers, probe):
+                logits = clf(pixels)
+            own = clf.outputs.predicted(logits.detach())
+            wanted = [own if classes is None else classes.to(own.device) for classes in targets]
+            gradients = [
+                pixel_gradient(clf.name, loss(logits), pixels, keep=True) for loss in losses
+            ]
+            done: list[Explanation] = []
+            for place, classes in enumerate(wanted):
+                same = next((e for e in done if torch.equal(e.classes, classes)), None)
+                if same is None:
+                    found = _gradients(logits, classes, biases, keep=place < len(wanted) - 1)
+                    maps, dead = {}, {}
+                    for name, gradient in found.items():
+                        maps[name], dead[name] = self._map(clf, name, activations[name], gradient)
+                    same = Explanation(maps, dead, logits.detach(), classes)
+                done.append(same)
+        return done, gradients
+
+    def _map(
+        self, clf: Classifier, layer: str, activations: Tensor, gradients: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A layer's maps (N, h, w), and whether they are dead (N,).
+
+        Where a layer gives a A + b in place of A, its gradient is that by A divided by a, so the
+        map of A is that of what it gives less the shift b; the scale drops out.
+        """
+        shift = clf.shifts.get(layer)
+        with torch.autocast(activations.device.type, enabled=False):
+            activations, gradients = activations.float(), gradients.float()
+            if self.gradients == "pooled":
+                gradients = gradients[:, :, 0, 0] / activations[0, 0].numel()
+            if shift is not None:
+                shift = shift.to(activations)
+                if self.gradients == "full":
+                    activations, shift = activations - shift[:, None, None], None
+            weights = self.weights(activations, gradients)
+            if weights.ndim == 2:
+                cam = torch.einsum("nc,nchw->nhw", weights, activations)
+                cam = cam if shift is None else cam - (weights @ shift)[:, None, None]
+            else:
+                cam = (weights * activations).sum(dim=1)
+            if not bool(torch.isfinite(cam).all()):
+                raise ModelError(
+                    f"{clf.name} has activations or gradients that are NaN or infinite at layer "
+                    f"{layer!r}, so no {self.name}; check its weights and its precision"
+                )
+            cam = cam.relu()
+            peak = cam.amax(dim=(1, 2))
+            dead = (peak <= 0) | _faint(peak, weights, activations, shift)
+        return cam.masked_fill(dead[:, None, None], 0.0), dead
+
+
+def _gradients(
+    logits: Tensor, classes: Tensor, biases: dict[str, Tensor], *, keep: bool
+) -> dict[str, Tensor]:
+    """The gradient of the classes' logits by each layer's bias."""
+    score = logits.gather(1, classes[:, None]).sum()
+    if not score.requires_grad:
+        raise LayerError(f"none of the layers {', '.join(biases)} has a part in the logits")
+    found = torch.autograd.grad(score, list(biases.values()), retain_graph=keep, allow_unused=True)
+    idle = [name for name, gradient in zip(biases, found, strict=True) if gradient is None]
+    if idle:
+        raise LayerError(f"no part in the logits, so no map: {', '.join(idle)}")
+    return dict(zip(biases, found, strict=True))
+
+
+def _faint(peak: Tensor, weights: Tensor, activations: Tensor, shift: Tensor | None) -> Tensor:
+    """Whether a map's peak is rounding beside the evidence that cancelled in it (N,)."""
+    if weights.ndim == 4:
+        evidence = (weights * activations).abs_().sum(dim=1)
+        return (peak > 0) & (peak < DEAD_BELOW * evidence.amax(dim=(1, 2)))
+    shift = weights.new_zeros(weights.shape[1]) if shift is None else shift
+    low, high = _as_in_memory(activations).aminmax()
+    bound = weights.abs() @ (torch.maximum(-low, high) + shift.abs())
+    faint = (peak > 0) & (peak < DEAD_BELOW * bound)
+    if bool(faint.any()):  # the bound is cheap and mostly enough; the evidence is neither
+        some = (activations[faint] - shift[:, None, None]).abs()
+        evidence = torch.einsum("nc,nchw->nhw", weights[faint].abs(), some)
+        faint[faint.clone()] = peak[faint] < DEAD_BELOW * evidence.amax(dim=(1, 2))
+    return faint
+
+
+def _as_in_memory(maps: Tensor) -> Tensor:
+    """Maps (N, C, H, W) with their axes in the order of memory, so that reading copies nothing."""
+    channels_last = maps.is_contiguous(memory_format=torch.channels_last)
+    return maps.permute(0, 2, 3, 1) if channels_last else maps

@@ -1,0 +1,340 @@
+"""The kernel: perturb, explain and compare images, in memory. A study schedules and stores it."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lookaway.attacks.base import Attack, GradientSignAttack
+from lookaway.attacks.noise import SignNoise
+from lookaway.explainers.base import Explainer, Explanation, Loss
+from lookaway.metrics.dissimilarity import linf, psnr
+from lookaway.metrics.map_nissim import nissim_of_maps
+from lookaway.metrics.map_statistics import map_statistics
+from lookaway.models.classifier import Classifier
+from lookaway.perturbation import Perturbation
+
+_IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
+
+Source = tuple[str, str | None]  # an attack, and the model that made the perturbation; None: noise
+
+
+class Key(NamedTuple):
+    """What an array holds: a quantity, and what it is of (empty where it is of the images alone).
+
+    Attributes:
+        name: of the images ``clean_class`` and ``clean_confidence``; of each perturbation and ε
+            ``linf``, ``psnr``, ``unattacked``, ``attacked_class`` and ``attacked_confidence``; of
+            an explainer, policy and layer ``clean_dead``, ``clean_maps``, and of each perturbation
+            and ε ``nissim``, ``attacked_dead``, ``attacked_maps`` and, at the last layer, each of
+            ``map_statistics``.
+        method: of the explainer.
+        policy: which class is explained.
+        layer: of the classifier.
+    """
+
+    name: str
+    method: str = ""
+    policy: str = ""
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How images are measured.
+
+    Attributes:
+        epsilons: the levels.
+        layers: names of the explained layers.
+        last: the layer whose maps are also measured beside NISSIM (``map_statistics``).
+        policies: which class is explained: ``own``, the class predicted for that very image;
+            ``clean``, that of the clean image; ``label``, the true one.
+        ssim: preset of the SSIM.
+        grid: side of the heatmaps in px.
+        common: height and width that maps of all compared networks can be brought to.
+        quantize: whether attacked images are rounded to 8 bit.
+        batch_size: images in a pass.
+        noise_seed: of the noise control; None: it is left out.
+    """
+
+    epsilons: tuple[float, ...]
+    layers: tuple[str, ...]
+    last: str
+    policies: tuple[str, ...] = ("own", "clean")
+    ssim: str = "gaussian11"
+    grid: int = 224
+    common: tuple[int, int] = (7, 7)
+    quantize: bool = False
+    batch_size: int = 8
+    noise_seed: int | None = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of N images, under P perturbations at E levels.
+
+    Attributes:
+        sources: the P perturbations: attack and the model that made it; None for noise.
+        arrays: (N, …) or, of each perturbation and ε, (N, P, E, …).
+        perturbations: of the model's own attacks, by name.
+    """
+
+    sources: tuple[Source, ...]
+    arrays: dict[Key, np.ndarray]
+    perturbations: dict[str, Perturbation]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Measured"]) -> "Measured":
+        """Batches of images as one."""
+        return cls(
+            parts[0].sources,
+            {key: np.concatenate([part.arrays[key] for part in parts]) for key in parts[0].arrays},
+            _joined([part.perturbations for part in parts]),
+        )
+
+
+def measure_images(
+    clf: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    settings: MeasureSettings,
+    attacks: Sequence[Attack],
+    explainers: Sequence[Explainer],
+    given: Mapping[Source, Perturbation] | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Measured:
+    """Perturb, explain and compare images, batch after batch.
+
+    Args:
+        clf: the classifier; it is afterwards as it was.
+        images: (N, C, H, W) float32 pixels in [0, 1], N at least 1.
+        labels: (N,) int64.
+        settings: how.
+        attacks: of the classifier itself.
+        explainers: of its layers, at least one.
+        given: other models' perturbations of these images.
+        advance: told of each batch of images done.
+    """
+    found = []
+    with clf.computing():
+        for places in _batches(len(images), settings.batch_size):
+            some = {source: each.of(places) for source, each in (given or {}).items()}
+            batch = _Batch(clf, images[places], labels[places], settings, explainers)
+            found.append(batch.measure(attacks, some))
+            advance(len(batch.images))
+    return Measured.joined(found)
+
+
+def perturbations_of(
+    clf: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    settings: MeasureSettings,
+    attacks: Sequence[Attack],
+    explainers: Sequence[Explainer],
+) -> dict[str, Perturbation]:
+    """A classifier's own perturbations of images, just as ``measure_images`` makes them."""
+    with clf.computing():
+        return _joined(
+            [
+                _stored(
+                    _Batch(clf, images[places], labels[places], settings, explainers).perturb(
+                        attacks
+                    )
+                )
+                for places in _batches(len(images), settings.batch_size)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Images as the classifier sees them: explanations by explainer and policy, predictions."""
+
+    views: dict[tuple[str, str], Explanation]
+    predicted: Tensor
+    confidence: Tensor
+
+
+class _Batch:
+    """Images that go through the network together."""
+
+    def __init__(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        settings: MeasureSettings,
+        explainers: Sequence[Explainer],
+    ) -> None:
+        self.clf, self.settings, self.explainers = clf, settings, explainers
+        pixels = images.pin_memory() if clf.device.type == "cuda" else images
+        self.images = pixels.to(clf.device, non_blocking=True)
+        self.labels = labels.to(clf.device)
+        self._targets: dict[str, Tensor | None] = {"own": None, "clean": None, "label": self.labels}
+        # For each perturbation a tensor (E, N, …).
+        self._found: dict[Key, list[Tensor]] = defaultdict(list)
+
+    def perturb(self, attacks: Sequence[Attack]) -> dict[str, Perturbation]:
+        """The classifier's own perturbations; what it sees in the clean images is kept.
+
+        Gradients that attacks need come from the pass that explains.
+        """
+        by_gradient = [attack for attack in attacks if isinstance(attack, GradientSignAttack)]
+        losses = [partial(attack.loss, self.clf, labels=self.labels) for attack in by_gradient]
+        self.clean, gradients = self._explain(self.images, losses)
+        self._targets["clean"] = self.clean.predicted
+        found = {
+            attack.name: attack.of_gradient(gradient, self.clf.name)
+            for attack, gradient in zip(by_gradient, gradients, strict=True)
+        }
+        for attack in attacks:
+            if attack.name not in found:
+                levels = self.settings.epsilons
+                found[attack.name] = attack.find(self.clf, self.images, self.labels, levels)
+        return {attack.name: found[attack.name] for attack in attacks}
+
+    def measure(self, attacks: Sequence[Attack], given: Mapping[Source, Perturbation]) -> Measured:
+        """All of it."""
+        own = self.perturb(attacks)
+        sources = []
+        for source, perturbation in self._perturbations(own, given):
+            sources.append(source)
+            self._attack(perturbation)
+        arrays = {
+            Key("clean_class"): self.clean.predicted,
+            Key("clean_confidence"): self.clean.confidence,
+        }
+        for (method, policy), view in self.clean.views.items():
+            for layer, maps in view.maps.items():
+                arrays[Key("clean_maps", method, policy, layer)] = maps
+                arrays[Key("clean_dead", method, policy, layer)] = view.dead[layer]
+        for key, values in self._found.items():
+            arrays[key] = torch.stack(values).movedim(2, 0)
+        numbers = {key: tensor.cpu().numpy() for key, tensor in arrays.items()}
+        return Measured(tuple(sources), numbers, _stored(own))
+
+    def _perturbations(
+        self, own: Mapping[str, Perturbation], given: Mapping[Source, Perturbation]
+    ) -> Iterator[tuple[Source, Perturbation]]:
+        """Each perturbation that the images are measured under: own, given, then noise."""
+        for attack, perturbation in own.items():
+            yield (attack, self.clf.name), perturbation
+            for source, other in given.items():
+                if source[0] == attack:
+                    codes = torch.as_tensor(other.codes, device=self.clf.device)
+                    yield source, Perturbation(codes)
+        if self.settings.noise_seed is not None:
+            noise = SignNoise(self.settings.noise_seed)
+            levels = self.settings.epsilons
+            yield (noise.name, None), noise.find(self.clf, self.images, self.labels, levels)
+
+    def _attack(self, perturbation: Perturbation) -> None:
+        """Measure the images under one perturbation."""
+        settings, count = self.settings, len(self.images)
+        # Where the trunk runs without a graph, several ε fit into a pass, and larger passes are
+        # faster; else the graph of every explained layer lies in memory.
+        at_once = max(1, _IMAGES_AT_ONCE // settings.batch_size)
+        at_once = at_once if settings.layers == (settings.last,) else 1
+        changes: dict[str, list[Tensor]] = defaultdict(list)
+        seen: list[_Seen] = []
+        for start in range(0, len(settings.epsilons), at_once):
+            levels = enumerate(settings.epsilons[start : start + at_once], start)
+            attacked = torch.stack(
+                [perturbation.attacked(self.images, level, epsilon) for level, epsilon in levels]
+            )
+            if settings.quantize:
+                attacked = (attacked * 255.0).round() / 255.0
+            for changed in attacked:
+                changes["linf"].append(linf(self.images, changed))
+                changes["psnr"].append(psnr(self.images, changed))
+                # As where the gradient is zero everywhere.
+                changes["unattacked"].append((changed == self.images).flatten(1).all(dim=1))
+            found, _ = self._explain(attacked.flatten(0, 1))
+            changes["attacked_class"] += found.predicted.split(count)
+            changes["attacked_confidence"] += found.confidence.split(count)
+            seen.append(found)
+        for name, values in changes.items():
+            self._found[Key(name)].append(torch.stack(values))
+        for method in dict.fromkeys(method for method, _ in self.clean.views):
+            self._compare(method, seen)
+
+    def _compare(self, method: str, seen: Sequence[_Seen]) -> None:
+        """Compare clean and attacked maps, each pair of explained classes once.
+
+        Args:
+            method: of the explainer.
+            seen: the attacked images, ε after ε.
+        """
+        settings, levels = self.settings, len(self.settings.epsilons)
+        done: list[tuple[str, Tensor, Tensor]] = []  # policies and their classes
+        for policy in settings.policies:
+            clean = self.clean.views[method, policy]
+            attacked = [each.views[method, policy] for each in seen]
+            before = clean.classes.repeat(levels)
+            after = torch.cat([each.classes for each in attacked])
+            left = torch.ones_like(after, dtype=torch.bool)
+            known = []
+            for other, other_before, other_after in done:
+                same = left & (before == other_before) & (after == other_after)
+                known.append((other, same))
+                left &= ~same
+            done.append((policy, before, after))
+            for layer in settings.layers:
+                maps = torch.cat([each.maps[layer] for each in attacked])
+                pair = clean.maps[layer].repeat(levels, 1, 1)[left], maps[left]
+                found = {"nissim": nissim_of_maps(*pair, settings.grid, settings.ssim)}
+                if layer == settings.last:
+                    found |= map_statistics(*pair, settings.ssim, settings.grid, settings.common)
+                for name, values in found.items():
+                    whole = values.new_zeros(len(after)).masked_scatter(left, values)
+                    for other, same in known:
+                        theirs = self._found[Key(name, method, other, layer)][-1].flatten()
+                        whole = torch.where(same, theirs, whole)
+                    self._keep(name, method, policy, layer, whole)
+                dead = torch.cat([each.dead[layer] for each in attacked])
+                self._keep("attacked_dead", method, policy, layer, dead)
+                self._keep("attacked_maps", method, policy, layer, maps)
+
+    def _keep(self, name: str, method: str, policy: str, layer: str, values: Tensor) -> None:
+        """Keep what was found of the attacked images, (E · N, …)."""
+        by_level = values.unflatten(0, (-1, len(self.images)))
+        self._found[Key(name, method, policy, layer)].append(by_level)
+
+    def _explain(self, pixels: Tensor, losses: Sequence[Loss] = ()) -> tuple[_Seen, list[Tensor]]:
+        """What the classifier sees in k · N images; and the gradients of losses by the pixels."""
+        times = len(pixels) // len(self.images)
+        targets = {policy: self._targets[policy] for policy in self.settings.policies}
+        classes = [None if each is None else each.repeat(times) for each in targets.values()]
+        views: dict[tuple[str, str], Explanation] = {}
+        gradients: list[Tensor] = []
+        for explainer in self.explainers:
+            wanted = () if gradients else losses
+            found, own = explainer.explain(self.clf, pixels, classes, self.settings.layers, wanted)
+            gradients = gradients or own
+            views |= {
+                (explainer.name, policy): each for policy, each in zip(targets, found, strict=True)
+            }
+        logits = next(iter(views.values())).logits
+        predicted = self.clf.outputs.predicted(logits, self.labels.repeat(times))
+        return _Seen(views, predicted, self.clf.outputs.confidence(logits, predicted)), gradients
+
+
+def _batches(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _stored(found: Mapping[str, Perturbation]) -> dict[str, Perturbation]:
+    return {name: Perturbation(each.codes.cpu().numpy()) for name, each in found.items()}
+
+
+def _joined(parts: Sequence[Mapping[str, Perturbation]]) -> dict[str, Perturbation]:
+    return {
+        name: Perturbation(np.concatenate([part[name].codes for part in parts]))
+        for name in parts[0]
+    }

@@ -1,0 +1,112 @@
+"""What an attack changes in images: codes, and the formula of the attacked image.
+
+Arrays are NumPy's or PyTorch's; PyTorch is not imported.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lookaway.errors import StoreError
+
+FULL = 127  # the code of a change by all of ε
+_SIGNS = "signs"
+_CODES = "codes"
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """The change of N images at E levels: x + ε · code / 127, clipped to [0, 1].
+
+    What is measured is always the image that is made from the codes, so the rounding of an attack
+    that is no sign attack is a part of it.
+
+    Attributes:
+        codes: (N, L, C, H, W) int8 from −127 to 127; L is E, or 1 where one direction serves every
+            ε, as that of a sign attack, whose codes are −127, 0 and 127.
+    """
+
+    codes: Any
+
+    @classmethod
+    def of_signs(cls, signs: Any) -> "Perturbation":
+        """A sign attack's.
+
+        Args:
+            signs: (N, C, H, W) int8: −1, 0 or 1.
+        """
+        return cls((signs * FULL)[:, None])
+
+    def attacked(self, images: Any, level: int, epsilon: float) -> Any:
+        """The attacked images (N, C, H, W), of the images' type.
+
+        Args:
+            images: (N, C, H, W) float pixels in [0, 1].
+            level: the place of ε among the levels.
+            epsilon: the largest change of a pixel.
+
+        >>> signs = np.array([[[[1, -1]]]], dtype=np.int8)
+        >>> half = np.full((1, 1, 1, 2), 0.5, dtype=np.float32)
+        >>> Perturbation.of_signs(signs).attacked(half, 0, 0.25).tolist()
+        [[[[0.75, 0.25]]]]
+        """
+        codes = self.codes[:, level if self.codes.shape[1] > 1 else 0]
+        codes = codes.to(images) if hasattr(codes, "to") else codes.astype(images.dtype)
+        return (images + epsilon * (codes / FULL)).clip(0.0, 1.0)
+
+    def of(self, places: Any) -> "Perturbation":
+        """That of some of the images."""
+        return Perturbation(self.codes[places])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As it is stored: two bits a pixel where all codes are signs, else eight."""
+        codes = np.asarray(self.codes.cpu() if hasattr(self.codes, "cpu") else self.codes)
+        if np.isin(codes, (-FULL, 0, FULL)).all():
+            packed = _pack(np.sign(codes))
+            return {_SIGNS: packed.reshape(*codes.shape[:2], -1)}
+        return {_CODES: codes}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, ...]
+    ) -> "Perturbation":
+        """Undo ``arrays``.
+
+        Args:
+            arrays: as they were stored.
+            shape: (C, H, W) of an image.
+
+        Raises:
+            StoreError: they are not of such images.
+
+        >>> signs = np.array([[[[-1, 0, 1]]]], dtype=np.int8)
+        >>> stored = Perturbation.of_signs(signs).arrays()
+        >>> Perturbation.from_arrays(stored, (1, 1, 3)).codes.tolist()
+        [[[[[-127, 0, 127]]]]]
+        """
+        try:
+            if _SIGNS not in arrays:
+                return cls(arrays[_CODES].reshape(*arrays[_CODES].shape[:2], *shape))
+            packed = arrays[_SIGNS]
+            return cls(_unpack(packed, shape) * np.int8(FULL))
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"a stored perturbation does not fit its images: {error}") from error
+
+
+def _pack(signs: np.ndarray) -> np.ndarray:
+    """Signs, (N, L, …) int8, four to a byte: (N, L, ⌈size / 4⌉) uint8."""
+    codes = (signs.reshape(*signs.shape[:2], -1) + 1).astype(np.uint8)
+    padded = np.pad(codes, ((0, 0), (0, 0), (0, -codes.shape[2] % 4)))
+    quads = padded.reshape(*signs.shape[:2], -1, 4)
+    return quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
+
+
+def _unpack(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    size = int(np.prod(shape))
+    codes = np.stack([packed >> shift & 3 for shift in (0, 2, 4, 6)], axis=-1)
+    flat = codes.reshape(*packed.shape[:2], -1)[..., :size]
+    if flat.size and flat.max() > 2:
+        raise ValueError("signs other than -1, 0 and 1")
+    return flat.reshape(*packed.shape[:2], *shape).astype(np.int8) - np.int8(1)
