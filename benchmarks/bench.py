@@ -27,10 +27,10 @@ import torch
 from pipelines import GRID, MEAN, STD, Given, batch, network
 
 import lookaway as la
+from lookaway.measure import MeasureSettings, measure_images
 from lookaway.memory import kept_memory
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.training import Recipe, train
-from lookaway.study.cell import CellSettings, Shard, run_cell
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -129,34 +129,23 @@ class Ours:
         fold_batch_norm(clf, shift=[*names, last])  # as a study does with the networks it loads
         if precision == "bfloat16":
             compute_in(clf, "bfloat16")
-        count = len(images)
-        self.shard = Shard(
-            variant="none",
-            images=tuple(map(str, range(count))),
-            grids=(images * 255).round().byte().permute(0, 2, 3, 1).numpy(),
-            labels=labels.numpy(),
-            classes=tuple(map(str, range(40))),
-            pictured=np.zeros(count, dtype=bool),
-        )
-        self.settings = CellSettings(
-            attacks=("fgsm",),
+        self.images, self.labels = images, labels
+        self.settings = MeasureSettings(
             epsilons=EPSILONS,
-            quantize=False,
-            method="gradcam",
-            layers=tuple(names),
+            layers=tuple(dict.fromkeys([*names, last])),
             last=last,
-            explained_class=("clean",),
-            ssim="gaussian11",
+            statistics=False,
+            policies=("clean",),
             grid=GRID,
-            noise_seed=0,
-            batch_size=8,
-            control=False,
+            noise_seed=None,
         )
 
     def __call__(self) -> np.ndarray:
-        rows = run_cell(self.clf, "m", self.shard, self.settings).rows
-        shape = (len(EPSILONS), -1, len(self.shard.images))
-        return np.array(rows["nissim"]).reshape(shape).swapaxes(0, 1)  # (L, E, N)
+        found = measure_images(
+            self.clf, self.images, self.labels, self.settings, [la.FGSM()], [la.GradCAM()]
+        )
+        scores = [each[:, 0] for key, each in found.arrays.items() if key.name == "nissim"]
+        return np.stack(scores).swapaxes(1, 2)  # (L, E, N)
 
 
 def agreement(table: Table) -> None:

@@ -15,9 +15,11 @@ from PIL import Image
 
 from lookaway.memory import kept_memory
 from lookaway.progress import Silent
-from lookaway.study import local, worker
+from lookaway.study import worker
 from lookaway.study.plan import parse_study
 from lookaway.study.prepare import prepare
+from lookaway.study.schedule import run_here
+from lookaway.study.session import Session
 from lookaway.study.store import Store
 from lookaway.study.trained import train_models
 
@@ -94,20 +96,21 @@ def _cells(study: dict[str, Any], out: Path) -> tuple[float, float]:
     store.check_usable()
     prepared = prepare(checked, None, None, Silent(), "the benchmark")
     store.reopen()
-    train_models(checked, prepared, store, Silent())
+    session = Session(prepared, store, Silent())
+    train_models(session)
     engine = 0.0
-    run_cell = worker.run_cell
+    do_cell = worker.do_cell
 
     def timed(*args: Any) -> Any:
         nonlocal engine
         began = time.perf_counter()
-        output = run_cell(*args)
+        output = do_cell(*args)
         engine += time.perf_counter() - began
         return output
 
-    with kept_memory(), mock.patch.object(worker, "run_cell", timed):
+    with kept_memory(), mock.patch.object(worker, "do_cell", timed):
         began = time.perf_counter()
-        local.run_cells(checked, prepared, store, Silent())
+        run_here(session)
         whole = time.perf_counter() - began
     return whole, engine
 

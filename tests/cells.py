@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
+from lookaway.study.cell import CellSettings, Shard
 
 import lookaway as la
 from lookaway.data.pixels import as_floats
-from lookaway.study.cell import CellSettings, Shard
 from oracles import enliven
 
 

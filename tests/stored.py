@@ -2,9 +2,9 @@
 
 import numpy as np
 import polars as pl
+from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 
 from lookaway.study.keys import CellKey, map_key, shards
-from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.store import LAYOUT, Store
 
 SHARD = 64

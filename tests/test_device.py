@@ -6,6 +6,7 @@ made without saying where cannot meet the model's own tensors.
 
 import pytest
 import torch
+from lookaway.study.cell import run_cell
 
 import lookaway as la
 from cells import a_cell
@@ -13,7 +14,6 @@ from lookaway.metrics import map_nissim as map_nissim_module
 from lookaway.metrics import ssim as ssim_module
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.models.folding import compute_in
-from lookaway.study.cell import run_cell
 from oracles import pixels
 
 CUDA = pytest.param(

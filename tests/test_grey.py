@@ -7,6 +7,7 @@ from io import BytesIO
 import numpy as np
 import polars as pl
 import pytest
+from lookaway.study.signs import unpack_signs
 from PIL import Image
 
 from lookaway.data.folder import FolderSource
@@ -14,7 +15,6 @@ from lookaway.data.pixels import as_floats, to_grid
 from lookaway.export import export
 from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
-from lookaway.study.signs import unpack_signs
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA
 from safetensors.torch import save as save_tensors
 
 import lookaway as la
@@ -35,7 +36,6 @@ from lookaway.models.weights import fit_weights, read_weights, tensors_only
 from lookaway.study.keys import CellKey
 from lookaway.study.lock import NAME, locked
 from lookaway.study.plan import read_study
-from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA
 from lookaway.study.seal import sealed
 from lookaway.study.settings import Study
 from lookaway.study.store import Store

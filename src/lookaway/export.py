@@ -9,12 +9,12 @@ from lookaway.data.folder import Record
 from lookaway.data.pixels import as_floats, as_picture
 from lookaway.data.samples import open_source
 from lookaway.errors import InputError, StoreError, StudyError
+from lookaway.perturbation import Perturbation
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent
 from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
 from lookaway.study.images import prepared_grid
-from lookaway.study.signs import unpack_signs
 from lookaway.study.store import CellKey, Store, plain, shards
 from lookaway.study.yaml_lines import read_yaml
 
@@ -75,12 +75,11 @@ def export(
         for variant in variants:
             root = to_path(out) if len(variants) == 1 else to_path(out) / variant
             poses = read_poses(store, variant)
-            for attack, record, packed in _perturbed(store, plan, name, variant, records[variant]):
-                pixels = as_floats([prepared_grid(images, record, poses, size, channels)])[0]
-                signs = unpack_signs(packed[None], pixels.shape)[0].astype(np.float32)
-                for epsilon in settings["epsilons"]:
+            for attack, record, change in _perturbed(store, plan, name, variant, records[variant]):
+                pixels = as_floats([prepared_grid(images, record, poses, size, channels)])
+                for level, epsilon in enumerate(settings["epsilons"]):
                     place = root / f"{attack}-from-{plain(name)}" / f"epsilon-{epsilon:g}"
-                    changed = np.clip(pixels + np.float32(epsilon) * signs, 0.0, 1.0)
+                    changed = change.attacked(pixels, level, epsilon)[0]
                     _write(place, record.image, changed, kind)
                     found.append(place)
                 if attack == settings["attacks"][0]:
@@ -113,16 +112,18 @@ def _data_folder(store: Store) -> str:
 
 def _perturbed(
     store: Store, plan: dict[str, Any], source: str, variant: str, records: list[Record]
-) -> Iterator[tuple[str, Record, np.ndarray]]:
-    """Each attack's packed signs for each test image, shard after shard."""
+) -> Iterator[tuple[str, Record, Perturbation]]:
+    """Each attack's change of each test image, shard after shard."""
+    data = plan["settings"]["data"]
+    shape = (data["channels"], data["image_size"], data["image_size"])
     names = [spec["name"] for spec in plan["settings"]["models"]]
     for place, chosen in enumerate(shards(len(records), plan["shard"])):
-        stored = store.read_signs(CellKey(variant, names.index(source), source, place))
-        for attack, packed in stored.items():
-            if len(packed) != len(chosen):
-                raise StoreError(f"the run's signs of {source!r} do not fit its images")
+        key = CellKey(variant, names.index(source), source, place)
+        for attack, stored in store.read_perturbations(key, shape).items():
+            if len(stored.codes) != len(chosen):
+                raise StoreError(f"the run's perturbations of {source!r} do not fit its images")
             for row, index in enumerate(chosen):
-                yield attack, records[index], packed[row]
+                yield attack, records[index], stored.of([row])
 
 
 def _write(place: AnyPath, image: str, pixels: np.ndarray, kind: str) -> None:

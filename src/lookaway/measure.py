@@ -51,7 +51,8 @@ class MeasureSettings:
     Attributes:
         epsilons: the levels.
         layers: names of the explained layers.
-        last: the layer whose maps are also measured beside NISSIM (``map_statistics``).
+        last: the layer that enters pooling.
+        statistics: whether its maps are also measured beside NISSIM (``map_statistics``).
         policies: which class is explained: ``own``, the class predicted for that very image;
             ``clean``, that of the clean image; ``label``, the true one.
         ssim: preset of the SSIM.
@@ -65,6 +66,7 @@ class MeasureSettings:
     epsilons: tuple[float, ...]
     layers: tuple[str, ...]
     last: str
+    statistics: bool = True
     policies: tuple[str, ...] = ("own", "clean")
     ssim: str = "gaussian11"
     grid: int = 224
@@ -80,7 +82,8 @@ class Measured:
 
     Attributes:
         sources: the P perturbations: attack and the model that made it; None for noise.
-        arrays: (N, …) or, of each perturbation and ε, (N, P, E, …).
+        arrays: (N, …) or, of each perturbation and ε, (N, P, E, …); the attacked maps of layers
+            before the last of the images that were to be kept.
         perturbations: of the model's own attacks, by name.
     """
 
@@ -106,6 +109,7 @@ def measure_images(
     attacks: Sequence[Attack],
     explainers: Sequence[Explainer],
     given: Mapping[Source, Perturbation] | None = None,
+    keep: Tensor | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Measured:
     """Perturb, explain and compare images, batch after batch.
@@ -118,13 +122,16 @@ def measure_images(
         attacks: of the classifier itself.
         explainers: of its layers, at least one.
         given: other models' perturbations of these images.
+        keep: (N,) bool, of which images the attacked maps of every layer are given back; those of
+            the last layer always are. None: of all.
         advance: told of each batch of images done.
     """
+    keep = torch.ones(len(images), dtype=torch.bool) if keep is None else keep
     found = []
     with clf.computing():
         for places in _batches(len(images), settings.batch_size):
             some = {source: each.of(places) for source, each in (given or {}).items()}
-            batch = _Batch(clf, images[places], labels[places], settings, explainers)
+            batch = _Batch(clf, images[places], labels[places], settings, explainers, keep[places])
             found.append(batch.measure(attacks, some))
             advance(len(batch.images))
     return Measured.joined(found)
@@ -171,8 +178,10 @@ class _Batch:
         labels: Tensor,
         settings: MeasureSettings,
         explainers: Sequence[Explainer],
+        keep: Tensor | None = None,
     ) -> None:
         self.clf, self.settings, self.explainers = clf, settings, explainers
+        self.kept = None if keep is None or bool(keep.all()) else keep.to(clf.device)
         pixels = images.pin_memory() if clf.device.type == "cuda" else images
         self.images = pixels.to(clf.device, non_blocking=True)
         self.labels = labels.to(clf.device)
@@ -211,8 +220,8 @@ class _Batch:
             Key("clean_confidence"): self.clean.confidence,
         }
         for (method, policy), view in self.clean.views.items():
-            for layer, maps in view.maps.items():
-                arrays[Key("clean_maps", method, policy, layer)] = maps
+            for layer in self.settings.layers:
+                arrays[Key("clean_maps", method, policy, layer)] = view.maps[layer]
                 arrays[Key("clean_dead", method, policy, layer)] = view.dead[layer]
         for key, values in self._found.items():
             arrays[key] = torch.stack(values).movedim(2, 0)
@@ -256,8 +265,8 @@ class _Batch:
                 # As where the gradient is zero everywhere.
                 changes["unattacked"].append((changed == self.images).flatten(1).all(dim=1))
             found, _ = self._explain(attacked.flatten(0, 1))
-            changes["attacked_class"] += found.predicted.split(count)
-            changes["attacked_confidence"] += found.confidence.split(count)
+            changes["attacked_class"] += torch.split(found.predicted, count)
+            changes["attacked_confidence"] += torch.split(found.confidence, count)
             seen.append(found)
         for name, values in changes.items():
             self._found[Key(name)].append(torch.stack(values))
@@ -289,7 +298,7 @@ class _Batch:
                 maps = torch.cat([each.maps[layer] for each in attacked])
                 pair = clean.maps[layer].repeat(levels, 1, 1)[left], maps[left]
                 found = {"nissim": nissim_of_maps(*pair, settings.grid, settings.ssim)}
-                if layer == settings.last:
+                if layer == settings.last and settings.statistics:
                     found |= map_statistics(*pair, settings.ssim, settings.grid, settings.common)
                 for name, values in found.items():
                     whole = values.new_zeros(len(after)).masked_scatter(left, values)
@@ -299,11 +308,21 @@ class _Batch:
                     self._keep(name, method, policy, layer, whole)
                 dead = torch.cat([each.dead[layer] for each in attacked])
                 self._keep("attacked_dead", method, policy, layer, dead)
-                self._keep("attacked_maps", method, policy, layer, maps)
+                some = None if layer == settings.last else self.kept
+                self._keep("attacked_maps", method, policy, layer, maps, some)
 
-    def _keep(self, name: str, method: str, policy: str, layer: str, values: Tensor) -> None:
-        """Keep what was found of the attacked images, (E · N, …)."""
-        by_level = values.unflatten(0, (-1, len(self.images)))
+    def _keep(
+        self,
+        name: str,
+        method: str,
+        policy: str,
+        layer: str,
+        values: Tensor,
+        some: Tensor | None = None,
+    ) -> None:
+        """Keep what was found of the attacked images, (E · N, …), all or some of the N."""
+        by_level = values.reshape(-1, len(self.images), *values.shape[1:])
+        by_level = by_level if some is None else by_level[:, some]
         self._found[Key(name, method, policy, layer)].append(by_level)
 
     def _explain(self, pixels: Tensor, losses: Sequence[Loss] = ()) -> tuple[_Seen, list[Tensor]]:
@@ -334,7 +353,4 @@ def _stored(found: Mapping[str, Perturbation]) -> dict[str, Perturbation]:
 
 
 def _joined(parts: Sequence[Mapping[str, Perturbation]]) -> dict[str, Perturbation]:
-    return {
-        name: Perturbation(np.concatenate([part[name].codes for part in parts]))
-        for name in parts[0]
-    }
+    return {name: Perturbation.joined([part[name] for part in parts]) for name in parts[0]}

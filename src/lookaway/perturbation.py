@@ -3,7 +3,7 @@
 Arrays are NumPy's or PyTorch's; PyTorch is not imported.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,15 @@ class Perturbation:
     def of(self, places: Any) -> "Perturbation":
         """That of some of the images."""
         return Perturbation(self.codes[places])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Perturbation"]) -> "Perturbation":
+        """Those of several batches of images as one, in NumPy."""
+        return cls(np.concatenate([part.codes for part in parts]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As small as it is stored, also on its way to another process."""
+        return Perturbation.from_arrays, (self.arrays(), tuple(self.codes.shape[2:]))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As it is stored: two bits a pixel where all codes are signs, else eight."""

@@ -64,3 +64,13 @@ def resolve(
         raise InputError(f"the {what} {name!r} does not take {dict(options or {})}: {error}") from (
             error
         )
+
+
+def attack_of(name: str) -> Any:
+    """The attack of a name; see ``resolve``."""
+    return resolve(name, ATTACKS, "attack")
+
+
+def explainer_of(name: str) -> Any:
+    """The explainer of a name; see ``resolve``."""
+    return resolve(name, EXPLAINERS, "explainer")

@@ -183,7 +183,7 @@ class Result:
             inside = inside_frame(self.store, found)
         if per == "setting" and regions is None:
             return frames.direction
-        return direction(frames.looks, per, inside)
+        return direction(frames.statistics, per, inside)
 
     def keep_regions(self, regions: str | Path | pl.DataFrame) -> None:
         """Keep regions with the run, so that ``direction`` and the page tell what is inside.

@@ -20,12 +20,12 @@ from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.result import Result
 from lookaway.study.drift import measure_drift
-from lookaway.study.images import Images
 from lookaway.study.lock import locked
-from lookaway.study.looks import measure_looks
 from lookaway.study.numbers import count
 from lookaway.study.plan import open_study, write_study
 from lookaway.study.prepare import Prepared, prepare
+from lookaway.study.schedule import run_here
+from lookaway.study.session import Session
 from lookaway.study.settings import Study
 from lookaway.study.store import Store, picture_name
 from lookaway.study.trained import train_models
@@ -69,20 +69,20 @@ def run_study(
     _check_apart(checked, store)
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source)
-        run_cells = _engine(checked, prepared)
+        session = Session(prepared, store, reporter)
+        run_cells = _engine(prepared)
         for line in [*duplicates.warnings(prepared.plan["duplicates"]), *choices(prepared.plan)]:
             reporter.warn(line)
         store.begin(prepared.plan, write_study(checked), prepared.images.samples())
         store.reopen()
-        _write_pictured(checked, prepared.images, store)
+        _write_pictured(prepared, store)
         with kept_memory(), computing():
-            train_models(checked, prepared, store, reporter)
-            run_cells(checked, prepared, store, reporter)
-            measure_drift(checked, prepared, store, reporter)
-        measure_looks(checked, prepared, store, reporter)
+            train_models(session)
+            run_cells(session)
+            measure_drift(session)
         with reporter.stage("tables, figures and page", None):
             build_report(store)
-        store.finish(_manifest(checked, prepared, store))
+        store.finish(_manifest(prepared, store))
         _log(store, began)
     result = Result(out)  # whose numbers were checked or written just now
     for line in warnings(result.frames):
@@ -90,16 +90,14 @@ def run_study(
     return result
 
 
-def _engine(study: Study, prepared: Prepared) -> Callable[..., None]:
+def _engine(prepared: Prepared) -> Callable[[Session], None]:
     """What does the study's cells, where it can; Ray is imported only where it is asked for."""
-    if study.run.engine == "ray":
+    if prepared.study.run.engine == "ray":
         from lookaway.study import on_ray
 
-        on_ray.check_cluster(study, prepared)
+        on_ray.check_cluster(prepared)
         return on_ray.run_cells
-    from lookaway.study import local
-
-    return local.run_cells
+    return run_here
 
 
 def _check_apart(study: Study, store: Store) -> None:
@@ -112,22 +110,23 @@ def _check_apart(study: Study, store: Store) -> None:
         )
 
 
-def _write_pictured(study: Study, images: Images, store: Store) -> None:
+def _write_pictured(prepared: Prepared, store: Store) -> None:
     """Keep the pictured images as each variant has them on the grid."""
+    images, size = prepared.images, prepared.study.data.image_size
     for variant in images.variants:
         for record in images.parts["test"]:
             if record.image in images.pictured:
-                picture = as_picture(images.grid(variant, record, study.data.image_size))
+                picture = as_picture(images.grid(variant, record, size))
                 name = picture_name(variant, record.sha256)
                 store.keep_with(name, partial(picture.save, format="PNG"))
 
 
-def _manifest(study: Study, prepared: Prepared, store: Store) -> dict[str, Any]:
+def _manifest(prepared: Prepared, store: Store) -> dict[str, Any]:
     """Every setting, version, seed and hash of the finished run."""
     rows, dead = count(store)
     return {
         **prepared.plan,
-        "study": study.model_dump(mode="json"),
+        "study": prepared.study.model_dump(mode="json"),
         "trained": store.trained(),
         "rows": rows,
         "dead_pairs": dead,

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lookaway.study.schemas import ROW_SCHEMA
 from PIL import Image
 
 from corpus import tiff
@@ -20,7 +21,6 @@ from lookaway.analysis.regions import (
     unpack,
 )
 from lookaway.errors import DataError
-from lookaway.study.schemas import ROW_SCHEMA
 from lookaway.study.store import LAYOUT, CellKey, Store, map_key
 
 IMAGES = ["ann/0.png", "ann/1.jpg", "bob/0.png"]

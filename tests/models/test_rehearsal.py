@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lookaway.study.cell import run_cell
 from torch import nn
 
 import lookaway as la
@@ -9,7 +10,6 @@ from cells import a_cell
 from lookaway.models.folding import compute_in
 from lookaway.models.rehearsal import Rehearsal, Work, counted, rehearse, settle
 from lookaway.models.training import Recipe, train
-from lookaway.study.cell import run_cell
 
 
 def by_hand(clf, images):

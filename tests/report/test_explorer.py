@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lookaway.study.signs import unpack_signs
 
 from lookaway.report import explorer as explorer_module
 from lookaway.report.explorer import Perturbation, _shares, explorer
 from lookaway.report.pictured import PicturedImages
-from lookaway.study.signs import unpack_signs
 
 
 def made(result):

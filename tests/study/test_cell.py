@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lookaway.study.cell import attack_signs, run_cell
 
 import lookaway as la
 from cells import a_cell
-from lookaway.study.cell import attack_signs, run_cell
 from oracles import Passes
 
 

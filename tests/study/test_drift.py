@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
+from lookaway.study.cell import CellOutput
 
 import lookaway as la
 from lookaway.study import drift as drift_module
 from lookaway.study import prepare
-from lookaway.study.cell import CellOutput
 from lookaway.study.drift import drift
 from lookaway.study.store import map_key
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from lookaway.study.schemas import ROW_SCHEMA
 from polars.testing import assert_frame_equal
 
 import lookaway as la
 from lookaway.errors import StoreError
 from lookaway.study.lock import locked
-from lookaway.study.schemas import ROW_SCHEMA
 from lookaway.study.seal import is_sealed
 from lookaway.study.store import CellKey, Store
 from machine import small_disk, without_rights

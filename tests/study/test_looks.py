@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from lookaway.study.looks import DIRECTION, KEYS, cell_looks, conventions
 from polars.testing import assert_frame_equal
 from scipy.stats import spearmanr
 
 import lookaway as la
 from lookaway.metrics.direction import area, centre, lost_and_gained, top_overlap
 from lookaway.study import looks
-from lookaway.study.looks import DIRECTION, KEYS, cell_looks, conventions
 from lookaway.study.store import CellKey, map_key
 from oracles import pixels, resized
 

@@ -7,6 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from lookaway.study.cells import cells as all_cells
+from lookaway.study.schemas import ROW_SCHEMA
 from polars.testing import assert_frame_equal
 from safetensors.torch import save_file
 
@@ -17,9 +19,7 @@ from lookaway.errors import StoreError, StudyError
 from lookaway.models import zoo
 from lookaway.progress import Silent
 from lookaway.study import prepare, worker
-from lookaway.study.cells import cells as all_cells
 from lookaway.study.plan import parse_study
-from lookaway.study.schemas import ROW_SCHEMA
 from lookaway.study.store import Store
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from polars.testing import assert_frame_equal
-
-import lookaway as la
 from lookaway.study.cell import CellSettings, Shard, run_cell
 from lookaway.study.schemas import SHUFFLED_SCHEMA
 from lookaway.study.shuffled import compare_shuffled, partners
+from polars.testing import assert_frame_equal
+
+import lookaway as la
 from lookaway.study.store import CellKey, map_key
 from oracles import pixels
 

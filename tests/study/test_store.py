@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
-from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.store import LAYOUT, CellKey, Store, shards
 
 KEY = CellKey("none", 0, "a model", 0)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from lookaway.study.cell import run_cell
 from torch import nn
 
 import lookaway as la
@@ -14,7 +15,6 @@ from lookaway.analysis import summary
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.study import prepare
-from lookaway.study.cell import run_cell
 from odd import Odd
 from rows import labels_of, line, measured
 

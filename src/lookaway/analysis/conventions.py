@@ -12,12 +12,12 @@ _IMAGE = ["image", "variant", "model", "attack", "source", "explained_class", "e
 _CONVENTION = ["explained_class", "pairs", "similarity", "resolution"]
 
 
-def conventions(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
+def conventions(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
     """MOD, excess and VID of the last layers under every convention that stored maps allow.
 
     Args:
         rows: measurements of each model's last layer.
-        looks: what was measured from the stored maps.
+        statistics: what was measured from the stored maps.
         ssim: the study's preset.
         grid: the study's grid.
 
@@ -28,7 +28,7 @@ def conventions(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -
         epsilon (null for vid), n, value. A dissimilarity is (1 − ρ) / 2 for spearman, 1 − overlap
         for top10.
     """
-    return with_scopes(measured(rows, looks, ssim, grid))
+    return with_scopes(measured(rows, statistics, ssim, grid))
 
 
 def with_scopes(found: pl.DataFrame) -> pl.DataFrame:
@@ -37,13 +37,13 @@ def with_scopes(found: pl.DataFrame) -> pl.DataFrame:
     return by_scope(found).select(order)
 
 
-def measured(rows: pl.DataFrame, looks: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
+def measured(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
     """What ``conventions`` tells, without scopes, which take all models to name.
 
     One convention after another, in memory for one.
     """
-    own, others = f"{ssim}@{grid}", [name for name in looks.columns if "@" in name]
-    joined = looks.select(*_IMAGE, "clean_dead", "attacked_dead", *others).join(
+    own, others = f"{ssim}@{grid}", [name for name in statistics.columns if "@" in name]
+    joined = statistics.select(*_IMAGE, "clean_dead", "attacked_dead", *others).join(
         rows.select(*_IMAGE, pl.col("nissim").alias(own)),
         on=_IMAGE,
         how="left",

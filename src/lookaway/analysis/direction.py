@@ -30,11 +30,11 @@ _MEASURES = [
 ]
 
 
-def each(looks: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.DataFrame:
+def each(statistics: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.DataFrame:
     """The direction of each pair of maps.
 
     Args:
-        looks: as a run stores them.
+        statistics: as a run stores them.
         inside: the share of participation inside a region, from ``regions.inside``.
 
     Returns:
@@ -68,7 +68,7 @@ def each(looks: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.DataFram
         *("clean_dead", "attacked_dead", "lost", "gained", "right", "down"),
         *("clean_area", "attacked_area", "rank_correlation", "strength"),
     ]
-    found = looks.select(kept).with_columns(
+    found = statistics.select(kept).with_columns(
         distance=(pl.col("right") ** 2 + pl.col("down") ** 2).sqrt(),
         growth=pl.col("attacked_area") - pl.col("clean_area"),
         look=word,
@@ -81,12 +81,12 @@ def each(looks: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.DataFram
 
 
 def direction(
-    looks: pl.DataFrame, per: str = "setting", inside: pl.DataFrame | None = None
+    statistics: pl.DataFrame, per: str = "setting", inside: pl.DataFrame | None = None
 ) -> pl.DataFrame:
     """Where the attention went.
 
     Args:
-        looks: as a run stores them.
+        statistics: as a run stores them.
         per: ``setting`` (means over the images) or ``image`` (see ``each``).
         inside: the share of participation inside a region, where one is given.
 
@@ -100,7 +100,7 @@ def direction(
     """
     if per not in ("setting", "image"):
         raise InputError(f"per={per!r} is unknown; possible: setting, image")
-    images = each(looks, inside)
+    images = each(statistics, inside)
     if per == "image":
         return images
     measures = {name: pl.col(name) for name in _MEASURES if name in images.columns}

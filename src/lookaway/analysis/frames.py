@@ -67,9 +67,9 @@ class Frames:
         return self._counted(self.store.shuffled())
 
     @cached_property
-    def looks(self) -> pl.DataFrame:
-        """What was measured from the stored maps, models in the study's order."""
-        return self._ordered(self._counted(self.store.looks()))
+    def statistics(self) -> pl.DataFrame:
+        """What was measured of the last layers' maps, models in the study's order."""
+        return self._ordered(self._counted(self.store.statistics()))
 
     # A few of them
 
@@ -84,9 +84,9 @@ class Frames:
         return self._ordered(self._of_pictured("rows"))
 
     @cached_property
-    def pictured_looks(self) -> pl.DataFrame:
-        """What was measured from the stored maps of the pictured images."""
-        return self._of_pictured("looks")
+    def pictured_statistics(self) -> pl.DataFrame:
+        """What was measured of the pictured images' maps."""
+        return self._of_pictured("statistics")
 
     def _of_pictured(self, folder: str) -> pl.DataFrame:
         images = self.store.samples().filter("pictured")["image"].implode()
@@ -278,7 +278,9 @@ class Frames:
     @cached_property
     def direction(self) -> pl.DataFrame:
         """See ``direction.direction``."""
-        return self._frame("direction", lambda: direction.direction(self.looks, inside=self.inside))
+        return self._frame(
+            "direction", lambda: direction.direction(self.statistics, inside=self.inside)
+        )
 
     @cached_property
     def outcomes(self) -> pl.DataFrame:
@@ -303,7 +305,7 @@ class Frames:
         measure = self.plan["settings"]["measure"]
         named = measure["ssim"], measure["grid"]
         found = self._frame(
-            "conventions", lambda: conventions.measured(self.last_rows, self.looks, *named)
+            "conventions", lambda: conventions.measured(self.last_rows, self.statistics, *named)
         )
         return conventions.with_scopes(found)
 

@@ -68,10 +68,10 @@ class Parts:
         """The rows of a part, small: names are Enums, an image is its place among the sorted ones.
 
         Args:
-            folder: rows, shuffled or looks.
+            folder: rows, shuffled or statistics.
             columns: what is read of it; empty: all.
             part: from ``split``.
-            last: leave out all layers but the last one; looks are of no other.
+            last: leave out all layers but the last one; statistics are of no other.
 
         Raises:
             StoreError: there are none, or a file is damaged.

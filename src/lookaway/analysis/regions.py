@@ -220,15 +220,15 @@ def inside_frame(store: Store, regions: Mapping[str, np.ndarray]) -> pl.DataFram
     parts = []
     for rows, maps in store.cells_with_maps():
         layer = last[rows["model"][0]]
-        setting = ["attack", "source", "explained_class"]
+        setting = ["method", "attack", "source", "explained_class"]
         for found in rows.filter(pl.col("layer") == layer).partition_by(
             setting, maintain_order=True
         ):
-            attack, source, policy = found.select(setting).row(0)
+            method, attack, source, policy = found.select(setting).row(0)
             images = found["image"].unique(maintain_order=True).to_list()
             known = np.array([image in regions for image in images])
-            clean = maps[map_key("clean", layer, policy)]
-            attacked = maps[map_key("attacked", layer, policy, attack, source)]
+            clean = maps[map_key("clean", method, policy, layer)]
+            attacked = maps[map_key("attacked", method, policy, layer, attack, source)]
             covered = np.stack([regions.get(image, np.zeros((GRID, GRID))) for image in images])
             shares = (
                 [inside(clean, covered)] * attacked.shape[1],

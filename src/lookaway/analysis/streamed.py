@@ -117,9 +117,9 @@ class Streamed:
                 "outcomes": outcomes.outcomes(rows),
                 "transfer": outcomes.transfer(scale.beside_noise(rows)),
             }
-            looks = self._parts.read("looks", (), part)
+            statistics = self._parts.read("statistics", (), part)
             regions = None if inside is None else self._parts.small(inside)
-            yield {"direction": direction.direction(looks, inside=regions)}
+            yield {"direction": direction.direction(statistics, inside=regions)}
 
     def curves(self) -> Iterator[_Found]:
         """What is told of the last layers, of all ε together."""
@@ -127,9 +127,11 @@ class Streamed:
         for part in self._parts.split("variant", "model", "explained_class"):
             rows = self._parts.read("rows", _LAYER, part)
             yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
-            looks = self._parts.read("looks", (), part)
+            statistics = self._parts.read("statistics", (), part)
             yield {
-                "conventions": conventions.measured(rows, looks, measure["ssim"], measure["grid"])
+                "conventions": conventions.measured(
+                    rows, statistics, measure["ssim"], measure["grid"]
+                )
             }
 
     def curves_with_zero(self) -> Iterator[_Found]:

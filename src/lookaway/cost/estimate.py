@@ -39,7 +39,6 @@ class ModelCost:
         trained: what is trained: head, fully_connected, all or none.
         training_flops: of all its trainings.
         training_seconds: of all its trainings.
-        looks_seconds: to measure where participation went.
         bytes: stored, by kind.
         training_memory: bytes that hold the frozen trunk's outputs while it is trained.
     """
@@ -52,7 +51,6 @@ class ModelCost:
     trained: str
     training_flops: float
     training_seconds: float
-    looks_seconds: float
     bytes: Mapping[str, int]
     training_memory: int
 
@@ -118,7 +116,6 @@ class Estimate:
             "faces": self.faces_seconds,
             "training": sum(model.training_seconds for model in self.models),
             "cells": sum(model.seconds for model in self.models),
-            "looks": sum(model.looks_seconds for model in self.models),
         }
 
     @property
@@ -250,7 +247,6 @@ def _model(study: Study, spec: ModelSpec, counts: Counts, found: Trial) -> Model
         trained=spec.train,
         training_flops=training.flops if training else 0.0,
         training_seconds=training.seconds if training else 0.0,
-        looks_seconds=trial.looks * images,
         bytes={**stored, "heads": variants * learning.weight_bytes if learning else 0},
         training_memory=(train + val) * learning.kept_bytes if learning else 0,
     )
@@ -261,14 +257,14 @@ def _on(workers: int, models: Sequence[ModelCost], once: float) -> WorkersCost:
     cells = sum(model.cells for model in models)
     share = -(-cells // workers) / cells
     parallel = share * sum(model.seconds for model in models)
-    alone = once + sum(model.training_seconds + model.looks_seconds for model in models)
+    alone = once + sum(model.training_seconds for model in models)
     results = sum(
         size for model in models for kind, size in model.bytes.items() if kind in _FROM_CELLS
     )
     return WorkersCost(workers, alone + parallel, parallel, results / parallel)
 
 
-_FROM_CELLS = ("rows", "maps", "signs", "shuffled")
+_FROM_CELLS = ("rows", "maps", "signs", "shuffled", "statistics")
 
 
 def _machine(device: str) -> str:

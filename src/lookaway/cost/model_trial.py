@@ -3,29 +3,26 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import polars as pl
 
-from lookaway.hashing import digest, seed_from
+from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import fold_batch_norm
 from lookaway.models.rehearsal import Rehearsal, Work, counted, rehearse, settle, timed
 from lookaway.models.training import Recipe
-from lookaway.study.cell import CellSettings, Shard, attack_signs, run_cell
-from lookaway.study.cells import Cell, cell_settings, load_shard, transferred
+from lookaway.perturbation import Perturbation
 from lookaway.study.images import Grids
-from lookaway.study.looks import cell_looks, common_size
 from lookaway.study.prepare import Prepared, load_model, training_precision
 from lookaway.study.settings import ModelSpec, Study
-from lookaway.study.signs import pack_signs
 from lookaway.study.store import CellKey, Store
 from lookaway.study.trained import placed, quick
+from lookaway.study.worker import Given, Job, Shard, do_cell
 
 KINDS = {  # of a cell's files, and their endings
     "rows": "parquet",
     "maps": "safetensors",
     "signs": "safetensors",
     "shuffled": "parquet",
-    "looks": "parquet",
+    "statistics": "parquet",
 }
 _TRAINED_ON = 8  # images of a rehearsed training
 _NOTHING = Work(0.0, 0.0)
@@ -38,7 +35,6 @@ class ModelTrial:
     Attributes:
         image: for each test image of a variant.
         pictured: for a pictured one, beyond that.
-        looks: seconds to measure where participation went, for an image.
         file_bytes: of each cell's files, by kind, whatever is in them.
         image_bytes: for each image, by kind.
         pictured_bytes: for a pictured one, beyond that, by kind.
@@ -47,7 +43,6 @@ class ModelTrial:
 
     image: Work
     pictured: Work
-    looks: float
     file_bytes: dict[str, float]
     image_bytes: dict[str, float]
     pictured_bytes: dict[str, float]
@@ -94,8 +89,8 @@ def try_model(bench: Bench, index: int) -> ModelTrial:
     """
     study, spec = bench.study, bench.small.models[index]
     training = _training(bench, index) if study.models[index].train != "none" else None
-    clf = quick(bench.load(spec), bench.small, bench.prepared, spec)
-    cells = _Cells(bench, index, spec, clf, cell_settings(bench.small, bench.prepared, spec))
+    clf = quick(bench.load(spec), bench.prepared, spec)
+    cells = _Cells(bench, index, spec, clf)
     half = bench.images // 2
     warm, flops = cells.counted(half)
     whole = cells.run(bench.images)
@@ -116,7 +111,6 @@ def try_model(bench: Bench, index: int) -> ModelTrial:
     return ModelTrial(
         image=image,
         pictured=pictured,
-        looks=whole.looks / whole.images,
         file_bytes={kind: warm.stored[kind] - half * each[kind] for kind in KINDS},
         image_bytes=each,
         pictured_bytes=pictured_bytes,
@@ -147,7 +141,6 @@ class _Cell:
 
     images: int
     seconds: float
-    looks: float
     stored: dict[str, int]
 
 
@@ -159,7 +152,6 @@ class _Cells:
     index: int
     spec: ModelSpec
     clf: Classifier
-    settings: CellSettings
 
     def counted(self, count: int, *, pictured: bool = False) -> tuple[_Cell, int]:
         """Do a cell and count its operations; whatever comes after it finds all warmed up."""
@@ -169,54 +161,44 @@ class _Cells:
 
     def run(self, count: int, *, pictured: bool = False) -> _Cell:
         """Do a cell of so many images, as an engine does, and measure what it took."""
-        bench, store = self.bench, self.bench.store
-        key = CellKey("none", self.index, self.spec.name, 0)
-        self._give_signs(count)
+        store, shard = self.bench.store, self._shard(count, pictured=pictured)
+        key, given = shard.job.key, self._given(count)
 
         def work() -> None:
-            shard = self._shard(key, count, pictured=pictured)
-            output = run_cell(self.clf, self.spec.name, shard, self.settings)
-            signs = output.signs
-            if self.spec.name not in bench.study.transfer_from:
-                signs = {attack: packed[shard.pictured] for attack, packed in signs.items()}
-            store.write_cell(key, output.rows, output.maps, signs, "", output.shuffled)
+            result = do_cell(self.clf, shard, given)
+            kept = result.perturbations
+            if self.spec.name not in self.bench.study.transfer_from:
+                kept = {name: each.of(shard.pictured) for name, each in kept.items()}
+            store.write_cell(key, result, kept)
 
-        def look() -> None:
-            rows = store.cell_rows(key).filter(pl.col("layer") == self.settings.last)
-            measure = self.settings.ssim, self.settings.grid
-            maps, common = store.read_maps(key), common_size(bench.prepared)
-            frame = cell_looks(rows, maps, self.settings.last, measure, common)
-            store.write_looks(key, frame, digest(str(count)))
-
-        seconds, looks = timed(work), timed(look)
+        seconds = timed(work)
         stored = {
             kind: len(store.read_bytes(f"{kind}/{key.stem}.{ending}") or b"")
             for kind, ending in KINDS.items()
         }
-        return _Cell(count, seconds, looks, stored)
+        return _Cell(count, seconds, stored)
 
     def signs(self, count: int) -> Work:
         """What a source's perturbations for the other sources take, for an image."""
-        shard = self._shard(CellKey("none", self.index, self.spec.name, 0), count)
-        flops = counted(lambda: attack_signs(self.clf, shard, self.settings))
-        seconds = timed(lambda: attack_signs(self.clf, shard, self.settings))
+        shard = self._shard(count)
+        flops = counted(lambda: shard.perturb(self.clf))
+        seconds = timed(lambda: shard.perturb(self.clf))
         return Work(seconds / count, flops / count)
 
-    def _shard(self, key: CellKey, count: int, *, pictured: bool = False) -> Shard:
-        cell = Cell(key, range(count))
-        given = transferred(self.bench.small, self.bench.store, key)
-        shard = load_shard(self.bench.small, self.bench.prepared, cell, given)
+    def _shard(self, count: int, *, pictured: bool = False) -> Shard:
+        job = Job(self.spec, CellKey("none", self.index, self.spec.name, 0), range(count))
+        shard = Shard.load(self.bench.prepared, job)
         return replace(shard, pictured=np.full(count, pictured))
 
-    def _give_signs(self, count: int) -> None:
+    def _given(self, count: int) -> Given:
         """Random signs of the sources, for so many images."""
         small = self.bench.small
         shape = (count, small.data.channels, small.data.image_size, small.data.image_size)
-        random = np.random.default_rng(seed_from("signs", count))
-        for index, spec in enumerate(small.models):
-            if spec.name in small.transfer_from and spec.name != self.spec.name:
-                signs = {
-                    attack: pack_signs(2 * random.integers(0, 2, shape) - 1)
-                    for attack in small.attacks
-                }
-                self.bench.store.write_signs(CellKey("none", index, spec.name, 0), signs)
+        signs = 2 * np.random.default_rng(seed_from("signs", count)).integers(0, 2, shape) - 1
+        change = Perturbation.of_signs(signs.astype(np.int8))
+        return {
+            (attack, spec.name): change
+            for spec in small.models
+            for attack in small.attacks
+            if spec.name in small.transfer_from and spec.name != self.spec.name
+        }

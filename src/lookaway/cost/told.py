@@ -11,14 +11,13 @@ _STAGES = {
     "faces": ("finding faces", "one process"),
     "training": ("training", "one process"),
     "cells": ("attacking, explaining, comparing (cells)", "workers"),
-    "looks": ("where participation went", "one process"),
 }
 _KINDS = {
     "rows": "a row for each image, perturbation, ε, layer and explained class",
     "maps": "native maps of the last layer; of all layers for pictured images",
     "signs": "perturbations of the sources; of all models for pictured images",
     "shuffled": "each clean heatmap against another image's",
-    "looks": "where participation went, for each row of the last layer",
+    "statistics": "where participation went, for each row of the last layer",
     "heads": "trained weights",
     "samples": "the list of images",
 }

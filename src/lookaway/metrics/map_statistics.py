@@ -74,7 +74,7 @@ def _measured(
     peaks = clean.amax(dim=(1, 2)).double(), attacked.amax(dim=(1, 2)).double()
     alive = peaks[0] > 0, peaks[1] > 0
     either, both = alive[0] | alive[1], alive[0] & alive[1]
-    native = _scaled(clean), _scaled(attacked)
+    native = _as_stored(clean), _as_stored(attacked)
     same_size = tuple(clean.shape[1:]) == tuple(common)
     shared = native if same_size else (_resized(native[0], common), _resized(native[1], common))
     every = torch.ones_like(either)
@@ -109,10 +109,10 @@ _DISSIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _scaled(maps: Tensor) -> Tensor:
-    """Maps ÷ their maxima."""
+def _as_stored(maps: Tensor) -> Tensor:
+    """Maps ÷ their maxima, rounded as a study stores them: who reads them finds these numbers."""
     peak = maps.amax(dim=(1, 2), keepdim=True)
-    return maps / torch.where(peak > 0, peak, 1.0)
+    return (maps / torch.where(peak > 0, peak, 1.0)).half().float()
 
 
 def _varies(maps: Tensor) -> Tensor:

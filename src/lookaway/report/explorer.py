@@ -1,4 +1,4 @@
-"""What the page's explorer draws from: pixels, signs and native maps, small enough for one file."""
+"""What the explorer draws from: pixels, perturbations and native maps, as small as can be."""
 
 import base64
 import zlib
@@ -13,18 +13,18 @@ from PIL import Image
 
 from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
+from lookaway.perturbation import Perturbation
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.study.keys import predicted_classes
-from lookaway.study.signs import pack_signs
 
 _IMAGES = 500  # in the page, at most
-_SIGN_BYTES = 10_000_000  # of all packed signs, before compression
+_CODE_BYTES = 10_000_000  # of all perturbations, before compression
 _MAP_BYTES = 11_000_000  # of the maps of layers before the last, before compression
 _SIDES = (56, 28, 14, 7)  # larger maps of those layers are averaged down to one of these
 
 
 @dataclass(frozen=True)
-class Perturbation:
+class Perturbed:
     """An attack and the place of its source among the models; noise has none."""
 
     attack: str
@@ -58,10 +58,11 @@ class Explorer:
 
     Attributes:
         about: plain data: names, sizes, predictions, NISSIM, and the clean images as PNG.
-        blobs: deflated bytes by name. ``signs-P-I``: perturbation P's signs for image I, two bits
-            each, (H, W, C). ``maps-M-I``: model M's maps of image I as 8-bit shares of their
-            maxima: for each of its layers in the page and each policy of that layer, the clean
-            map, then for each of the model's perturbations the maps of each ε.
+        blobs: deflated bytes by name. ``codes-P-I``: perturbation P's codes for image I,
+            (L, H, W, C); two bits each where they are signs, else eight, which their number tells.
+            ``maps-M-I``: model M's maps of image I as 8-bit shares of their maxima: for each of
+            its layers in the page and each policy of that layer, the clean map, then for each of
+            the model's perturbations the maps of each ε.
         note: what of the pictured images is not in the page, in a sentence or two; may be empty.
     """
 
@@ -86,11 +87,9 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     settings = frames.plan["settings"]
     side, sources = int(settings["data"]["image_size"]), len(frames.models)
     channels = int(settings["data"]["channels"])
-    perturbations = [
-        Perturbation(a, source) for a in settings["attacks"] for source in range(sources)
-    ]
-    perturbations.append(Perturbation("noise", None))
-    fits = _SIGN_BYTES // (len(perturbations) * channels * side * side // 4)
+    perturbations = [Perturbed(a, source) for a in settings["attacks"] for source in range(sources)]
+    perturbations.append(Perturbed("noise", None))
+    fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
     images = found.images[: min(_IMAGES, max(1, fits))]
     rows = frames.pictured_rows.filter(
         pl.col("image").is_in([image.image for image in images]),
@@ -104,15 +103,15 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
             image = images[place]
             for number, one in enumerate(perturbations):
                 if one.source == index:
-                    signs = found.signs(image, one.attack, model)
-                    blobs[f"signs-{number}-{place}"] = _deflated(pack_signs(signs[None]))
+                    change = found.perturbation(image, one.attack, model)
+                    blobs[f"codes-{number}-{place}"] = _codes(change)
             chosen = [layer for layer in layers[model] if layer.last or place < deep]
             its = [perturbations[number] for number in met[index]]
             maps = _maps(frames, found, image, model, chosen, its)
             blobs[f"maps-{index}-{place}"] = _deflated(maps)
     for place, image in enumerate(images):
-        signs = found.signs(image, "noise", None)
-        blobs[f"signs-{len(perturbations) - 1}-{place}"] = _deflated(pack_signs(signs[None]))
+        change = found.perturbation(image, "noise", None)
+        blobs[f"codes-{len(perturbations) - 1}-{place}"] = _codes(change)
     met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan["classes"]}
     classes = [name for name in predicted_classes(frames.plan) if name in met_classes]
     about = {
@@ -145,7 +144,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     return Explorer(about, blobs, _note(frames, found, len(images), deep, layers))
 
 
-def _met(frames: Frames, perturbations: Sequence[Perturbation]) -> list[list[int]]:
+def _met(frames: Frames, perturbations: Sequence[Perturbed]) -> list[list[int]]:
     """For each model the perturbations that it met: its own, those of the sources, noise."""
     sources = [frames.models.index(name) for name in frames.plan["settings"]["transfer_from"]]
     found = []
@@ -188,13 +187,20 @@ def _layers(
     return found, deep
 
 
+def _codes(change: Perturbation) -> bytes:
+    """An image's codes, channels last, as small as they are stored."""
+    channels_last = Perturbation(change.codes.transpose(0, 1, 3, 4, 2))
+    (codes,) = channels_last.arrays().values()
+    return _deflated(codes)
+
+
 def _maps(
     frames: Frames,
     found: PicturedImages,
     image: Pictured,
     model: str,
     layers: Sequence[Layer],
-    perturbations: Sequence[Perturbation],
+    perturbations: Sequence[Perturbed],
 ) -> np.ndarray:
     """A model's maps of one image, in the order that ``Explorer`` tells."""
     parts = []
@@ -230,7 +236,7 @@ def _results(
     rows: pl.DataFrame,
     names: Sequence[str],
     images: Sequence[Pictured],
-    perturbations: Sequence[Perturbation],
+    perturbations: Sequence[Perturbed],
     layers: Mapping[str, Sequence[Layer]],
     met: Sequence[Sequence[int]],
 ) -> list[list[dict[str, Any]]]:

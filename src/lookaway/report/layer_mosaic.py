@@ -90,12 +90,11 @@ def _blocks(
 ) -> list[list[np.ndarray]]:
     """For the clean image and each ε, the heatmaps of the layers, (H, W, 3) in [0, 1]."""
     epsilons = frames.plan["settings"]["epsilons"]
-    clean = image.rgb
-    signs = found.signs(image, form.attack, model)
     across = math.ceil(math.sqrt(len(layers)))
     side = max(12, _SIDE // across - _EDGE)
     pictures = [
-        _small(np.clip(clean + epsilon * signs, 0.0, 1.0), side) for epsilon in (0.0, *epsilons)
+        _small(found.attacked(image, form.attack, model, epsilon), side)
+        for epsilon in (0.0, *epsilons)
     ]
     blocks: list[list[np.ndarray]] = [[] for _ in pictures]
     for layer in layers:

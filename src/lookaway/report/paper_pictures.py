@@ -123,7 +123,7 @@ def shift(
 
 
 def attack(found: PicturedImages, form: PaperForm, shown: Example, options: Options) -> str:
-    """One attack: the image, plus ε times the signs, is the attacked image.
+    """One attack: the image, plus ε times the direction, is the attacked image.
 
     Args:
         found: the run's pictured images.
@@ -132,12 +132,10 @@ def attack(found: PicturedImages, form: PaperForm, shown: Example, options: Opti
         options: how it is drawn.
     """
     clean, attacked = _pixels(found, form, shown)
-    signs = found.signs(shown.image, form.attack, shown.model)
+    change = (attacked - clean) / shown.epsilon
     row = shown.row
     psnr = "–" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
-    signs_tile = _tile(
-        np.broadcast_to((signs + 1.0) / 2.0, clean.shape), "signs", "bright: +1", "dark: −1"
-    )
+    signs_tile = _tile((change + 1.0) / 2.0, "signs", "bright: +1", "dark: −1")
     attacked_tile = _tile(attacked, "attacked", _said(row, "attacked"), f"PSNR {psnr}")
     ink = Ink(3 * TILE + 3 * _SIGN + 2 * GAP, options.columns)
     ink.text(GAP, GAP + ink.size, f"{shown.model}: {shown.image.image}", ink.width, "bold")
@@ -185,9 +183,8 @@ def _pixels(
     found: PicturedImages, form: PaperForm, shown: Example
 ) -> tuple[np.ndarray, np.ndarray]:
     """The clean and the attacked image, (H, W, 3) in [0, 1]."""
-    clean = shown.image.rgb
-    signs = found.signs(shown.image, form.attack, shown.model)
-    return clean, np.clip(clean + shown.epsilon * signs, 0.0, 1.0)
+    attacked = found.attacked(shown.image, form.attack, shown.model, shown.epsilon)
+    return shown.image.rgb, attacked
 
 
 def _said(row: dict[str, Any], which: str) -> str:
@@ -201,7 +198,7 @@ def _said(row: dict[str, Any], which: str) -> str:
 def _shares(frames: Frames, form: PaperForm, shown: Example) -> tuple[str, str]:
     """How much of the clean heatmap's mass left its place, and how much came."""
     keys = ("image", "variant", "model", "attack", "source", "epsilon", "explained_class")
-    found = frames.pictured_looks.filter(pl.col(key) == shown.row[key] for key in keys)
+    found = frames.pictured_statistics.filter(pl.col(key) == shown.row[key] for key in keys)
     lost, gained = (
         "–"
         if found.is_empty() or found[name][0] is None

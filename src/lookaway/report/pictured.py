@@ -14,7 +14,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import channels_last
 from lookaway.errors import StoreError
 from lookaway.hashing import random_signs
-from lookaway.study.signs import unpack_signs
+from lookaway.perturbation import Perturbation
 from lookaway.study.store import CellKey, map_key, picture_name, shards
 
 
@@ -66,12 +66,14 @@ class PicturedImages:
             self.images = self._find()
         # The arrays of one cell at a time: callers go model by model, shard by shard.
         self._maps = lru_cache(maxsize=1)(self._store.read_maps)
-        self._signs = lru_cache(maxsize=2)(self._store.read_signs)
+        self._perturbations = lru_cache(maxsize=2)(self._store.read_perturbations)
+        self._method: str = settings["explain"]["method"]
+        self._epsilons: list[float] = settings["epsilons"]
 
     def clean_map(self, image: Pictured, model: str, layer: str, policy: str) -> np.ndarray:
         """(h, w) float16: the clean image's native map ÷ its maximum; zeros where dead."""
         with self._told():
-            return self._of(image, model, map_key("clean", layer, policy), layer)
+            return self._of(image, model, map_key("clean", self._method, policy, layer), layer)
 
     def attacked_maps(
         self,
@@ -84,21 +86,30 @@ class PicturedImages:
     ) -> np.ndarray:
         """(E, h, w) float16: the attacked images' native maps ÷ their maxima, one for each ε."""
         with self._told():
-            key = map_key("attacked", layer, policy, attack, source)
+            key = map_key("attacked", self._method, policy, layer, attack, source)
             return self._of(image, model, key, layer)
 
-    def signs(self, image: Pictured, attack: str, source: str | None) -> np.ndarray:
-        """(H, W, C) int8: the signs of a perturbation; ``source`` None for noise."""
+    def perturbation(self, image: Pictured, attack: str, source: str | None) -> Perturbation:
+        """What an attack changes in the image; ``source`` None for noise."""
+        pixels = image.pixels.transpose(2, 0, 1)
         with self._told():
             if source is None:
-                floats = image.pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-                noise: np.ndarray = random_signs(self._seed, floats).transpose(1, 2, 0)
-                return noise
+                floats = pixels.astype(np.float32) / np.float32(255)
+                return Perturbation.of_signs(random_signs(self._seed, floats)[None])
             place = image.place if source in self._sources else image.pictured_place
-            packed = self._signs(self._key(source, image))[attack][place]
-            shape = (image.pixels.shape[2], *image.pixels.shape[:2])
-            own: np.ndarray = unpack_signs(packed[None], shape)[0].transpose(1, 2, 0)
-            return own
+            stored = self._perturbations(self._key(source, image), pixels.shape)[attack]
+            return stored.of([place])
+
+    def attacked(
+        self, image: Pictured, attack: str, source: str | None, epsilon: float
+    ) -> np.ndarray:
+        """(H, W, 3) float64 in [0, 1]: the attacked image; ε = 0 is the clean one."""
+        if epsilon == 0:
+            return image.rgb
+        change = self.perturbation(image, attack, source)
+        clean = image.pixels.transpose(2, 0, 1)[None] / 255.0
+        changed = change.attacked(clean, self._epsilons.index(epsilon), epsilon)[0]
+        return np.broadcast_to(changed.transpose(1, 2, 0), image.rgb.shape)
 
     def _of(self, image: Pictured, model: str, key: str, layer: str) -> np.ndarray:
         last = self._frames.plan["last_layers"][model]

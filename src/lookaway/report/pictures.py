@@ -1,6 +1,7 @@
 """Stored images, signs and maps to pictures: an image over ε, with what the model looks at."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -122,16 +123,20 @@ def picture(
             pl.col("layer") == layer,
             pl.col("explained_class") == policy,
         ).sort("epsilon")
-        signs = found.signs(image, attack, maker)
+        attacked = [
+            found.attacked(image, attack, maker, epsilon) for epsilon in rows["epsilon"].to_list()
+        ]
         clean_map = found.clean_map(image, model, layer, policy)
         attacked_maps = found.attacked_maps(image, model, layer, policy, attack, maker)
-        strips.append(Strip(model, _tiles(clean, signs, clean_map, attacked_maps, rows, options)))
+        strips.append(
+            Strip(model, _tiles(clean, attacked, clean_map, attacked_maps, rows, options))
+        )
     return Picture(image.image, image.label, tuple(strips))
 
 
 def _tiles(
     clean: np.ndarray,
-    signs: np.ndarray,
+    attacked: Sequence[np.ndarray],
     clean_map: np.ndarray,
     attacked_maps: np.ndarray,
     found: pl.DataFrame,
@@ -140,11 +145,10 @@ def _tiles(
     measured = list(found.iter_rows(named=True))
     first = measured[0]
     said = f"{first['clean_class']} {first['clean_confidence']:.0%}"
-    strongest = np.clip(clean + measured[-1]["epsilon"] * signs, 0.0, 1.0)
     tiles = [
         Tile(data_uri(clean), ("clean",), "the clean image"),
         Tile(
-            data_uri(strongest),
+            data_uri(attacked[-1]),
             ("attacked", f"ε = {measured[-1]['epsilon']:g}"),
             "the attacked image",
         ),
@@ -155,12 +159,11 @@ def _tiles(
             wrong=first["clean_class"] != first["label"],
         ),
     ]
-    for row, attacked_map in zip(measured, attacked_maps, strict=True):
-        attacked = np.clip(clean + row["epsilon"] * signs, 0.0, 1.0)
+    for row, changed, attacked_map in zip(measured, attacked, attacked_maps, strict=True):
         dead = ("dead map",) if row["attacked_dead"] else ()
         tiles.append(
             Tile(
-                data_uri(heatmap_on(attacked, attacked_map, options)),
+                data_uri(heatmap_on(changed, attacked_map, options)),
                 (
                     f"ε = {row['epsilon']:g}",
                     f"{row['attacked_class']} {row['attacked_confidence']:.0%}",

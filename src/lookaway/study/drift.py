@@ -1,102 +1,89 @@
-"""How far a study in bfloat16 is from float32, measured on a few of its own images."""
+"""How far a study in a coarser precision is from float32, measured on a few of its own images."""
 
-import json
-from typing import Any
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
-import polars as pl
 import torch
 
 from lookaway.explainers.base import heatmap
-from lookaway.models.classifier import Classifier
-from lookaway.progress import Reporter
-from lookaway.study.cell import CellOutput, run_cell
-from lookaway.study.cells import Cell, cell_settings, cells, load_shard
-from lookaway.study.prepare import Prepared
-from lookaway.study.settings import Study
-from lookaway.study.store import Store
+from lookaway.measure import Key, Measured
+from lookaway.study.schedule import cells
+from lookaway.study.session import Session
 from lookaway.study.trained import ready_model, trained_bytes, weights_made
+from lookaway.study.worker import Shard
 
 IMAGES = 16
 
 
-def measure_drift(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
-    """Measure each model that is not measured yet; a study in float32 has no drift.
-
-    Args:
-        study: the settings.
-        prepared: its images and plan.
-        store: the run's files.
-        progress: told of the models done.
-    """
-    if study.run.precision == "float32":
+def measure_drift(session: Session) -> None:
+    """Measure each model that is not measured yet; a study in float32 has no drift."""
+    precision, store = session.study.run.precision, session.store
+    if precision == "float32":
         return
-    found = cells(study, prepared)
-    with progress.stage(f"drift of {study.run.precision}", len(found), "models") as advance:
-        for spec, its_cells in found:
-            key = its_cells[0].key
-            weights = weights_made(store, key, spec)
-            known = store.sound_json(f"drift/{key.stem}.json")
+    jobs = [next(same) for _, same in groupby(cells(session.prepared), key=lambda job: job.model)]
+    with session.progress.stage(f"drift of {precision}", len(jobs), "models") as advance:
+        for job in jobs:
+            weights = weights_made(store, job.key, job.spec)
+            known = store.sound_json(f"drift/{job.key.stem}.json")
             if known is None or known.get("weights") != weights:
-                cell = Cell(key, its_cells[0].images[:IMAGES])
-                shard = load_shard(study, prepared, cell)
-                trained = trained_bytes(store, key, spec)
-                settings = cell_settings(study, prepared, spec)
-
-                def run(clf: Classifier) -> CellOutput:
-                    return run_cell(clf, spec.name, shard, settings)  # noqa: B023  called at once
-
-                exact, coarse = (
-                    run(ready_model(study, prepared, spec, trained, precision))
-                    for precision in ("float32", None)
-                )
+                few = replace(job, images=job.images[:IMAGES])
+                shard = Shard.load(session.prepared, few)
+                trained = trained_bytes(store, job.key, job.spec)
+                found = []
+                for one in ("float32", None):
+                    clf = ready_model(session.prepared, job.spec, trained, one)
+                    found.append([part for _, part in shard.measure(clf, {})])
                 about = {
-                    "model": spec.name,
-                    "variant": key.variant,
+                    "model": job.spec.name,
+                    "variant": job.key.variant,
                     "weights": weights,
-                    "images": len(shard.images),
+                    "images": len(shard.names),
                 }
-                store.write_json(f"drift/{key.stem}.json", {**about, **drift(exact, coarse)})
+                store.write_json(f"drift/{job.key.stem}.json", {**about, **drift(*found)})
             advance(1)
 
 
-def drift(exact: CellOutput, coarse: CellOutput) -> dict[str, Any]:
-    """How far two outputs of the same cell are apart.
+def drift(exact: list[Measured], coarse: list[Measured]) -> dict[str, float]:
+    """How far the same images, measured twice, are apart.
 
     Args:
-        exact: in float32.
-        coarse: in the study's precision.
+        exact: groups of images in float32.
+        coarse: the same in the study's precision.
 
     Returns:
         ``mod`` and ``largest``: the mean and the largest absolute difference of MOD over attacks,
-        ε, layers and policies. ``classes``: the share of predictions, of clean and attacked
-        images, that are the same. ``heatmaps``: the mean difference of a position of the clean
-        images' heatmaps, over layers and policies.
+        ε, explainers, layers and policies. ``classes``: the share of predictions, of clean and
+        attacked images, that are the same. ``heatmaps``: the mean difference of a position of the
+        clean images' heatmaps, over explainers, layers and policies.
     """
-    keys = ["attack", "source", "epsilon", "layer", "explained_class"]
-    mods = [
-        pl.DataFrame(output.rows)
-        .group_by(keys, maintain_order=True)
-        .agg(pl.col("nissim").mean())["nissim"]
-        for output in (exact, coarse)
-    ]
+    keys = dict.fromkeys(key for part in exact for key in part.arrays)
+
+    def whole(parts: list[Measured], key: Key) -> np.ndarray:
+        return np.concatenate([part.arrays[key] for part in parts if key in part.arrays])
+
+    pairs = {key: (whole(exact, key), whole(coarse, key)) for key in keys}
+    mods = np.stack(
+        [
+            one.mean(axis=0) - two.mean(axis=0)
+            for key, (one, two) in pairs.items()
+            if key.name == "nissim"
+        ]
+    )
     same = [
-        np.array(exact.rows[name]) == np.array(coarse.rows[name])
-        for name in ("clean_class", "attacked_class")
+        (one == two).ravel()
+        for key, (one, two) in pairs.items()
+        if key.name in ("clean_class", "attacked_class")
     ]
     apart = [
-        float((heatmap(_float(maps)) - heatmap(_float(coarse.maps[key]))).abs().mean())
-        for key, maps in exact.maps.items()
-        if json.loads(key)[0] == "clean"
+        float((heatmap(torch.from_numpy(one)) - heatmap(torch.from_numpy(two))).abs().mean())
+        for key, (one, two) in pairs.items()
+        if key.name == "clean_maps"
     ]
-    changes = (mods[0] - mods[1]).abs().to_numpy()
+    changes = np.abs(mods)
     return {
         "mod": float(changes.mean()),
         "largest": float(changes.max()),
-        "classes": float(np.mean(same)),
+        "classes": float(np.mean([each.mean() for each in same])),
         "heatmaps": float(np.mean(apart)),
     }
-
-
-def _float(maps: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(maps.astype(np.float32))

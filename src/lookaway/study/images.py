@@ -27,8 +27,8 @@ from lookaway.data.split import (
 from lookaway.errors import DataError
 from lookaway.hashing import digest_json
 from lookaway.progress import Reporter
+from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.faces import find_poses
-from lookaway.study.schemas import SAMPLE_SCHEMA
 from lookaway.study.settings import FolderSplit, Study
 from lookaway.study.store import Store
 

@@ -58,6 +58,22 @@ def shards(count: int, size: int) -> list[range]:
     return [range(start, count, steps) for start in range(steps)]
 
 
-def map_key(what: str, layer: str, policy: str, attack: str = "", source: str | None = None) -> str:
-    """The name of an array of maps; any text is safe in it."""
-    return json.dumps([what, layer, policy, attack, source], ensure_ascii=True)
+def map_key(
+    what: str,
+    method: str | None,
+    policy: str | None,
+    layer: str | None,
+    attack: str | None = "",
+    source: str | None = None,
+) -> str:
+    """The name of an array of maps; any text is safe in it.
+
+    Args:
+        what: ``clean``, ``attacked``, or either with `` peak``.
+        method: of the explainer.
+        policy: which class is explained.
+        layer: whose maps.
+        attack: of attacked images.
+        source: the model that made their perturbations; None: noise.
+    """
+    return json.dumps([what, method, policy, layer, attack, source], ensure_ascii=True)

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 
 from lookaway.errors import StoreError
+from lookaway.rows import ROW_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.files import Files
-from lookaway.study.schemas import ROW_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.shapes import check_columns
 
 _SCHEMAS = {"rows": ROW_SCHEMA, "shuffled": SHUFFLED_SCHEMA}
@@ -20,7 +20,7 @@ def scan(
 
     Args:
         files: of the run.
-        folder: rows, shuffled or looks.
+        folder: rows, shuffled or statistics.
         stem: a pattern of the cells' names.
         columns: those to read; empty: all.
 

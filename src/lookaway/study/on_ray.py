@@ -17,21 +17,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
 from lookaway.errors import EngineError, LookawayError
 from lookaway.memory import kept_memory
-from lookaway.progress import Reporter
-from lookaway.study.cell_data import CellOutput
-from lookaway.study.cells import Job, keep, open_jobs, open_signs, sources_of, transferred
 from lookaway.study.prepare import Prepared, versions
+from lookaway.study.schedule import given_to, keep, open_jobs, open_perturbations, sources_of
+from lookaway.study.session import Session
 from lookaway.study.settings import Study
-from lookaway.study.store import Store
+from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes
-from lookaway.study.worker import Worker
+from lookaway.study.worker import Given, Job, Worker
 from lookaway.threads import passive_wait
 
 _IN_HAND = 2  # cells of a worker: one in work, one waiting
@@ -41,43 +39,40 @@ _KNOCK = 5.0  # seconds until a cluster that does not answer is not there
 _PATIENCE = 60.0  # seconds without any worker until that is told
 
 
-def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
-    """Do every cell that is not done yet; see ``local.run_cells``.
+def run_cells(session: Session) -> None:
+    """Do every cell that is not done yet, on a cluster; this process alone writes files.
 
     Args:
-        study: the settings; ``run`` says which cluster, and how many workers.
-        prepared: its images and plan; each worker must find the images where this process does.
-        store: the run's files; this process alone writes them.
-        progress: told of the images done, and of workers that died.
+        session: of the run; each worker must find the images where this process does.
 
     Raises:
         EngineError: the cluster cannot be reached or has no room, a machine has other versions of
             what makes the numbers, or a cell ends every worker that tries it.
     """
-    left = open_jobs(study, prepared, store)
+    left = open_jobs(session)
     if not left:
         return
-    with _cluster(study):
-        given = ray.put((study, prepared))
+    with _cluster(session.study):
+        prepared = ray.put(session.prepared)
         for found, what in (
-            (open_signs(study, store, left), "perturbations for the others"),
+            (open_perturbations(session, left), "perturbations for the others"),
             (left, "attacking, explaining, comparing"),
         ):
-            images = sum(len(job.cell.images) for job in found)
+            images = sum(len(job.images) for job in found)
             if found:
-                with progress.stage(f"Ray: {what}", images, "images") as advance:
-                    _Pool(study, prepared, store, found, given, progress.warn, advance).run()
+                with session.progress.stage(f"Ray: {what}", images, "images") as advance:
+                    _Pool(session, found, prepared, advance).run()
 
 
-def check_cluster(study: Study, prepared: Prepared) -> None:
+def check_cluster(prepared: Prepared) -> None:
     """Find out early whether the study's cluster is there and has room for a worker.
 
     Raises:
         EngineError: it is not, or has not.
     """
-    if study.run.address is not None:
-        with _cluster(study):
-            _check_room(study, prepared)
+    if prepared.study.run.address is not None:
+        with _cluster(prepared.study):
+            _check_room(prepared)
 
 
 @contextmanager
@@ -123,13 +118,12 @@ def _knock(address: str | None) -> None:
 class _Remote:
     """A worker on one of the cluster's machines."""
 
-    def __init__(self, given: tuple[Study, Prepared]) -> None:
-        study, prepared = given
+    def __init__(self, prepared: Prepared) -> None:
         if prepared.device == "cpu":
-            torch.set_num_threads(study.run.cpus_per_worker)
+            torch.set_num_threads(prepared.study.run.cpus_per_worker)
         self._memory = kept_memory()
         self._memory.__enter__()
-        self._worker = Worker(study, prepared)
+        self._worker = Worker(prepared)
 
     def about(self) -> dict[str, Any]:
         """Where this worker runs, and with which versions."""
@@ -140,9 +134,7 @@ class _Remote:
             "node": ray.get_runtime_context().get_node_id(),
         }
 
-    def do(
-        self, job: Job, given: Mapping[tuple[str, str], np.ndarray], weights: list[Any]
-    ) -> CellOutput:
+    def do(self, job: Job, given: Given, weights: list[Any]) -> CellResult:
         """Do a cell; the weights come as a reference, fetched when the model is loaded."""
         return self._worker.do(job, given, partial(_fetched, weights))
 
@@ -170,22 +162,20 @@ class _Pool:
 
     def __init__(
         self,
-        study: Study,
-        prepared: Prepared,
-        store: Store,
+        session: Session,
         jobs: list[Job],
-        given: Any,
-        tell: Callable[[str], object],
+        prepared: Any,
         advance: Callable[[int], None],
     ) -> None:
-        self._study, self._prepared, self._store = study, prepared, store
-        self._given, self._tell, self._advance = given, tell, advance
+        self._session, self._study, self._prepared = session, session.study, session.prepared
+        self._given, self._tell, self._advance = prepared, session.progress.warn, advance
         self._waiting: dict[tuple[str, str], deque[Job]] = {}
         for job in jobs:
-            self._waiting.setdefault(_model(job), deque()).append(job)
-        # A source's signs are there when its cell is done, or were made before all cells.
-        sources = () if len(study.transfer_from) != 1 else study.transfer_from
-        self._needed = {job.cell.key for job in jobs if job.spec.name in sources}
+            self._waiting.setdefault(job.model, deque()).append(job)
+        # A source's perturbations are there when its cell is done, or were made before all cells.
+        wanted = self._study.transfer_from
+        sources = wanted if len(wanted) == 1 else []
+        self._needed = {job.key for job in jobs if job.spec.name in sources}
         self._weights: dict[tuple[str, str], Any] = {}
         self._starting: dict[Any, Any] = {}  # actors by the reference of what they are
         self._hands: list[_Hand] = []
@@ -198,7 +188,7 @@ class _Pool:
         Raises:
             EngineError: see ``run_cells``.
         """
-        _check_room(self._study, self._prepared)
+        _check_room(self._prepared)
         try:
             while any(self._waiting.values()) or any(hand.jobs for hand in self._hands):
                 self._hire()
@@ -213,7 +203,7 @@ class _Pool:
         """Ask for as many workers as there is room and work for."""
         left = sum(map(len, self._waiting.values()))
         there = len(self._hands) + len(self._starting)
-        for _ in range(min(_room(self._study, self._prepared) - there, left - len(self._starting))):
+        for _ in range(min(_room(self._prepared) - there, left - len(self._starting))):
             actor = _ACTOR.options(
                 num_cpus=self._study.run.cpus_per_worker,
                 num_gpus=int(_on_gpu(self._prepared)),
@@ -227,13 +217,15 @@ class _Pool:
             job = self._next(hand)
             if job is None:
                 return
-            key, model = job.cell.key, _model(job)
+            model = job.model
             if model not in self._weights:
                 # A source's weights and another model's are seldom needed at once: two are kept.
                 while len(self._weights) > 1:
                     self._weights.pop(next(iter(self._weights)))
-                self._weights[model] = ray.put(trained_bytes(self._store, key, job.spec))
-            given = {} if job.signs_only else transferred(self._study, self._store, key)
+                self._weights[model] = ray.put(
+                    trained_bytes(self._session.store, job.key, job.spec)
+                )
+            given = given_to(self._session, job)
             outcome = hand.actor.do.remote(job, given, [self._weights[model]])
             hand.jobs[outcome], hand.model = job, model
 
@@ -247,8 +239,8 @@ class _Pool:
         return None
 
     def _can_begin(self, job: Job) -> bool:
-        """Whether the signs that it needs are there."""
-        return job.signs_only or self._needed.isdisjoint(sources_of(self._study, job.cell.key))
+        """Whether the perturbations that it needs are there."""
+        return job.perturbs_only or self._needed.isdisjoint(sources_of(self._study, job.key))
 
     def _collect(self) -> None:
         """Wait for something to happen, and take it."""
@@ -294,7 +286,7 @@ class _Pool:
     def _take(self, hand: _Hand, reference: Any) -> None:
         """Store what a job gave; where its worker died, put its jobs back."""
         try:
-            output = ray.get(reference)
+            result = ray.get(reference)
         except RayTaskError as error:
             if isinstance(error.cause, LookawayError):
                 raise error.cause from None
@@ -303,9 +295,9 @@ class _Pool:
             self._put_back(hand, error)
             return
         job = hand.jobs.pop(reference)
-        keep(self._study, self._prepared, self._store, job, output)
-        self._needed.discard(job.cell.key)
-        self._advance(len(job.cell.images))
+        keep(self._session, job, result)
+        self._needed.discard(job.key)
+        self._advance(len(job.images))
 
     def _put_back(self, hand: _Hand, error: RayError) -> None:
         """A worker died, or what it gave was lost with its machine."""
@@ -313,8 +305,8 @@ class _Pool:
         ray.kill(hand.actor)
         jobs = list(hand.jobs.values())
         for job in reversed(jobs):
-            self._waiting[_model(job)].appendleft(job)
-        self._count_death(f"cell {jobs[0].cell.key.stem}", error)
+            self._waiting[job.model].appendleft(job)
+        self._count_death(f"cell {jobs[0].key.stem}", error)
         self._tell(
             f"a worker on {hand.about['host']!r} was lost ({_first_line(error)}); its "
             f"{len(jobs)} cells are done again"
@@ -329,8 +321,9 @@ class _Pool:
             ) from error
 
 
-def _room(study: Study, prepared: Prepared) -> int:
+def _room(prepared: Prepared) -> int:
     """How many workers the cluster's machines have room for now, and the study wants."""
+    study = prepared.study
     rooms = []
     for there in _machines():
         room = int(there.get("CPU", 0) // study.run.cpus_per_worker)
@@ -338,14 +331,14 @@ def _room(study: Study, prepared: Prepared) -> int:
     return sum(rooms) if study.run.workers is None else min(sum(rooms), study.run.workers)
 
 
-def _check_room(study: Study, prepared: Prepared) -> None:
-    if _room(study, prepared) < 1:
+def _check_room(prepared: Prepared) -> None:
+    if _room(prepared) < 1:
         there = [
             f"{machine.get('CPU', 0):g} CPUs and {machine.get('GPU', 0):g} GPUs"
             for machine in _machines()
         ]
         raise EngineError(
-            f"a worker needs a machine with {study.run.cpus_per_worker} CPUs"
+            f"a worker needs a machine with {prepared.study.run.cpus_per_worker} CPUs"
             f"{' and a GPU' if _on_gpu(prepared) else ''}; the cluster's have "
             f"{', '.join(there) or 'gone'}: change run.cpus_per_worker or run.device, or add "
             "machines"
@@ -359,10 +352,6 @@ def _on_gpu(prepared: Prepared) -> bool:
 def _machines() -> list[dict[str, float]]:
     """What each of the cluster's machines has."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def _model(job: Job) -> tuple[str, str]:
-    return job.cell.key.model, job.cell.key.variant
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
-from lookaway.explainers import load_explainer
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
@@ -19,6 +18,7 @@ from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
+from lookaway.registry import explainer_of
 from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
 from lookaway.study.settings import ModelSpec, Study, settings_that_change_results
@@ -35,11 +35,13 @@ class Prepared:
     """A study that can run.
 
     Attributes:
+        study: the settings.
         images: its images.
         device: where its models work.
         plan: everything that changes its results.
     """
 
+    study: Study
     images: Images
     device: str
     plan: dict[str, Any]
@@ -138,7 +140,7 @@ def prepare(
         "last_sizes": last_sizes,
         "training_precision": training_precision(study, old_plan, device),
     }
-    return Prepared(images, device, _plan(study, images, models, device))
+    return Prepared(study, images, device, _plan(study, images, models, device))
 
 
 def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
@@ -169,7 +171,7 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
     size = study.data.image_size
     blank = torch.full((1, study.data.channels, size, size), 0.5)
     check_steady(clf, blank)
-    load_explainer(study.explain.method).explain(clf, blank, [None], sorted(layers))
+    explainer_of(study.explain.method).explain(clf, blank, [None], sorted(layers))
 
 
 def load_model(

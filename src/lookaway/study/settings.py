@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lookaway.attacks import ATTACKS, load_attack
-from lookaway.errors import nearest
-from lookaway.explainers import EXPLAINERS
+from lookaway.registry import ATTACKS, EXPLAINERS, known
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit
 from lookaway.study.data_settings import Split as Split
@@ -44,9 +42,7 @@ class Explain(Settings):
     @field_validator("method")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in EXPLAINERS:
-            raise ValueError(f"there is no explainer {value!r}; possible: {', '.join(EXPLAINERS)}")
-        return value
+        return mended(value, partial(known, value, EXPLAINERS, "explainer"))
 
     @field_validator("explained_class")
     @classmethod
@@ -123,12 +119,7 @@ class Study(Settings):
         for name in value:
             if name == "noise":
                 raise ValueError("noise is the control and always runs; leave it out")
-            if name not in ATTACKS:
-                known = ", ".join(ATTACKS)
-                raise ValueError(
-                    f"there is no attack {name!r};{nearest(name, ATTACKS)} possible: {known}"
-                )
-            mended(name, partial(load_attack, name))
+            mended(name, partial(known, name, ATTACKS, "attack"))
         return unique(value)
 
     @field_validator("transfer_from")

@@ -1,7 +1,8 @@
 """A run's folder: files whole or absent, resumed where it stopped, read back without torch."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import polars as pl
 
 from lookaway.errors import StoreError
 from lookaway.hashing import digest
+from lookaway.perturbation import Perturbation
+from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.changes import changed_images, differences
 from lookaway.study.files import Files, as_parquet, check_writable
 from lookaway.study.keys import CellKey as CellKey
@@ -19,15 +22,44 @@ from lookaway.study.keys import plain as plain
 from lookaway.study.keys import shards as shards
 from lookaway.study.keys import trained_name
 from lookaway.study.numbers import scan
-from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.seal import is_sealed, sealed, slot
 from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
 
 LAYOUT = 4  # the version of the folder's layout
 
-_NUMBERS = ("rows", "shuffled", "looks")  # what summaries are made of
-_HASHED = ("faces", "heads", "signs", "rows", "maps", "shuffled", "looks", "drift", "images")
-_PARTS = {"maps": "safetensors", "signs": "safetensors", "shuffled": "parquet"}
+_NUMBERS = ("rows", "shuffled", "statistics")  # what summaries are made of
+_HASHED = ("faces", "heads", "signs", "maps", "drift", "images", *_NUMBERS)
+_PARTS = {  # of a cell, beside its rows
+    "maps": "safetensors",
+    "signs": "safetensors",
+    "shuffled": "parquet",
+    "statistics": "parquet",
+}
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What was measured of a cell.
+
+    Attributes:
+        rows: see ``rows.ROW_SCHEMA``.
+        statistics: of the last layer's maps; see ``rows.statistic_rows``.
+        shuffled: see ``rows.SHUFFLED_SCHEMA``.
+        maps: native maps ÷ their maximum, float16, by ``map_key``: (n, h, w) of clean images,
+            (n, E, h, w) of attacked ones; and the maxima, float32.
+        perturbations: of the model's own attacks, by name, for every image of the cell.
+    """
+
+    rows: pl.DataFrame
+    statistics: pl.DataFrame
+    shuffled: pl.DataFrame
+    maps: dict[str, np.ndarray]
+    perturbations: dict[str, Perturbation]
+
+    @classmethod
+    def of_perturbations(cls, perturbations: dict[str, Perturbation]) -> "CellResult":
+        """One of which nothing else is wanted."""
+        return cls(pl.DataFrame(), pl.DataFrame(), pl.DataFrame(), {}, perturbations)
 
 
 class Store(Files):
@@ -263,38 +295,43 @@ class Store(Files):
     def write_cell(
         self,
         key: CellKey,
-        rows: Mapping[str, Sequence[Any]],
-        maps: Mapping[str, np.ndarray],
-        signs: Mapping[str, np.ndarray],
+        result: CellResult,
+        perturbations: Mapping[str, Perturbation],
         weights: str = "",
-        shuffled: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
-        """Keep a cell: maps and signs first, then the rows, which make it count as done.
+        """Keep a cell: everything else first, then the rows, which make it count as done.
 
         Args:
             key: which cell.
-            rows: columns as in ``ROW_SCHEMA``.
-            shuffled: columns as in ``SHUFFLED_SCHEMA``.
-            maps: arrays by ``map_key``.
-            signs: packed signs by attack.
+            result: what was measured.
+            perturbations: what of them is kept.
             weights: the hash of the trained weights that it was made with.
         """
-        kept = {"weights": weights}
-        for folder, arrays in (("maps", maps), ("signs", signs)):
-            name = f"{folder}/{key.stem}.safetensors"
-            kept[folder] = digest(self.write_arrays(name, arrays, {"weights": weights}))
-        raw = as_parquet(pl.DataFrame(dict(shuffled or {}), schema=SHUFFLED_SCHEMA))
-        self.write_bytes(f"shuffled/{key.stem}.parquet", raw)
-        kept["shuffled"] = digest(raw)
-        frame = pl.DataFrame(dict(rows), schema=ROW_SCHEMA)
-        self.write_frame(f"rows/{key.stem}.parquet", frame, metadata=kept)
+        kept = {
+            "weights": weights,
+            "signs": digest(self.write_perturbations(key, perturbations, weights)),
+        }
+        name = f"maps/{key.stem}.safetensors"
+        kept["maps"] = digest(self.write_arrays(name, result.maps, {"weights": weights}))
+        for folder, frame in (("shuffled", result.shuffled), ("statistics", result.statistics)):
+            raw = as_parquet(frame)
+            self.write_bytes(f"{folder}/{key.stem}.parquet", raw)
+            kept[folder] = digest(raw)
+        self.write_frame(f"rows/{key.stem}.parquet", result.rows, metadata=kept)
 
-    def write_signs(self, key: CellKey, signs: Mapping[str, np.ndarray], weights: str = "") -> None:
-        """Keep a source's packed signs by attack, before its cell is done."""
-        self.write_arrays(f"signs/{key.stem}.safetensors", signs, {"weights": weights})
+    def write_perturbations(
+        self, key: CellKey, perturbations: Mapping[str, Perturbation], weights: str = ""
+    ) -> bytes:
+        """Keep a model's perturbations by attack; a source's come before its cell is done."""
+        arrays = {
+            json.dumps([attack, kind]): array
+            for attack, perturbation in perturbations.items()
+            for kind, array in perturbation.arrays().items()
+        }
+        return self.write_arrays(f"signs/{key.stem}.safetensors", arrays, {"weights": weights})
 
-    def has_signs(self, key: CellKey, weights: str = "") -> bool:
-        """Whether a source's signs are there, made with these weights; damage is told."""
+    def has_perturbations(self, key: CellKey, weights: str = "") -> bool:
+        """Whether a source's perturbations are there, made with these weights; damage is told."""
         name = f"signs/{key.stem}.safetensors"
         if not (self.folder / name).is_file():
             return False
@@ -348,13 +385,13 @@ class Store(Files):
         """
         return pl.concat(scan(self, "shuffled"))
 
-    def looks(self) -> pl.DataFrame:
-        """What was measured from the stored maps of the last layers; see ``study.looks``.
+    def statistics(self) -> pl.DataFrame:
+        """What was measured of the last layers' maps, beside NISSIM; see ``rows.statistic_rows``.
 
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return pl.concat(scan(self, "looks"))
+        return pl.concat(scan(self, "statistics"))
 
     def cell_rows(self, key: CellKey) -> pl.DataFrame:
         """A cell's rows."""
@@ -370,19 +407,25 @@ class Store(Files):
             maps = self.folder / "maps" / f"{path.stem}.safetensors"
             yield self.read_frame(path), self.read_arrays(maps)
 
-    def write_looks(self, key: CellKey, frame: pl.DataFrame, made_of: str) -> None:
-        """Keep what was measured from a cell's maps, and the hash of what it was made of."""
-        self.write_frame(f"looks/{key.stem}.parquet", frame, metadata={"made_of": made_of})
-
-    def has_looks(self, key: CellKey, made_of: str) -> bool:
-        """Whether a cell's maps, just these, are measured; damage is told."""
-        kept = self._kept(f"looks/{key.stem}.parquet")
-        return kept is not None and kept.get("made_of") == made_of
-
     def read_maps(self, key: CellKey) -> dict[str, np.ndarray]:
-        """A cell's maps; see ``cell.CellOutput``."""
+        """A cell's maps; see ``CellResult``."""
         return self.read_arrays(self.folder / "maps" / f"{key.stem}.safetensors")
 
-    def read_signs(self, key: CellKey) -> dict[str, np.ndarray]:
-        """A cell's packed signs by attack."""
-        return self.read_arrays(self.folder / "signs" / f"{key.stem}.safetensors")
+    def read_perturbations(self, key: CellKey, shape: tuple[int, ...]) -> dict[str, Perturbation]:
+        """A model's perturbations by attack.
+
+        Args:
+            key: of its cell.
+            shape: (C, H, W) of an image.
+
+        Raises:
+            StoreError: they are missing or damaged.
+        """
+        stored = self.read_arrays(self.folder / "signs" / f"{key.stem}.safetensors")
+        by_attack: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in stored.items():
+            attack, kind = json.loads(name)
+            by_attack.setdefault(attack, {})[kind] = array
+        return {
+            attack: Perturbation.from_arrays(arrays, shape) for attack, arrays in by_attack.items()
+        }

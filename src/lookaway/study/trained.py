@@ -9,37 +9,31 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from lookaway.errors import StoreError
-from lookaway.explainers import load_explainer
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.interrupted import unpack
 from lookaway.models.training import Recipe, train
-from lookaway.progress import Reporter
+from lookaway.registry import explainer_of
 from lookaway.study.images import Grids
 from lookaway.study.keys import trained_name
 from lookaway.study.prepare import Prepared, load_model
-from lookaway.study.settings import ModelSpec, Study
+from lookaway.study.session import Session
+from lookaway.study.settings import ModelSpec
 from lookaway.study.store import CellKey, Store
 
 
-def train_models(study: Study, prepared: Prepared, store: Store, progress: Reporter) -> None:
+def train_models(session: Session) -> None:
     """Train what the study asks for and is not stored yet: each model on each variant."""
-    for variant in prepared.images.variants.values():
-        for index, spec in enumerate(study.models):
+    for variant in session.prepared.images.variants.values():
+        for index, spec in enumerate(session.study.models):
             key = CellKey(variant.name, index, spec.name, 0)
-            if spec.train != "none" and _stored(store, key) is None:
-                _train(study, prepared, store, progress, key, spec)
+            if spec.train != "none" and _stored(session.store, key) is None:
+                _train(session, key, spec)
 
 
-def _train(
-    study: Study,
-    prepared: Prepared,
-    store: Store,
-    progress: Reporter,
-    key: CellKey,
-    spec: ModelSpec,
-) -> None:
+def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
+    study, prepared, store = session.study, session.prepared, session.store
     images, size = prepared.images, study.data.image_size
     parts = images.variants[key.variant].parts
     clf, _ = load_model(study, spec, images.classes, prepared.plan["class_order"])
@@ -56,7 +50,7 @@ def _train(
     unfinished = f"training/{_stem(key)}.state"
     if (saved := store.read_bytes(unfinished)) is not None and unpack(saved) is None:
         store.note_damage(unfinished)
-    with progress.stage(
+    with session.progress.stage(
         f"{trained_name(key.model, key.variant)}: training", recipe.epochs, "epochs"
     ) as advance:
         result = train(
@@ -86,7 +80,6 @@ def _train(
 
 
 def ready_model(
-    study: Study,
     prepared: Prepared,
     spec: ModelSpec,
     trained: bytes | None,
@@ -95,21 +88,20 @@ def ready_model(
     """A model of the study with its trained weights, where and as it works fastest.
 
     Args:
-        study: the settings.
-        prepared: its images and plan.
+        prepared: the study, its images and plan.
         spec: the model.
         trained: its trained weights as they are stored; None for one that is not trained.
         precision: what it computes in; None: what the study says.
     """
-    clf, _ = load_model(study, spec, prepared.images.classes, prepared.plan["class_order"])
+    known = prepared.plan["class_order"]
+    clf, _ = load_model(prepared.study, spec, prepared.images.classes, known)
     if trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
-    return quick(placed(clf, prepared), study, prepared, spec, precision)
+    return quick(placed(clf, prepared), prepared, spec, precision)
 
 
 def quick(
     clf: Classifier,
-    study: Study,
     prepared: Prepared,
     spec: ModelSpec,
     precision: str | None = None,
@@ -118,17 +110,16 @@ def quick(
 
     Args:
         clf: the model.
-        study: the settings.
-        prepared: its plan.
+        prepared: the study and its plan.
         spec: of the model.
         precision: what it computes in; None: what the study says.
     """
     wanted = {*prepared.plan["layers"][spec.name], prepared.plan["last_layers"][spec.name]}
-    if load_explainer(study.explain.method).undoes_shifts:
+    if explainer_of(prepared.study.explain.method).undoes_scale:
         fold_batch_norm(clf, shift=wanted)
     else:
         fold_batch_norm(clf, keep=wanted)
-    compute_in(clf, precision or study.run.precision)
+    compute_in(clf, precision or prepared.study.run.precision)
     return clf
 
 

@@ -1,60 +1,349 @@
 """Does cells: holds a study and the model that it did last. It knows neither files nor engine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import polars as pl
+import torch
 
+from lookaway.data.pixels import as_floats
+from lookaway.measure import (
+    Key,
+    Measured,
+    MeasureSettings,
+    Source,
+    measure_images,
+    perturbations_of,
+)
+from lookaway.metrics.shuffled import partners, shuffled_nissim
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
-from lookaway.study.cell import attack_signs, run_cell
-from lookaway.study.cell_data import CellOutput
-from lookaway.study.cells import Job, cell_settings, load_shard
+from lookaway.perturbation import Perturbation
+from lookaway.registry import attack_of, explainer_of
+from lookaway.rows import (
+    SHUFFLED_SCHEMA,
+    Subject,
+    measurement_rows,
+    shuffled_rows,
+    statistic_rows,
+)
+from lookaway.study.images import Grids
+from lookaway.study.keys import CellKey, map_key, other_classes
 from lookaway.study.prepare import Prepared
-from lookaway.study.settings import Study
+from lookaway.study.settings import ModelSpec
+from lookaway.study.store import CellResult
 from lookaway.study.trained import ready_model
+
+Given = Mapping[Source, Perturbation]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to be done.
+
+    Attributes:
+        spec: its model.
+        key: which cell.
+        images: their places among the variant's test images.
+        weights: the hash of the model's trained weights; empty for one that is not trained.
+        perturbs_only: whether only the perturbations of its own attacks are wanted.
+    """
+
+    spec: ModelSpec
+    key: CellKey
+    images: range
+    weights: str = ""
+    perturbs_only: bool = False
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Its model, and the variant of the images that this learnt from, where it learns."""
+        return self.key.model, self.key.variant
+
+    def with_weights(self, weights: str) -> "Job":
+        """The same with the hash of trained weights."""
+        return replace(self, weights=weights)
+
+    def only_perturbing(self) -> "Job":
+        """The same, for its perturbations alone."""
+        return replace(self, perturbs_only=True)
 
 
 class Worker:
     """Does one cell after another.
 
     Args:
-        study: the settings.
-        prepared: its images and plan.
+        prepared: the study, its images and plan.
     """
 
-    def __init__(self, study: Study, prepared: Prepared) -> None:
-        self._study, self._prepared = study, prepared
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
         self._ready: tuple[tuple[str, str, str], Classifier] | None = None
 
     def do(
         self,
         job: Job,
-        given: Mapping[tuple[str, str], np.ndarray],
+        given: Given,
         weights: Callable[[], bytes | None],
         advance: Callable[[int], None] = lambda _: None,
-    ) -> CellOutput:
-        """Do a cell; where only its signs are wanted, the rest of the output is empty.
+    ) -> CellResult:
+        """Do a cell; where only its perturbations are wanted, the rest of the result is empty.
 
         Args:
             job: which.
-            given: the signs of the sources for its images.
+            given: other models' perturbations of its images.
             weights: asked for the model's trained weights when it has to be loaded.
             advance: told of each batch of images done.
         """
         with computing():  # batch norm is folded where that changes nothing but rounding
             clf = self._model(job, weights)
-        shard = load_shard(self._study, self._prepared, job.cell, given)
-        settings = cell_settings(self._study, self._prepared, job.spec)
-        if job.signs_only:
-            signs = attack_signs(clf, shard, settings)
-            advance(len(shard.images))
-            return CellOutput({}, {}, signs, {})
-        return run_cell(clf, job.spec.name, shard, settings, advance)
+        return do_cell(clf, Shard.load(self._prepared, job), given, advance)
 
     def _model(self, job: Job, weights: Callable[[], bytes | None]) -> Classifier:
         """The job's model: the one at hand, or loaded now."""
-        wanted = (job.spec.name, job.cell.key.variant if job.weights else "", job.weights)
+        wanted = (job.spec.name, job.key.variant if job.weights else "", job.weights)
         if self._ready is None or self._ready[0] != wanted:
             self._ready = None  # two would not always fit
-            self._ready = (wanted, ready_model(self._study, self._prepared, job.spec, weights()))
+            self._ready = (wanted, ready_model(self._prepared, job.spec, weights()))
         return self._ready[1]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A cell's images and how they are measured.
+
+    Attributes:
+        job: the cell.
+        prepared: the study, its images and plan.
+        names: of the images.
+        grids: (N, H, W, C) uint8.
+        labels: (N,) int64.
+        pictured: (N,) bool: whose perturbations, and maps of every layer, are kept.
+    """
+
+    job: Job
+    prepared: Prepared
+    names: list[str]
+    grids: np.ndarray
+    labels: np.ndarray
+    pictured: np.ndarray
+
+    @classmethod
+    def load(cls, prepared: Prepared, job: Job) -> "Shard":
+        """Read a cell's images.
+
+        Raises:
+            DataError: one is not what was scanned.
+        """
+        images = prepared.images
+        test = images.variants[job.key.variant].parts["test"]
+        records = [test[index] for index in job.images]
+        grids = Grids(images, job.key.variant, records, prepared.study.data.image_size)
+        places = range(len(records))
+        return cls(
+            job,
+            prepared,
+            names=[record.image for record in records],
+            grids=np.stack([grids.grid(place) for place in places]),
+            labels=np.array([grids.label(place) for place in places], dtype=np.int64),
+            pictured=np.array([record.image in images.pictured for record in records]),
+        )
+
+    @property
+    def settings(self) -> MeasureSettings:
+        """How the images are measured."""
+        study, plan, model = self.prepared.study, self.prepared.plan, self.job.spec.name
+        last = plan["last_layers"][model]
+        sizes = plan["last_sizes"].values()
+        return MeasureSettings(
+            epsilons=tuple(study.epsilons),
+            layers=tuple(dict.fromkeys([*plan["layers"][model], last])),
+            last=last,
+            policies=tuple(study.explain.explained_class),
+            ssim=study.measure.ssim,
+            grid=study.measure.grid,
+            common=(min(height for height, _ in sizes), min(width for _, width in sizes)),
+            quantize=study.quantize,
+            batch_size=self.prepared.batch_size(model),
+            noise_seed=study.data.split.seed,
+        )
+
+    @property
+    def groups(self) -> list[tuple[np.ndarray, MeasureSettings]]:
+        """The places of images that are measured alike: all, or the pictured ones and the rest."""
+        places, settings = np.arange(len(self.names)), self.settings
+        few = self.prepared.study.explain.layers_of == "pictured"
+        if not few or settings.layers == (settings.last,):
+            return [(places, settings)]
+        last_alone = replace(settings, layers=(settings.last,))
+        found = [(places[self.pictured], settings), (places[~self.pictured], last_alone)]
+        return [group for group in found if len(group[0])]
+
+    def measure(
+        self, clf: Classifier, given: Given, advance: Callable[[int], None] = lambda _: None
+    ) -> "Found":
+        """What the kernel finds in the images."""
+        study = self.prepared.study
+        attacks = [attack_of(each) for each in study.attacks]
+        explainers = [explainer_of(study.explain.method)]
+        return [
+            (
+                places,
+                measure_images(
+                    clf,
+                    *self._tensors(places),
+                    settings,
+                    attacks,
+                    explainers,
+                    given={source: each.of(places) for source, each in given.items()},
+                    keep=torch.from_numpy(self.pictured[places]),
+                    advance=advance,
+                ),
+            )
+            for places, settings in self.groups
+        ]
+
+    def perturb(self, clf: Classifier) -> dict[str, Perturbation]:
+        """The model's own perturbations of the images, just as ``measure`` makes them."""
+        study = self.prepared.study
+        attacks = [attack_of(each) for each in study.attacks]
+        explainers = [explainer_of(study.explain.method)]
+        found = [
+            (places, perturbations_of(clf, *self._tensors(places), settings, attacks, explainers))
+            for places, settings in self.groups
+        ]
+        return _in_order(found)
+
+    def _tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = torch.from_numpy(as_floats(list(self.grids[places])))
+        return pixels, torch.from_numpy(self.labels[places])
+
+
+Found = Sequence[tuple[np.ndarray, Measured]]
+
+
+def do_cell(
+    clf: Classifier,
+    shard: Shard,
+    given: Given,
+    advance: Callable[[int], None] = lambda _: None,
+) -> CellResult:
+    """Perturb, explain and compare every image of a cell.
+
+    Args:
+        clf: the model.
+        shard: the cell's images.
+        given: other models' perturbations of them.
+        advance: told of each batch of images done.
+    """
+    job, plan, settings = shard.job, shard.prepared.plan, shard.settings
+    if job.perturbs_only:
+        perturbations = shard.perturb(clf)
+        advance(len(shard.names))
+        return CellResult.of_perturbations(perturbations)
+    found = shard.measure(clf, given, advance)
+    trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
+    layers = {name: trace.layers[name] for name in settings.layers}
+    subject = Subject(
+        model=job.spec.name,
+        variant=job.key.variant,
+        images=shard.names,
+        labels=shard.labels,
+        classes=[*plan["classes"], *other_classes(plan, job.spec.name)],
+        epsilons=settings.epsilons,
+        layers={name: (each.depth, "x".join(map(str, each.size))) for name, each in layers.items()},
+    )
+    clean = _clean_maps(found, shard)
+    return CellResult(
+        rows=measurement_rows(found, subject),
+        statistics=statistic_rows(found, subject, settings.last),
+        shuffled=_shuffled(clean, subject, shard, clf.device),
+        maps=_stored_maps(found, clean, shard),
+        perturbations=_in_order([(places, each.perturbations) for places, each in found]),
+    )
+
+
+def _in_order(
+    found: Sequence[tuple[np.ndarray, Mapping[str, Perturbation]]],
+) -> dict[str, Perturbation]:
+    """Perturbations of groups of images as one, in the order of the images."""
+    order = np.argsort(np.concatenate([places for places, _ in found]))
+    return {
+        name: Perturbation.joined([each[name] for _, each in found]).of(order)
+        for name in found[0][1]
+    }
+
+
+_CleanMaps = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _clean_maps(found: Found, shard: Shard) -> _CleanMaps:
+    """Places, maps (n, h, w) and dead flags (n,) of each explainer, policy and layer."""
+    views = dict.fromkeys(
+        key[1:] for _, measured in found for key in measured.arrays if key.name == "clean_maps"
+    )
+    clean = {}
+    for view in views:
+        having = [each for each in found if Key("clean_maps", *view) in each[1].arrays]
+        places = np.concatenate([each for each, _ in having])
+        order = np.argsort(places)
+        maps, dead = (
+            np.concatenate([measured.arrays[Key(name, *view)] for _, measured in having])[order]
+            for name in ("clean_maps", "clean_dead")
+        )
+        clean[view] = places[order], maps, dead
+    return clean
+
+
+def _shuffled(
+    clean: _CleanMaps, subject: Subject, shard: Shard, device: torch.device
+) -> pl.DataFrame:
+    """Each clean heatmap against that of another image of the cell; empty where it has one."""
+    settings, frames = shard.settings, []
+    done: dict[tuple[str, str], tuple[np.ndarray, Any]] = {}  # policies often explain the same
+    for view, (places, maps, dead) in clean.items():
+        if len(places) < 2:
+            continue
+        others = partners([shard.names[place] for place in places], settings.noise_seed or 0)
+        once = view[0], view[2]
+        if once not in done or not np.array_equal(done[once][0], maps):
+            done[once] = (
+                maps,
+                shuffled_nissim(
+                    torch.from_numpy(maps).to(device),
+                    others,
+                    settings.grid,
+                    settings.ssim,
+                    settings.batch_size,
+                ).tolist(),
+            )
+        columns = {"nissim": done[once][1], "dead": dead | dead[others]}
+        frames.append(shuffled_rows(subject, view, places, others, columns))
+    return pl.concat(frames) if frames else pl.DataFrame(schema=SHUFFLED_SCHEMA)
+
+
+def _stored_maps(found: Found, clean: _CleanMaps, shard: Shard) -> dict[str, np.ndarray]:
+    """Maps ÷ their maxima and the maxima: the last layer's of all images, others' of pictured."""
+    stored: dict[str, np.ndarray] = {}
+    last = shard.settings.last
+    for view, (places, maps, _) in clean.items():
+        kept = maps if view[2] == last else maps[shard.pictured[places]]
+        if not len(kept):
+            continue
+        _store(stored, kept, "clean", *view)
+        having = [each for each in found if Key("attacked_maps", *view) in each[1].arrays]
+        attacked = np.concatenate([each.arrays[Key("attacked_maps", *view)] for _, each in having])
+        if view[2] == last:
+            attacked = attacked[np.argsort(np.concatenate([each for each, _ in having]))]
+        for place, source in enumerate(found[0][1].sources):
+            _store(stored, attacked[:, place], "attacked", *view, *source)
+    return stored
+
+
+def _store(stored: dict[str, np.ndarray], maps: np.ndarray, what: str, *of: str | None) -> None:
+    peaks = maps.max(axis=(-2, -1))
+    scaled = maps / np.where(peaks > 0, peaks, 1.0)[..., None, None]
+    stored[map_key(what, *of)] = scaled.astype(np.float16)
+    stored[map_key(f"{what} peak", *of)] = peaks.astype(np.float32)

@@ -37,12 +37,19 @@ async function decoded(source, side) {
   return context.getImageData(0, 0, side, side).data;
 }
 
-// Signs of one perturbation and image: two bits each, (side, side, channels), as -1, 0, 1.
-async function signsOf(about, perturbation, image) {
-  const packed = await bytes(`signs-${perturbation}-${image}`);
-  const signs = new Int8Array(about.channels * about.side * about.side);
-  for (let k = 0; k < signs.length; k += 1) signs[k] = ((packed[k >> 2] >> (2 * (k & 3))) & 3) - 1;
-  return signs;
+// The codes of one perturbation, image and level of ε, (side, side, channels), from -127 to 127.
+// They are stored once for every level or for each, as signs of two bits or as they are.
+async function codesOf(about, perturbation, image, level) {
+  const raw = await bytes(`codes-${perturbation}-${image}`);
+  const count = about.channels * about.side * about.side;
+  const packed = Math.ceil(count / 4);
+  const each = [packed, count].find((size) => raw.length === size || raw.length === size * about.epsilons.length);
+  const stored = raw.subarray(raw.length > each ? level * each : 0);
+  const codes = new Int8Array(count);
+  for (let k = 0; k < count; k += 1) {
+    codes[k] = each === packed ? 127 * (((stored[k >> 2] >> (2 * (k & 3))) & 3) - 1) : (stored[k] << 24) >> 24;
+  }
+  return codes;
 }
 
 // A model's maps of an image by layer and policy: { clean, attacked[slot][level] }, or null.
