@@ -27,7 +27,7 @@ import torch
 from pipelines import GRID, MEAN, STD, Given, batch, network
 
 import lookaway as la
-from lookaway.measure import MeasureSettings, measure_images
+from lookaway.kernel import MeasureSettings, measure_images
 from lookaway.memory import kept_memory
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.training import Recipe, train

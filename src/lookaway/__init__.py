@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lookaway.errors import LookawayError
     from lookaway.explainers.base import Explanation, heatmap
     from lookaway.explainers.gradcam import GradCAM
+    from lookaway.measurement import Measurement, measure
     from lookaway.metrics.dissimilarity import nissim, psnr
     from lookaway.metrics.ssim import ssim
     from lookaway.models.classifier import Classifier
@@ -29,6 +30,8 @@ _HOMES = {
     "Explanation": "lookaway.explainers.base",
     "heatmap": "lookaway.explainers.base",
     "GradCAM": "lookaway.explainers.gradcam",
+    "Measurement": "lookaway.measurement",
+    "measure": "lookaway.measurement",
     "nissim": "lookaway.metrics.dissimilarity",
     "psnr": "lookaway.metrics.dissimilarity",
     "ssim": "lookaway.metrics.ssim",
@@ -45,11 +48,13 @@ __all__ = [
     "Explanation",
     "GradCAM",
     "LookawayError",
+    "Measurement",
     "Result",
     "SignNoise",
     "__version__",
     "heatmap",
     "load_classifier",
+    "measure",
     "nissim",
     "open_result",
     "psnr",

@@ -56,6 +56,9 @@ class Perturbation:
         codes = codes.to(images) if hasattr(codes, "to") else codes.astype(images.dtype)
         return (images + epsilon * (codes / FULL)).clip(0.0, 1.0)
 
+    def __repr__(self) -> str:
+        return f"Perturbation{tuple(self.codes.shape)}"
+
     def of(self, places: Any) -> "Perturbation":
         """That of some of the images."""
         return Perturbation(self.codes[places])

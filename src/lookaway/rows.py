@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from lookaway.measure import Measured
+    from lookaway.kernel import Measured
 
 Schema = Mapping[str, "pl.DataType | type[pl.DataType]"]
 

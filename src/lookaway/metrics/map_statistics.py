@@ -64,7 +64,7 @@ def map_statistics(
     found = {}
     for name, places, values in _measured(clean, attacked, ssim, grid, common):
         found[name] = missing.masked_scatter(places, values.double())
-    return found
+    return {name: found[name] for name in [*DISPLACEMENT, *conventions(ssim, grid)]}
 
 
 def _measured(

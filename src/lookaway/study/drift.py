@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lookaway.explainers.base import heatmap
-from lookaway.measure import Key, Measured
+from lookaway.kernel import Key, Measured
 from lookaway.study.schedule import cells
 from lookaway.study.session import Session
 from lookaway.study.trained import ready_model, trained_bytes, weights_made

@@ -5,7 +5,7 @@ from itertools import groupby, product
 
 import numpy as np
 
-from lookaway.measure import Source
+from lookaway.kernel import Source
 from lookaway.perturbation import Perturbation
 from lookaway.study.keys import CellKey, shards, trained_name
 from lookaway.study.prepare import Prepared

@@ -9,7 +9,7 @@ import polars as pl
 import torch
 
 from lookaway.data.pixels import as_floats
-from lookaway.measure import (
+from lookaway.kernel import (
     Key,
     Measured,
     MeasureSettings,

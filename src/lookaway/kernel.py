@@ -51,7 +51,7 @@ class MeasureSettings:
     Attributes:
         epsilons: the levels.
         layers: names of the explained layers.
-        last: the layer that enters pooling.
+        last: the layer that enters pooling; the attacked maps of others may be left out.
         statistics: whether its maps are also measured beside NISSIM (``map_statistics``).
         policies: which class is explained: ``own``, the class predicted for that very image;
             ``clean``, that of the clean image; ``label``, the true one.

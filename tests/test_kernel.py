@@ -1,0 +1,322 @@
+"""The kernel, against the public calls made one image, ε, layer and class at a time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import lookaway as la
+from lookaway import kernel
+from lookaway.attacks.base import Attack
+from lookaway.errors import InputError
+from lookaway.explainers.cam import CAM
+from lookaway.kernel import Key, MeasureSettings, measure_images, perturbations_of
+from lookaway.perturbation import Perturbation
+from oracles import Passes, enliven, pixels
+
+EPSILONS = (0.02, 0.1)
+
+
+@pytest.fixture(scope="module")
+def clf():
+    made = la.load_classifier("test_resnet", num_classes=4, pretrained=False, input_size=64)
+    enliven(made.module)
+    made.name = "m"
+    return made
+
+
+@pytest.fixture(scope="module")
+def images():
+    return pixels(5, 3, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def labels(clf, images):
+    """The network's own predictions, but for the last image."""
+    with torch.no_grad():
+        own = clf(images).argmax(dim=1)
+    own[-1] = (own[-1] + 1) % 4
+    return own
+
+
+@pytest.fixture(scope="module")
+def settings(clf):
+    (last,) = clf.layer_names("last")
+    return MeasureSettings(
+        epsilons=EPSILONS,
+        layers=(clf.layer_names("convs")[0], last),
+        last=last,
+        policies=("own", "clean", "label"),
+        grid=32,
+        batch_size=2,
+    )
+
+
+class Drift(Attack):
+    """No sign attack: moves towards grey, by half of ε at most, and otherwise for each ε."""
+
+    name = "drift"
+
+    def perturb(self, clf, images, labels, epsilons):
+        return torch.stack(
+            [
+                images + (0.5 - images).clamp(-e / 2, e / 2) * (1 + place) / len(epsilons)
+                for place, e in enumerate(epsilons)
+            ]
+        )
+
+
+class Pointwise(CAM):
+    """Gradient times activation, position by position."""
+
+    name = "pointwise"
+    gradients = "full"
+
+    def weights(self, activations, gradients):
+        return gradients
+
+
+def each_one(clf, images, labels, settings, attacked, explainer):
+    """NISSIM (N, E) by policy and layer, from the public calls, an image at a time."""
+    found = {}
+    for place, (image, label) in enumerate(zip(images[:, None], labels[:, None], strict=True)):
+        clean_own = explainer(clf, image).classes
+        for policy in settings.policies:
+            for layer in settings.layers:
+                for level in range(len(settings.epsilons)):
+                    changed = attacked[level][place][None]
+                    before = {"own": None, "clean": None, "label": label}[policy]
+                    after = {"own": None, "clean": clean_own, "label": label}[policy]
+                    pair = [
+                        la.heatmap(
+                            explainer(clf, pixels, classes, layers=layer).maps[layer],
+                            settings.grid,
+                        )
+                        for pixels, classes in ((image, before), (changed, after))
+                    ]
+                    score = float(la.nissim(*pair, settings.ssim))
+                    found.setdefault((policy, layer), {})[place, level] = score
+    return found
+
+
+@pytest.mark.parametrize(
+    ("attack", "explainer"), [(la.FGSM(), la.GradCAM()), (Drift(), Pointwise())]
+)
+def test_numbers_are_those_of_the_public_calls_one_image_at_a_time(
+    clf, images, labels, settings, attack, explainer
+):
+    found = measure_images(clf, images, labels, settings, [attack], [explainer])
+    assert found.sources == ((attack.name, "m"), ("noise", None))
+    own = Perturbation(torch.from_numpy(found.perturbations[attack.name].codes))
+    attacked = [own.attacked(images, level, e) for level, e in enumerate(EPSILONS)]
+    exact = attack(clf, images, labels, EPSILONS)
+    for level, epsilon in enumerate(EPSILONS):
+        assert float((attacked[level] - exact[level]).abs().max()) <= epsilon / 127 + 1e-6
+    expected = each_one(clf, images, labels, settings, attacked, explainer)
+    for (policy, layer), scores in expected.items():
+        values = found.arrays[Key("nissim", explainer.name, policy, layer)]
+        assert values.shape == (5, 2, 2)
+        for (place, level), score in scores.items():
+            assert values[place, 0, level] == pytest.approx(score, abs=1e-3)
+    with torch.no_grad():
+        predicted = torch.stack([clf(each).argmax(dim=1) for each in attacked], dim=1)
+    np.testing.assert_array_equal(found.arrays[Key("attacked_class")][:, 0], predicted)
+    changes = [(each - images).abs().flatten(1).amax(dim=1) for each in attacked]
+    np.testing.assert_allclose(
+        found.arrays[Key("linf")][:, 0], torch.stack(changes, dim=1), atol=1e-7
+    )
+    noise = la.SignNoise(0)(clf, images, labels, EPSILONS)
+    np.testing.assert_allclose(
+        found.arrays[Key("psnr")][:, 1],
+        torch.stack([la.psnr(images, each) for each in noise], dim=1),
+        atol=1e-3,
+    )
+    assert not np.isnan(found.arrays[Key("nissim", explainer.name, "own", settings.last)]).any()
+
+
+def test_an_attack_that_changes_classes_makes_policies_differ_just_there(
+    clf, images, labels, settings
+):
+    arrays = measure_images(clf, images, labels, settings, [la.FGSM()], [la.GradCAM()]).arrays
+    own, clean, label = (
+        arrays[Key("nissim", "gradcam", policy, settings.last)]
+        for policy in ("own", "clean", "label")
+    )
+    flipped = arrays[Key("attacked_class")] != arrays[Key("clean_class")][:, None, None]
+    right = arrays[Key("clean_class")] == labels.numpy()
+    assert flipped.any()
+    assert not flipped.all()
+    np.testing.assert_array_equal(own[~flipped], clean[~flipped])
+    assert (own[flipped] != clean[flipped]).any()
+    np.testing.assert_array_equal(clean[right], label[right])
+    assert (clean[~right] != label[~right]).any()
+
+
+def test_classes_are_compared_once_however_many_policies_explain_them(
+    clf, images, labels, settings, monkeypatch
+):
+    compared = []
+
+    def counted(clean, *rest):
+        compared.append(len(clean))
+        return real(clean, *rest)
+
+    real = kernel.nissim_of_maps
+    monkeypatch.setattr(kernel, "nissim_of_maps", counted)
+    few = replace(settings, layers=(settings.last,), noise_seed=None, statistics=False)
+    arrays = measure_images(clf, images, labels, few, [la.FGSM()], [la.GradCAM()]).arrays
+    flipped = arrays[Key("attacked_class")] != arrays[Key("clean_class")][:, None, None]
+    wrong = (arrays[Key("clean_class")] != labels.numpy())[:, None, None]
+    pairs = 5 * len(EPSILONS) + flipped.sum() + np.broadcast_to(wrong, flipped.shape).sum()
+    assert sum(compared) == pairs
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_each_image_passes_once_clean_and_once_for_each_attacked_copy(
+    clf, images, labels, settings, deep
+):
+    few = settings if deep else replace(settings, layers=(settings.last,))
+    with Passes(clf.module) as passes:
+        measure_images(clf, images, labels, replace(few, batch_size=5), [la.FGSM()], [la.GradCAM()])
+    assert passes.images == 5 * (1 + 2 * len(EPSILONS))  # the attack and the noise
+    # Where no layer of the trunk needs a graph, all ε go together.
+    assert passes.count == 1 + 2 * (len(EPSILONS) if deep else 1)
+
+
+def test_several_attacks_and_explainers_are_those_alone(clf, images, labels, settings):
+    attacks, explainers = [la.FGSM(), Drift()], [la.GradCAM(), Pointwise()]
+    whole = measure_images(clf, images, labels, settings, attacks, explainers)
+    assert whole.sources == (("fgsm", "m"), ("drift", "m"), ("noise", None))
+    for place, attack in enumerate(attacks):
+        for explainer in explainers:
+            alone = measure_images(clf, images, labels, settings, [attack], [explainer])
+            for key, values in alone.arrays.items():
+                if key.name in ("nissim", "attacked_maps", "lost"):
+                    np.testing.assert_allclose(whole.arrays[key][:, place], values[:, 0], atol=1e-6)
+
+
+def test_other_models_perturbations_are_measured_as_they_are(clf, images, labels, settings):
+    made = perturbations_of(clf, images, labels, settings, [la.FGSM()], [la.GradCAM()])["fgsm"]
+    own = measure_images(clf, images, labels, settings, [la.FGSM()], [la.GradCAM()])
+    np.testing.assert_array_equal(made.codes, own.perturbations["fgsm"].codes)
+    other = Perturbation(-made.codes)
+    found = measure_images(
+        clf,
+        images,
+        labels,
+        settings,
+        [la.FGSM()],
+        [la.GradCAM()],
+        given={("fgsm", "same"): made, ("fgsm", "other"): other, ("absent", "x"): other},
+    )
+    assert found.sources == (("fgsm", "m"), ("fgsm", "same"), ("fgsm", "other"), ("noise", None))
+    for key, values in own.arrays.items():
+        if key.name == "nissim":
+            np.testing.assert_array_equal(found.arrays[key][:, :2], values[:, [0, 0]])
+            assert (found.arrays[key][:, 2] != values[:, 0]).any()
+
+
+def test_maps_of_layers_before_the_last_are_given_back_of_the_images_asked_for(
+    clf, images, labels, settings
+):
+    keep = torch.tensor([False, True, False, False, True])
+    whole = measure_images(clf, images, labels, settings, [la.FGSM()], [la.GradCAM()])
+    some = measure_images(clf, images, labels, settings, [la.FGSM()], [la.GradCAM()], keep=keep)
+    for key, values in whole.arrays.items():
+        kept = keep if key.name == "attacked_maps" and key.layer != settings.last else slice(None)
+        np.testing.assert_array_equal(some.arrays[key], values[kept])
+
+
+def test_quantized_images_are_rounded_to_eight_bit(clf, images, labels, settings):
+    rounded = replace(settings, quantize=True, epsilons=(0.0005,))
+    found = measure_images(clf, images, labels, rounded, [la.FGSM()], [la.GradCAM()])
+    whole = torch.round(images * 255) / 255
+    again = measure_images(clf, whole, labels, rounded, [la.FGSM()], [la.GradCAM()])
+    assert (found.arrays[Key("linf")] > 0.0005).any()  # rounding, too
+    assert again.arrays[Key("unattacked")].all()  # an eighth of a step is rounded away
+    assert not found.arrays[Key("unattacked")].any()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_batches_agree_to_rounding(clf, images, labels, settings, size):
+    alone = measure_images(clf, images, labels, settings, [la.SignNoise(3)], [la.GradCAM()])
+    other = measure_images(
+        clf, images, labels, replace(settings, batch_size=size), [la.SignNoise(3)], [la.GradCAM()]
+    )
+    for key, values in alone.arrays.items():
+        np.testing.assert_allclose(other.arrays[key], values, atol=1e-3)
+
+
+# With a loop, in memory
+
+
+def test_a_tensor_a_dataset_and_a_loader_give_the_same_rows(clf, images, labels):
+    arguments = {"epsilons": EPSILONS, "grid": 32, "layers": "convs"}
+    pairs = torch.utils.data.TensorDataset(images, labels)
+    loader = torch.utils.data.DataLoader(pairs, batch_size=3)
+    by_tensor = la.measure(clf, images, labels, **arguments)
+    assert la.measure(clf, pairs, **arguments).rows().equals(by_tensor.rows())
+    by_loader = la.measure(clf, loader, **arguments).rows()
+    assert by_loader.drop("nissim").equals(by_tensor.rows().drop("nissim"))
+    count = len(clf.layer_names("convs"))
+    assert by_tensor.rows().height == 5 * 2 * 2 * count * 2
+
+
+def test_a_measurement_is_summed_up_by_explainer(clf, images, labels):
+    explainers = [la.GradCAM(), Pointwise()]
+    found = la.measure(
+        clf, images, labels, epsilons=EPSILONS, grid=32, explainers=explainers, keep_maps=True
+    )
+    mod = found.mod()
+    rows = found.rows()
+    for method in ("gradcam", "pointwise"):
+        mine = rows.filter(method=method, attack="fgsm", epsilon=0.1, explained_class="own")
+        line = mod.filter(
+            method=method, attack="fgsm", epsilon=0.1, explained_class="own", pairs="all"
+        )
+        assert line["mod"].item() == pytest.approx(mine["nissim"].mean())
+        assert Key("attacked_maps", method, "own", rows["layer"][0]) in found.maps
+    assert found.accuracy().filter(epsilon=0.0)["accuracy"].to_list() == [0.8, 0.8]
+    assert found.vid()["vid"].null_count() == 0
+    assert found.perturbations["fgsm"].codes.shape == (5, 1, 3, 64, 64)
+    assert repr(found) == f"Measurement(5 images, {rows.height} rows)"
+
+
+def test_a_classifier_is_afterwards_as_it_was(clf, images, labels):
+    before = {name: value.clone() for name, value in clf.module.state_dict().items()}
+    flags = [parameter.requires_grad for parameter in clf.module.parameters()]
+    clf.module.train()
+    state = torch.get_rng_state()
+    try:
+        la.measure(clf, images, labels, epsilons=[0.1], grid=32)
+        assert clf.module.training
+    finally:
+        clf.module.eval()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [p.requires_grad for p in clf.module.parameters()] == flags
+    assert all(p.grad is None for p in clf.module.parameters())
+    assert not any(module._forward_hooks for module in clf.module.modules())
+    for name, value in clf.module.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"labels": None}, "labels must be given"),
+        ({"labels": torch.zeros(3, dtype=torch.long)}, "3 labels for images"),
+        ({"epsilons": [8]}, "epsilon 8 is outside"),
+        ({"explained_class": ["predicted"]}, "own, clean, label.*predicted"),
+        ({"explained_class": []}, "own, clean, label"),
+        ({"ssim": "msssim"}, "gaussian11, uniform7.*msssim"),
+        ({"grid": 5}, "at least 11"),
+        ({"explainers": []}, "explainers is empty"),
+        ({"images": [], "labels": None}, "no images to measure"),
+        ({"images": [torch.rand(2, 3, 64, 64)], "labels": None}, "pair of images and labels"),
+    ],
+)
+def test_bad_arguments_are_named(clf, images, labels, given, told):
+    arguments = {"images": images, "labels": labels, "grid": 32} | given
+    with pytest.raises(InputError, match=told):
+        la.measure(clf, arguments.pop("images"), arguments.pop("labels"), **arguments)
