@@ -88,8 +88,8 @@ def shuffled_rows(model, values, labels, *, policy="clean", dead=False, layer="l
     )
 
 
-def looks_of(rows, **numbers):
-    """What stored maps say of each row: numbers that are given, one for all or one a row."""
+def statistics_of(rows, **numbers):
+    """What was measured of each row's maps: numbers that are given, one for all or one a row."""
     kept = ["image", "label", "variant", "model", "attack", "source", "epsilon", "explained_class"]
     defaults = {
         "lost": 0.1,

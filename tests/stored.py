@@ -2,14 +2,14 @@
 
 import numpy as np
 import polars as pl
-from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
 from lookaway.study.keys import CellKey, map_key, shards
-from lookaway.study.store import LAYOUT, Store
+from lookaway.study.store import LAYOUT, CellResult, Store
 
 SHARD = 64
 _DIRECTION = ["lost", "gained", "right", "down", "clean_area", "attacked_area"]
-_LOOKS = [*_DIRECTION, "rank_correlation", "strength", "uniform7@32", "spearman@native"]
+_STATISTICS = [*_DIRECTION, "rank_correlation", "strength", "uniform7@32", "spearman@native"]
 
 
 def write_run(
@@ -88,7 +88,7 @@ def _write_cell(store, plan, key, images, shown, random):
     epsilons, policies = settings["epsilons"], settings["explain"]["explained_class"]
     own = [("fgsm", key.model)]
     met = [*own, *(("fgsm", name) for name in settings["transfer_from"] if name != key.model)]
-    rows, looks, compared, maps = [], [], [], {}
+    rows, statistics, compared, maps = [], [], [], {}
     for attack, source in [*met, ("noise", None)]:
         for epsilon in epsilons:
             first = _images(key, images, plan["classes"], random)
@@ -108,7 +108,7 @@ def _write_cell(store, plan, key, images, shown, random):
                 pl.col("layer") == layer,
                 pl.col("explained_class") == policy,
             )
-            columns = ["image", "label", "variant", "model", "layer", "depth", "map_size"]
+            columns = ["image", "label", "variant", "model", "method", "layer", "depth", "map_size"]
             compared.append(
                 some.select(
                     *columns, "explained_class", "nissim", partner="image", dead="clean_dead"
@@ -117,8 +117,8 @@ def _write_cell(store, plan, key, images, shown, random):
     for attack, source in [*met, ("noise", None)]:
         for policy in policies:
             count = len(images)
-            maps[map_key("clean", "last", policy)] = np.ones((count, 2, 2), np.float16)
-            maps[map_key("attacked", "last", policy, attack, source)] = random.random(
+            maps[map_key("clean", "gradcam", policy, "last")] = np.ones((count, 2, 2), np.float16)
+            maps[map_key("attacked", "gradcam", policy, "last", attack, source)] = random.random(
                 (count, len(epsilons), 2, 2)
             ).astype(np.float16)
             some = whole.filter(
@@ -127,21 +127,15 @@ def _write_cell(store, plan, key, images, shown, random):
                 pl.col("layer") == "last",
                 pl.col("explained_class") == policy,
             )
-            numbers = {name: random.random(some.height) for name in _LOOKS}
-            keys = [*("image", "label", "variant", "model", "attack", "source", "epsilon")]
-            looks.append(
-                some.select(*keys, "explained_class", "clean_dead", "attacked_dead").with_columns(
+            numbers = {name: random.random(some.height) for name in _STATISTICS}
+            statistics.append(
+                some.select(STATISTIC_KEYS).with_columns(
                     **{name: pl.Series(values) for name, values in numbers.items()}
                 )
             )
-    store.write_cell(
-        key,
-        whole.to_dict(),
-        maps,
-        {},
-        shuffled=pl.concat(compared).select(list(SHUFFLED_SCHEMA)).to_dict(),
-    )
-    store.write_looks(key, pl.concat(looks), "")
+    compared = pl.concat(compared).select(list(SHUFFLED_SCHEMA))
+    result = CellResult(whole, pl.concat(statistics), compared, maps, {})
+    store.write_cell(key, result, {})
 
 
 def _images(key, images, classes, random):
@@ -167,6 +161,7 @@ def _images(key, images, classes, random):
 def _measured(images, layer, policy, random):
     count = images.height
     return images.with_columns(
+        method=pl.lit("gradcam"),
         layer=pl.lit(layer),
         depth=pl.lit(1.0 if layer == "last" else 0.5),
         map_size=pl.lit("2x2"),

@@ -7,12 +7,12 @@ from io import BytesIO
 import numpy as np
 import polars as pl
 import pytest
-from lookaway.study.signs import unpack_signs
 from PIL import Image
 
 from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.export import export
+from lookaway.perturbation import Perturbation
 from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
 
@@ -27,9 +27,9 @@ def test_signs_have_one_channel_and_noise_that_is_made_again_gives_its_rows(grey
         assert image.pixels.shape == (64, 64, 1)
         clean = image.pixels / 255.0
         for attack, source in (("fgsm", "one"), ("noise", None)):
-            signs = pictured.signs(image, attack, source)
-            assert signs.shape == (64, 64, 1)
-            attacked = np.clip(clean + 0.1 * signs, 0, 1)
+            change = pictured.perturbation(image, attack, source)
+            assert change.codes.shape == (1, 1, 1, 64, 64)
+            attacked = pictured.attacked(image, attack, source, 0.1)[..., :1]
             row = grey_run.rows().filter(
                 pl.col("image") == image.image, pl.col("attack") == attack, pl.col("epsilon") == 0.1
             )
@@ -45,10 +45,11 @@ def test_the_explorer_has_grey_pictures_and_a_third_of_the_signs(grey_run, pictu
         with Image.open(BytesIO(raw)) as picture:
             assert picture.mode == "L"
             np.testing.assert_array_equal(np.asarray(picture), image.pixels[..., 0])
-        packed = np.frombuffer(zlib.decompress(data.blobs[f"signs-0-{place}"]), dtype=np.uint8)
+        packed = np.frombuffer(zlib.decompress(data.blobs[f"codes-0-{place}"]), dtype=np.uint8)
         assert packed.size == 64 * 64 // 4
-        signs = unpack_signs(packed[None], (64, 64, 1))[0]
-        np.testing.assert_array_equal(signs, pictured.signs(image, "fgsm", "one"))
+        stored = Perturbation.from_arrays({"signs": packed[None, None]}, (64, 64, 1)).codes
+        own = pictured.perturbation(image, "fgsm", "one").codes
+        np.testing.assert_array_equal(stored[..., 0], own[:, :, 0])
 
 
 def test_every_figure_is_drawn(grey_run):

@@ -22,7 +22,6 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA
 from safetensors.torch import save as save_tensors
 
 import lookaway as la
@@ -33,6 +32,7 @@ from lookaway.errors import LookawayError, ModelError, StoreError, StudyError, W
 from lookaway.export import export
 from lookaway.models import zoo
 from lookaway.models.weights import fit_weights, read_weights, tensors_only
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA
 from lookaway.study.keys import CellKey
 from lookaway.study.lock import NAME, locked
 from lookaway.study.plan import read_study

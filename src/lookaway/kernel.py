@@ -126,7 +126,7 @@ def measure_images(
             the last layer always are. None: of all.
         advance: told of each batch of images done.
     """
-    keep = torch.ones(len(images), dtype=torch.bool) if keep is None else keep
+    keep = torch.full((len(images),), True, device="cpu") if keep is None else keep
     found = []
     with clf.computing():
         for places in _batches(len(images), settings.batch_size):

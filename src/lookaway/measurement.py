@@ -177,7 +177,7 @@ def measure(
         )
         places = slice(done, done + len(pixels))
         some = {source: each.of(places) for source, each in (given or {}).items()}
-        keep = None if keep_maps else torch.zeros(len(pixels), dtype=torch.bool)
+        keep = None if keep_maps else torch.full((len(pixels),), False, device="cpu")
         found = measure_images(clf, pixels.detach(), truth, settings, own, methods, some, keep)
         subject = Subject(
             model=clf.name,

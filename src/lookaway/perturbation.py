@@ -77,7 +77,7 @@ class Perturbation:
         codes = np.asarray(self.codes.cpu() if hasattr(self.codes, "cpu") else self.codes)
         if np.isin(codes, (-FULL, 0, FULL)).all():
             packed = _pack(np.sign(codes))
-            return {_SIGNS: packed.reshape(*codes.shape[:2], -1)}
+            return {_SIGNS: packed}
         return {_CODES: codes}
 
     @classmethod
@@ -109,16 +109,20 @@ class Perturbation:
 
 def _pack(signs: np.ndarray) -> np.ndarray:
     """Signs, (N, L, …) int8, four to a byte: (N, L, ⌈size / 4⌉) uint8."""
-    codes = (signs.reshape(*signs.shape[:2], -1) + 1).astype(np.uint8)
-    padded = np.pad(codes, ((0, 0), (0, 0), (0, -codes.shape[2] % 4)))
-    quads = padded.reshape(*signs.shape[:2], -1, 4)
+    size = int(np.prod(signs.shape[2:]))
+    codes = (signs.reshape(*signs.shape[:2], size) + 1).astype(np.uint8)
+    padded = np.pad(codes, ((0, 0), (0, 0), (0, -size % 4)))
+    quads = padded.reshape(*signs.shape[:2], -(-size // 4), 4)
     return quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
 
 
 def _unpack(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     size = int(np.prod(shape))
     codes = np.stack([packed >> shift & 3 for shift in (0, 2, 4, 6)], axis=-1)
-    flat = codes.reshape(*packed.shape[:2], -1)[..., :size]
+    flat = codes.reshape(*packed.shape[:2], 4 * packed.shape[2])
+    if flat.shape[2] < size or flat.shape[2] >= size + 4:
+        raise ValueError(f"{flat.shape[2]} signs for images {shape}")
+    flat = flat[..., :size]
     if flat.size and flat.max() > 2:
         raise ValueError("signs other than -1, 0 and 1")
     return flat.reshape(*packed.shape[:2], *shape).astype(np.int8) - np.int8(1)

@@ -6,7 +6,7 @@ import pytest
 
 from lookaway.analysis import scale, summary
 from lookaway.analysis.conventions import conventions, robustness_of_ranking
-from rows import labels_of, line, looks_of, measured, shuffled_rows, without_nan
+from rows import labels_of, line, measured, shuffled_rows, statistics_of, without_nan
 
 LABELS = labels_of(2, 3)
 LEVELS = (0.1, 0.2)
@@ -37,7 +37,7 @@ def study(models=("a", "b"), seed=0):
 def with_others(rows):
     """Other conventions on the same pairs: half the study's own, and one that dead maps lack."""
     dead = pl.col("clean_dead") | pl.col("attacked_dead")
-    return looks_of(rows).with_columns(
+    return statistics_of(rows).with_columns(
         (rows["nissim"] / 2).alias("uniform7@common"),
         pl.when(~dead).then(1 - rows["nissim"]).alias("spearman@native"),
     )
@@ -251,7 +251,7 @@ def test_an_epsilon_without_a_living_pair_leaves_no_vid():
     values = np.column_stack([np.full(6, 0.1), np.linspace(0.1, 0.6, 6)])
     dead = np.column_stack([np.zeros(6, bool), np.ones(6, bool)])
     rows = measured("m", values, labels, epsilons=(0.1, 0.2), attacked_dead=dead)
-    looks = rows.with_columns(pl.col("nissim").alias("uniform7@224"))
-    found = conventions(rows, looks, "gaussian11", 224)
+    statistics = rows.with_columns(pl.col("nissim").alias("uniform7@224"))
+    found = conventions(rows, statistics, "gaussian11", 224)
     vid = found.filter(pl.col("measure") == "vid")
     assert set(vid["pairs"]) == {"all"}

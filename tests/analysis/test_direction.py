@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from lookaway.analysis.direction import MUCH, REVERSED, RULE, WORDS, direction, each
 from lookaway.errors import InputError
-from rows import labels_of, line, looks_of, measured, without_nan
+from rows import labels_of, line, measured, statistics_of, without_nan
 
 JUST = 1e-9
 
 
-def looks(count=4, epsilons=(0.1,), source="m", clean_dead=False, attacked_dead=False, **numbers):
+def statistics(
+    count=4, epsilons=(0.1,), source="m", clean_dead=False, attacked_dead=False, **numbers
+):
     labels = labels_of(2, count // 2) if count > 1 else ["c0"]
     rows = measured(
         "m",
@@ -25,11 +27,11 @@ def looks(count=4, epsilons=(0.1,), source="m", clean_dead=False, attacked_dead=
         clean_dead=clean_dead,
         attacked_dead=attacked_dead,
     )
-    return looks_of(rows, **numbers)
+    return statistics_of(rows, **numbers)
 
 
 def word(**given):
-    return each(looks(1, **given))["look"][0]
+    return each(statistics(1, **given))["look"][0]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_each_living_look_has_one_word_and_their_shares_sum_to_1(pairs):
     lost, gained, rank_correlation, clean_dead, attacked_dead = (
         list(column) for column in zip(*pairs, strict=True)
     )
-    given_looks = looks(
+    given = statistics(
         len(pairs),
         lost=lost,
         gained=gained,
@@ -95,10 +97,10 @@ def test_each_living_look_has_one_word_and_their_shares_sum_to_1(pairs):
         clean_dead=clean_dead,
         attacked_dead=attacked_dead,
     )
-    words = each(given_looks)["look"].to_list()
+    words = each(given)["look"].to_list()
     assert [name is None for name in words] == clean_dead
     assert set(words) <= {*WORDS, None}
-    frame = direction(given_looks).filter(pl.col("measure").is_in(WORDS))
+    frame = direction(given).filter(pl.col("measure").is_in(WORDS))
     assert frame["measure"].to_list() == list(WORDS)
     living = clean_dead.count(False)
     assert frame["n"].to_list() == [living] * len(WORDS)
@@ -111,17 +113,17 @@ def test_each_living_look_has_one_word_and_their_shares_sum_to_1(pairs):
 
 
 def test_how_far_the_centre_moved_and_how_the_area_grew():
-    found = each(looks(2, right=[0.3, -0.12], down=[-0.4, 0.05], clean_area=0.5))
+    found = each(statistics(2, right=[0.3, -0.12], down=[-0.4, 0.05], clean_area=0.5))
     assert found["distance"].to_list() == pytest.approx([0.5, math.hypot(0.12, 0.05)])
     assert found["growth"].to_list() == pytest.approx([-0.25, -0.25])
-    without = each(looks(2, right=[None, 0.1], down=None, attacked_area=[None, 1.0]))
+    without = each(statistics(2, right=[None, 0.1], down=None, attacked_area=[None, 1.0]))
     assert without["distance"].to_list() == [None, None]
     assert without["growth"].to_list() == [None, 0.5]
 
 
 def test_measures_are_means_over_the_images_that_have_them():
-    given_looks = looks(4, lost=[0.1, None, 0.5, 0.3], right=[0.3, 0.0, 0.0, 0.0], down=0.4)
-    frame = direction(given_looks)
+    given = statistics(4, lost=[0.1, None, 0.5, 0.3], right=[0.3, 0.0, 0.0, 0.0], down=0.4)
+    frame = direction(given)
     got = line(frame, measure="lost")
     assert got["n"] == 3
     assert got["value"] == pytest.approx(0.3)
@@ -143,13 +145,13 @@ def test_measures_are_means_over_the_images_that_have_them():
 
 
 def test_each_setting_and_level_has_numbers_of_its_own():
-    given_looks = pl.concat(
+    given = pl.concat(
         [
-            looks(2, epsilons=(0.1, 0.2), lost=[0.1, 0.2, 0.3, 0.5]),
-            looks(2, source=None, lost=0.0),
+            statistics(2, epsilons=(0.1, 0.2), lost=[0.1, 0.2, 0.3, 0.5]),
+            statistics(2, source=None, lost=0.0),
         ]
     )
-    frame = direction(given_looks).filter(measure="lost")
+    frame = direction(given).filter(measure="lost")
     assert frame.select("attack", "source", "epsilon", "value", "n").rows() == [
         ("fgsm", "m", 0.1, pytest.approx(0.15), 2),
         ("fgsm", "m", 0.2, pytest.approx(0.4), 2),
@@ -158,40 +160,40 @@ def test_each_setting_and_level_has_numbers_of_its_own():
 
 
 def test_a_measure_that_no_image_has_is_null():
-    frame = direction(looks(2, lost=None))
+    frame = direction(statistics(2, lost=None))
     got = line(frame, measure="lost")
     assert (got["n"], got["value"], got["low"], got["high"]) == (0, None, None, None)
     assert without_nan(frame)
 
 
 def test_per_image_gives_each_look_and_an_unknown_way_is_refused():
-    given_looks = looks(4)
-    assert direction(given_looks, per="image").equals(each(given_looks))
+    given = statistics(4)
+    assert direction(given, per="image").equals(each(given))
     with pytest.raises(InputError, match="possible: setting, image"):
-        direction(given_looks, per="model")
+        direction(given, per="model")
 
 
 def test_shares_inside_a_region_are_told_only_with_regions():
-    given_looks = pl.concat([looks(2), looks(2, source=None)])
+    given = pl.concat([statistics(2), statistics(2, source=None)])
     told = {"clean_inside", "attacked_inside", "left_region"}
-    assert not told & {*each(given_looks).columns, *direction(given_looks)["measure"]}
+    assert not told & {*each(given).columns, *direction(given)["measure"]}
     keys = ["image", "variant", "model", "attack", "source", "epsilon", "explained_class"]
-    inside = given_looks.select(keys).with_columns(
+    inside = given.select(keys).with_columns(
         clean_inside=pl.Series([0.9, 0.8, 0.9, 0.8]),
         attacked_inside=pl.Series([0.5, None, 0.7, 1.0]),
     )
-    found = each(given_looks, inside.reverse())
+    found = each(given, inside.reverse())
     assert found["left_region"].to_list() == [
         pytest.approx(0.4),
         None,
         pytest.approx(0.2),
         pytest.approx(-0.2),
     ]
-    frame = direction(given_looks, inside=inside)
+    frame = direction(given, inside=inside)
     got = line(frame, measure="left_region", attack="fgsm")
     assert (got["n"], got["value"]) == (1, pytest.approx(0.4))
     got = line(frame, measure="attacked_inside", attack="noise")
     assert (got["n"], got["value"]) == (2, pytest.approx(0.85))
     assert line(frame, measure="clean_inside", attack="fgsm")["value"] == pytest.approx(0.85)
-    per_image = direction(given_looks, per="image", inside=inside)
+    per_image = direction(given, per="image", inside=inside)
     assert per_image["left_region"].null_count() == 1

@@ -10,7 +10,7 @@ from scipy import stats
 from lookaway.analysis import comparison, direction, intervals, outcomes, scale, summary
 from lookaway.analysis.intervals import Bootstrap
 from oracles import plain_bootstrap
-from rows import labels_of, looks_of, measured, shuffled_rows
+from rows import labels_of, measured, shuffled_rows, statistics_of
 
 UNEQUAL_FEW = [f"c{place}" for place, size in enumerate([3, 9, 14]) for _ in range(size)]
 UNEQUAL_MANY = [f"c{place:02d}" for place in range(24) for _ in range(1 + place % 4)]
@@ -347,7 +347,9 @@ def test_a_study_of_5_models_and_1000_images_is_summed_up_in_seconds():
         for model in models
         for policy in ("own", "clean")
     )
-    looks = looks_of(rows, lost=rows["nissim"], gained=rows["nissim"], right=rows["nissim"])
+    statistics = statistics_of(
+        rows, lost=rows["nissim"], gained=rows["nissim"], right=rows["nissim"]
+    )
     assert rows.height == 112_000
     start = time.perf_counter()
     for frame in (summary.accuracy, summary.psnr, summary.mod, summary.spread):
@@ -356,7 +358,7 @@ def test_a_study_of_5_models_and_1000_images_is_summed_up_in_seconds():
         summary.vid(rows, way)
     scale.shuffled(compared)
     scale.excess(rows, compared)
-    direction.direction(looks)
+    direction.direction(statistics)
     outcomes.outcomes(rows)
     outcomes.transfer(scale.beside_noise(rows))
     assert time.perf_counter() - start < 10

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lookaway.study.schemas import ROW_SCHEMA
 from PIL import Image
 
 from corpus import tiff
@@ -21,7 +20,8 @@ from lookaway.analysis.regions import (
     unpack,
 )
 from lookaway.errors import DataError
-from lookaway.study.store import LAYOUT, CellKey, Store, map_key
+from lookaway.rows import ROW_SCHEMA
+from lookaway.study.store import LAYOUT, CellKey, CellResult, Store, map_key
 
 IMAGES = ["ann/0.png", "ann/1.jpg", "bob/0.png"]
 FRACTION = st.floats(0, 1)
@@ -298,21 +298,22 @@ def one_cell(key, images, policies, settings, epsilons, spot):
                             "attack": attack,
                             "source": source,
                             "epsilon": epsilon,
+                            "method": "gradcam",
                             "layer": layer,
                             "explained_class": policy,
                         }
                         for image in images
                     ]
     for policy in policies:
-        maps[map_key("clean", "late", policy)] = np.stack(
+        maps[map_key("clean", "gradcam", policy, "late")] = np.stack(
             [picture(image, policy, None, 0.0) for image in images]
         )
         for setting in settings:
-            maps[map_key("attacked", "late", policy, *setting)] = np.stack(
+            maps[map_key("attacked", "gradcam", policy, "late", *setting)] = np.stack(
                 [[picture(image, policy, setting, e) for e in epsilons] for image in images]
             )
-    columns = {name: [row[name] for row in rows] for name in ROW_SCHEMA}
-    return key, columns, maps
+    empty = pl.DataFrame()
+    return key, CellResult(pl.DataFrame(rows, ROW_SCHEMA), empty, empty, maps, {})
 
 
 @pytest.fixture
@@ -337,7 +338,7 @@ def store(tmp_path):
     images = ["x", "y", "dead", "dies", "unknown"]
     for index, model in enumerate("ab"):
         part = images if model == "a" else images[1::-1]
-        key, rows, maps = one_cell(
+        key, result = one_cell(
             CellKey("none", index, model, 0),
             part,
             ["own", "clean"],
@@ -345,7 +346,7 @@ def store(tmp_path):
             [0.2, 0.5],
             spot,
         )
-        store.write_cell(key, rows, maps, {})
+        store.write_cell(key, result, {})
     return store
 
 

@@ -44,7 +44,7 @@ def refuse(*_):
 def test_every_frame_is_that_of_the_whole_run_row_by_row(store, monkeypatch, rows):
     whole = Frames(store).to_keep()
     frames = in_parts(store, monkeypatch, rows)
-    for name in ("rows", "shuffled", "looks"):
+    for name in ("rows", "shuffled", "statistics"):
         monkeypatch.setattr(store, name, refuse)
     for name, frame in frames.to_keep().items():
         assert_frame_equal(frame, whole[name], rel_tol=1e-5, abs_tol=1e-7)

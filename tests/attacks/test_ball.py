@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lookaway.attacks import ATTACKS, load_attack
-from lookaway.attacks.base import Attack, SignAttack, step
+from lookaway.attacks.base import Attack, SignAttack
 from lookaway.attacks.fgsm import FGSM
 from lookaway.attacks.noise import SignNoise
 from lookaway.errors import AttackError, InputError
 from lookaway.models.classifier import Classifier
+from lookaway.registry import ATTACKS, attack_of
 from oracles import pixels
 
 IMAGES, LABELS = pixels(2, 3, 8, 8), torch.tensor([0, 2])
@@ -152,16 +152,6 @@ def test_pixels_in_half_precision_are_refused_or_attacked_but_no_fault_of_the_at
     assert 0.09 < float(change) <= 0.1 + torch.finfo(dtype).eps
 
 
-def test_one_step_clips_and_keeps_the_dtype():
-    images = torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64).view(1, 3, 1, 1)
-    signs = torch.tensor([-1, 1, 1], dtype=torch.int8).view(1, 3, 1, 1)
-    out = step(images, signs, [0.2, 0.05])
-    assert out.dtype == torch.float64
-    assert torch.allclose(
-        out.flatten(1), torch.tensor([[0.0, 0.7, 1.0], [0.0, 0.55, 0.95]], dtype=torch.float64)
-    )
-
-
 class Foreign(Attack):
     """An attack of somebody else."""
 
@@ -205,7 +195,7 @@ def test_the_ball_is_checked_at_every_epsilon_not_only_the_first():
 
 def test_attacks_are_made_by_name():
     for name in ATTACKS:
-        assert load_attack(name).name == name
+        assert attack_of(name).name == name
 
 
 @pytest.mark.parametrize(

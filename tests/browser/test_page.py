@@ -149,8 +149,7 @@ def check_pictures(run, page):
     epsilon = frames.plan["settings"]["epsilons"][1]
     clean = np.broadcast_to(image.pixels, (*image.pixels.shape[:2], 3))
     np.testing.assert_array_equal(page.pixels("picture-clean"), clean)
-    signs = found.signs(image, attack, model)
-    attacked = np.clip(clean + 255 * epsilon * signs, 0, 255)
+    attacked = 255 * found.attacked(image, attack, model, epsilon)
     assert np.abs(page.pixels("picture-attacked") - attacked).max() <= 0.51
     after = found.attacked_maps(image, model, layer, frames.policy, attack, model)[1]
     before = found.clean_map(image, model, layer, frames.policy)

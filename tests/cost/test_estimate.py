@@ -56,7 +56,7 @@ def test_it_is_plain_data_that_json_keeps(both):
     told, _ = both
     plain = json.loads(json.dumps(told.to_dict()))
     assert plain["cells"] == 2
-    assert plain["stages"].keys() == {"reading", "faces", "training", "cells", "looks"}
+    assert plain["stages"].keys() == {"reading", "faces", "training", "cells"}
     assert [run["workers"] for run in plain["workers"]] == [1]
     assert plain["workers"][0]["seconds"] == pytest.approx(sum(plain["stages"].values()))
     assert min(plain["stages"]["cells"], plain["stages"]["training"], plain["flops"]) > 0
@@ -67,7 +67,6 @@ def made_trial():
     model = ModelTrial(
         image=Work(2.0, 10.0),
         pictured=Work(1.0, 5.0),
-        looks=0.5,
         file_bytes=dict.fromkeys(KINDS, 100.0),
         image_bytes=dict.fromkeys(KINDS, 10.0),
         pictured_bytes={**dict.fromkeys(KINDS, 0.0), "maps": 7.0},

@@ -22,7 +22,6 @@ def told():
         trained="none",
         training_flops=0.0,
         training_seconds=0.0,
-        looks_seconds=0.0,
         bytes={"rows": 1_000_000, "maps": 7_000_000},
         training_memory=0,
     )

@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -9,8 +10,8 @@ from torchcam.methods import GradCAM as TorchCam
 
 from lookaway.attacks.fgsm import FGSM
 from lookaway.errors import InputError, LayerError
-from lookaway.explainers import gradcam as gradcam_module
-from lookaway.explainers.gradcam import DEAD_BELOW, GradCAM
+from lookaway.explainers.cam import CAM, DEAD_BELOW
+from lookaway.explainers.gradcam import GradCAM
 from lookaway.models.classifier import Classifier
 from oracles import Passes, enliven, gradcam_by_full_gradients, pixels, without_inplace
 
@@ -161,13 +162,13 @@ def test_own_and_given_classes_come_from_one_forward_pass_and_equal_separate_cal
     classes = (tiny(images).argmax(dim=1) + torch.tensor([0, 1, 2, 3])) % 4
     tiny.layer_names()  # the network is watched once
     with Passes(tiny.module) as passes:
-        own, given = GradCAM().explain(tiny, images, [None, classes], LAYERS)
+        (own, given), _ = GradCAM().explain(tiny, images, [None, classes], LAYERS)
     assert passes.count == 1
     _assert_equal(own, GradCAM()(tiny, images, None, LAYERS))
     _assert_equal(given, GradCAM()(tiny, images, classes, LAYERS))
     assert torch.equal(own.classes, own.logits.argmax(dim=1))
     assert not torch.equal(own.maps["trunk.5"], given.maps["trunk.5"])
-    given_first, own_last = GradCAM().explain(tiny, images, [classes, None], LAYERS)
+    (given_first, own_last), _ = GradCAM().explain(tiny, images, [classes, None], LAYERS)
     _assert_equal(given_first, given)
     _assert_equal(own_last, own)
 
@@ -176,7 +177,7 @@ def test_a_class_asked_twice_is_given_twice(tiny):
     images = pixels(2, 3, 16, 16)
     classes = torch.tensor([3, 3])
     own = tiny(images).argmax(dim=1)
-    found = GradCAM().explain(tiny, images, [None, own, classes, classes], "last")
+    found, _ = GradCAM().explain(tiny, images, [None, own, classes, classes], LAYERS)
     assert len(found) == 4
     for one, other in ((0, 1), (2, 3)):
         _assert_equal(found[one], found[other])
@@ -195,7 +196,7 @@ def test_gradients_by_the_pixels_come_from_the_same_pass_and_change_nothing(fami
     labels = (classes + 1) % family.clf.num_classes
     attack = FGSM()
     with Passes(family.clf.module) as passes:
-        (found,), (gradient,) = GradCAM().explain_and_differentiate(
+        (found,), (gradient,) = GradCAM().explain(
             family.clf,
             family.images,
             [classes],
@@ -208,7 +209,8 @@ def test_gradients_by_the_pixels_come_from_the_same_pass_and_change_nothing(fami
         assert torch.equal(found.dead[layer], alone.dead[layer])
     signs = attack.signs(family.clf, family.images, labels)
     # Without the probes in between, rounding may turn the sign of a gradient that is nearly zero.
-    differing = (attack.signs_of(gradient, "it") != signs).float().mean()
+    codes = attack.of_gradient(gradient, "it").codes[:, 0]
+    differing = (codes != 127 * signs).float().mean()
     assert differing < 1e-4
     assert family.images.grad is None
     assert not family.images.requires_grad
@@ -539,18 +541,31 @@ def test_a_dead_layer_does_not_flag_the_others():
     assert torch.allclose(explained.maps["plus"], expected)
 
 
+def map_of(weights, activations):
+    """The map that weights make, pooled or of each position, of a layer of a network."""
+
+    class Given(CAM):
+        name = "given"
+
+        def weights(self, activations, gradients):
+            return weights
+
+    clf = SimpleNamespace(name="it", shifts={})
+    return Given()._map(clf, "layer", activations, torch.ones_like(activations))
+
+
 def test_whether_a_map_is_dead_does_not_depend_on_the_other_images_of_its_batch():
-    weights = {"layer": torch.ones(2, 1)}
-    activations = {"layer": torch.tensor([1e8, 1.0])[:, None, None, None].expand(2, 1, 3, 3)}
-    maps, dead = gradcam_module._maps(weights, activations, {})
-    assert dead["layer"].tolist() == [False, False]
-    assert maps["layer"][1].tolist() == torch.ones(3, 3).tolist()
+    activations = torch.tensor([1e8, 1.0])[:, None, None, None].expand(2, 1, 3, 3)
+    maps, dead = map_of(torch.ones(2, 1), activations)
+    assert dead.tolist() == [False, False]
+    assert maps[1].tolist() == torch.ones(3, 3).tolist()
 
 
 def test_a_peak_that_is_rounding_beside_what_cancelled_in_it_is_dead():
-    weights = {"layer": torch.tensor([[1.0, -1.0]])}
     cancelling = torch.full((1, 2, 3, 3), 1e8)
     cancelling[0, 0, 1, 1] += 8.0
-    maps, dead = gradcam_module._maps(weights, {"layer": cancelling}, {})
-    assert dead["layer"].tolist() == [True]
-    assert float(maps["layer"].max()) == 0
+    for weights in (torch.tensor([[1.0, -1.0]]), torch.ones(1, 2, 3, 3)):
+        weights[:, 1] = -1
+        maps, dead = map_of(weights, cancelling)
+        assert dead.tolist() == [True]
+        assert float(maps.max()) == 0

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from lookaway.study.cell import run_cell
 from torch import nn
 
 import lookaway as la
-from cells import a_cell
+from cells import a_batch
+from lookaway.kernel import measure_images
 from lookaway.models.folding import compute_in
 from lookaway.models.rehearsal import Rehearsal, Work, counted, rehearse, settle
 from lookaway.models.training import Recipe, train
@@ -52,9 +52,10 @@ def test_a_pass_there_and_one_back_to_the_pixels_are_counted(kind):
     assert counted(both) == 2 * by_hand(clf, images)
 
 
-def test_a_cell_is_a_pass_for_each_perturbation_and_one_back():
-    clf, shard, settings, pixels, _ = a_cell()
-    flops = counted(lambda: run_cell(clf, "x", shard, settings))
+def test_measuring_is_a_pass_for_each_perturbation_and_one_back():
+    clf, pixels, labels, settings = a_batch()
+    given = clf, pixels, labels, settings, [la.FGSM()], [la.GradCAM()]
+    flops = counted(lambda: measure_images(*given))
     passes = 1 + 1 + 2  # clean, its gradient, and FGSM and noise at one ε
     assert flops == pytest.approx(passes * by_hand(clf, pixels), rel=0.1)
     assert flops > passes * by_hand(clf, pixels)

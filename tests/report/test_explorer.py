@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookaway.study.signs import unpack_signs
 
+from lookaway.perturbation import Perturbation
 from lookaway.report import explorer as explorer_module
-from lookaway.report.explorer import Perturbation, _shares, explorer
+from lookaway.report.explorer import Perturbed, _shares, explorer
 from lookaway.report.pictured import PicturedImages
 
 
@@ -25,23 +25,24 @@ def bytes_of(data, name):
 
 def test_signs_are_those_that_were_stored_and_noise_is_made_again(finished):
     data, found = made(finished)
-    perturbations = [Perturbation(**one) for one in data.about["perturbations"]]
+    perturbations = [Perturbed(**one) for one in data.about["perturbations"]]
     assert [one.source for one in perturbations] == [0, 1, None]
     for number, one in enumerate(perturbations):
         for place, image in enumerate(found.images):
             source = None if one.source is None else finished.frames.models[one.source]
-            packed = bytes_of(data, f"signs-{number}-{place}")
-            signs = unpack_signs(packed[None], image.pixels.shape)[0]
-            np.testing.assert_array_equal(signs, found.signs(image, one.attack, source))
-            assert np.abs(signs).max() == 1
+            packed = bytes_of(data, f"codes-{number}-{place}")
+            stored = {"signs": packed[None, None]}
+            codes = Perturbation.from_arrays(stored, image.pixels.shape).codes
+            expected = found.perturbation(image, one.attack, source).codes
+            np.testing.assert_array_equal(codes, expected.transpose(0, 1, 3, 4, 2))
+            assert np.abs(codes).max() == 127
 
 
 def test_noise_that_is_made_again_gives_the_noise_rows_psnr(finished):
     _, found = made(finished)
     image = found.images[0]
-    signs = found.signs(image, "noise", None)
     clean = image.pixels / 255.0
-    attacked = np.clip(clean + 0.1 * signs, 0, 1)
+    attacked = found.attacked(image, "noise", None, 0.1)
     psnr = -10 * np.log10(np.mean((attacked - clean) ** 2))
     row = finished.rows().filter(
         pl.col("image") == image.image, pl.col("source").is_null(), pl.col("epsilon") == 0.1
@@ -124,7 +125,7 @@ def test_where_layers_are_many_maps_are_smaller_then_images_fewer_and_it_says_so
 
 
 def test_where_images_are_many_the_first_are_shown_and_it_says_so(finished, monkeypatch):
-    monkeypatch.setattr(explorer_module, "_SIGN_BYTES", 2 * 3 * 3 * 64 * 64 // 4)
+    monkeypatch.setattr(explorer_module, "_CODE_BYTES", 2 * 3 * 3 * 64 * 64 // 4)
     data, found = made(finished)
     assert len(data.about["images"]) == 2 < len(found.images)
     assert f"2 of the {len(found.images)} pictured images" in data.note

@@ -242,7 +242,7 @@ def test_the_pictures_of_an_attack_say_what_was_measured(layered):
     assert f"PSNR {row['psnr']:.1f} dB" in attack
     assert f"ε = {shown.epsilon:g}, NISSIM {row['nissim']:.3f}" in shift
     keys = ("image", "model", "attack", "source", "epsilon", "explained_class")
-    look = frames.looks.filter(pl.col(key) == row[key] for key in keys)
+    look = frames.statistics.filter(pl.col(key) == row[key] for key in keys)
     assert f"{look['lost'][0]:.0%} of the clean mass" in shift
     assert f"{look['gained'][0]:.0%} of the clean mass" in shift
     assert shown.told in layered.figure("paper_fig1_shift").note

@@ -228,8 +228,8 @@ def test_mean_heatmaps_are_the_means_of_the_stored_maps(finished):
     look = mean_maps.mean_looks(finished.frames, "clean")[1]
     layer = finished.plan["last_layers"]["two"]
     maps = finished.store.read_maps(CellKey("none", 1, "two", 0))
-    clean = maps[map_key("clean", layer, "clean")].astype(float)
-    attacked = maps[map_key("attacked", layer, "clean", "fgsm", "two")].astype(float)
+    clean = maps[map_key("clean", "gradcam", "clean", layer)].astype(float)
+    attacked = maps[map_key("attacked", "gradcam", "clean", layer, "fgsm", "two")].astype(float)
     alive = clean.max(axis=(1, 2)) > 0
     np.testing.assert_allclose(look.clean, clean[alive].mean(axis=0))
     for level in (0, 1):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import lookaway as la
-from lookaway.attacks import ATTACKS
 from lookaway.attacks.base import SignAttack
+from lookaway.registry import ATTACKS
 from lookaway.report.answer import answer
 from lookaway.report.figures import Figures
 from lookaway.report.options import Options

@@ -21,7 +21,7 @@ KINDS = {
     "signs-of-a-source": "signs/none-000-one-00000.safetensors",
     "signs-of-the-pictured": "signs/none-001-two-00000.safetensors",
     "shuffled": "shuffled/none-000-one-00001.parquet",
-    "looks": "looks/none-001-two-00000.parquet",
+    "statistics": "statistics/none-001-two-00000.parquet",
     "weights": "heads/none-000-one.safetensors",
     "about-weights": "heads/none-001-two.json",
     "picture": "images/*.png",
@@ -82,7 +82,7 @@ def test_a_damaged_file_is_named_and_made_again(
     shutil.rmtree(copy / "log")
     path = sorted(copy.glob(KINDS[kind]))[0]
     path.write_bytes(damage(path.read_bytes()))
-    if kind in ("rows", "looks", "shuffled", "manifest"):
+    if kind in ("rows", "statistics", "shuffled", "manifest"):
         with pytest.raises(StoreError, match=path.name):
             la.open_result(copy)
     again = run_quickly(small_study, copy, progress=True)

@@ -5,37 +5,32 @@ import re
 
 import numpy as np
 import pytest
-from lookaway.study.cell import CellOutput
 
 import lookaway as la
+from lookaway.kernel import Key, Measured
 from lookaway.study import drift as drift_module
 from lookaway.study import prepare
 from lookaway.study.drift import drift
-from lookaway.study.store import map_key
 
 
 def output(scores, classes, heat):
-    rows = {
-        "attack": ["fgsm"] * 4,
-        "source": ["m"] * 4,
-        "epsilon": [0.1, 0.1, 0.2, 0.2],
-        "layer": ["l"] * 4,
-        "explained_class": ["own"] * 4,
-        "nissim": scores,
-        "clean_class": ["a", "b"] * 2,
-        "attacked_class": classes,
-    }
-    maps = np.full((2, 11, 11), 0.5, dtype=np.float16)
+    """Two images at two levels."""
+    maps = np.full((2, 11, 11), 0.5, dtype=np.float32)
     maps[:, 0, 0] = 1.0
     maps[:, 5, 5] = heat
-    keys = map_key("clean", "l", "own"), map_key("clean peak", "l", "own")
-    return CellOutput(rows, {keys[0]: maps, keys[1]: np.full(2, heat, np.float32)}, {}, {})
+    arrays = {
+        Key("clean_class"): np.array([0, 1]),
+        Key("attacked_class"): np.array(classes).reshape(2, 2).T[:, None],
+        Key("nissim", "gradcam", "own", "l"): np.array(scores).reshape(2, 2).T[:, None],
+        Key("clean_maps", "gradcam", "own", "l"): maps,
+    }
+    return [Measured((("fgsm", "m"),), arrays, {})]
 
 
 def test_drift_is_measured_by_ε_in_mod_in_predictions_and_in_heatmaps(monkeypatch):
     monkeypatch.setattr(drift_module, "heatmap", lambda maps: maps)
-    exact = output([0.1, 0.3, 0.2, 0.2], ["a", "b", "a", "b"], 0.5)
-    coarse = output([0.3, 0.1, 0.2, 0.3], ["a", "b", "b", "b"], 0.75)
+    exact = output([0.1, 0.3, 0.2, 0.2], [0, 1, 0, 1], 0.5)
+    coarse = output([0.3, 0.1, 0.2, 0.3], [0, 1, 1, 1], 0.75)
     found = drift(exact, coarse)
     # MOD goes from 0.2 to 0.2 at the first ε, from 0.2 to 0.25 at the second.
     assert found["mod"] == pytest.approx(0.025)

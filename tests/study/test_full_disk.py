@@ -6,20 +6,22 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from lookaway.study.schemas import ROW_SCHEMA
 from polars.testing import assert_frame_equal
 
 import lookaway as la
 from lookaway.errors import StoreError
+from lookaway.perturbation import Perturbation
+from lookaway.rows import ROW_SCHEMA
 from lookaway.study.lock import locked
 from lookaway.study.seal import is_sealed
-from lookaway.study.store import CellKey, Store
+from lookaway.study.store import CellKey, CellResult, Store
 from machine import small_disk, without_rights
 
 KEY = CellKey("none", 0, "a model", 0)
 VALUES = {"String": "x", "Float64": 0.5, "Boolean": False}
-ROW = {name: [VALUES[str(kind)]] for name, kind in ROW_SCHEMA.items()}
-CELL = (KEY, ROW, {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
+ROW = pl.DataFrame({name: [VALUES[str(kind)]] for name, kind in ROW_SCHEMA.items()}, ROW_SCHEMA)
+SIGNS = Perturbation.of_signs(np.array([[[[-1, 0, 1]]]], dtype=np.int8))
+CELL = (KEY, CellResult(ROW, ROW, ROW, {"m": np.ones((1, 2, 2))}, {}), {"s": SIGNS})
 SEALED = {".json", ".parquet", ".safetensors", ".yaml"}
 
 
@@ -76,7 +78,7 @@ def test_a_disk_that_is_full_at_any_step_of_a_cell_leaves_a_run_that_goes_on(tmp
         store.write_cell(*CELL)
         assert store.has_cell(KEY)
         assert not store.damaged
-    assert steps >= 4 * 4  # of each of four files
+    assert steps >= 4 * 5  # of each of five files
 
 
 @pytest.mark.slow
@@ -98,7 +100,7 @@ def test_a_disk_that_is_full_at_every_write_of_a_study_in_turn_costs_no_row(
     assert refused > 20
     assert result.store.damaged == []
     assert_frame_equal(result.rows(), looked.rows(), check_exact=True)
-    assert_frame_equal(result.store.looks(), looked.store.looks(), check_exact=True)
+    assert_frame_equal(result.store.statistics(), looked.store.statistics(), check_exact=True)
 
 
 def test_a_small_disk_that_fills_up_and_then_grows_costs_no_row(

@@ -1,7 +1,5 @@
 """The study file is checked whole: every problem at once, with its line and what is possible."""
 
-import sys
-from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -11,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from lookaway.attacks import ATTACKS, load_attack
 from lookaway.attacks.base import Attack
-from lookaway.errors import AttackError, StudyError
+from lookaway.errors import StudyError
 from lookaway.study.plan import parse_study, read_study, write_study
 from lookaway.study.settings import (
     RUNTIME_SETTINGS,
@@ -256,16 +253,6 @@ class Blurs(Attack):
 
     def perturb(self, clf, images, labels, epsilons):
         return torch.stack([images for _ in epsilons])
-
-
-def test_an_attack_that_gives_no_signs_is_refused_before_any_work(faces, monkeypatch):
-    monkeypatch.setitem(ATTACKS, "blur", f"{__name__}:Blurs")
-    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(Blurs=Blurs))
-    given_ = {"data": {"folder": str(faces)}, "models": ["resnet18"], "attacks": ["fgsm", "blur"]}
-    with pytest.raises(StudyError, match=r"attacks: the attack 'blur' \(Blurs\) is no SignAttack"):
-        parse_study(given_)
-    with pytest.raises(AttackError, match="write `signs`"):
-        load_attack("blur")
 
 
 def test_every_setting_is_classed_as_changing_results_or_not(faces):

@@ -7,8 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from lookaway.study.cells import cells as all_cells
-from lookaway.study.schemas import ROW_SCHEMA
 from polars.testing import assert_frame_equal
 from safetensors.torch import save_file
 
@@ -18,7 +16,8 @@ from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import StoreError, StudyError
 from lookaway.models import zoo
 from lookaway.progress import Silent
-from lookaway.study import prepare, worker
+from lookaway.rows import ROW_SCHEMA
+from lookaway.study import prepare, schedule, worker
 from lookaway.study.plan import parse_study
 from lookaway.study.store import Store
 
@@ -230,8 +229,8 @@ def test_maps_of_all_test_images_are_stored_as_they_were_compared(finished):
     shard = rows["image"].unique(maintain_order=True)[:3].to_list()  # six in shards of at most 4
     rows = rows.filter(pl.col("image").is_in(shard))
     layer = finished.plan["last_layers"]["two"]
-    clean = maps[map_key("clean", layer, "own")]
-    attacked = maps[map_key("attacked", layer, "own", "fgsm", "one")]
+    clean = maps[map_key("clean", "gradcam", "own", layer)]
+    attacked = maps[map_key("attacked", "gradcam", "own", layer, "fgsm", "one")]
     assert attacked.shape[:2] == (clean.shape[0], 2)
     for place, epsilon in enumerate([0.02, 0.1]):
         heats = [
@@ -404,15 +403,14 @@ def test_damaged_signs_of_a_source_are_made_again(finished, small_study, tmp_pat
     path = next((copy / "signs").glob("none-000-*"))
     path.write_bytes(path.read_bytes()[:-4])
     assert again(small_study, copy).rows().equals(finished.rows())
-    (_, cells), _ = all_cells(*_prepared(small_study))
+    cells = [cell for cell in schedule.cells(_prepared(small_study)) if cell.spec.name == "one"]
     weights = json.loads(next((copy / "heads").glob("*-000-*.json")).read_text())["sha256"]
     assert all(Store(copy).has_cell(cell.key, weights) for cell in cells)
     assert not any(Store(copy).has_cell(cell.key, "other weights") for cell in cells)
 
 
 def _prepared(small_study):
-    study = parse_study(small_study)
-    return study, prepare.prepare(study, None, None, Silent(), "the study")
+    return prepare.prepare(parse_study(small_study), None, None, Silent(), "the study")
 
 
 def test_a_run_s_folder_inside_the_images_is_refused(small_study, faces):

@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookaway.study.schemas import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
-from lookaway.study.store import LAYOUT, CellKey, Store, shards
+from lookaway.perturbation import Perturbation
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.study.store import LAYOUT, CellKey, CellResult, Store, shards
 
 KEY = CellKey("none", 0, "a model", 0)
 PLAN = {"layout": LAYOUT, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
@@ -21,6 +22,22 @@ def samples(**hashes):
     hashes = hashes or {"one": "1"}
     rows = [(name, "a", "test", False, sha, ["none"], []) for name, sha in hashes.items()]
     return pl.DataFrame(rows, schema=SAMPLE_SCHEMA, orient="row")
+
+
+SIGNS = Perturbation.of_signs(np.array([[[[-1, 0, 1]]]], dtype=np.int8))
+
+
+def a_cell(store, key=KEY, maps=None, **numbers):
+    """Keep a cell of one row, with one perturbation."""
+    frames = {
+        "rows": pl.DataFrame(row(), ROW_SCHEMA),
+        "statistics": pl.DataFrame({"image": ["x"], "lost": [0.5], "nissim": [0.5]}),
+        "shuffled": pl.DataFrame(row(SHUFFLED_SCHEMA), SHUFFLED_SCHEMA),
+    }
+    maps = {"m": np.ones((1, 2, 2))} if maps is None else maps
+    store.write_cell(
+        key, CellResult(**{**frames, **numbers}, maps=maps, perturbations={}), {"s": SIGNS}
+    )
 
 
 def row(schema=ROW_SCHEMA):
@@ -76,26 +93,22 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 def test_a_cell_comes_back_as_it_was(store):
     assert not store.has_cell(KEY)
     maps = {"m": np.arange(6, dtype=np.float16).reshape(1, 2, 3)}
-    store.write_cell(KEY, row(), maps, {"fgsm": np.array([[3]], dtype=np.uint8)})
+    a_cell(store, maps=maps)
     assert store.has_cell(KEY)
     assert dict(store.rows().schema) == ROW_SCHEMA
     np.testing.assert_array_equal(store.read_maps(KEY)["m"], maps["m"])
-    assert store.read_signs(KEY)["fgsm"].tolist() == [[3]]
+    found = store.read_perturbations(KEY, (1, 1, 3))
+    np.testing.assert_array_equal(found["s"].codes, SIGNS.codes)
+    with pytest.raises(StoreError, match="does not fit its images"):
+        store.read_perturbations(KEY, (3, 9, 9))
 
 
-@pytest.mark.parametrize("folder", ["rows", "maps", "signs", "shuffled"])
+@pytest.mark.parametrize("folder", ["rows", "maps", "signs", "shuffled", "statistics"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_damaged_cell_does_not_count_as_done(store, folder, damage):
-    store.write_cell(KEY, row(), {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
+    a_cell(store)
     (path,) = (store.folder / folder).iterdir()
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-9])
-    assert not store.has_cell(KEY)
-
-
-def test_an_altered_shuffled_file_does_not_count_though_it_can_be_read(store):
-    store.write_cell(KEY, row(), {}, {}, shuffled=row(SHUFFLED_SCHEMA))
-    (path,) = (store.folder / "shuffled").iterdir()
-    store.shuffled().with_columns(nissim=0.25).write_parquet(path)
     assert not store.has_cell(KEY)
 
 
@@ -105,8 +118,8 @@ def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(
     keys = [CellKey("none", 0, "a model", shard) for shard in range(3)]
     for key, partner in ((keys[2], ["z"]), (keys[0], ["y"])):
         given = {**row(SHUFFLED_SCHEMA), "partner": partner}
-        store.write_cell(key, row(), {}, {}, shuffled=given)
-    store.write_cell(keys[1], row(), {}, {})
+        a_cell(store, key, shuffled=pl.DataFrame(given, SHUFFLED_SCHEMA))
+    a_cell(store, keys[1], shuffled=pl.DataFrame(schema=SHUFFLED_SCHEMA))
     found = store.shuffled()
     assert dict(found.schema) == SHUFFLED_SCHEMA
     assert found["partner"].to_list() == ["y", "z"]
@@ -114,15 +127,12 @@ def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(
     assert all(store.has_cell(key) for key in keys)
 
 
-def test_looks_come_back_and_count_only_for_what_they_were_made_of(store):
-    with pytest.raises(StoreError, match="no looks yet"):
-        store.looks()
-    assert not store.has_looks(KEY, "these maps")
+def test_statistics_come_back(store):
+    with pytest.raises(StoreError, match="no statistics yet"):
+        store.statistics()
     frame = pl.DataFrame({"image": ["x"], "lost": [None]}, schema_overrides={"lost": pl.Float64})
-    store.write_looks(KEY, frame, "these maps")
-    assert store.has_looks(KEY, "these maps")
-    assert not store.has_looks(KEY, "other maps")
-    assert_frame_equal(store.looks(), frame)
+    a_cell(store, statistics=frame)
+    assert_frame_equal(store.statistics(), frame)
 
 
 @given(st.integers(1, 500), st.integers(1, 80))
@@ -139,7 +149,7 @@ def test_shards_are_strided_nearly_equal_and_cover_each_place_once(count, size):
 def test_rows_alone_make_a_cell_count_so_they_are_written_last(store, monkeypatch):
     monkeypatch.setattr(Store, "write_frame", lambda *_a, **_k: (_ for _ in ()).throw(OSError))
     with pytest.raises(OSError):
-        store.write_cell(KEY, row(), {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
+        a_cell(store)
     assert not store.has_cell(KEY)
 
 
@@ -193,7 +203,7 @@ def test_a_run_that_goes_on_has_no_manifest_and_no_half_written_files(store):
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "strange"])
 def test_rows_that_are_not_those_of_the_finished_run_are_noticed(store, damage):
-    store.write_cell(KEY, row(), {"m": np.ones((1, 2, 2))}, {"s": np.ones((1, 2), np.uint8)})
+    a_cell(store)
     store.finish({})
     manifest = store.read_json("manifest.json")
     store.check_rows(manifest)
@@ -207,25 +217,20 @@ def test_rows_that_are_not_those_of_the_finished_run_are_noticed(store, damage):
         store.check_rows(manifest)
 
 
-@pytest.mark.parametrize("folder", ["rows", "looks"])
+@pytest.mark.parametrize("folder", ["rows", "statistics", "shuffled"])
 def test_altered_numbers_do_not_count_though_their_file_can_be_read(store, folder):
-    store.write_cell(KEY, row(), {}, {})
-    store.write_looks(KEY, pl.DataFrame(row()), "made of this")
+    a_cell(store)
     assert store.has_cell(KEY)
-    assert store.has_looks(KEY, "made of this")
-    assert not store.has_looks(KEY, "made of that")
     (path,) = (store.folder / folder).iterdir()
     kept = pl.read_parquet_metadata(path)
     kept.pop("ARROW:schema", None)
     pl.read_parquet(path).with_columns(nissim=0.25).write_parquet(path, metadata=kept)
-    assert store.has_cell(KEY) == (folder != "rows")
-    assert store.has_looks(KEY, "made of this") == (folder != "looks")
+    assert not store.has_cell(KEY)
 
 
-@pytest.mark.parametrize("folder", ["rows", "looks", "shuffled"])
+@pytest.mark.parametrize("folder", ["rows", "statistics", "shuffled"])
 def test_a_finished_run_with_other_numbers_is_not_summed_up(store, folder):
-    store.write_cell(KEY, row(), {}, {})
-    store.write_looks(KEY, pl.DataFrame(row()), "made of this")
+    a_cell(store)
     store.finish({})
     store.check_rows(store.read_json("manifest.json"))
     (path,) = (store.folder / folder).iterdir()

@@ -1,17 +1,18 @@
 """An attack that changes nothing is told, and is not taken for a stable network."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from lookaway.study.cell import run_cell
 from torch import nn
 
 import lookaway as la
-from cells import a_cell
+from cells import a_batch
 from lookaway.analysis import summary
+from lookaway.kernel import Key, measure_images
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.study import prepare
@@ -36,11 +37,11 @@ class Saturated(nn.Module):
         return torch.where((left > right)[:, None], sure, logits)
 
 
-def test_a_cell_says_of_each_image_whether_it_was_attacked_at_all():
-    clf, shard, settings, _, _ = a_cell()
-    shard.grids[:3] = 255  # nothing to see, but a gradient there is
-    plain = run_cell(clf, "m", shard, settings)
-    assert not any(plain.rows["unattacked"])
+def test_each_image_is_said_to_be_attacked_or_not():
+    clf, images, labels, settings = a_batch()
+    images[:3] = 1.0  # nothing to see, but a gradient there is
+    plain = measure_images(clf, images, labels, settings, [la.FGSM()], [la.GradCAM()])
+    assert not plain.arrays[Key("unattacked")].any()
 
     class Sure(nn.Module):
         def __init__(self):
@@ -51,13 +52,16 @@ def test_a_cell_says_of_each_image_whether_it_was_attacked_at_all():
             return 1e6 * self.inner(x)
 
     sure = la.Classifier(Sure(), mean=clf.mean, std=clf.std, input_size=clf.input_size)
-    layer = sure.layer_names("last")[0]
-    settings = type(settings)(**{**vars(settings), "layers": (layer,), "last": layer})
-    rows = pl.DataFrame(run_cell(sure, "m", shard, settings).rows)
-    by_attack = dict(rows.group_by("attack").agg(pl.col("unattacked").all()).iter_rows())
-    assert by_attack == {"fgsm": True, "noise": False}
-    assert rows.filter("unattacked")["nissim"].to_list() == [0.0] * rows["unattacked"].sum()
-    assert rows.filter("unattacked")["psnr"].is_null().all()
+    (layer,) = sure.layer_names("last")
+    settings = replace(settings, layers=(layer,), last=layer)
+    arrays = measure_images(sure, images, labels, settings, [la.FGSM()], [la.GradCAM()]).arrays
+    fgsm, noise = arrays[Key("unattacked")][:, 0], arrays[Key("unattacked")][:, 1]
+    assert fgsm.all()
+    assert not noise.any()
+    assert (arrays[Key("nissim", "gradcam", "own", layer)][:, 0] == 0).all()
+    rows = la.measure(sure, images, labels, epsilons=[0.1], grid=32, noise_seed=None).rows()
+    assert rows["unattacked"].all()
+    assert rows["psnr"].is_null().all()  # no finite ratio where nothing changed
 
 
 def test_a_study_counts_them_warns_and_gives_mod_without_them(
