@@ -68,6 +68,10 @@ def run(
         str | None,
         typer.Option(help="Of a Ray cluster; default: this machine.", metavar="HOST:PORT"),
     ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option("--trust-code", help="Import and run the package.module:Name it names."),
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +89,17 @@ def run(
     """
     from lookaway.run import run_study
 
-    result = run_study(study, out, data=data, engine=engine, address=address, progress=not quiet)
+    if trust_code:
+        sys.path.insert(0, str(Path.cwd()))  # where a module beside the study file is
+    result = run_study(
+        study,
+        out,
+        data=data,
+        engine=engine,
+        address=address,
+        trust_code=trust_code,
+        progress=not quiet,
+    )
     tell(result, quiet, as_json)
 
 

@@ -12,6 +12,7 @@ from lookaway.errors import InputError, StoreError, StudyError
 from lookaway.perturbation import Perturbation
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent
+from lookaway.registry import attack_names
 from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
 from lookaway.study.images import prepared_grid
@@ -78,11 +79,11 @@ def export(
             for attack, record, change in _perturbed(store, plan, name, variant, records[variant]):
                 pixels = as_floats([prepared_grid(images, record, poses, size, channels)])
                 for level, epsilon in enumerate(settings["epsilons"]):
-                    place = root / f"{attack}-from-{plain(name)}" / f"epsilon-{epsilon:g}"
+                    place = root / f"{plain(attack)}-from-{plain(name)}" / f"epsilon-{epsilon:g}"
                     changed = change.attacked(pixels, level, epsilon)[0]
                     _write(place, record.image, changed, kind)
                     found.append(place)
-                if attack == settings["attacks"][0]:
+                if attack == attack_names(settings)[0]:
                     advance(1)
     return list(dict.fromkeys(found))
 

@@ -1,10 +1,12 @@
 """Names to attacks and explainers: of this package, or of a module of the user's own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from lookaway.errors import InputError, LookawayError, nearest
+from lookaway.hashing import digest
 
 ATTACKS = {"fgsm": "lookaway.attacks.fgsm:FGSM"}
 EXPLAINERS = {"gradcam": "lookaway.explainers.gradcam:GradCAM"}
@@ -13,6 +15,30 @@ EXPLAINERS = {"gradcam": "lookaway.explainers.gradcam:GradCAM"}
 def is_own_code(name: str) -> bool:
     """Whether a name is that of a user's own code, ``package.module:Name``."""
     return ":" in name
+
+
+def short_name(name: str) -> str:
+    """What an attack is called where a study gives it no name of its own.
+
+    >>> short_name("nets.attacks:Mine")
+    'mine'
+    """
+    return name.rpartition(":")[2].lower() if is_own_code(name) else name
+
+
+def attack_names(settings: Mapping[str, Any]) -> list[str]:
+    """The names of the attacks of a stored study, in its order.
+
+    Args:
+        settings: of the study, as its plan holds them.
+
+    >>> attack_names({"attacks": ["fgsm", {"name": "mine", "nets.attacks:Mine": {"steps": 3}}]})
+    ['fgsm', 'mine']
+    """
+    return [
+        short_name(each) if isinstance(each, str) else str(each["name"])
+        for each in settings["attacks"]
+    ]
 
 
 def known(name: str, table: Mapping[str, str], what: str) -> str:
@@ -66,11 +92,43 @@ def resolve(
         )
 
 
-def attack_of(name: str) -> Any:
-    """The attack of a name; see ``resolve``."""
-    return resolve(name, ATTACKS, "attack")
+def attack_of(name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """The attack of a name; see ``resolve``.
+
+    Raises:
+        InputError: it cannot be made, or is no ``attacks.base.Attack``.
+    """
+    from lookaway.attacks.base import Attack
+
+    return _checked(resolve(name, ATTACKS, "attack", options), Attack, name)
 
 
-def explainer_of(name: str) -> Any:
-    """The explainer of a name; see ``resolve``."""
-    return resolve(name, EXPLAINERS, "explainer")
+def explainer_of(name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """The explainer of a name; see ``resolve``.
+
+    Raises:
+        InputError: it cannot be made, or is no ``explainers.base.Explainer``.
+    """
+    from lookaway.explainers.base import Explainer
+
+    return _checked(resolve(name, EXPLAINERS, "explainer", options), Explainer, name)
+
+
+def own_code(names: Iterable[str]) -> dict[str, str]:
+    """The checksum of each user's own module that is named, for results follow from it too.
+
+    Args:
+        names: of attacks and explainers.
+    """
+    modules = dict.fromkeys(name.partition(":")[0] for name in names if is_own_code(name))
+    files = {name: import_module(name).__file__ for name in modules}
+    return {name: digest(Path(file).read_bytes()) for name, file in files.items() if file}
+
+
+def _checked(made: Any, kind: Any, name: str) -> Any:
+    if not isinstance(made, kind):
+        raise InputError(
+            f"{name!r} makes a {type(made).__name__}, which is no {kind.__module__}.{kind.__name__}"
+        )
+    made.name = short_name(name)
+    return made

@@ -38,6 +38,7 @@ def run_study(
     data: str | AnyPath | None = None,
     engine: str | None = None,
     address: str | None = None,
+    trust_code: bool = False,
     progress: bool = True,
 ) -> Result:
     """Run a study, or go on with it: images, training, attacks, maps, rows, tables, page.
@@ -49,6 +50,8 @@ def run_study(
         data: an image folder, or a URL, in place of the study's ``data.folder``.
         engine: ``local`` or ``ray``, in place of the study's ``run.engine``.
         address: of a Ray cluster, in place of the study's ``run.address``.
+        trust_code: whether attacks and explainers of the user's own that the study names, as
+            ``package.module:Name``, may be imported and run.
         progress: show stages and the time left on stderr.
 
     Returns:
@@ -63,7 +66,7 @@ def run_study(
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
-    checked, lines, source = open_study(study, data, engine, address)
+    checked, lines, source = open_study(study, data, engine, address, trust_code)
     store = Store(out, reporter.warn)
     store.check_usable()
     _check_apart(checked, store)

@@ -23,6 +23,7 @@ from lookaway.analysis import (
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
+from lookaway.registry import attack_names, short_name
 from lookaway.study.numbers import count, scan
 from lookaway.study.store import Store
 
@@ -119,6 +120,16 @@ class Frames:
         """The regions that were given to this run, by image."""
         path = self.store.folder / REGIONS
         return regions.unpack(self.store.read_arrays(path)) if path.is_file() else None
+
+    @cached_property
+    def attacks(self) -> list[str]:
+        """The names of the study's attacks, in its order."""
+        return attack_names(self.plan["settings"])
+
+    @property
+    def method(self) -> str:
+        """The name of the study's explainer."""
+        return short_name(self.plan["settings"]["explain"]["method"])
 
     @property
     def policies(self) -> list[str]:

@@ -82,7 +82,7 @@ def paper_form(frames: Frames, variant: str | None = None) -> PaperForm:
     variants = settings["data"]["variants"]
     prepared = [name for name in variants if name != UNPREPARED]
     return PaperForm(
-        attack=settings["attacks"][0],
+        attack=frames.attacks[0],
         source=next(iter(settings["transfer_from"]), None),
         variant=variant or (prepared or variants)[0],
         policy="own" if "own" in frames.policies else frames.policy,

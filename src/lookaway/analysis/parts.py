@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lookaway.registry import attack_names
 from lookaway.study.keys import predicted_classes
 from lookaway.study.numbers import scan
 from lookaway.study.store import Store
@@ -31,7 +32,7 @@ class Parts:
         self.models: list[str] = [spec["name"] for spec in settings["models"]]
         self.policies: list[str] = settings["explain"]["explained_class"]
         self._levels: list[float] = settings["epsilons"]
-        self._attacks: list[str] = settings["attacks"]
+        self._attacks: list[str] = attack_names(settings)
         self._sources: list[str] = settings["transfer_from"]
         # As the files stand.
         self._variants: list[str] = sorted(settings["data"]["variants"])

@@ -197,7 +197,7 @@ class _Cells:
         signs = 2 * np.random.default_rng(seed_from("signs", count)).integers(0, 2, shape) - 1
         change = Perturbation.of_signs(signs.astype(np.int8))
         return {
-            (attack, spec.name): change
+            (attack.name, spec.name): change
             for spec in small.models
             for attack in small.attacks
             if spec.name in small.transfer_from and spec.name != self.spec.name

@@ -48,7 +48,7 @@ def answer(frames: Frames) -> Answer:
     Args:
         frames: of a run.
     """
-    attack = frames.plan["settings"]["attacks"][0].upper()
+    attack = frames.attacks[0].upper()
     every = pl.col("pairs") == "all"
     mod = {row["model"]: row for row in own(frames, frames.last(frames.mod).filter(every))}
     rows = own(frames, frames.last(frames.excess).filter(every))

@@ -35,7 +35,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         layout: sizes.
     """
     settings = frames.plan["settings"]
-    attack, variant = settings["attacks"][0], settings["data"]["variants"][0]
+    attack, variant = frames.attacks[0], settings["data"]["variants"][0]
     own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
     noise = pl.col("source").is_null()
     here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy)
@@ -176,7 +176,7 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     settings = frames.plan["settings"]
     found = frames.transfer.filter(
         pl.col("epsilon") == frames.top,
-        pl.col("attack") == settings["attacks"][0],
+        pl.col("attack") == frames.attacks[0],
         pl.col("variant") == settings["data"]["variants"][0],
         pl.col("explained_class").is_null() | (pl.col("explained_class") == policy),
     )

@@ -87,7 +87,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     settings = frames.plan["settings"]
     side, sources = int(settings["data"]["image_size"]), len(frames.models)
     channels = int(settings["data"]["channels"])
-    perturbations = [Perturbed(a, source) for a in settings["attacks"] for source in range(sources)]
+    perturbations = [Perturbed(a, source) for a in frames.attacks for source in range(sources)]
     perturbations.append(Perturbed("noise", None))
     fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
     images = found.images[: min(_IMAGES, max(1, fits))]

@@ -64,16 +64,17 @@ def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
     Raises:
         StoreError: a file is missing or damaged.
     """
-    attack = frames.plan["settings"]["attacks"][0]
-    method = frames.plan["settings"]["explain"]["method"]
+    attack = frames.attacks[0]
     sums: dict[tuple[str, str], list[np.ndarray]] = {}
     counts: dict[tuple[str, str], np.ndarray] = {}
     images: dict[tuple[str, str], int] = {}
     for rows, maps in frames.store.cells_with_maps():
         variant, model = rows["variant"][0], rows["model"][0]
         layer = frames.plan["last_layers"][model]
-        clean = maps[map_key("clean", method, policy, layer)].astype(float)
-        attacked = maps[map_key("attacked", method, policy, layer, attack, model)].astype(float)
+        clean = maps[map_key("clean", frames.method, policy, layer)].astype(float)
+        attacked = maps[map_key("attacked", frames.method, policy, layer, attack, model)].astype(
+            float
+        )
         parts = [clean, *attacked.swapaxes(0, 1)]
         added = [part.sum(axis=0) for part in parts]
         alive = np.array([int((part.max(axis=(1, 2)) > 0).sum()) for part in parts])

@@ -85,7 +85,7 @@ def done(frames: Frames) -> str:
     """
     settings, counts = frames.plan["settings"], frames.plan["images"]
     models = frames.models
-    attacks = " and ".join(name.upper() for name in settings["attacks"])
+    attacks = " and ".join(name.upper() for name in frames.attacks)
     sources = settings["transfer_from"]
     transfer = f" and in transfer from {listed(sources)}" if sources else ""
     return (
@@ -151,7 +151,7 @@ def _page(
         papers=[(figure, _source(figure)) for figure in papers],
         paper_tables=[table for table in made_tables if table.section == SECTION],
         sections=_sections([t for t in made_tables if t.section not in ("Headline", SECTION)]),
-        attack=plan["settings"]["attacks"][0].upper(),
+        attack=frames.attacks[0].upper(),
         first_attack=first_attack(frames),
         first_images=first_images(frames),
         rows=frames.counts[0],

@@ -67,7 +67,7 @@ class PicturedImages:
         # The arrays of one cell at a time: callers go model by model, shard by shard.
         self._maps = lru_cache(maxsize=1)(self._store.read_maps)
         self._perturbations = lru_cache(maxsize=2)(self._store.read_perturbations)
-        self._method: str = settings["explain"]["method"]
+        self._method: str = frames.method
         self._epsilons: list[float] = settings["epsilons"]
 
     def clean_map(self, image: Pictured, model: str, layer: str, policy: str) -> np.ndarray:

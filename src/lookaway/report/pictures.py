@@ -108,7 +108,7 @@ def picture(
     Raises:
         StoreError: a map or a sign is missing or damaged.
     """
-    attack = frames.plan["settings"]["attacks"][0]
+    attack = frames.attacks[0]
     clean = image.rgb
     strips = []
     for model in frames.models:

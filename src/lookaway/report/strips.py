@@ -44,7 +44,7 @@ def every_layer(
 ) -> str:
     """One image and model: a row for each layer, the heatmaps clean and over ε, as SVG."""
     image = image_of(found, options.image)
-    attack = frames.plan["settings"]["attacks"][0]
+    attack = frames.attacks[0]
     pixels = image.rgb
     names = ["clean", *(f"ε = {epsilon:g}" for epsilon in frames.plan["settings"]["epsilons"])]
     rows = []

@@ -61,7 +61,7 @@ def own(frames: Frames, found: pl.DataFrame, *, top: bool = True) -> list[dict[s
         (pl.col("epsilon") == frames.top) | (not top),
         pl.col("explained_class") == frames.policy,
         pl.col("source") == pl.col("model"),
-        pl.col("attack") == settings["attacks"][0],
+        pl.col("attack") == frames.attacks[0],
         pl.col("variant") == settings["data"]["variants"][0],
     )
     return list(chosen.iter_rows(named=True))
@@ -70,7 +70,7 @@ def own(frames: Frames, found: pl.DataFrame, *, top: bool = True) -> list[dict[s
 def _scale(frames: Frames) -> Finding:
     found = frames.last(frames.excess).filter(pl.col("pairs") == "all")
     rows = own(frames, found)
-    attack = frames.plan["settings"]["attacks"][0].upper()
+    attack = frames.attacks[0].upper()
     beyond = [row for row in rows if row["low"] is not None and row["low"] > 0]
     if not beyond:
         opening = f"{attack} moves no model's heatmaps clearly further than noise of the same size."
@@ -310,7 +310,7 @@ def _certainty(frames: Frames) -> Finding:
 
 def first_attack(frames: Frames) -> str:
     """What is told where the study's first attack alone is shown; empty where it has no other."""
-    first, *others = (name.upper() for name in frames.plan["settings"]["attacks"])
+    first, *others = (name.upper() for name in frames.attacks)
     if not others:
         return ""
     attack = "attack" if len(others) == 1 else "attacks"

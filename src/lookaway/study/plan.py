@@ -14,13 +14,19 @@ from lookaway.study.settings import CLASS_ORDERS, Split, Study
 from lookaway.study.yaml_lines import Lines, Place, read_yaml
 
 
-def parse_study(given: Any, problems_at: Lines | None = None, source: str = "the study") -> Study:
+def parse_study(
+    given: Any,
+    problems_at: Lines | None = None,
+    source: str = "the study",
+    trust_code: bool = False,
+) -> Study:
     """Check a study as plain data, all of it at once.
 
     Args:
         given: what the file holds.
         problems_at: ``Lines`` of the file, if there is one.
         source: the file's name, for the error.
+        trust_code: whether code of the user's own that it names may run.
 
     Raises:
         StudyError: with every problem.
@@ -34,7 +40,7 @@ def parse_study(given: Any, problems_at: Lines | None = None, source: str = "the
     problems: list[Problem] = []
     study: Study | None = None
     try:
-        study = Study.model_validate(dict(given))
+        study = Study.model_validate(dict(given), context={"trust_code": trust_code})
     except ValidationError as error:
         problems = [
             Problem(line(place), _dotted(place), message) for place, message in _told(error, given)
@@ -55,6 +61,7 @@ def read_study(
     data: str | AnyPath | None = None,
     engine: str | None = None,
     address: str | None = None,
+    trust_code: bool = False,
 ) -> tuple[Study, Lines]:
     """Read and check a study file.
 
@@ -65,6 +72,7 @@ def read_study(
         data: in place of ``data.folder``, taken from the working folder.
         engine: in place of ``run.engine``.
         address: in place of ``run.address``.
+        trust_code: whether code of the user's own that it names may run.
 
     Returns:
         The study and the lines of its settings.
@@ -81,7 +89,7 @@ def read_study(
     given, lines = read_yaml(text, str(path))
     if isinstance(given, dict):
         given = anchored(with_engine(with_data(given, data), engine, address), path.parent)
-    return parse_study(given, lines, str(path)), lines
+    return parse_study(given, lines, str(path), trust_code), lines
 
 
 def open_study(
@@ -89,6 +97,7 @@ def open_study(
     data: str | AnyPath | None = None,
     engine: str | None = None,
     address: str | None = None,
+    trust_code: bool = False,
 ) -> tuple[Study, Lines | None, str]:
     """Check a study, given as a file or as what one holds.
 
@@ -97,6 +106,7 @@ def open_study(
         data: in place of ``data.folder``, taken from the working folder.
         engine: in place of ``run.engine``.
         address: in place of ``run.address``.
+        trust_code: whether code of the user's own that it names may run.
 
     Returns:
         The study, the lines of its settings where it is a file, and its name for errors.
@@ -106,8 +116,9 @@ def open_study(
     """
     if isinstance(study, Mapping):
         given = with_engine(with_data(dict(study), data), engine, address)
-        return parse_study(anchored(given, Path.cwd())), None, "the study"
-    checked, lines = read_study(study, data, engine, address)
+        checked = parse_study(anchored(given, Path.cwd()), trust_code=trust_code)
+        return checked, None, "the study"
+    checked, lines = read_study(study, data, engine, address, trust_code)
     return checked, lines, str(study)
 
 

@@ -18,7 +18,7 @@ from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
-from lookaway.registry import explainer_of
+from lookaway.registry import explainer_of, own_code
 from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
 from lookaway.study.settings import ModelSpec, Study, settings_that_change_results
@@ -320,6 +320,7 @@ def _plan(
         "device": device,
         "shard": SHARD,
         "versions": versions(),
+        "own_code": own_code([*(each.kind for each in study.attacks), study.explain.method]),
         **images.plan(),
         **models,
     }

@@ -4,9 +4,10 @@ import importlib.util
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from lookaway.registry import ATTACKS, EXPLAINERS, known
+from lookaway.registry import EXPLAINERS, explainer_of, is_own_code, known
+from lookaway.study.attack_settings import AttackSpec, check_trusted
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit
 from lookaway.study.data_settings import Split as Split
@@ -41,8 +42,10 @@ class Explain(Settings):
 
     @field_validator("method")
     @classmethod
-    def _known(cls, value: str) -> str:
-        return mended(value, partial(known, value, EXPLAINERS, "explainer"))
+    def _possible(cls, value: str, info: ValidationInfo) -> str:
+        mended(value, partial(known, value, EXPLAINERS, "explainer"))
+        check_trusted(value, info)
+        return mended(value, partial(explainer_of, value)) if is_own_code(value) else value
 
     @field_validator("explained_class")
     @classmethod
@@ -94,7 +97,9 @@ class Study(Settings):
     data: Data
     models: Annotated[list[ModelSpec], Field(min_length=1)]
     training: Training = Training()
-    attacks: Annotated[list[str], Field(min_length=1)] = ["fgsm"]
+    attacks: Annotated[list[AttackSpec], Field(min_length=1)] = [
+        AttackSpec(name="fgsm", kind="fgsm")
+    ]
     transfer_from: list[str] = []
     epsilons: Annotated[list[Annotated[float, BeforeValidator(level)]], Field(min_length=1)] = [
         0.01,
@@ -115,12 +120,9 @@ class Study(Settings):
 
     @field_validator("attacks")
     @classmethod
-    def _attacks(cls, value: list[str]) -> list[str]:
-        for name in value:
-            if name == "noise":
-                raise ValueError("noise is the control and always runs; leave it out")
-            mended(name, partial(known, name, ATTACKS, "attack"))
-        return unique(value)
+    def _attacks(cls, value: list[AttackSpec]) -> list[AttackSpec]:
+        unique([attack.name for attack in value])
+        return value
 
     @field_validator("transfer_from")
     @classmethod

@@ -21,7 +21,7 @@ from lookaway.metrics.shuffled import partners, shuffled_nissim
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
 from lookaway.perturbation import Perturbation
-from lookaway.registry import attack_of, explainer_of
+from lookaway.registry import explainer_of
 from lookaway.rows import (
     SHUFFLED_SCHEMA,
     Subject,
@@ -186,7 +186,7 @@ class Shard:
     ) -> "Found":
         """What the kernel finds in the images."""
         study = self.prepared.study
-        attacks = [attack_of(each) for each in study.attacks]
+        attacks = [attack.make() for attack in study.attacks]
         explainers = [explainer_of(study.explain.method)]
         return [
             (
@@ -208,7 +208,7 @@ class Shard:
     def perturb(self, clf: Classifier) -> dict[str, Perturbation]:
         """The model's own perturbations of the images, just as ``measure`` makes them."""
         study = self.prepared.study
-        attacks = [attack_of(each) for each in study.attacks]
+        attacks = [attack.make() for attack in study.attacks]
         explainers = [explainer_of(study.explain.method)]
         found = [
             (places, perturbations_of(clf, *self._tensors(places), settings, attacks, explainers))

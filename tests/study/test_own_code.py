@@ -1,0 +1,165 @@
+"""Attacks and explainers of a user's own: by name from a study, where its code is trusted."""
+
+import importlib
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import lookaway as la
+from lookaway.errors import StoreError, StudyError
+from lookaway.export import export
+from lookaway.kernel import Key
+from lookaway.report.explorer import explorer
+from lookaway.report.pictured import PicturedImages
+
+MODULE = '''
+import torch
+
+from lookaway.attacks.base import Attack
+from lookaway.explainers.cam import CAM
+
+
+class Steps(Attack):
+    """Several steps along the sign of the gradient: no sign attack, another one for each ε."""
+
+    name = "steps"
+
+    def __init__(self, steps=2):
+        self.steps = steps
+
+    def perturb(self, clf, images, labels, epsilons):
+        found = []
+        for epsilon in epsilons:
+            changed = images.clone()
+            for _ in range(self.steps):
+                pixels = changed.detach().requires_grad_()
+                loss = clf.outputs.loss(clf(pixels), labels)
+                (gradient,) = torch.autograd.grad(loss, pixels)
+                changed = pixels.detach() + 0.7 * epsilon * gradient / gradient.abs().max()
+                changed = torch.minimum(torch.maximum(changed, images - epsilon), images + epsilon)
+                changed = changed.clamp(0, 1)
+            found.append(changed)
+        return torch.stack(found)
+
+
+class HiRes(CAM):
+    """Gradient times activation, position by position."""
+
+    name = "hires"
+
+    def weights(self, activations, gradients):
+        return gradients
+'''
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "code").mkdir()
+    path = tmp_path / "code" / "my_nets.py"
+    path.write_text(MODULE)
+    monkeypatch.syspath_prepend(path.parent)
+    importlib.invalidate_caches()
+    yield path
+    sys.modules.pop("my_nets", None)
+
+
+@pytest.fixture
+def own_study(quick_study):
+    return {
+        **quick_study,
+        "attacks": ["fgsm", {"name": "three steps", "my_nets:Steps": {"steps": 3}}],
+        "explain": {**quick_study["explain"], "method": "my_nets:HiRes", "pictured": 2},
+    }
+
+
+def test_a_study_attacks_and_explains_by_code_of_the_user_s_own(
+    own_study, own_module, quick_study, run_quickly, tmp_path
+):
+    out = tmp_path / "out"
+    result = run_quickly(own_study, out, trust_code=True)
+    rows = result.rows()
+    assert rows["attack"].unique().sort().to_list() == ["fgsm", "noise", "three steps"]
+    assert rows["method"].unique().to_list() == ["hires"]
+    strong = rows.filter(attack="three steps", epsilon=0.1)
+    assert (strong["linf"] <= 0.1 + 1e-6).all()
+    assert (strong["linf"] > 0.05).all()
+    assert strong["source"].unique().sort().to_list() == ["one", "two"]
+
+    # A pictured image is attacked in the page, and exported, as it was measured.
+    found = PicturedImages(result.frames)
+    data = explorer(result.frames, found)
+    assert [one["attack"] for one in data.about["perturbations"]][2:4] == ["three steps"] * 2
+    image = found.images[0]
+    for level, epsilon in enumerate([0.02, 0.1]):
+        attacked = found.attacked(image, "three steps", "one", epsilon)
+        change = np.abs(attacked - image.rgb).max()
+        linf = rows.filter(image=image.image, attack="three steps", source="one", epsilon=epsilon)
+        assert change == pytest.approx(linf["linf"][0], abs=1e-6)
+        folders = export(out, tmp_path / f"files-{level}", kind="npy")
+        (folder,) = (
+            f
+            for f in folders
+            if f"three-steps-from-one/epsilon-{epsilon:g}" in str(f).replace(" ", "-")
+        )
+        exported = np.load(folder / f"{image.image}.npy").transpose(1, 2, 0)
+        np.testing.assert_allclose(exported, attacked, atol=1e-6)
+
+    # It goes on where it stopped, and not with other code.
+    next((out / "rows").iterdir()).unlink()
+    assert_frame_equal(run_quickly(own_study, out, trust_code=True).rows(), rows)
+    own_module.write_text(MODULE.replace("0.7", "0.6"))
+    with pytest.raises(StoreError, match=r"own_code\.my_nets"):
+        run_quickly(own_study, out, trust_code=True)
+
+
+def test_code_that_is_not_trusted_is_named_and_not_imported(own_study, own_module, tmp_path):
+    own_module.write_text("raise SystemExit('it ran')")
+    with pytest.raises(StudyError, match=r"attacks\[1\].*--trust-code") as refused:
+        la.run_study(own_study, tmp_path / "out", progress=False)
+    assert "explain.method: 'my_nets:HiRes' is code" in str(refused.value)
+    assert "my_nets" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        ("my_nets:Stps", "cannot be imported.*Stps"),
+        ("my_net:Steps", "cannot be imported.*my_net"),
+        ("my_nets:HiRes", r"makes a HiRes, which is no lookaway\.attacks\.base\.Attack"),
+        ({"my_nets:Steps": {"stepz": 3}}, r"does not take \{'stepz': 3\}"),
+        ({"my_nets:Steps": {}, "fgsm": {}}, "a mapping of one name to its arguments"),
+        ({"name": "noise", "fgsm": {}}, "noise is the control"),
+        (3, "an attack is a name.*got 3"),
+    ],
+)
+def test_what_is_no_attack_is_told_before_any_work(own_study, own_module, tmp_path, attack, told):
+    study = {**own_study, "attacks": ["fgsm", attack]}
+    with pytest.raises(StudyError, match=f"(?s)attacks.*{told}"):
+        la.run_study(study, tmp_path / "out", trust_code=True, progress=False)
+
+
+def test_arguments_reach_an_attack_in_memory_too(own_module):
+    from my_nets import HiRes, Steps
+
+    clf = la.load_classifier("test_resnet", num_classes=3, pretrained=False, input_size=64)
+    images, labels = np.random.default_rng(0).random((3, 3, 64, 64)), [0, 1, 2]
+    import torch
+
+    found = la.measure(
+        clf,
+        torch.from_numpy(images).float(),
+        torch.tensor(labels),
+        attacks=[Steps(steps=1), la.FGSM()],
+        explainers=[HiRes(), la.GradCAM()],
+        epsilons=[0.05],
+        grid=32,
+        keep_maps=True,
+    )
+    assert found.perturbations["steps"].codes.shape == (3, 1, 3, 64, 64)
+    methods = found.mod().select("attack", "method").unique().sort("attack", "method").rows()
+    assert methods == [(a, m) for a in ("fgsm", "noise", "steps") for m in ("gradcam", "hires")]
+    assert {key.method for key in found.maps if isinstance(key, Key)} == {"gradcam", "hires"}
+    assert isinstance(found.rows(), pl.DataFrame)
