@@ -104,7 +104,7 @@ class Opened:
 
 @pytest.fixture
 def open_page(chromium):
-    """Open a page: ``open_page(path, "#…", width=…, color_scheme=…)``; a script runs before its own."""
+    """Open a page: ``open_page(path, "#…", width=…, script=…)``."""
     contexts = []
 
     def open_(path, link="", *, width=1280, height=900, script="", **options):
