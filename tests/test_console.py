@@ -79,7 +79,7 @@ def test_a_name_that_is_no_text_is_written_as_the_bytes_that_it_is():
 @pytest.mark.skipif(os.name != "posix", reason="a closed pipe is told otherwise")
 @pytest.mark.parametrize(
     ("command", "closed", "status"),
-    [("models", "stdout", 1), ("models zz", "stderr", 2)],
+    [("--version", "stdout", 1), ("report nowhere", "stderr", 2)],
     ids=["output", "error"],
 )
 def test_a_pipe_that_nobody_reads_any_more_is_no_error(command, closed, status):

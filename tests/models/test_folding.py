@@ -72,7 +72,11 @@ def test_a_container_that_gives_a_convolution_s_output_keeps_it():
 
 @pytest.mark.parametrize(
     ("name", "size", "folds"),
-    [("resnet18", 64, 20), ("tf_efficientnet_lite0", 64, 49), ("inception_v3", 128, 94)],
+    [
+        ("resnet18", 64, 20),
+        ("tf_efficientnet_lite0", 64, 49),
+        pytest.param("inception_v3", 128, 94, marks=pytest.mark.slow),
+    ],
 )
 def test_convolutions_that_are_explained_are_folded_and_explained_as_before(name, size, folds):
     clf = alive(name, size).double()  # so that no activation changes sign by rounding
