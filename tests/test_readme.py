@@ -55,6 +55,7 @@ def test_the_check_for_a_pipeline_runs_as_it_is_written(faces, tmp_path, monkeyp
     text = (Path(__file__).parents[1] / "docs" / "ci.md").read_text()
     study, workflow = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lookaway.run.build_report", lambda _store: None)
     given = yaml.safe_load(study)
     given["data"] |= {"folder": str(faces), "image_size": 64}
     given["models"][0] |= {"timm": "test_resnet", "input_size": 64}

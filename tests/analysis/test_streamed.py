@@ -46,7 +46,9 @@ def refuse(*_):
     raise AssertionError("the whole run was read")
 
 
-@pytest.mark.parametrize("rows", [100, 1500])
+@pytest.mark.parametrize(
+    ("store", "rows"), [("all", 100), ("all", 1500), ("pictured", 1500)], indirect=["store"]
+)
 def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatch, rows):
     frames = in_parts(store, monkeypatch, rows)
     for name in ("rows", "shuffled", "looks"):
