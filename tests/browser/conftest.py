@@ -143,13 +143,13 @@ def open_page(chromium):
 
 
 def _draw(root):
-    """Five classes with hostile names, of ten pictures that compress as badly as photographs."""
+    """Five classes with hostile names, of twelve pictures that compress as badly as photographs."""
     random = np.random.default_rng(0)
     down, right = np.mgrid[0:224, 0:224] / 224
     for place, name in enumerate(HOSTILE.values()):
         folder = root / name.replace("/", "∕")[:80]
         folder.mkdir(parents=True)
-        for index in range(10):
+        for index in range(12):
             waves = np.sin(6 * (down * (1 + place) + right * random.uniform(0.5, 2)))[..., None]
             pixels = 128 + 70 * waves + random.normal(0, 12, (224, 224, 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index} <b>.png")

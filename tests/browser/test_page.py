@@ -79,9 +79,7 @@ def test_it_is_small_asks_for_nothing_and_does_little_before_it_is_ready(run, op
     assert run.report.stat().st_size <= 25e6
     models, images = len(run.frames.models), page.locator("#pick-image option").count()
     assert 0 < done["decoded"] <= images  # each picture once
-    assert (
-        0 < done["inflated"] <= images + models
-    )  # maps of one model and of one image; one's signs
+    assert 0 < done["inflated"] <= images + models  # maps of one model, of one image, its signs
     assert 0 < done["painted"] <= 6 + images + models
     assert done["drawn"] <= 2  # charts that can be seen; the others wait
     assert done["nodes"] < 20_000
