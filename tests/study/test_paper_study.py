@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from test_cli import lookaway
+import lookaway as la
 
 CONFIG = Path(__file__).parents[2] / "configs/paper.yaml"
 FACE = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.63, 0.82]])
@@ -73,11 +73,7 @@ def test_the_paper_s_file_runs_on_vggface2_s_layout(vggface2, tmp_path):
     study["explain"]["pictured"] = 2
     file = tmp_path / "paper.yaml"
     file.write_text(yaml.safe_dump(study))
-    done = lookaway("run", file, "--data", vggface2, "--out", tmp_path / "out", "--quiet")
-    assert done.returncode == 0, done.stderr
-    import lookaway as la
-
-    result = la.open_result(tmp_path / "out")
+    result = la.run_study(file, tmp_path / "out", data=vggface2, progress=False)
     rows = result.rows()
     assert set(rows["variant"]) == {"none", "landmarks"}
     assert len(result.plan["classes"]) == 4
