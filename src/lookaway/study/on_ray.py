@@ -12,7 +12,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from lookaway.memory import kept_memory
 from lookaway.progress import Reporter
 from lookaway.study.cell_data import CellOutput
 from lookaway.study.cells import Job, keep, open_jobs, open_signs, sources_of, transferred
+from lookaway.study.keys import CellKey
 from lookaway.study.prepare import Prepared, versions
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
@@ -57,8 +58,7 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
     left = open_jobs(study, prepared, store)
     if not left:
         return
-    with _cluster(study):
-        given = ray.put((study, prepared))
+    with _cluster(study), closing(_Pool(study, prepared, store, progress.warn)) as pool:
         for found, what in (
             (open_signs(study, store, left), "perturbations for the others"),
             (left, "attacking, explaining, comparing"),
@@ -66,7 +66,7 @@ def run_cells(study: Study, prepared: Prepared, store: Store, progress: Reporter
             images = sum(len(job.cell.images) for job in found)
             if found:
                 with progress.stage(f"Ray: {what}", images, "images") as advance:
-                    _Pool(study, prepared, store, found, given, progress.warn, advance).run()
+                    pool.run(found, advance)
 
 
 def check_cluster(study: Study, prepared: Prepared) -> None:
@@ -166,48 +166,45 @@ class _Hand:
 
 
 class _Pool:
-    """Hands jobs to workers until all are done."""
+    """Workers, to whom it hands jobs until all are done; they stay until it is closed."""
 
     def __init__(
-        self,
-        study: Study,
-        prepared: Prepared,
-        store: Store,
-        jobs: list[Job],
-        given: Any,
-        tell: Callable[[str], object],
-        advance: Callable[[int], None],
+        self, study: Study, prepared: Prepared, store: Store, tell: Callable[[str], object]
     ) -> None:
         self._study, self._prepared, self._store = study, prepared, store
-        self._given, self._tell, self._advance = given, tell, advance
+        self._tell = tell
+        self._given = ray.put((study, prepared))
         self._waiting: dict[tuple[str, str], deque[Job]] = {}
-        for job in jobs:
-            self._waiting.setdefault(_model(job), deque()).append(job)
-        # A source's signs are there when its cell is done, or were made before all cells.
-        sources = () if len(study.transfer_from) != 1 else study.transfer_from
-        self._needed = {job.cell.key for job in jobs if job.spec.name in sources}
+        self._needed: set[CellKey] = set()
         self._weights: dict[tuple[str, str], Any] = {}
         self._starting: dict[Any, Any] = {}  # actors by the reference of what they are
         self._hands: list[_Hand] = []
         self._deaths: Counter[str] = Counter()
         self._seen = time.monotonic()
 
-    def run(self) -> None:
-        """Do all jobs.
+    def run(self, jobs: list[Job], advance: Callable[[int], None]) -> None:
+        """Do all jobs; ``advance`` is told of the images done.
 
         Raises:
             EngineError: see ``run_cells``.
         """
         _check_room(self._study, self._prepared)
-        try:
-            while any(self._waiting.values()) or any(hand.jobs for hand in self._hands):
-                self._hire()
-                for hand in self._hands:
-                    self._hand_out(hand)
-                self._collect()
-        finally:
-            for actor in [*(hand.actor for hand in self._hands), *self._starting.values()]:
-                ray.kill(actor)
+        for job in jobs:
+            self._waiting.setdefault(_model(job), deque()).append(job)
+        # A source's signs are there when its cell is done, or were made before all cells.
+        sources = self._study.transfer_from
+        if len(sources) == 1:
+            self._needed = {job.cell.key for job in jobs if job.spec.name in sources}
+        while any(self._waiting.values()) or any(hand.jobs for hand in self._hands):
+            self._hire()
+            for hand in self._hands:
+                self._hand_out(hand)
+            self._collect(advance)
+
+    def close(self) -> None:
+        """End the workers."""
+        for actor in [*(hand.actor for hand in self._hands), *self._starting.values()]:
+            ray.kill(actor)
 
     def _hire(self) -> None:
         """Ask for as many workers as there is room and work for."""
@@ -250,7 +247,7 @@ class _Pool:
         """Whether the signs that it needs are there."""
         return job.signs_only or self._needed.isdisjoint(sources_of(self._study, job.cell.key))
 
-    def _collect(self) -> None:
+    def _collect(self, advance: Callable[[int], None]) -> None:
         """Wait for something to happen, and take it."""
         by_outcome = {outcome: hand for hand in self._hands for outcome in hand.jobs}
         waited = [*by_outcome, *self._starting]
@@ -266,7 +263,7 @@ class _Pool:
             if reference in self._starting:
                 self._begin(reference)
             else:
-                self._take(by_outcome[reference], reference)
+                self._take(by_outcome[reference], reference, advance)
 
     def _begin(self, reference: Any) -> None:
         """Let a worker that has started work, where it computes what this process would."""
@@ -291,7 +288,7 @@ class _Pool:
         self._seen = time.monotonic()
         self._hands.append(_Hand(actor, about))
 
-    def _take(self, hand: _Hand, reference: Any) -> None:
+    def _take(self, hand: _Hand, reference: Any, advance: Callable[[int], None]) -> None:
         """Store what a job gave; where its worker died, put its jobs back."""
         try:
             output = ray.get(reference)
@@ -305,7 +302,7 @@ class _Pool:
         job = hand.jobs.pop(reference)
         keep(self._study, self._prepared, self._store, job, output)
         self._needed.discard(job.cell.key)
-        self._advance(len(job.cell.images))
+        advance(len(job.cell.images))
 
     def _put_back(self, hand: _Hand, error: RayError) -> None:
         """A worker died, or what it gave was lost with its machine."""
