@@ -17,11 +17,11 @@ import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from timm.models.vgg import VGG
 from torch import Tensor, nn
 
 import lookaway as la
 from lookaway.models.classifier import Classifier
+from networks import narrow_vgg
 from oracles import enliven, pixels
 
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
@@ -29,13 +29,6 @@ hypothesis.settings.load_profile("the same every time")
 
 NUM_CLASSES = 7
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def _narrow_vgg16() -> nn.Module:
-    """timm's VGG16, layer for layer, with a sixteenth of the channels."""
-    stages = [[8, 8], [16, 16], [32, 32, 32], [32, 32, 32], [32, 32, 32]]
-    layout = [entry for stage in stages for entry in (*stage, "M")]
-    return VGG(layout, num_classes=NUM_CLASSES, mlp_ratio=1 / 64)
 
 
 def _global_average(maps: Tensor) -> Tensor:
@@ -83,18 +76,13 @@ def family(request: pytest.FixtureRequest) -> Family:
     name = request.param
     size, last, pool, head = _FAMILIES[name]
     network = (
-        _narrow_vgg16()
+        narrow_vgg(16, NUM_CLASSES)
         if name == "vgg16"
         else timm.create_model(name, pretrained=False, num_classes=NUM_CLASSES)
     )
     network = enliven(network.eval(), seed=1 if name == "resnet50" else 0)  # most maps are alive
     clf = Classifier(network, mean=MEAN, std=STD, input_size=size)
     return Family(name, clf, pixels(3, 3, size, size, seed=1), last, pool, head)
-
-
-@pytest.fixture
-def narrow_vgg16() -> nn.Module:
-    return _narrow_vgg16()
 
 
 class TinyNet(nn.Module):

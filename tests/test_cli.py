@@ -10,35 +10,20 @@ import yaml
 from typer.testing import CliRunner
 
 import lookaway as la
+from commands import lookaway
 from lookaway import cli
 from lookaway.errors import InputError, StudyError
 
 
-def lookaway(*arguments, **options):
+def test_the_command_is_a_process_whose_exit_code_is_2_for_a_mistake(tmp_path):
     code = "import sys; from lookaway.cli import main; sys.argv[0] = 'lookaway'; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        **options,
-    )
-
-
-def test_run_report_and_run_again(small_study, faces_for_all, tmp_path):
-    study = {**small_study, "data": {**small_study["data"], "folder": "elsewhere"}}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    command = ("run", tmp_path / "study.yaml", "--out", tmp_path / "out", "--data", faces_for_all)
-    done = lookaway(*command)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip().endswith(f"Report: {tmp_path / 'out' / 'report.html'}")
-    assert "fgsm white-box" in done.stdout
-    assert "one: training" in done.stderr
-    again = lookaway(*command)
-    assert again.stdout == done.stdout
-    assert "training" not in again.stderr
-    assert lookaway("report", tmp_path / "out").stdout == done.stdout
+    command = [sys.executable, "-c", code, "report", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("lookaway: ")
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -53,29 +38,29 @@ def test_run_report_and_run_again(small_study, faces_for_all, tmp_path):
 )
 def test_a_wrong_study_file_exits_with_2_and_no_traceback(tmp_path, text, told):
     (tmp_path / "study.yaml").write_text(text)
-    done = lookaway("run", tmp_path / "study.yaml", "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    code, _, err = lookaway("run", tmp_path / "study.yaml", "--out", tmp_path / "out")
+    assert code == 2
+    assert "Traceback" not in err
     for part in told:
-        assert part in done.stderr
+        assert part in err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("report", "nowhere"),
         ("run", "nowhere.yaml", "--out", "x"),
         ("models", "zzzz"),
         ("run",),
         ("fly",),
     ],
 )
-def test_other_mistakes_exit_with_2(arguments, tmp_path):
-    done = lookaway(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip()
+def test_other_mistakes_exit_with_2(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = lookaway(*arguments)
+    assert code == 2
+    assert "Traceback" not in err
+    assert err.strip()
 
 
 def test_models_and_version_and_help():
@@ -97,26 +82,43 @@ def test_the_help_of_a_command_has_examples_on_lines_of_their_own(command):
 
 
 def test_without_a_command_it_says_how_to_begin():
-    told = lookaway()
-    assert "Begin with one of these:" in told.stdout + told.stderr
-    assert "    lookaway demo" in (told.stdout + told.stderr).replace("  lookaway", "    lookaway")
+    _, out, err = lookaway()
+    assert "Begin with one of these:" in out + err
+    assert "    lookaway demo" in (out + err).replace("  lookaway", "    lookaway")
 
 
 @pytest.fixture(scope="module")
-def done(small_study, tmp_path_factory):
+def study(small_study, faces_for_all, tmp_path_factory):
+    """The command that runs a study whose folder is given on the command line."""
     folder = tmp_path_factory.mktemp("done")
-    (folder / "study.yaml").write_text(yaml.safe_dump(small_study))
-    command = ("run", folder / "study.yaml", "--out", folder / "out")
-    return folder / "out", lookaway(*command, "--quiet", "--json")
+    study = {**small_study, "data": {**small_study["data"], "folder": "elsewhere"}}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return "run", folder / "study.yaml", "--out", folder / "out", "--data", faces_for_all
+
+
+@pytest.fixture(scope="module")
+def done(study):
+    return study[3], lookaway(*study, "--quiet", "--json")
+
+
+def test_run_again_trains_nothing_and_says_what_report_says(study, done):
+    code, again, err = lookaway(*study)
+    assert code == 0, err
+    assert again.rstrip().endswith(f"Report: {done[0] / 'report.html'}")
+    assert "fgsm white-box" in again
+    assert "tables, figures and page" in err
+    assert "training" not in err
+    assert lookaway("report", done[0])[1] == again
 
 
 def test_json_is_one_document_with_the_headline_and_quiet_says_nothing_else(done):
-    out, told = done
-    assert told.returncode == 0
-    assert told.stderr == ""
-    document = json.loads(told.stdout)
-    assert document["report"] == str(out / "report.html")
-    mod = la.open_result(out).mod()
+    folder, (code, out, err) = done
+    assert code == 0, err
+    assert err == ""
+    document = json.loads(out)
+    assert document["report"] == str(folder / "report.html")
+    result = la.open_result(folder)
+    mod = result.mod()
     for row in document["headline"]:
         source = {"noise": None, "fgsm from one": "one"}.get(row["perturbation"], row["model"])
         found = mod.filter(
@@ -125,7 +127,7 @@ def test_json_is_one_document_with_the_headline_and_quiet_says_nothing_else(done
             pl.col("epsilon") == row["epsilon"],
             pl.col("explained_class") == row["explained_class"],
             pl.col("pairs") == "all",
-            pl.col("layer") == la.open_result(out).plan["last_layers"][row["model"]],
+            pl.col("layer") == result.plan["last_layers"][row["model"]],
         )
         assert row["mod"] == found["mod"][0]
         assert (row["excess"] is None) == (row["perturbation"] == "noise")
@@ -183,10 +185,10 @@ def test_figures_are_written_listed_and_named_in_errors(done, tmp_path):
         (["--order", "first"], "last-first, first-last"),
         (["--heatmaps", "both"], "overlaid, raw"),
     ):
-        told = lookaway("figures", out, *wrong, "--out", tmp_path / "wrong")
-        assert told.returncode == 2
-        assert possible in told.stderr
-        assert "Traceback" not in told.stderr
+        code, _, err = lookaway("figures", out, *wrong, "--out", tmp_path / "wrong")
+        assert code == 2
+        assert possible in err
+        assert "Traceback" not in err
 
 
 def test_figures_take_their_colours_and_heatmaps_from_the_command_line(done, tmp_path):

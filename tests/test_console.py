@@ -1,6 +1,5 @@
 """Output is readable on every console: plain letters where others cannot be written."""
 
-import io
 import json
 import os
 import subprocess
@@ -10,25 +9,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from commands import lookaway
 from lookaway import cli, cli_output
 
 ODD = "Łódź → ε"  # no encoding but Unicode's has all of its letters
-
-
-def lookaway(*arguments, encoding="utf-8"):
-    """Run a command whose console or file has an encoding: its exit code, and what it wrote."""
-    streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lookaway", *map(str, arguments)])
-        patch.setattr(sys, "stdout", streams[0])
-        patch.setattr(sys, "stderr", streams[1])
-        patch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        for stream in streams:
-            stream.flush()
-    out, err = (stream.buffer.getvalue().decode(encoding) for stream in streams)
-    return caught.value.code, out, err
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +79,7 @@ def test_a_name_that_is_no_text_is_written_as_the_bytes_that_it_is():
 @pytest.mark.skipif(os.name != "posix", reason="a closed pipe is told otherwise")
 @pytest.mark.parametrize(
     ("command", "closed", "status"),
-    [("models", "stdout", 1), ("models zz", "stderr", 2)],
+    [("--version", "stdout", 1), ("report nowhere", "stderr", 2)],
     ids=["output", "error"],
 )
 def test_a_pipe_that_nobody_reads_any_more_is_no_error(command, closed, status):

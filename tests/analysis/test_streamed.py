@@ -29,6 +29,12 @@ def store(request, tmp_path_factory):
     return write_run(folder, 70, layers_of=request.param, **RUN)
 
 
+@pytest.fixture(scope="module")
+def kept(store):
+    """Every frame, of the run as a whole."""
+    return Frames(store).to_keep()
+
+
 def in_parts(store, monkeypatch, rows=100, only=None):
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", rows)
     frames = Frames(store, only)
@@ -40,20 +46,21 @@ def refuse(*_):
     raise AssertionError("the whole run was read")
 
 
-@pytest.mark.parametrize("rows", [100, 1500])
-def test_every_frame_is_that_of_the_whole_run_row_by_row(store, monkeypatch, rows):
-    whole = Frames(store).to_keep()
+@pytest.mark.parametrize(
+    ("store", "rows"), [("all", 100), ("all", 1500), ("pictured", 1500)], indirect=["store"]
+)
+def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatch, rows):
     frames = in_parts(store, monkeypatch, rows)
     for name in ("rows", "shuffled", "statistics"):
         monkeypatch.setattr(store, name, refuse)
     for name, frame in frames.to_keep().items():
-        assert_frame_equal(frame, whole[name], rel_tol=1e-5, abs_tol=1e-7)
+        assert_frame_equal(frame, kept[name], rel_tol=1e-5, abs_tol=1e-7)
 
 
 @pytest.mark.parametrize("include_zero", [False, True])
 @pytest.mark.parametrize("way", VID_WAYS)
 def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
-    store, monkeypatch, way, include_zero
+    store, kept, monkeypatch, way, include_zero
 ):
     last = store.rows().filter(pl.col("layer") == "last")
     expected = vid(last, way, include_zero)
@@ -61,8 +68,7 @@ def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
     order = [*SETTING, "explained_class", "pairs"]
     assert_frame_equal(small.sort(order), expected.sort(order))
     if not include_zero:
-        kept = Frames(store).to_keep()["vid"].filter(per=way)
-        assert_frame_equal(small, kept)
+        assert_frame_equal(small, kept["vid"].filter(per=way))
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", 100)
     monkeypatch.setattr(Store, "rows", refuse)
     large = Result(store.folder).vid(way, include_zero)

@@ -104,14 +104,15 @@ class Opened:
 
 @pytest.fixture
 def open_page(chromium):
-    """Open a page: ``open_page(path, "#…", width=…, color_scheme=…)``."""
+    """Open a page: ``open_page(path, "#…", width=…, script=…)``."""
     contexts = []
 
-    def open_(path, link="", *, width=1280, height=900, **options):
+    def open_(path, link="", *, width=1280, height=900, script="", **options):
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(200_000)  # a limit for what never comes
         contexts.append(context)
         opened = Opened(context.new_page())
+        opened.page.add_init_script(script)
         opened.page.on(
             "console",
             lambda message: (

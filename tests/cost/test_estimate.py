@@ -8,9 +8,10 @@ import pytest
 
 import lookaway as la
 from lookaway.cost import estimate as module
+from lookaway.cost import faces
 from lookaway.cost.estimate import estimate
 from lookaway.cost.model_trial import KINDS, ModelTrial
-from lookaway.cost.trial import Trial
+from lookaway.cost.trial import LEAST, Trial
 from lookaway.errors import InputError, StudyError
 from lookaway.models.rehearsal import Rehearsal, Work
 
@@ -26,7 +27,7 @@ def both(all_layers, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lookaway.run.build_report", lambda _store: None)
         out = tmp_path_factory.mktemp("run") / "out"
-        return estimate(all_layers, trial=8, progress=False), la.run_study(
+        return estimate(all_layers, trial=LEAST, progress=False), la.run_study(
             all_layers, out, progress=False
         )
 
@@ -111,6 +112,7 @@ def test_with_images_imagined_neither_folder_nor_landmarks_need_be_there(
     tmp_path, monkeypatch, small_study
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(faces, "_ROWS", 50)  # of a made file of landmarks
     nowhere = tmp_path / "nowhere"
     data = {"folder": str(nowhere), "variants": ["landmarks"], "landmarks": str(nowhere)}
     study = {
@@ -130,8 +132,15 @@ def test_with_images_imagined_neither_folder_nor_landmarks_need_be_there(
 
 
 def test_two_sources_of_transfer_cost_a_pass_more(small_study):
+    untrained = {
+        **small_study,
+        "models": [{**spec, "train": "none"} for spec in small_study["models"]],
+        "explain": {"pictured": 0},
+        "attacks": ["fgsm"],
+    }
+
     def flops(sources):
-        study = {**small_study, "transfer_from": sources, "attacks": ["fgsm"]}
+        study = {**untrained, "transfer_from": sources}
         found = estimate(study, images=30, classes=3, trial=6, progress=False)
         return found.models[1].flops
 

@@ -7,11 +7,15 @@ from torch import nn
 
 import lookaway as la
 from lookaway.models.folding import FoldedNorm, fold_batch_norm
+from networks import narrow_vgg
 from oracles import enliven
 
 
 def alive(name, size):
-    net = timm.create_model(name, num_classes=5, pretrained=False)
+    if name == "narrow vgg11_bn":
+        net = narrow_vgg(11, 5, norm_layer=nn.BatchNorm2d)
+    else:
+        net = timm.create_model(name, num_classes=5, pretrained=False)
     return la.Classifier(enliven(net), input_size=size)
 
 
@@ -26,7 +30,8 @@ def folded(clf):
         ("tf_efficientnet_lite0", 64, 49),
         ("densenet121", 64, 59),
         ("inception_v3", 128, 94),
-        ("vgg11_bn", 64, 8),
+        ("narrow vgg11_bn", 64, 8),
+        pytest.param("vgg11_bn", 64, 8, marks=pytest.mark.slow),
     ],
 )
 def test_logits_and_maps_stay_what_they_were(name, size, count):
@@ -67,7 +72,11 @@ def test_a_container_that_gives_a_convolution_s_output_keeps_it():
 
 @pytest.mark.parametrize(
     ("name", "size", "folds"),
-    [("resnet18", 64, 20), ("tf_efficientnet_lite0", 64, 49), ("inception_v3", 128, 94)],
+    [
+        ("resnet18", 64, 20),
+        ("tf_efficientnet_lite0", 64, 49),
+        pytest.param("inception_v3", 128, 94, marks=pytest.mark.slow),
+    ],
 )
 def test_convolutions_that_are_explained_are_folded_and_explained_as_before(name, size, folds):
     clf = alive(name, size).double()  # so that no activation changes sign by rounding

@@ -7,6 +7,7 @@ from torch import nn
 from lookaway.errors import LayerError
 from lookaway.explainers.gradcam import GradCAM
 from lookaway.models.classifier import Classifier
+from networks import narrow_vgg
 from oracles import enliven, input_of, output_of, pixels
 
 
@@ -23,11 +24,16 @@ def test_pooling_the_last_layers_output_gives_what_the_head_gets(family):
     assert torch.allclose(family.pool(maps).flatten(1), entered.flatten(1), rtol=1e-5, atol=1e-6)
 
 
-def test_the_narrow_vgg16_of_these_tests_has_the_layers_of_timms(narrow_vgg16):
+@pytest.mark.parametrize(
+    ("layers", "name", "options"),
+    [(16, "vgg16", {}), (11, "vgg11", {}), (11, "vgg11_bn", {"norm_layer": nn.BatchNorm2d})],
+)
+def test_the_narrow_vggs_of_these_tests_have_the_layers_of_timms(layers, name, options):
     with torch.device("meta"):
-        full = timm.create_model("vgg16", pretrained=False)
+        full = timm.create_model(name, pretrained=False)
     names = {name: type(part) for name, part in full.named_modules()}
-    assert {name: type(part) for name, part in narrow_vgg16.named_modules()} == names
+    narrow = narrow_vgg(layers, 3, **options)
+    assert {name: type(part) for name, part in narrow.named_modules()} == names
 
 
 def test_convs_are_the_convolutions_in_the_order_in_which_they_run(family):

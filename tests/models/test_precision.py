@@ -8,13 +8,25 @@ from torch import nn
 import lookaway as la
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.precision import computing
+from networks import narrow_vgg
 from oracles import enliven
 
 
 @pytest.mark.parametrize("fold", [False, True])
-@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "densenet121", "vgg11"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "tf_efficientnet_lite0",
+        "densenet121",
+        "narrow vgg11",
+        pytest.param("vgg11", marks=pytest.mark.slow),
+    ],
+)
 def test_logits_gradients_and_maps_are_float32_and_near_what_they_were(name, fold):
-    clf = la.Classifier(enliven(timm.create_model(name, num_classes=5)).eval(), input_size=64)
+    narrow = name == "narrow vgg11"
+    net = narrow_vgg(11, 5) if narrow else timm.create_model(name, num_classes=5)
+    clf = la.Classifier(enliven(net).eval(), input_size=64)
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     layers = clf.layer_names("last")
     before = la.GradCAM()(clf, images, layers=layers)

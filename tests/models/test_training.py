@@ -7,6 +7,7 @@ import lookaway as la
 from lookaway.errors import ModelError
 from lookaway.models.training import Recipe, augment, train
 from lookaway.models.weights import weights_hash
+from networks import narrow_vgg
 
 RECIPE = Recipe(epochs=8, batch_size=4, learning_rate=0.01, seed=3)
 
@@ -64,12 +65,7 @@ def test_only_the_asked_part_changes():
 
 
 def test_fully_connected_takes_vgg_s_two_wide_layers_too():
-    import timm
-
-    net = timm.create_model("vgg11", num_classes=3, pretrained=False)
-    net.pre_logits.fc1 = torch.nn.Conv2d(512, 8, 7)
-    net.pre_logits.fc2 = torch.nn.Conv2d(8, 4096, 1)
-    clf = la.Classifier(net, input_size=64)
+    clf = la.Classifier(narrow_vgg(11, 3), input_size=64)
     recipe = Recipe(epochs=1, batch_size=4, learning_rate=0.001, seed=0)
     result = train(clf, "fully_connected", Colours(6, 0), Colours(3, 1), recipe)
     kinds = {name.rpartition(".")[0] for name in result.weights}

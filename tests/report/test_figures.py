@@ -1,6 +1,7 @@
 """Figures: which a run has, as wide as a paper's columns, the same numbers as the frames."""
 
 import io
+import itertools
 import re
 import xml.etree.ElementTree as ET
 
@@ -27,16 +28,20 @@ def values_of(spec):
     return found
 
 
-@pytest.mark.parametrize("columns", [1, 2])
-def test_every_figure_is_well_formed_and_as_wide_as_its_columns(run, columns):
-    for name in run.figures():
-        figure = run.figure(name, columns=columns)
-        root = ET.fromstring(figure.svg())
+def test_every_figure_is_well_formed_as_wide_as_its_columns_and_readable_on_paper(run):
+    for columns, name in itertools.product((1, 2), run.figures()):
+        svg = run.figure(name, columns=columns).svg()
+        root = ET.fromstring(svg)
         assert root.get("width") == f"{POINTS[columns]}pt"
         _, _, wide, high = map(float, root.get("viewBox").split())
         height = float(root.get("height").removesuffix("pt"))
         assert height == pytest.approx(POINTS[columns] * high / wide, rel=1e-4)
         assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+        if name.startswith("mean_heatmaps"):
+            continue
+        sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)', svg)]
+        assert sizes
+        assert min(sizes) * POINTS[columns] / wide >= 6.5, (name, columns)
 
 
 def test_a_pdf_has_the_width_of_its_columns_and_a_png_300_dots_per_inch(finished):
@@ -46,19 +51,6 @@ def test_a_pdf_has_the_width_of_its_columns_and_a_png_300_dots_per_inch(finished
         assert float(box[2]) == pytest.approx(POINTS[columns], abs=0.5)
         png = Image.open(io.BytesIO(figure.png()))
         assert png.width == pytest.approx(POINTS[columns] * 300 / 72, abs=2)
-
-
-def test_letters_are_readable_on_paper(run):
-    for columns in (1, 2):
-        for name in run.figures():
-            figure = run.figure(name, columns=columns)
-            if name.startswith("mean_heatmaps"):
-                continue
-            svg = figure.svg()
-            _, _, wide, _ = map(float, re.search(r'viewBox="([^"]*)"', svg)[1].split())
-            sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)', svg)]
-            assert sizes
-            assert min(sizes) * POINTS[columns] / wide >= 6.5, (name, columns)
 
 
 def test_hostile_names_stand_in_charts_as_text(finished):

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 import lookaway as la
 from lookaway.kernel import Key, Measured
+from lookaway.report.tables import all_tables
 from lookaway.study import drift as drift_module
 from lookaway.study import prepare
 from lookaway.study.drift import drift
@@ -40,37 +42,43 @@ def test_drift_is_measured_by_ε_in_mod_in_predictions_and_in_heatmaps(monkeypat
     assert drift(exact, exact) == {"mod": 0, "largest": 0, "classes": 1, "heatmaps": 0}
 
 
-def test_a_study_in_bfloat16_runs_keeps_its_drift_and_shows_it(quick_study, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "SHARD", 8)
-    study = {**quick_study, "run": {"precision": "bfloat16"}, "transfer_from": []}
-    result = la.run_study(study, tmp_path / "out", progress=False)
-    stored = [json.loads(path.read_text()) for path in sorted((tmp_path / "out/drift").iterdir())]
+@pytest.fixture(scope="module")
+def coarse_study(quick_study):
+    return {**quick_study, "run": {"precision": "bfloat16"}}
+
+
+@pytest.fixture(scope="module")
+def coarse(coarse_study, tmp_path_factory):
+    """The study in bfloat16, run once and with its page; ``looked`` is the same in float32."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "SHARD", 4)
+        return la.run_study(coarse_study, tmp_path_factory.mktemp("coarse") / "out", progress=False)
+
+
+def test_a_study_in_bfloat16_runs_keeps_its_drift_and_shows_it(coarse, looked):
+    stored = [json.loads(path.read_text()) for path in sorted((coarse.folder / "drift").iterdir())]
     assert [found["model"] for found in stored] == ["one", "two"]
     assert all(0 < found["mod"] <= found["largest"] < 0.2 for found in stored)
-    first_cell = result.rows()["image"].unique(maintain_order=True)[: drift_module.IMAGES]
+    first_cell = coarse.rows()["image"].unique(maintain_order=True)[: drift_module.IMAGES]
     assert {found["images"] for found in stored} <= set(range(2, len(first_cell) + 1))
-    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert sum(name.startswith("drift/") for name in manifest["files"]) == 2
-    page = result.report.read_text()
-    assert "Drift of bfloat16 from float32" in page
-    table = (tmp_path / "out/tables/drift.md").read_text()
+    assert sum(name.startswith("drift/") for name in coarse.manifest["files"]) == 2
+    assert "Drift of bfloat16 from float32" in coarse.report.read_text()
+    table = (coarse.folder / "tables/drift.md").read_text()
     assert re.search(rf"one.*{stored[0]['largest']:.4f}", table)
-    exact = la.run_study({**study, "run": {}}, tmp_path / "exact", progress=False)
-    assert not (tmp_path / "exact/drift").exists()
-    assert "Drift of bfloat16" not in exact.report.read_text()
-    both = exact.rows().join(
-        result.rows(), on=["image", "model", "attack", "epsilon", "explained_class"]
-    )
+    assert not (looked.folder / "drift").exists()
+    assert "drift" not in [table.name for table in all_tables(looked.frames)]
+    keys = ["image", "model", "attack", "source", "epsilon", "explained_class"]
+    both = looked.rows().join(coarse.rows(), on=keys, nulls_equal=True)
+    assert both.height == looked.rows().height
     assert 0 < (both["nissim"] - both["nissim_right"]).abs().mean() < 0.1
 
 
 def test_drift_that_is_stored_is_not_measured_again(
-    quick_study, run_quickly, tmp_path, monkeypatch
+    coarse, coarse_study, run_quickly, tmp_path, monkeypatch
 ):
-    study = {**quick_study, "run": {"precision": "bfloat16"}}
-    run_quickly(study, tmp_path / "out")
+    copy = shutil.copytree(coarse.folder, tmp_path / "out")
     monkeypatch.setattr(drift_module, "drift", None)
-    run_quickly(study, tmp_path / "out")
-    (next((tmp_path / "out/drift").iterdir())).unlink()
+    run_quickly(coarse_study, copy)
+    (next((copy / "drift").iterdir())).unlink()
     with pytest.raises(TypeError):
-        run_quickly(study, tmp_path / "out")
+        run_quickly(coarse_study, copy)

@@ -2,19 +2,21 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 import lookaway as la
+from lookaway.cli import app, main
 from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import DataError, InputError, StoreError
 from lookaway.export import export
-from test_cli import lookaway
 
 
 def pictures(place):
@@ -51,14 +53,17 @@ def test_every_test_image_is_there_at_every_ε_as_it_was_measured(
             assert float(again) == pytest.approx(psnr, abs=1e-4 if kind == "npy" else 0.3)
 
 
-def test_the_command_says_where_they_are(looked, tmp_path):
-    done = lookaway("export", looked.folder, "--out", tmp_path / "out", "--json", "--quiet")
-    assert done.returncode == 0, done.stderr
+def test_the_command_says_where_they_are(looked, tmp_path, monkeypatch, capsys):
+    command = ["export", str(looked.folder), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*command, "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
     written = json.loads(done.stdout)["written"]
     assert written == [str(tmp_path / f"out/fgsm-from-one/epsilon-{e}") for e in ("0.02", "0.1")]
-    wrong = lookaway("export", looked.folder, "--out", tmp_path / "out", "--source", "two")
-    assert wrong.returncode == 2
-    assert "'two' is no source of this study; possible: one" in wrong.stderr
+    monkeypatch.setattr(sys, "argv", ["lookaway", *command, "--source", "two"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert "'two' is no source of this study; possible: one" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_told(looked, quick_study, run_quickly, tmp_path):

@@ -4,6 +4,7 @@ import calendar
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_another_machine_s_lock_is_refused_with_what_to_do(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("text", ["{", '{"pid": 1}', "filelock/2\npid=1\n", "\0", "[" * 9000])
+@pytest.mark.parametrize("text", ['{"pid": 1}', "filelock/2\npid=1\n", "\0"])
 def test_a_lock_that_names_no_process_is_taken_over(tmp_path, text):
     (tmp_path / NAME).write_text(text)
     with locked(tmp_path):
@@ -175,11 +176,11 @@ def test_a_study_that_cannot_run_leaves_no_folder_behind(small_study, tmp_path):
 
 
 def test_the_report_is_not_made_again_in_a_folder_that_is_in_use_but_can_be_read(
-    quick_study, run_quickly, tmp_path, monkeypatch, capsys
+    looked, tmp_path, monkeypatch, capsys
 ):
-    result = run_quickly(quick_study, tmp_path / "out")
+    shutil.copytree(looked.folder, tmp_path / "out")
     with locked(tmp_path / "out"):
-        assert la.open_result(tmp_path / "out").rows().equals(result.rows())
+        assert la.open_result(tmp_path / "out").rows().equals(looked.rows())
         monkeypatch.setattr(sys, "argv", ["lookaway", "report", str(tmp_path / "out")])
         with pytest.raises(SystemExit) as caught:
             main()

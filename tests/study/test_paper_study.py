@@ -8,7 +8,8 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from test_cli import lookaway
+import lookaway as la
+from lookaway.report.page import build_report
 
 CONFIG = Path(__file__).parents[2] / "configs/paper.yaml"
 FACE = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.63, 0.82]])
@@ -60,7 +61,10 @@ def vggface2(tmp_path_factory):
     return root
 
 
-def test_the_paper_s_file_runs_on_vggface2_s_layout(vggface2, tmp_path):
+@pytest.fixture(scope="module")
+def result(vggface2, tmp_path_factory):
+    """The paper's study, smaller, without its page."""
+    place = tmp_path_factory.mktemp("paper")
     study = yaml.safe_load(CONFIG.read_text())
     study["data"] |= {
         "classes": 4,
@@ -70,14 +74,16 @@ def test_the_paper_s_file_runs_on_vggface2_s_layout(vggface2, tmp_path):
     for spec, tiny in zip(study["models"], TINY, strict=True):
         spec |= {"timm": tiny, "pretrained": False, "input_size": 64}
     study["training"]["epochs"] = 2
+    study["epsilons"] = study["epsilons"][-2:]
     study["explain"]["pictured"] = 2
-    file = tmp_path / "paper.yaml"
-    file.write_text(yaml.safe_dump(study))
-    done = lookaway("run", file, "--data", vggface2, "--out", tmp_path / "out", "--quiet")
-    assert done.returncode == 0, done.stderr
-    import lookaway as la
+    study["measure"] = {"grid": 32}
+    (place / "paper.yaml").write_text(yaml.safe_dump(study))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        return la.run_study(place / "paper.yaml", place / "out", data=vggface2, progress=False)
 
-    result = la.open_result(tmp_path / "out")
+
+def test_the_paper_s_file_runs_on_vggface2_s_layout(result):
     rows = result.rows()
     assert set(rows["variant"]) == {"none", "landmarks"}
     assert len(result.plan["classes"]) == 4
@@ -92,4 +98,8 @@ def test_the_paper_s_file_runs_on_vggface2_s_layout(vggface2, tmp_path):
     lost = sizes["landmarks"]["without_face"]
     assert sum(part["count"] for part in sizes["none"]["images"].values()) == 48
     assert sum(part["count"] for part in sizes["landmarks"]["images"].values()) == 48 - lost
-    assert result.report.is_file()
+
+
+@pytest.mark.slow
+def test_the_paper_s_study_has_a_page(result):
+    assert "VGG16" in build_report(result.store).read_text()

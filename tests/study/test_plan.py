@@ -325,7 +325,7 @@ _STUDIES = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_STUDIES)
 def test_whatever_a_study_holds_it_is_a_study_or_a_study_error(given_):
     try:

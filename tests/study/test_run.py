@@ -33,7 +33,19 @@ def small_cells():
 @pytest.fixture(scope="module")
 def finished(small_study, tmp_path_factory):
     """A study that ran once; tests read it and change nothing."""
-    return la.run_study(small_study, tmp_path_factory.mktemp("run") / "out", progress=False)
+    return again(small_study, tmp_path_factory.mktemp("run") / "out")
+
+
+@pytest.fixture(scope="module")
+def bare(small_study, faces_for_all, tmp_path_factory):
+    """A page without pictures, of a run with a broken image, in cells of an image each."""
+    place = tmp_path_factory.mktemp("bare")
+    shutil.copytree(faces_for_all, place / "faces")
+    (place / "faces" / "ann" / "<b>broken.jpg").write_bytes(b"no image")
+    data = {**small_study["data"], "folder": str(place / "faces")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "SHARD", 1)
+        return again(small_study, place / "out", page=True, data=data, explain={"pictured": 0})
 
 
 def again(study, out, *, page=False, **changes):
@@ -194,12 +206,9 @@ def test_the_folder_may_move_between_runs(small_study, faces, tmp_path, monkeypa
     )
 
 
-def test_broken_images_are_set_aside_and_listed_in_manifest_and_page(small_study, faces, tmp_path):
-    (faces / "ann" / "<b>broken.jpg").write_bytes(b"no image")
-    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
-    result = again(study, tmp_path / "out", page=True)
-    assert result.manifest["set_aside"] == {"ann/<b>broken.jpg": "not an image file"}
-    page = result.report.read_text()
+def test_broken_images_are_set_aside_and_listed_in_manifest_and_page(bare):
+    assert bare.manifest["set_aside"] == {"ann/<b>broken.jpg": "not an image file"}
+    page = bare.report.read_text()
     assert "ann/&lt;b&gt;broken.jpg" in page
     assert "<b>broken" not in page
 
@@ -362,10 +371,11 @@ def test_a_class_without_a_usable_image_is_an_error_not_a_smaller_study(
         again(study, tmp_path / "out")
 
 
-def test_a_study_without_pictures_has_a_page(small_study, tmp_path):
-    result = again(small_study, tmp_path / "out", page=True, explain={"pictured": 0})
+def test_a_study_without_pictures_has_a_page(bare):
     means = 2 * (3 + 2)  # of each model clean and at each ε, and what changed
-    assert result.report.read_text().count("data:image/jpeg") == means
+    page = bare.report.read_text()
+    assert page.count("data:image/jpeg") == means
+    assert "Drift of" not in page
 
 
 def test_drawn_classes_are_stored(small_study, tmp_path):
@@ -483,14 +493,8 @@ def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
     assert_frame_equal(again(both, tmp_path / "stopped").rows(), whole)
 
 
-def test_images_that_have_no_partner_have_no_shuffled_level_and_the_page_says_so(
-    small_study, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(prepare, "SHARD", 1)
-    result = again(small_study, tmp_path / "out", page=True)
-    assert result.shuffled().is_empty()
-    assert result.excess()["excess"].null_count() == 0
-    assert set(result.excess()["share_reason"]) == {
-        "not resolvable: no other image to compare with"
-    }
-    assert "not resolvable" in result.report.read_text()
+def test_images_that_have_no_partner_have_no_shuffled_level_and_the_page_says_so(bare):
+    assert bare.shuffled().is_empty()
+    assert bare.excess()["excess"].null_count() == 0
+    assert set(bare.excess()["share_reason"]) == {"not resolvable: no other image to compare with"}
+    assert "not resolvable" in bare.report.read_text()

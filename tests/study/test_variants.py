@@ -60,8 +60,13 @@ def landmarks(small_study, unseen, tmp_path_factory):
 def cropped(small_study, landmarks, tmp_path_factory):
     """Both variants; images without a face are cropped in the centre."""
     study = with_data(small_study, variants=["none", "landmarks"], landmarks=str(landmarks))
-    out = tmp_path_factory.mktemp("variants") / "out"
-    return la.run_study(study, out, progress=False)
+    return without_page(study, tmp_path_factory.mktemp("variants") / "out")
+
+
+def without_page(study, out):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        return la.run_study(study, out, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,7 @@ def test_every_variant_has_the_same_images_in_the_same_parts(cropped, unseen):
 
 
 def test_a_variant_beside_another_changes_nothing(cropped, small_study, tmp_path):
-    alone = la.run_study(small_study, tmp_path / "out", progress=False)
+    alone = without_page(small_study, tmp_path / "out")
     assert alone.rows().equals(of(cropped, "none"))
 
 
@@ -187,7 +192,7 @@ def test_a_run_that_goes_on_does_not_search_again(dropped, small_study, landmark
     study = with_data(
         small_study, variants=["landmarks", "none"], landmarks=str(landmarks), without_face="drop"
     )
-    again = la.run_study(study, copy, progress=False)
+    again = without_page(study, copy)
     assert again.rows().equals(dropped.rows())
     assert (copy / "faces/landmarks.parquet").stat().st_mtime_ns == before
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
+from lookaway.report.layout import COLOURS, DASHES, DATA, Layout, in_panels, legend, levels, styles
 
 NOISE, SHUFFLED = "noise", "shuffled (two unrelated looks)"
 _CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
@@ -172,11 +172,10 @@ def _models(
         opacity=dimmed(1.0),
         tooltip=told,
     )
-    chart = alt.layer(
-        area, line.add_params(chosen), points, data=alt.InlineData(values=data.to_dicts())
-    )
+    chart = alt.layer(area, line.add_params(chosen), points, data=DATA)
     return in_panels(
         chart.properties(width=layout.panel, height=layout.panel),
+        data.to_dicts(),
         data["panel"].unique(maintain_order=True).to_list(),
         layout,
     )
@@ -243,9 +242,10 @@ def _scopes(
     if band:
         ends = alt.Y("low:Q", title=y[1]), "high:Q"
         layers.insert(0, base.mark_area().encode(y=ends[0], y2=ends[1], opacity=dimmed(0.18)))
-    chart = alt.layer(*layers, data=alt.InlineData(values=data.to_dicts()))
+    chart = alt.layer(*layers, data=DATA)
     return in_panels(
         chart.properties(width=layout.panel, height=layout.panel),
+        data.to_dicts(),
         data["panel"].unique(maintain_order=True).to_list(),
         layout,
     )

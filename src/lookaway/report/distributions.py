@@ -9,7 +9,7 @@ import polars as pl
 from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.report.histograms import histograms
-from lookaway.report.layout import Layout, finished, in_panels, legend
+from lookaway.report.layout import DATA, Layout, finished, in_panels, legend
 
 _WORD_COLOURS = {
     "stayed": "#c4c4c8",
@@ -87,7 +87,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         bars.encode(x=x, y=y, tooltip=told),
         outline.encode(x=x, y=y, tooltip=told),
         rule,
-        data=alt.InlineData(values=values),
+        data=DATA,
     ).properties(width=side, height=_HEIGHT)
     names = [f"ε = {epsilon:g}" for epsilon in settings["epsilons"]]
     header = alt.Header(labelFontSize=12, title=None, labelLimit=int(side * 1.2))
@@ -99,7 +99,8 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
             row=alt.Row("model:N", sort=frames.models, header=beside),
             column=alt.Column("ε:N", sort=names, header=header),
             spacing=8,
-        )
+        ),
+        values,
     )
 
 
@@ -129,7 +130,7 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     ).select("panel", "level", "measure", "value", "n", "place")
     squares = alt.Legend(title="the look", orient="bottom", columns=2 * layout.legend)
     chart = (
-        alt.Chart(alt.InlineData(values=data.to_dicts()))
+        alt.Chart(DATA)
         .mark_bar()
         .encode(
             x=alt.X(
@@ -160,7 +161,9 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         )
         .properties(width=layout.panel, height=alt.Step(17))
     )
-    return in_panels(chart, data["panel"].unique(maintain_order=True).to_list(), layout)
+    return in_panels(
+        chart, data.to_dicts(), data["panel"].unique(maintain_order=True).to_list(), layout
+    )
 
 
 def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
@@ -224,7 +227,7 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     ink = alt.when(alt.datum.shade > 0.5).then(alt.value("#ffffff")).otherwise(alt.value("#1d1d1f"))
     text = base.mark_text(fontSize=11).encode(text="shown:N", color=ink)
     count = max(data["source"].n_unique(), 1)
-    chart = alt.layer(cells, text, data=alt.InlineData(values=data.to_dicts())).properties(
+    chart = alt.layer(cells, text, data=DATA).properties(
         width=side, height=max(30, min(side, 34 * count))
     )
-    return in_panels(chart, list(names.values()), layout)
+    return in_panels(chart, data.to_dicts(), list(names.values()), layout)

@@ -10,6 +10,7 @@ import altair as alt
 COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 DASHES = [[1, 0], [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [3, 1]]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+DATA = alt.NamedData("rows")  # a chart's data, put in last: Altair copies a chart at every step
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,12 @@ def levels(values: Sequence[float]) -> alt.Axis:
 
 
 def in_panels(
-    chart: Any, names: Sequence[str], layout: Layout, *, independent: bool = False
+    chart: Any,
+    rows: list[dict[str, Any]],
+    names: Sequence[str],
+    layout: Layout,
+    *,
+    independent: bool = False,
 ) -> dict[str, Any]:
     """A specification with a panel for each name; ``independent``: each has a y axis of its own."""
     header = alt.Header(labelFontSize=13, labelLimit=layout.panel + 25)
@@ -77,15 +83,15 @@ def in_panels(
     )
     if independent:
         faceted = faceted.resolve_scale(y="independent")
-    return finished(faceted)
+    return finished(faceted, rows)
 
 
-def finished(chart: Any) -> dict[str, Any]:
-    """The specification of a chart in the look of all."""
+def finished(chart: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The specification of a chart of ``DATA`` in the look of all, with its rows."""
     spec: dict[str, Any] = (
         chart.configure(font="sans-serif")
         .configure_axis(labelFontSize=11, titleFontSize=13, gridColor="#e5e5e5")
         .configure_view(stroke="#cccccc")
         .to_dict()
     )
-    return spec
+    return spec | {"datasets": {DATA.name: rows}}

@@ -12,7 +12,7 @@ from lookaway.analysis.families import DEEP, WIDE, families
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.paper_form import paper_form
 from lookaway.report.histograms import histograms
-from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
+from lookaway.report.layout import COLOURS, DASHES, DATA, Layout, in_panels, legend, levels, styles
 from lookaway.report.paper_tables import perturbations
 from lookaway.study.keys import trained_name
 
@@ -84,10 +84,10 @@ def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[s
         .mark_text(align="right", baseline="top", fontSize=12, dx=-5, dy=4, color=_GREY)
         .encode(x=alt.value("width"), y=alt.value(0), text="said:N")
     )
-    chart = alt.layer(line, means, text, data=alt.InlineData(values=values)).properties(
+    chart = alt.layer(line, means, text, data=DATA).properties(
         width=layout.panel, height=0.7 * layout.panel
     )
-    return in_panels(chart, [form.described(model) for model in frames.models], layout)
+    return in_panels(chart, values, [form.described(model) for model in frames.models], layout)
 
 
 def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
     found = found.with_columns(
         panel=pl.format("images: {}", "variant") if several else pl.lit("PSNR")
     )
-    base = alt.Chart(alt.InlineData(values=found.to_dicts())).encode(
+    base = alt.Chart(DATA).encode(
         x=alt.X("epsilon:Q", title="ε", axis=levels(steps), scale=alt.Scale(nice=False)),
         y=alt.Y("psnr:Q", title="PSNR (dB)", scale=alt.Scale(zero=False)),
         color=alt.Color(
@@ -121,7 +121,9 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
     count = layout.panels if several else 1
     size = replace(layout, panel=layout.panel * layout.panels // count, panels=count)
     chart = chart.properties(width=size.panel, height=layout.panel)
-    return in_panels(chart, found["panel"].unique(maintain_order=True).to_list(), size)
+    return in_panels(
+        chart, found.to_dicts(), found["panel"].unique(maintain_order=True).to_list(), size
+    )
 
 
 def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
@@ -194,12 +196,13 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
         control.mark_line(strokeWidth=1.5, opacity=0.35).encode(strokeDash=dash),
         met.mark_line(strokeWidth=2).encode(strokeDash=dash),
         points,
-        data=alt.InlineData(values=data.drop("variant", "attack", "source").to_dicts()),
+        data=DATA,
     )
     count = max(1, layout.panels - 1)
     wide = replace(layout, panel=layout.panel * layout.panels // count - 20, panels=count)
     return in_panels(
         chart.properties(width=wide.panel, height=wide.panel),
+        data.drop("variant", "attack", "source").to_dicts(),
         data.filter(pl.col("kind") == "attack")["panel"].unique(maintain_order=True).to_list(),
         wide,
     )
@@ -273,11 +276,11 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
         rule,
         above.encode(y=alt.value(0)),
         below.encode(y=alt.value("height")),
-        data=alt.InlineData(values=values),
+        data=DATA,
     )
     pairs = replace(layout, panels=2, panel=layout.panel * layout.panels // 2)
     chart = layered.properties(width=pairs.panel, height=0.5 * pairs.panel)
-    return in_panels(chart, panels, pairs, independent=True)
+    return in_panels(chart, values, panels, pairs, independent=True)
 
 
 def _grey(shown: alt.Legend) -> alt.Legend:

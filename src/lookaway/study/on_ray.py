@@ -12,7 +12,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from lookaway.errors import EngineError, LookawayError
 from lookaway.memory import kept_memory
+from lookaway.study.keys import CellKey
 from lookaway.study.prepare import Prepared, versions
 from lookaway.study.schedule import given_to, keep, open_jobs, open_perturbations, sources_of
 from lookaway.study.session import Session
@@ -52,8 +53,7 @@ def run_cells(session: Session) -> None:
     left = open_jobs(session)
     if not left:
         return
-    with _cluster(session.study):
-        prepared = ray.put(session.prepared)
+    with _cluster(session.study), closing(_Pool(session)) as pool:
         for found, what in (
             (open_perturbations(session, left), "perturbations for the others"),
             (left, "attacking, explaining, comparing"),
@@ -61,7 +61,7 @@ def run_cells(session: Session) -> None:
             images = sum(len(job.images) for job in found)
             if found:
                 with session.progress.stage(f"Ray: {what}", images, "images") as advance:
-                    _Pool(session, found, prepared, advance).run()
+                    pool.run(found, advance)
 
 
 def check_cluster(prepared: Prepared) -> None:
@@ -158,46 +158,43 @@ class _Hand:
 
 
 class _Pool:
-    """Hands jobs to workers until all are done."""
+    """Workers, to whom it hands jobs until all are done; they stay until it is closed."""
 
-    def __init__(
-        self,
-        session: Session,
-        jobs: list[Job],
-        prepared: Any,
-        advance: Callable[[int], None],
-    ) -> None:
+    def __init__(self, session: Session) -> None:
         self._session, self._study, self._prepared = session, session.study, session.prepared
-        self._given, self._tell, self._advance = prepared, session.progress.warn, advance
+        self._tell = session.progress.warn
+        self._given = ray.put(session.prepared)
         self._waiting: dict[tuple[str, str], deque[Job]] = {}
-        for job in jobs:
-            self._waiting.setdefault(job.model, deque()).append(job)
-        # A source's perturbations are there when its cell is done, or were made before all cells.
-        wanted = self._study.transfer_from
-        sources = wanted if len(wanted) == 1 else []
-        self._needed = {job.key for job in jobs if job.spec.name in sources}
+        self._needed: set[CellKey] = set()
         self._weights: dict[tuple[str, str], Any] = {}
         self._starting: dict[Any, Any] = {}  # actors by the reference of what they are
         self._hands: list[_Hand] = []
         self._deaths: Counter[str] = Counter()
         self._seen = time.monotonic()
 
-    def run(self) -> None:
-        """Do all jobs.
+    def run(self, jobs: list[Job], advance: Callable[[int], None]) -> None:
+        """Do all jobs; ``advance`` is told of the images done.
 
         Raises:
             EngineError: see ``run_cells``.
         """
         _check_room(self._prepared)
-        try:
-            while any(self._waiting.values()) or any(hand.jobs for hand in self._hands):
-                self._hire()
-                for hand in self._hands:
-                    self._hand_out(hand)
-                self._collect()
-        finally:
-            for actor in [*(hand.actor for hand in self._hands), *self._starting.values()]:
-                ray.kill(actor)
+        for job in jobs:
+            self._waiting.setdefault(job.model, deque()).append(job)
+        # A source's perturbations are there when its cell is done, or were made before all cells.
+        sources = self._study.transfer_from
+        if len(sources) == 1:
+            self._needed = {job.key for job in jobs if job.spec.name in sources}
+        while any(self._waiting.values()) or any(hand.jobs for hand in self._hands):
+            self._hire()
+            for hand in self._hands:
+                self._hand_out(hand)
+            self._collect(advance)
+
+    def close(self) -> None:
+        """End the workers."""
+        for actor in [*(hand.actor for hand in self._hands), *self._starting.values()]:
+            ray.kill(actor)
 
     def _hire(self) -> None:
         """Ask for as many workers as there is room and work for."""
@@ -242,7 +239,7 @@ class _Pool:
         """Whether the perturbations that it needs are there."""
         return job.perturbs_only or self._needed.isdisjoint(sources_of(self._study, job.key))
 
-    def _collect(self) -> None:
+    def _collect(self, advance: Callable[[int], None]) -> None:
         """Wait for something to happen, and take it."""
         by_outcome = {outcome: hand for hand in self._hands for outcome in hand.jobs}
         waited = [*by_outcome, *self._starting]
@@ -258,7 +255,7 @@ class _Pool:
             if reference in self._starting:
                 self._begin(reference)
             else:
-                self._take(by_outcome[reference], reference)
+                self._take(by_outcome[reference], reference, advance)
 
     def _begin(self, reference: Any) -> None:
         """Let a worker that has started work, where it computes what this process would."""
@@ -283,7 +280,7 @@ class _Pool:
         self._seen = time.monotonic()
         self._hands.append(_Hand(actor, about))
 
-    def _take(self, hand: _Hand, reference: Any) -> None:
+    def _take(self, hand: _Hand, reference: Any, advance: Callable[[int], None]) -> None:
         """Store what a job gave; where its worker died, put its jobs back."""
         try:
             result = ray.get(reference)
@@ -297,7 +294,7 @@ class _Pool:
         job = hand.jobs.pop(reference)
         keep(self._session, job, result)
         self._needed.discard(job.key)
-        self._advance(len(job.images))
+        advance(len(job.images))
 
     def _put_back(self, hand: _Hand, error: RayError) -> None:
         """A worker died, or what it gave was lost with its machine."""
