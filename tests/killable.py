@@ -152,22 +152,22 @@ def _watch(events, out):
     from lookaway.study import worker
 
     training.KEEP_EVERY = 0.0
-    run_cell, attack_signs, replace = worker.run_cell, worker.attack_signs, Path.replace
+    do_cell, perturb_cell, replace = worker.do_cell, worker.perturb_cell, Path.replace
 
-    def cell(clf, model, shard, settings, _advance):
-        done = 0
+    def cell(clf, shard, given, _advance):
+        done, model = 0, shard.job.spec.name
 
         def advance(count):
             nonlocal done
             done += count
-            events.note(f"batch {model} {shard.images[0]} {done}")
+            events.note(f"batch {model} {shard.names[0]} {done}")
 
-        events.note(f"cell {model} {shard.images[0]}")
-        return run_cell(clf, model, shard, settings, advance)
+        events.note(f"cell {model} {shard.names[0]}")
+        return do_cell(clf, shard, given, advance)
 
-    def signs(clf, shard, settings):
-        events.note(f"signs {clf.name} {shard.images[0]}")
-        return attack_signs(clf, shard, settings)
+    def signs(clf, shard):
+        events.note(f"signs {clf.name} {shard.names[0]}")
+        return perturb_cell(clf, shard)
 
     def renamed(path, target):
         name = Path(target).relative_to(out).as_posix()
@@ -179,7 +179,7 @@ def _watch(events, out):
         replace(path, target)
         events.note(f"{stage} {name} there")
 
-    worker.run_cell, worker.attack_signs, Path.replace = cell, signs, renamed
+    worker.do_cell, worker.perturb_cell, Path.replace = cell, signs, renamed
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from lookaway.registry import attack_names
 from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
 from lookaway.study.images import prepared_grid
-from lookaway.study.store import CellKey, Store, plain, shards
+from lookaway.study.keys import CellKey, plain, shards
+from lookaway.study.store import Store
 from lookaway.study.yaml_lines import read_yaml
 
 KINDS = ("png", "npy")

@@ -61,7 +61,11 @@ def known(name: str, table: Mapping[str, str], what: str) -> str:
 
 
 def resolve(
-    name: str, table: Mapping[str, str], what: str, options: Mapping[str, Any] | None = None
+    name: str,
+    table: Mapping[str, str],
+    what: str,
+    kind: type[Any],
+    options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Make the attack or explainer of a name.
 
@@ -69,49 +73,31 @@ def resolve(
         name: a key of the table, or ``package.module:Name``, whose module is imported.
         table: of names.
         what: attack or explainer, for errors.
-        options: arguments of its class.
+        kind: the class that it must be of.
+        options: arguments of its own class.
 
     Raises:
         InputError: there is no such name, module or class, or an option does not fit.
-
-    >>> resolve("fgsm", ATTACKS, "attack").name
-    'fgsm'
     """
-    home, _, kind = table.get(known(name, table, what), name).partition(":")
+    home, _, its_class = table.get(known(name, table, what), name).partition(":")
     try:
-        made = getattr(import_module(home), kind)
+        make = getattr(import_module(home), its_class)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"the {what} {name!r} cannot be imported: {error}") from error
     try:
-        return made(**(options or {}))
+        made = make(**(options or {}))
     except LookawayError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"the {what} {name!r} does not take {dict(options or {})}: {error}") from (
-            error
+        raise InputError(
+            f"the {what} {name!r} does not take {dict(options or {})}: {error}"
+        ) from error
+    if not isinstance(made, kind):
+        raise InputError(
+            f"{name!r} makes a {type(made).__name__}, which is no {kind.__module__}.{kind.__name__}"
         )
-
-
-def attack_of(name: str, options: Mapping[str, Any] | None = None) -> Any:
-    """The attack of a name; see ``resolve``.
-
-    Raises:
-        InputError: it cannot be made, or is no ``attacks.base.Attack``.
-    """
-    from lookaway.attacks.base import Attack
-
-    return _checked(resolve(name, ATTACKS, "attack", options), Attack, name)
-
-
-def explainer_of(name: str, options: Mapping[str, Any] | None = None) -> Any:
-    """The explainer of a name; see ``resolve``.
-
-    Raises:
-        InputError: it cannot be made, or is no ``explainers.base.Explainer``.
-    """
-    from lookaway.explainers.base import Explainer
-
-    return _checked(resolve(name, EXPLAINERS, "explainer", options), Explainer, name)
+    made.name = short_name(name)
+    return made
 
 
 def own_code(names: Iterable[str]) -> dict[str, str]:
@@ -123,12 +109,3 @@ def own_code(names: Iterable[str]) -> dict[str, str]:
     modules = dict.fromkeys(name.partition(":")[0] for name in names if is_own_code(name))
     files = {name: import_module(name).__file__ for name in modules}
     return {name: digest(Path(file).read_bytes()) for name, file in files.items() if file}
-
-
-def _checked(made: Any, kind: Any, name: str) -> Any:
-    if not isinstance(made, kind):
-        raise InputError(
-            f"{name!r} makes a {type(made).__name__}, which is no {kind.__module__}.{kind.__name__}"
-        )
-    made.name = short_name(name)
-    return made

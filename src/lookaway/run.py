@@ -20,6 +20,7 @@ from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.result import Result
 from lookaway.study.drift import measure_drift
+from lookaway.study.keys import picture_name
 from lookaway.study.lock import locked
 from lookaway.study.numbers import count
 from lookaway.study.plan import open_study, write_study
@@ -27,7 +28,7 @@ from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.schedule import run_here
 from lookaway.study.session import Session
 from lookaway.study.settings import Study
-from lookaway.study.store import Store, picture_name
+from lookaway.study.store import Store
 from lookaway.study.trained import train_models
 
 

@@ -21,7 +21,8 @@ from lookaway.analysis.regions import (
 )
 from lookaway.errors import DataError
 from lookaway.rows import ROW_SCHEMA
-from lookaway.study.store import LAYOUT, CellKey, CellResult, Store, map_key
+from lookaway.study.keys import CellKey, map_key
+from lookaway.study.store import LAYOUT, CellResult, Store
 
 IMAGES = ["ann/0.png", "ann/1.jpg", "bob/0.png"]
 FRACTION = st.floats(0, 1)

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lookaway.attacks.base import Attack, SignAttack
+from lookaway.attacks.base import Attack, SignAttack, attack_of
 from lookaway.attacks.fgsm import FGSM
 from lookaway.attacks.noise import SignNoise
 from lookaway.errors import AttackError, InputError
 from lookaway.models.classifier import Classifier
-from lookaway.registry import ATTACKS, attack_of
+from lookaway.registry import ATTACKS
 from oracles import pixels
 
 IMAGES, LABELS = pixels(2, 3, 8, 8), torch.tensor([0, 2])

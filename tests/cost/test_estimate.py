@@ -99,7 +99,7 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     assert alone.cells_seconds == 2 * one.seconds
     assert shared.cells_seconds == pytest.approx(2 * one.seconds * 5 / 28)  # whole cells each
     assert alone.seconds - shared.seconds == pytest.approx(2 * one.seconds * 23 / 28)
-    results = sum(told.bytes[kind] for kind in ("rows", "maps", "signs", "shuffled"))
+    results = sum(told.bytes[kind] for kind in ("rows", "maps", "signs", "shuffled", "statistics"))
     assert shared.bytes_per_second == pytest.approx(results / shared.cells_seconds)
 
 

@@ -23,7 +23,7 @@ from lookaway.report.options import Options
 from lookaway.report.paper import correspondence, paper_figures
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.pictures import grown, heatmap_on
-from lookaway.study.store import plain
+from lookaway.study.keys import plain
 
 SVG = "{http://www.w3.org/2000/svg}"
 

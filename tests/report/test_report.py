@@ -25,7 +25,7 @@ from lookaway.report import page as pages
 from lookaway.report.figures import Figures
 from lookaway.report.headline import headline
 from lookaway.report.verdict import depth_finding, signed, verdict
-from lookaway.study.store import CellKey, map_key
+from lookaway.study.keys import CellKey, map_key
 
 
 def test_the_page_asks_no_network_for_anything(finished):

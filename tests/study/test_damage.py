@@ -155,15 +155,15 @@ def test_signs_that_were_made_before_their_cells_are_not_made_again(
     """Where sources need each other's, all signs come first; damaged ones alone are made again."""
     from lookaway.study import worker
 
-    made, real = [], worker.attack_signs
-    monkeypatch.setattr(worker, "attack_signs", lambda *given: made.append(1) or real(*given))
+    made, real = [], worker.perturb_cell
+    monkeypatch.setattr(worker, "perturb_cell", lambda *given: made.append(1) or real(*given))
 
     def stop(*_):
         raise KeyboardInterrupt
 
     both = {**small_study, "transfer_from": ["one", "two"]}
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "run_cell", stop)
+        patch.setattr(worker, "do_cell", stop)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 run_quickly(both, tmp_path / "out")

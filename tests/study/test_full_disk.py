@@ -12,9 +12,10 @@ import lookaway as la
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA
+from lookaway.study.keys import CellKey
 from lookaway.study.lock import locked
 from lookaway.study.seal import is_sealed
-from lookaway.study.store import CellKey, CellResult, Store
+from lookaway.study.store import CellResult, Store
 from machine import small_disk, without_rights
 
 KEY = CellKey("none", 0, "a model", 0)

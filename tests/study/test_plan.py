@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from lookaway.attacks.base import Attack
 from lookaway.errors import StudyError
+from lookaway.study.attack_settings import AttackSpec
 from lookaway.study.plan import parse_study, read_study, write_study
 from lookaway.study.settings import (
     RUNTIME_SETTINGS,
@@ -74,6 +75,8 @@ def leaves(model, path=""):
 
 
 def sections(annotation):
+    if annotation is AttackSpec:  # one setting, in three forms
+        return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for inner in get_args(annotation) for found in sections(inner)]
@@ -186,7 +189,7 @@ measure: {{grid: 5}}
         (6, "models[0].timm"): "Nearest: resnet50",
         (7, "models[1].train"): "head, fully_connected, all or none",
         (8, "models[2].checkpoint"): "does not exist",
-        (9, "attacks"): "possible: fgsm",
+        (9, "attacks[0]"): "possible: fgsm",
         (10, "transfer_from[0]"): "Nearest: mine",
         (11, "epsilons"): "outside (0, 1]: 0, 3",
         (12, "run.device"): "got 'tpu'",

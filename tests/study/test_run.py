@@ -142,7 +142,7 @@ def test_batch_sizes_agree_on_classes_and_mod(small_study, tmp_path):
 
 def test_a_finished_study_computes_nothing_again(finished, small_study, tmp_path, monkeypatch):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
-    monkeypatch.setattr(worker, "run_cell", None)
+    monkeypatch.setattr(worker, "do_cell", None)
     monkeypatch.setattr("lookaway.study.trained.train", None)
     assert_frame_equal(again(small_study, copy).rows(), finished.rows(), check_exact=True)
 
@@ -151,7 +151,7 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_rows(
     finished, small_study, tmp_path, monkeypatch
 ):
     done = []
-    real = worker.run_cell
+    real = worker.do_cell
 
     def unplugged(*arguments):
         if len(done) == 2:
@@ -159,14 +159,14 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_rows(
         done.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(worker, "run_cell", unplugged)
+    monkeypatch.setattr(worker, "do_cell", unplugged)
     with pytest.raises(KeyboardInterrupt):
         again(small_study, tmp_path / "out")
     assert len(list((tmp_path / "out" / "rows").iterdir())) == 2
     with pytest.raises(StoreError, match="not finished"):
         la.open_result(tmp_path / "out")
     counted = []
-    monkeypatch.setattr(worker, "run_cell", lambda *a: counted.append(1) or real(*a))
+    monkeypatch.setattr(worker, "do_cell", lambda *a: counted.append(1) or real(*a))
     result = again(small_study, tmp_path / "out")
     assert len(counted) == 2 * 2 - 2
     assert_frame_equal(result.rows(), finished.rows(), check_exact=True)
@@ -200,7 +200,7 @@ def test_the_folder_may_move_between_runs(small_study, faces, tmp_path, monkeypa
     study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
     first = again(study, tmp_path / "out").rows()
     moved = shutil.move(faces, tmp_path / "elsewhere")
-    monkeypatch.setattr(worker, "run_cell", None)
+    monkeypatch.setattr(worker, "do_cell", None)
     assert (
         again(study, tmp_path / "out", data={**study["data"], "folder": moved}).rows().equals(first)
     )
@@ -229,7 +229,7 @@ def test_the_manifest_holds_settings_versions_and_hashes(finished):
 
 
 def test_maps_of_all_test_images_are_stored_as_they_were_compared(finished):
-    from lookaway.study.store import CellKey, map_key
+    from lookaway.study.keys import CellKey, map_key
 
     rows = finished.rows().filter(
         pl.col("model") == "two", pl.col("source") == "one", pl.col("explained_class") == "own"
@@ -478,7 +478,7 @@ def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
     ]
     assert_frame_equal(*from_two)
     # Stopped between the two sources' cells, it goes on and ends with the same rows.
-    real, done = worker.run_cell, []
+    real, done = worker.do_cell, []
 
     def once(*given, **named):
         if done:
@@ -486,10 +486,10 @@ def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
         done.append(1)
         return real(*given, **named)
 
-    monkeypatch.setattr(worker, "run_cell", once)
+    monkeypatch.setattr(worker, "do_cell", once)
     with pytest.raises(KeyboardInterrupt):
         again(both, tmp_path / "stopped")
-    monkeypatch.setattr(worker, "run_cell", real)
+    monkeypatch.setattr(worker, "do_cell", real)
     assert_frame_equal(again(both, tmp_path / "stopped").rows(), whole)
 
 

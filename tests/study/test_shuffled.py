@@ -12,8 +12,8 @@ from lookaway.metrics.shuffled import partners
 from lookaway.progress import Silent
 from lookaway.rows import SHUFFLED_SCHEMA
 from lookaway.study import prepare, schedule
+from lookaway.study.keys import CellKey, map_key
 from lookaway.study.plan import parse_study
-from lookaway.study.store import CellKey, map_key
 from lookaway.study.worker import Shard, do_cell
 
 
@@ -65,6 +65,7 @@ def paper_cell(on_paper, quick_study):
     study |= {"epsilons": [0.05], "explain": explain, "measure": {"grid": 16}}
     study["data"] = {**study["data"], "split": {**study["data"]["split"], "seed": 3}}
     prepared = prepare.prepare(parse_study(study), None, None, Silent(), "the study")
+    images_of_two = replace(prepared.images, classes=["red", "blue"])
     (last,) = on_paper.layer_names("last")
 
     def run(images=slice(None), batch_size=2, layers=(last,)):
@@ -73,7 +74,7 @@ def paper_cell(on_paper, quick_study):
         job = schedule.cells(prepared)[0]
         shard = Shard(
             job,
-            replace(prepared, plan={**prepared.plan, **plan, "classes": ["red", "blue"]}),
+            replace(prepared, plan={**prepared.plan, **plan}, images=images_of_two),
             names=list("abcde")[images],
             grids=grids[images],
             labels=np.zeros(5, dtype=np.int64)[images],

@@ -11,7 +11,7 @@ import lookaway as la
 from lookaway.metrics.direction import area, centre, lost_and_gained, top_overlap
 from lookaway.metrics.map_statistics import DISPLACEMENT, conventions
 from lookaway.rows import STATISTIC_KEYS
-from lookaway.study.store import CellKey, map_key
+from lookaway.study.keys import CellKey, map_key
 from oracles import resized
 
 MEASURE = ("gaussian11", 32)

@@ -12,7 +12,8 @@ from polars.testing import assert_frame_equal
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
-from lookaway.study.store import LAYOUT, CellKey, CellResult, Store, shards
+from lookaway.study.keys import CellKey, shards
+from lookaway.study.store import LAYOUT, CellResult, Store
 
 KEY = CellKey("none", 0, "a model", 0)
 PLAN = {"layout": LAYOUT, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}

@@ -11,7 +11,8 @@ from lookaway.data.folder import canonical
 from lookaway.data.pixels import white_is_lowest
 from lookaway.errors import DataError
 from lookaway.places import local_path
-from lookaway.study.store import Store, map_key
+from lookaway.study.keys import map_key
+from lookaway.study.store import Store
 
 GRID = 56  # cells a side of a region's coverage
 _FAR = 4.0  # a box may reach a little beyond the picture

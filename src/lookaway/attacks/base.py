@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
 from lookaway.models.hooks import frozen
 from lookaway.perturbation import FULL, Perturbation
+from lookaway.registry import ATTACKS, resolve
 
 _SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
 
@@ -222,3 +223,13 @@ def check_ball(images: Tensor, perturbed: Tensor, epsilons: Sequence[float], nam
                 f"{name} at epsilon {level:g} gave pixels from {low:g} to {high:g}, "
                 f"up to {reach:g} from the image"
             )
+
+
+def attack_of(name: str, options: Mapping[str, Any] | None = None) -> Attack:
+    """The attack of a name; see ``registry.resolve``.
+
+    >>> attack_of("fgsm").name
+    'fgsm'
+    """
+    found: Attack = resolve(name, ATTACKS, "attack", Attack, options)
+    return found

@@ -16,10 +16,10 @@ from lookaway.cost.trial import LEAST, Trial, try_study
 from lookaway.data.samples import PREFIX
 from lookaway.errors import InputError
 from lookaway.progress import Reporter, Silent, Terminal
+from lookaway.study.keys import shards
 from lookaway.study.plan import open_study
 from lookaway.study.prepare import memory_of
 from lookaway.study.settings import ModelSpec, Study
-from lookaway.study.store import shards
 
 TRIAL = 16  # images
 _NOWHERE = f"{PREFIX}lfw_subset"  # in place of a folder that need not be there

@@ -11,11 +11,12 @@ from lookaway.models.rehearsal import Rehearsal, Work, counted, rehearse, settle
 from lookaway.models.training import Recipe
 from lookaway.perturbation import Perturbation
 from lookaway.study.images import Grids
+from lookaway.study.keys import CellKey
 from lookaway.study.prepare import Prepared, load_model, training_precision
 from lookaway.study.settings import ModelSpec, Study
-from lookaway.study.store import CellKey, Store
+from lookaway.study.store import Store
 from lookaway.study.trained import placed, quick
-from lookaway.study.worker import Given, Job, Shard, do_cell
+from lookaway.study.worker import Given, Job, Shard, do_cell, perturb_cell
 
 KINDS = {  # of a cell's files, and their endings
     "rows": "parquet",
@@ -181,8 +182,8 @@ class _Cells:
     def signs(self, count: int) -> Work:
         """What a source's perturbations for the other sources take, for an image."""
         shard = self._shard(count)
-        flops = counted(lambda: shard.perturb(self.clf))
-        seconds = timed(lambda: shard.perturb(self.clf))
+        flops = counted(lambda: perturb_cell(self.clf, shard))
+        seconds = timed(lambda: perturb_cell(self.clf, shard))
         return Work(seconds / count, flops / count)
 
     def _shard(self, count: int, *, pictured: bool = False) -> Shard:

@@ -1,8 +1,9 @@
 """What every explainer keeps, and heatmaps from maps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
 from lookaway.models.hooks import frozen
+from lookaway.registry import EXPLAINERS, resolve
 
 MIN_GRID = 11
 
@@ -41,9 +43,16 @@ class Explainer(ABC):
     """An explainer: classifier and pixels in, maps for each layer out.
 
     A new one that is no CAM (see ``explainers.cam``) writes ``explain``; the checks are here.
+
+    Attributes:
+        name: in rows.
+        undoes_scale: whether a map is the same for a layer that gives a · A in place of A, its
+            gradient divided by a: then a study may fold a batch norm into a convolution that is
+            explained (see ``clf.shifts``).
     """
 
     name: str
+    undoes_scale: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -148,3 +157,13 @@ def heatmap(maps: Tensor, grid: int = 224) -> Tensor:
         scaled[:, None], size=(grid, grid), mode="bilinear", align_corners=False, antialias=shrinks
     )
     return resized[:, 0].clamp(0.0, 1.0)
+
+
+def explainer_of(name: str, options: Mapping[str, Any] | None = None) -> Explainer:
+    """The explainer of a name; see ``registry.resolve``.
+
+    >>> explainer_of("gradcam").name
+    'gradcam'
+    """
+    found: Explainer = resolve(name, EXPLAINERS, "explainer", Explainer, options)
+    return found

@@ -31,13 +31,9 @@ class CAM(Explainer):
     Attributes:
         gradients: what ``weights`` takes: ``pooled``, the gradient's mean over space, for which no
             gradient of full size is kept; or ``full``.
-        undoes_scale: whether the map is the same for a layer that gives a · A in place of A, its
-            gradient divided by a: then a study may fold a batch norm into a convolution that is
-            explained (see ``clf.shifts``).
     """
 
     gradients: ClassVar[Literal["pooled", "full"]] = "full"
-    undoes_scale: ClassVar[bool] = False
 
     @abstractmethod
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from lookaway.report.colour_maps import ColourMap, turbo
 from lookaway.report.ink import colour_bar
 from lookaway.report.options import Options
 from lookaway.report.pictures import TILE, Tile, data_uri, grown
-from lookaway.study.store import map_key
+from lookaway.study.keys import map_key
 
 LOST, GAINED = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0)
 _GAP = 8  # px

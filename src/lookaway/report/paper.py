@@ -14,7 +14,7 @@ from lookaway.report.paper_tables import paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.strips import image_of
 from lookaway.report.verdict import first_attack
-from lookaway.study.store import plain
+from lookaway.study.keys import plain
 
 # The paper's pictures of all layers, by architecture.
 _LAYERS = {

@@ -15,7 +15,7 @@ from lookaway.data.pixels import channels_last
 from lookaway.errors import StoreError
 from lookaway.hashing import random_signs
 from lookaway.perturbation import Perturbation
-from lookaway.study.store import CellKey, map_key, picture_name, shards
+from lookaway.study.keys import CellKey, map_key, picture_name, shards
 
 
 @dataclass(frozen=True)

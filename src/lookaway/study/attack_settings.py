@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationInfo, model_serializer, model_validator
 
-from lookaway.registry import ATTACKS, attack_of, is_own_code, known, short_name
+from lookaway.attacks.base import attack_of
+from lookaway.registry import ATTACKS, is_own_code, known, short_name
 from lookaway.study.fields import Settings, mended
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
+from lookaway.explainers.base import explainer_of
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
@@ -18,7 +19,7 @@ from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.models.zoo import classifier_name, load_classifier
 from lookaway.progress import Reporter
-from lookaway.registry import explainer_of, own_code
+from lookaway.registry import own_code
 from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
 from lookaway.study.settings import ModelSpec, Study, settings_that_change_results

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from lookaway.registry import EXPLAINERS, explainer_of, is_own_code, known
+from lookaway.explainers.base import explainer_of
+from lookaway.registry import EXPLAINERS, is_own_code, known
 from lookaway.study.attack_settings import AttackSpec, check_trusted
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,10 @@ from lookaway.errors import StoreError
 from lookaway.hashing import digest
 from lookaway.perturbation import Perturbation
 from lookaway.rows import SAMPLE_SCHEMA
+from lookaway.study.cell_result import CellResult as CellResult
 from lookaway.study.changes import changed_images, differences
 from lookaway.study.files import Files, as_parquet, check_writable
-from lookaway.study.keys import CellKey as CellKey
-from lookaway.study.keys import map_key as map_key
-from lookaway.study.keys import picture_name as picture_name
-from lookaway.study.keys import plain as plain
-from lookaway.study.keys import shards as shards
-from lookaway.study.keys import trained_name
+from lookaway.study.keys import CellKey, trained_name
 from lookaway.study.numbers import scan
 from lookaway.study.seal import is_sealed, sealed, slot
 from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
@@ -37,35 +32,8 @@ _PARTS = {  # of a cell, beside its rows
 }
 
 
-@dataclass(frozen=True)
-class CellResult:
-    """What was measured of a cell.
-
-    Attributes:
-        rows: see ``rows.ROW_SCHEMA``.
-        statistics: of the last layer's maps; see ``rows.statistic_rows``.
-        shuffled: see ``rows.SHUFFLED_SCHEMA``.
-        maps: native maps ÷ their maximum, float16, by ``map_key``: (n, h, w) of clean images,
-            (n, E, h, w) of attacked ones; and the maxima, float32.
-        perturbations: of the model's own attacks, by name, for every image of the cell.
-    """
-
-    rows: pl.DataFrame
-    statistics: pl.DataFrame
-    shuffled: pl.DataFrame
-    maps: dict[str, np.ndarray]
-    perturbations: dict[str, Perturbation]
-
-    @classmethod
-    def of_perturbations(cls, perturbations: dict[str, Perturbation]) -> "CellResult":
-        """One of which nothing else is wanted."""
-        return cls(pl.DataFrame(), pl.DataFrame(), pl.DataFrame(), {}, perturbations)
-
-
 class Store(Files):
     """The files of one run; see ``Files`` for its arguments."""
-
-    # What a run is
 
     def check_usable(self) -> None:
         """Refuse a folder that cannot be written, or holds other files, before any work.
@@ -266,8 +234,6 @@ class Store(Files):
         paths = self.listed("drift", "*.json")
         return [self.read_json(f"drift/{path.name}") or {} for path in paths]
 
-    # Samples
-
     def samples(self) -> pl.DataFrame:
         """Every image's part and hash.
 
@@ -289,8 +255,6 @@ class Store(Files):
         """
         here = pl.col("variants").list.contains(variant)
         return self.samples().filter(pl.col("part") == part, here)
-
-    # Cells
 
     def write_cell(
         self,

@@ -9,18 +9,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from lookaway.errors import StoreError
+from lookaway.explainers.base import explainer_of
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.interrupted import unpack
 from lookaway.models.training import Recipe, train
-from lookaway.registry import explainer_of
 from lookaway.study.images import Grids
-from lookaway.study.keys import trained_name
+from lookaway.study.keys import CellKey, trained_name
 from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.session import Session
 from lookaway.study.settings import ModelSpec
-from lookaway.study.store import CellKey, Store
+from lookaway.study.store import Store
 
 
 def train_models(session: Session) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 import torch
 
+from lookaway.attacks.base import Attack
 from lookaway.data.pixels import as_floats
+from lookaway.explainers.base import Explainer, explainer_of
 from lookaway.kernel import (
     Key,
     Measured,
@@ -21,7 +23,6 @@ from lookaway.metrics.shuffled import partners, shuffled_nissim
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
 from lookaway.perturbation import Perturbation
-from lookaway.registry import explainer_of
 from lookaway.rows import (
     SHUFFLED_SCHEMA,
     Subject,
@@ -99,7 +100,12 @@ class Worker:
         """
         with computing():  # batch norm is folded where that changes nothing but rounding
             clf = self._model(job, weights)
-        return do_cell(clf, Shard.load(self._prepared, job), given, advance)
+        shard = Shard.load(self._prepared, job)
+        if not job.perturbs_only:
+            return do_cell(clf, shard, given, advance)
+        perturbations = perturb_cell(clf, shard)
+        advance(len(shard.names))
+        return CellResult.of_perturbations(perturbations)
 
     def _model(self, job: Job, weights: Callable[[], bytes | None]) -> Classifier:
         """The job's model: the one at hand, or loaded now."""
@@ -181,19 +187,27 @@ class Shard:
         found = [(places[self.pictured], settings), (places[~self.pictured], last_alone)]
         return [group for group in found if len(group[0])]
 
+    @property
+    def attacks(self) -> list[Attack]:
+        """Of the study, made anew."""
+        return [attack.make() for attack in self.prepared.study.attacks]
+
+    @property
+    def explainers(self) -> list[Explainer]:
+        """Of the study, made anew."""
+        return [explainer_of(self.prepared.study.explain.method)]
+
     def measure(
         self, clf: Classifier, given: Given, advance: Callable[[int], None] = lambda _: None
     ) -> "Found":
         """What the kernel finds in the images."""
-        study = self.prepared.study
-        attacks = [attack.make() for attack in study.attacks]
-        explainers = [explainer_of(study.explain.method)]
+        attacks, explainers = self.attacks, self.explainers
         return [
             (
                 places,
                 measure_images(
                     clf,
-                    *self._tensors(places),
+                    *self.tensors(places),
                     settings,
                     attacks,
                     explainers,
@@ -205,18 +219,8 @@ class Shard:
             for places, settings in self.groups
         ]
 
-    def perturb(self, clf: Classifier) -> dict[str, Perturbation]:
-        """The model's own perturbations of the images, just as ``measure`` makes them."""
-        study = self.prepared.study
-        attacks = [attack.make() for attack in study.attacks]
-        explainers = [explainer_of(study.explain.method)]
-        found = [
-            (places, perturbations_of(clf, *self._tensors(places), settings, attacks, explainers))
-            for places, settings in self.groups
-        ]
-        return _in_order(found)
-
-    def _tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels (N, C, H, W) in [0, 1] and labels (N,) of some of the images."""
         pixels = torch.from_numpy(as_floats(list(self.grids[places])))
         return pixels, torch.from_numpy(self.labels[places])
 
@@ -238,11 +242,7 @@ def do_cell(
         given: other models' perturbations of them.
         advance: told of each batch of images done.
     """
-    job, plan, settings = shard.job, shard.prepared.plan, shard.settings
-    if job.perturbs_only:
-        perturbations = shard.perturb(clf)
-        advance(len(shard.names))
-        return CellResult.of_perturbations(perturbations)
+    job, prepared, settings = shard.job, shard.prepared, shard.settings
     found = shard.measure(clf, given, advance)
     trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
     layers = {name: trace.layers[name] for name in settings.layers}
@@ -251,7 +251,7 @@ def do_cell(
         variant=job.key.variant,
         images=shard.names,
         labels=shard.labels,
-        classes=[*plan["classes"], *other_classes(plan, job.spec.name)],
+        classes=[*prepared.images.classes, *other_classes(prepared.plan, job.spec.name)],
         epsilons=settings.epsilons,
         layers={name: (each.depth, "x".join(map(str, each.size))) for name, each in layers.items()},
     )
@@ -262,6 +262,17 @@ def do_cell(
         shuffled=_shuffled(clean, subject, shard, clf.device),
         maps=_stored_maps(found, clean, shard),
         perturbations=_in_order([(places, each.perturbations) for places, each in found]),
+    )
+
+
+def perturb_cell(clf: Classifier, shard: Shard) -> dict[str, Perturbation]:
+    """A model's own perturbations of a cell's images, just as ``do_cell`` makes them."""
+    attacks, explainers = shard.attacks, shard.explainers
+    return _in_order(
+        [
+            (places, perturbations_of(clf, *shard.tensors(places), settings, attacks, explainers))
+            for places, settings in shard.groups
+        ]
     )
 
 
