@@ -11,17 +11,15 @@ demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's p
 	$(BIN)/lookaway demo --out $(OUT)
 
 # Several processes of one thread each: two processes of several threads would wait for each other.
-# The page's tests measure loading times, so they run alone.
-PYTEST := $(BIN)/python -m pytest
-MANY := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses auto --maxprocesses 4 --dist loadfile
+# Files go out in the order of collection: tests/conftest.py puts the longest first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST += --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: .venv/dev.stamp  ## the fast tests
-	$(MANY) -m "not slow" --ignore tests/browser
-	$(PYTEST) -m "not slow" tests/browser
+	$(PYTEST) -m "not slow"
 
 test-full: .venv/dev.stamp  ## the slow tests too
-	$(MANY) --ignore tests/browser
-	$(PYTEST) tests/browser
+	$(PYTEST)
 
 check: .venv/dev.stamp  ## formatting, lint and types
 	$(BIN)/ruff format --check .
