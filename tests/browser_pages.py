@@ -1,4 +1,4 @@
-"""Names and strengths of the large page that browser tests open."""
+"""Names, strengths and images of the page that browser tests open."""
 
 HOSTILE = {
     "script": "<script>window.hacked = true</script>",
@@ -8,3 +8,4 @@ HOSTILE = {
     "end": "</script><script>window.hacked = true</script>",
 }
 EPSILONS = [0.01, 0.05, 0.075, 0.1]
+PICTURED = 9

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import lookaway as la
-from browser_pages import EPSILONS, HOSTILE
+from browser_pages import EPSILONS, HOSTILE, PICTURED
 from lookaway.report.page import build_report
 
 ROOT = Path(__file__).parents[2]
@@ -142,30 +142,28 @@ def open_page(chromium):
         context.close()
 
 
-def _draw(root):
+def _draw(root, side):
     """Five classes with hostile names, of twelve pictures that compress as badly as photographs."""
     random = np.random.default_rng(0)
-    down, right = np.mgrid[0:224, 0:224] / 224
+    down, right = np.mgrid[0:side, 0:side] / side
     for place, name in enumerate(HOSTILE.values()):
         folder = root / name.replace("/", "∕")[:80]
         folder.mkdir(parents=True)
         for index in range(12):
             waves = np.sin(6 * (down * (1 + place) + right * random.uniform(0.5, 2)))[..., None]
-            pixels = 128 + 70 * waves + random.normal(0, 12, (224, 224, 3))
+            pixels = 128 + 70 * waves + random.normal(0, 12, (side, side, 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index} <b>.png")
     return root
 
 
-@pytest.fixture(scope="session")
-def large_run(tmp_path_factory):
-    """5 models × 24 images × 4 ε, of several layers, every name hostile."""
-    folder = tmp_path_factory.mktemp("large")
+def _run(folder, side, grid, pictured):
+    """5 models of several layers at 4 ε, every name hostile."""
     networks = ["test_resnet", "test_efficientnet", "test_byobnet", "test_resnet", "test_convnext"]
     spec = {"pretrained": False, "train": "head", "input_size": 64}
     study = {
         "data": {
-            "folder": str(_draw(folder / "images")),
-            "image_size": 224,
+            "folder": str(_draw(folder / "images", side)),
+            "image_size": side,
             "split": {"train": 0.4, "val": 0.1, "test": 0.5, "seed": 0},
         },
         "models": [
@@ -175,10 +173,22 @@ def large_run(tmp_path_factory):
         "training": {"epochs": 2},
         "transfer_from": [HOSTILE["script"]],
         "epsilons": EPSILONS,
-        "explain": {"layers": "stages", "pictured": 24},
-        "measure": {"grid": 56},
+        "explain": {"layers": "stages", "layers_of": "pictured", "pictured": pictured},
+        "measure": {"grid": grid},
     }
     return la.run_study(study, folder / "run", progress=False)
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory):
+    """Of few small pictures."""
+    return _run(tmp_path_factory.mktemp("hostile"), 80, 32, PICTURED)
+
+
+@pytest.fixture(scope="session")
+def large_run(tmp_path_factory):
+    """Of pictures as a study has them: a page as large as it may be."""
+    return _run(tmp_path_factory.mktemp("large"), 224, 56, 24)
 
 
 @pytest.fixture(scope="session")
