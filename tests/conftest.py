@@ -1,11 +1,10 @@
 """Networks that tests share: tiny ones, and timm's families at a small input size."""
 
-from lookaway.threads import wait_passively
+import os
 
-wait_passively()  # before PyTorch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is loaded
 
 import logging
-import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from lookaway import __version__
 from lookaway.cli_output import Json, Quiet, print_json, print_plainly, print_table, say, tell
 from lookaway.cli_results import compare, export, figures, report
 from lookaway.errors import LookawayError
-from lookaway.threads import wait_passively
+from lookaway.threads import choose_wait
 
 _BEGIN = """\
 \b
@@ -47,6 +47,7 @@ def demo(out: Out = "runs/demo", quiet: Quiet = False, as_json: Json = False) ->
       lookaway demo
       lookaway demo --out runs/demo --json
     """
+    _choose_wait(quiet)
     from lookaway.run import run_study
 
     study = Path(__file__).with_name("demo.yaml")
@@ -87,6 +88,7 @@ def run(
       lookaway run study.yaml --out runs/first --engine ray --address auto
       lookaway run study.yaml --out runs/first --quiet --json > first.json
     """
+    _choose_wait(quiet)
     from lookaway.run import run_study
 
     if trust_code:
@@ -137,6 +139,7 @@ def plan(
       lookaway plan study.yaml --workers 8 --workers 64
       lookaway plan study.yaml --images 3310000 --classes 8631 --json
     """
+    _choose_wait(quiet)
     from lookaway.cost.estimate import estimate
     from lookaway.cost.told import sentences, tables
 
@@ -216,10 +219,16 @@ def _version(
         raise typer.Exit
 
 
+def _choose_wait(quiet: bool) -> None:
+    """Before PyTorch is loaded: how its threads wait, told where it is not the default."""
+    line = choose_wait()
+    if line and not quiet:
+        say(f"lookaway: {line}", error=True)
+
+
 def main() -> None:
     """Run the command line; an error that the user can mend is printed bare, exit code 2."""
     print_plainly()
-    wait_passively()
     try:
         app()
     except LookawayError as error:

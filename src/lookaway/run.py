@@ -30,6 +30,7 @@ from lookaway.study.session import Session
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
 from lookaway.study.trained import train_models
+from lookaway.threads import wait_settings
 
 
 def run_study(
@@ -146,6 +147,7 @@ def _log(store: Store, began: float) -> None:
         "host": platform.node(),
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),
+        "threads_wait": wait_settings(),
         "made_again": store.damaged,
     }
     store.write_text(f"log/{stamp}.json", json.dumps(about, indent=2) + "\n")

@@ -31,7 +31,7 @@ from lookaway.study.settings import Study
 from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes
 from lookaway.study.worker import Given, Job, Worker
-from lookaway.threads import passive_wait
+from lookaway.threads import wait_settings
 
 _IN_HAND = 2  # cells of a worker: one in work, one waiting
 _DEATHS = 5  # of workers at one cell, or before any has begun, until it is given up
@@ -204,7 +204,7 @@ class _Pool:
             actor = _ACTOR.options(
                 num_cpus=self._study.run.cpus_per_worker,
                 num_gpus=int(_on_gpu(self._prepared)),
-                runtime_env={"env_vars": passive_wait()},
+                runtime_env={"env_vars": wait_settings()},
             ).remote(self._given)
             self._starting[actor.about.remote()] = actor
 
