@@ -128,7 +128,7 @@ def plan(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what a study would take: images, operations, bytes and time.
+    """Tell what a study would take: images, bytes and time.
 
     Its images are counted by their names, or imagined. Each model is tried on a few images on this
     machine, in minutes for large networks. Nothing is fetched, and nothing is kept.

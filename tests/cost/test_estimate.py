@@ -2,18 +2,19 @@
 
 import json
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import lookaway as la
 from lookaway.cost import estimate as module
-from lookaway.cost import faces
+from lookaway.cost import trial
 from lookaway.cost.estimate import estimate
-from lookaway.cost.model_trial import KINDS, ModelTrial
-from lookaway.cost.trial import LEAST, Trial
+from lookaway.cost.trial import KINDS, LEAST, ModelTrial
 from lookaway.errors import InputError, StudyError
-from lookaway.models.rehearsal import Rehearsal, Work
 
 
 @pytest.fixture(scope="module")
@@ -60,25 +61,33 @@ def test_it_is_plain_data_that_json_keeps(both):
     assert plain["stages"].keys() == {"reading", "faces", "training", "cells"}
     assert [run["workers"] for run in plain["workers"]] == [1]
     assert plain["workers"][0]["seconds"] == pytest.approx(sum(plain["stages"].values()))
-    assert min(plain["stages"]["cells"], plain["stages"]["training"], plain["flops"]) > 0
+    assert min(plain["stages"]["cells"], plain["stages"]["training"]) > 0
 
 
-def made_trial():
+def made_trial(*_):
     """A trial in round numbers."""
-    model = ModelTrial(
-        image=Work(2.0, 10.0),
-        pictured=Work(1.0, 5.0),
+    return ModelTrial(
+        image=2.0,
+        pictured=1.0,
         file_bytes=dict.fromkeys(KINDS, 100.0),
         image_bytes=dict.fromkeys(KINDS, 10.0),
         pictured_bytes={**dict.fromkeys(KINDS, 0.0), "maps": 7.0},
-        training=Rehearsal(Work(3.0, 30.0), Work(0.1, 1.0), Work(0.05, 0.5), 4096, 777),
+        trunk=3.0,
+        epoch=0.1,
+        kept_bytes=4096,
+        weight_bytes=777,
     )
-    return Trial(0.25, 0.75, 50.0, 64, "cpu", {"one": model, "two": model})
 
 
 @pytest.fixture
 def tried(monkeypatch):
-    monkeypatch.setattr(module, "try_study", lambda *_: made_trial())
+    @contextmanager
+    def bench(*_):
+        prepared = SimpleNamespace(plan={"shard": 64}, device="cpu")
+        yield SimpleNamespace(prepared=prepared, reading=0.25, faces=0.75)
+
+    monkeypatch.setattr(module, "open_bench", bench)
+    monkeypatch.setattr(module, "try_model", made_trial)
 
 
 def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
@@ -88,10 +97,9 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     one = told.models[0]
     assert (one.cells, one.images) == (2 * 7, 800)  # 400 test images in 7 shards, two variants
     assert one.seconds == 800 * 2.0 + 12 * 1.0  # six pictured images in each variant
-    assert one.flops == 800 * 10.0 + 12 * 5.0
     assert one.bytes["maps"] == 14 * 100 + 800 * 10 + 12 * 7
     assert one.bytes["heads"] == 2 * 777
-    epochs = 5 * (800 * 0.1 + 400 * 0.05)
+    epochs = 5 * 0.1 * (800 + 400 / 3)
     assert one.training_seconds == pytest.approx(2 * (1200 * 3.0 + epochs))
     assert one.training_memory == 1200 * 4096
     assert (told.reading_seconds, told.faces_seconds) == (400.0, 1200.0)
@@ -99,7 +107,7 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     assert alone.cells_seconds == 2 * one.seconds
     assert shared.cells_seconds == pytest.approx(2 * one.seconds * 5 / 28)  # whole cells each
     assert alone.seconds - shared.seconds == pytest.approx(2 * one.seconds * 23 / 28)
-    results = sum(told.bytes[kind] for kind in ("rows", "maps", "signs", "shuffled", "statistics"))
+    results = sum(told.bytes[kind] for kind in KINDS)
     assert shared.bytes_per_second == pytest.approx(results / shared.cells_seconds)
 
 
@@ -112,7 +120,6 @@ def test_with_images_imagined_neither_folder_nor_landmarks_need_be_there(
     tmp_path, monkeypatch, small_study
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(faces, "_ROWS", 50)  # of a made file of landmarks
     nowhere = tmp_path / "nowhere"
     data = {"folder": str(nowhere), "variants": ["landmarks"], "landmarks": str(nowhere)}
     study = {
@@ -127,25 +134,45 @@ def test_with_images_imagined_neither_folder_nor_landmarks_need_be_there(
     assert told.imagined
     assert told.classes == 10
     assert told.models[0].images == told.parts["test"] == 20
-    assert told.faces_seconds > 0
     assert list(tmp_path.iterdir()) == []  # nothing is kept
 
 
-def test_two_sources_of_transfer_cost_a_pass_more(small_study):
-    untrained = {
+def test_sources_that_need_each_other_perturb_once_more(small_study, monkeypatch):
+    perturbed = []
+    real = trial.perturb_cell
+    monkeypatch.setattr(trial, "perturb_cell", lambda *given: perturbed.append(1) or real(*given))
+    study = {
         **small_study,
-        "models": [{**spec, "train": "none"} for spec in small_study["models"]],
+        "models": [{**small_study["models"][0], "train": "none", "name": n} for n in "ab"],
         "explain": {"pictured": 0},
-        "attacks": ["fgsm"],
     }
+    for sources in ([], ["a"], ["a", "b"]):
+        estimate({**study, "transfer_from": sources}, images=30, classes=3, trial=6, progress=False)
+        assert len(perturbed) == (2 if len(sources) == 2 else 0)
 
-    def flops(sources):
-        study = {**untrained, "transfer_from": sources}
-        found = estimate(study, images=30, classes=3, trial=6, progress=False)
-        return found.models[1].flops
 
-    # Signs for each other: a pass forward and one back by the pixels, beside 2 + 3 × 2 passes.
-    assert 1.15 < flops(["one", "two"]) / flops(["one"]) < 1.4
+def test_settled_activations_stay_in_range():
+    clf = la.load_classifier("resnet26", num_classes=5, pretrained=False, input_size=64)
+    trial.settle(clf)
+    assert not any(part.training for part in clf.module.modules())
+    seen = []
+    clf.module.layer4.register_forward_hook(lambda _m, _i, output: seen.append(output))
+    with torch.no_grad():
+        clf(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(2)))
+    assert 0.1 < float(seen[0].std()) < 10
+
+
+@pytest.mark.parametrize("part", ["head", "fully_connected", "all"])
+def test_a_trial_of_training_weighs_what_it_keeps_and_stores(small_study, part):
+    model = {**small_study["models"][0], "train": part}
+    study = {**small_study, "models": [model], "transfer_from": [], "explain": {"pictured": 0}}
+    (found,) = estimate(study, images=30, classes=3, trial=6, progress=False).models
+    clf = la.load_classifier("test_resnet", num_classes=3, pretrained=False, input_size=64)
+    width = clf.module.num_features
+    whole = sum(value.nbytes for value in clf.module.state_dict().values())
+    assert found.bytes["heads"] == (whole if part == "all" else 4 * 3 * (width + 1))
+    assert found.training_memory == (0 if part == "all" else (15 + 6) * 4 * width)
+    assert found.training_seconds > 0
 
 
 @pytest.mark.parametrize(

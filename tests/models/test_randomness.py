@@ -5,7 +5,6 @@ import torch
 
 import lookaway as la
 from lookaway.models.randomness import seeded
-from lookaway.models.rehearsal import rehearse
 from lookaway.models.training import Recipe, train
 
 RECIPE = Recipe(epochs=1, batch_size=4, learning_rate=0.001, seed=3)
@@ -29,7 +28,6 @@ def network(classes=3):
 DRAWING = {
     "a new network": network,
     "a training": lambda: train(network(), "all", Noise(), Noise(), RECIPE),
-    "a rehearsal": lambda: rehearse(network(), "head", Noise(), RECIPE),
 }
 
 

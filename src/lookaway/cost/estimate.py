@@ -11,9 +11,7 @@ from typing import Any
 import torch
 
 from lookaway.cost.counts import Counts, imagined, listed
-from lookaway.cost.model_trial import KINDS
-from lookaway.cost.trial import LEAST, Trial, try_study
-from lookaway.data.samples import PREFIX
+from lookaway.cost.trial import KINDS, LEAST, SAMPLE, ModelTrial, open_bench, try_model
 from lookaway.errors import InputError
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.study.keys import shards
@@ -22,7 +20,6 @@ from lookaway.study.prepare import memory_of
 from lookaway.study.settings import ModelSpec, Study
 
 TRIAL = 16  # images
-_NOWHERE = f"{PREFIX}lfw_subset"  # in place of a folder that need not be there
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,8 @@ class ModelCost:
         model: its name.
         cells: how many it has.
         images: test images in them.
-        flops: of the cells: floating-point operations of convolutions and matrix products, a
-            multiplication and its addition counted as two.
         seconds: of the cells.
         trained: what is trained: head, fully_connected, all or none.
-        training_flops: of all its trainings.
         training_seconds: of all its trainings.
         bytes: stored, by kind.
         training_memory: bytes that hold the frozen trunk's outputs while it is trained.
@@ -46,10 +40,8 @@ class ModelCost:
     model: str
     cells: int
     images: int
-    flops: float
     seconds: float
     trained: str
-    training_flops: float
     training_seconds: float
     bytes: Mapping[str, int]
     training_memory: int
@@ -85,7 +77,6 @@ class Estimate:
         models: each model's part.
         reading_seconds: to read every image once, in the beginning.
         faces_seconds: to find the faces of all variants.
-        samples_bytes: of the list of images.
         memory: bytes of memory of this machine, where the models work.
         workers: the time with one worker, and with more.
         trial_images: how many images each model was tried on.
@@ -101,7 +92,6 @@ class Estimate:
     models: tuple[ModelCost, ...]
     reading_seconds: float
     faces_seconds: float
-    samples_bytes: int
     memory: int
     workers: tuple[WorkersCost, ...]
     trial_images: int
@@ -125,24 +115,18 @@ class Estimate:
         for model in self.models:
             for kind, size in model.bytes.items():
                 kinds[kind] += size
-        return {**kinds, "samples": self.samples_bytes}
+        return kinds
 
     @property
     def training_memory(self) -> int:
         """The most memory that a training needs for the outputs of its frozen trunk."""
         return max(model.training_memory for model in self.models)
 
-    @property
-    def flops(self) -> float:
-        """Of all cells and all trainings."""
-        return sum(model.flops + model.training_flops for model in self.models)
-
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data, totals too."""
         return {
             **asdict(self),
             "cells": sum(model.cells for model in self.models),
-            "flops": self.flops,
             "stages": self.stages,
             "bytes": self.bytes,
             "training_memory": self.training_memory,
@@ -178,17 +162,23 @@ def estimate(
     """
     _check(images, classes, workers, trial)
     reporter: Reporter = Terminal() if progress else Silent()
-    where = _NOWHERE if images is not None else data
-    checked, lines, source = open_study(study, where)
+    checked, lines, source = open_study(study, SAMPLE if images is not None else data)
     if images is not None:
         counts = imagined(checked, images, classes)
     else:
         counts = listed(checked, classes, trial)
     began = time.perf_counter()
-    found = try_study(checked, counts, trial, reporter, lines, source)
-    seconds = time.perf_counter() - began
-    models = tuple(_model(checked, spec, counts, found) for spec in checked.models)
-    reading, faces = counts.read * found.reading, counts.used * found.faces
+    found = {}
+    with open_bench(checked, counts, trial, lines, source) as bench:
+        with reporter.stage("trial", len(checked.models), "models") as advance:
+            for index, spec in enumerate(checked.models):
+                found[spec.name] = try_model(bench, index)
+                advance(1)
+        reading, faces = counts.read * bench.reading, counts.used * bench.faces
+        shard, device = int(bench.prepared.plan["shard"]), bench.prepared.device
+    models = tuple(
+        _model(checked, spec, counts, found[spec.name], shard) for spec in checked.models
+    )
     return Estimate(
         imagined=images is not None,
         read=counts.read,
@@ -198,14 +188,13 @@ def estimate(
         models=models,
         reading_seconds=reading,
         faces_seconds=faces,
-        samples_bytes=round(counts.used * found.sample_bytes),
         memory=memory_of(checked.run.device),
         workers=tuple(
             _on(count, models, reading + faces) for count in dict.fromkeys([1, *workers])
         ),
         trial_images=trial,
-        trial_seconds=seconds,
-        machine=_machine(found.device),
+        trial_seconds=time.perf_counter() - began,
+        machine=_machine(device),
     )
 
 
@@ -220,12 +209,13 @@ def _check(images: int | None, classes: int | None, workers: Sequence[int], tria
             raise InputError(f"--{name} must be at least {least}; got {value}")
 
 
-def _model(study: Study, spec: ModelSpec, counts: Counts, found: Trial) -> ModelCost:
+def _model(
+    study: Study, spec: ModelSpec, counts: Counts, trial: ModelTrial, shard: int
+) -> ModelCost:
     """A model's part of the study: its images, times what one took."""
-    trial, variants, test = found.models[spec.name], len(study.data.variants), counts.parts["test"]
-    images, cells = variants * test, variants * len(shards(test, found.shard))
+    variants, test = len(study.data.variants), counts.parts["test"]
+    images, cells = variants * test, variants * len(shards(test, shard))
     pictured = variants * min(study.explain.pictured, test)
-    work = trial.image * images + trial.pictured * pictured
     stored = {
         kind: round(
             cells * trial.file_bytes[kind]
@@ -236,19 +226,16 @@ def _model(study: Study, spec: ModelSpec, counts: Counts, found: Trial) -> Model
     }
     epochs = spec.epochs or study.training.epochs
     train, val = counts.parts["train"], counts.parts["val"]
-    learning = trial.training
-    training = learning.total(train, val, epochs) * variants if learning else None
+    training = trial.trunk * (train + val) + epochs * trial.epoch * (train + val / 3)
     return ModelCost(
         model=spec.name,
         cells=cells,
         images=images,
-        flops=work.flops,
-        seconds=work.seconds,
+        seconds=trial.image * images + trial.pictured * pictured,
         trained=spec.train,
-        training_flops=training.flops if training else 0.0,
-        training_seconds=training.seconds if training else 0.0,
-        bytes={**stored, "heads": variants * learning.weight_bytes if learning else 0},
-        training_memory=(train + val) * learning.kept_bytes if learning else 0,
+        training_seconds=training * variants,
+        bytes={**stored, "heads": variants * trial.weight_bytes},
+        training_memory=(train + val) * trial.kept_bytes,
     )
 
 
@@ -258,13 +245,8 @@ def _on(workers: int, models: Sequence[ModelCost], once: float) -> WorkersCost:
     share = -(-cells // workers) / cells
     parallel = share * sum(model.seconds for model in models)
     alone = once + sum(model.training_seconds for model in models)
-    results = sum(
-        size for model in models for kind, size in model.bytes.items() if kind in _FROM_CELLS
-    )
+    results = sum(size for model in models for kind, size in model.bytes.items() if kind in KINDS)
     return WorkersCost(workers, alone + parallel, parallel, results / parallel)
-
-
-_FROM_CELLS = ("rows", "maps", "signs", "shuffled", "statistics")
 
 
 def _machine(device: str) -> str:

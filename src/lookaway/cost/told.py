@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lookaway.cost.estimate import Estimate
-from lookaway.cost.pictures import SIDE
 
 _STAGES = {
     "reading": ("reading every image once", "one process"),
@@ -19,7 +18,6 @@ _KINDS = {
     "shuffled": "each clean heatmap against another image's",
     "statistics": "where participation went, for each row of the last layer",
     "heads": "trained weights",
-    "samples": "the list of images",
 }
 _TRAINED = {
     "none": "nothing",
@@ -63,19 +61,17 @@ def _training(found: Estimate) -> Table:
         [
             model.model,
             _TRAINED[model.trained],
-            _quantity(model.training_flops, "FLOP"),
             duration(model.training_seconds),
             _quantity(model.training_memory, "B"),
         ]
         for model in found.models
     ]
-    flops = sum(model.training_flops for model in found.models)
-    rows.append(["together", "", _quantity(flops, "FLOP"), duration(found.stages["training"]), ""])
+    rows.append(["together", "", duration(found.stages["training"]), ""])
     title = (
         f"Training on {found.parts['train']:,} images, checked on {found.parts['val']:,}"
         f"{_in_ways(found)}"
     )
-    return Table(title, ["model", "trained", "operations", "time", "in memory"], rows)
+    return Table(title, ["model", "trained", "time", "in memory"], rows)
 
 
 def _cells(found: Estimate) -> Table:
@@ -86,7 +82,6 @@ def _cells(found: Estimate) -> Table:
             model.model,
             f"{model.cells:,}",
             f"{model.images:,}",
-            _quantity(model.flops, "FLOP"),
             duration(model.seconds),
             _quantity(size, "B"),
         ]
@@ -97,7 +92,6 @@ def _cells(found: Estimate) -> Table:
             "together",
             f"{sum(model.cells for model in models):,}",
             f"{sum(model.images for model in models):,}",
-            _quantity(sum(model.flops for model in models), "FLOP"),
             duration(found.stages["cells"]),
             _quantity(sum(stored), "B"),
         ]
@@ -106,7 +100,7 @@ def _cells(found: Estimate) -> Table:
         f"Cells: {found.parts['test']:,} test images of {found.classes:,} classes"
         f"{_in_ways(found)}, of {found.read:,} images{' (imagined)' if found.imagined else ''}"
     )
-    heads = ["model", "cells", "images", "operations", "time", "stored"]
+    heads = ["model", "cells", "images", "time", "stored"]
     return Table(title, heads, rows)
 
 
@@ -181,14 +175,12 @@ def _memory(found: Estimate) -> list[str]:
 
 
 def _measured(found: Estimate) -> list[str]:
-    pictures = "pictures made for it" if found.imagined else "images of the folder"
+    pictures = "sample images" if found.imagined else "images of the folder"
     return [
         f"Each model was tried with random weights on {found.trial_images} {pictures} "
         f"({found.machine}; {duration(found.trial_seconds)}), as if every attack changed the "
         "class and every image had a face."
-        + (f" Made pictures are JPEG files of {SIDE:g} × image_size." if found.imagined else ""),
-        "FLOP: of convolutions and matrix products, a multiplication and its addition counted as "
-        "two.",
+        + (" Reading files is not in it." if found.imagined else ""),
         "Not in it: summing up, tables, figures and the page; pictured images; the drift of "
         "bfloat16, 16 images of each model; hashing what is stored; a slow disk or network.",
     ]
@@ -209,8 +201,8 @@ def duration(seconds: float) -> str:
 def _quantity(amount: float, unit: str) -> str:
     """An amount with a prefix.
 
-    >>> _quantity(1.5e15, "FLOP"), _quantity(999.6e6, "B"), _quantity(0, "B")
-    ('1.5 PFLOP', '1 GB', '0')
+    >>> _quantity(1.5e15, "B"), _quantity(999.6e6, "B"), _quantity(0, "B")
+    ('1.5 PB', '1 GB', '0')
     """
     if not amount:
         return "0"

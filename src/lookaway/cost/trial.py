@@ -1,67 +1,114 @@
-"""A study tried on a few images, to learn what it would take.
+"""A study tried on a few images: its real cells and trainings, timed, and their files weighed.
 
 Networks have random weights, for what they hold changes no cost, so none is fetched.
 """
 
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import nn
+
 from lookaway.cost.counts import Counts
-from lookaway.cost.faces import face_seconds
-from lookaway.cost.model_trial import Bench, ModelTrial, try_model
-from lookaway.cost.pictures import SIDE, few_pictures, make_pictures
-from lookaway.data.folder import Record
-from lookaway.hashing import digest
+from lookaway.data.align import find_faces, open_aligner
+from lookaway.data.folder import FolderSource, Record
+from lookaway.data.samples import PREFIX, open_source
+from lookaway.errors import DataError
+from lookaway.hashing import seed_from
 from lookaway.memory import kept_memory
-from lookaway.progress import Reporter, Silent
-from lookaway.study.files import as_parquet
-from lookaway.study.images import Images, Variant
-from lookaway.study.prepare import prepare
-from lookaway.study.settings import Split, Study
+from lookaway.models.classifier import Classifier
+from lookaway.models.folding import fold_batch_norm
+from lookaway.models.training import Recipe, stages, train
+from lookaway.perturbation import Perturbation
+from lookaway.progress import Silent
+from lookaway.study.images import Grids, Variant
+from lookaway.study.keys import CellKey
+from lookaway.study.prepare import Prepared, load_model, prepare, training_precision
+from lookaway.study.settings import ModelSpec, Split, Study
 from lookaway.study.store import Store
+from lookaway.study.trained import placed, quick
+from lookaway.study.worker import Given, Job, Shard, do_cell, perturb_cell
 from lookaway.study.yaml_lines import Lines
 
 LEAST = 6  # images of a trial
-_LISTED = 1000  # images whose list is weighed
+SAMPLE = f"{PREFIX}lfw_subset"  # in place of images that are imagined
+KINDS = {  # of a cell's files, and their endings
+    "rows": "parquet",
+    "maps": "safetensors",
+    "signs": "safetensors",
+    "shuffled": "parquet",
+    "statistics": "parquet",
+}
+_LEARNT, _CHECKED, _EPOCHS = 8, 2, 3  # of a trained trial
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What a study's parts take, on this machine.
+class ModelTrial:
+    """What one model takes: seconds, and bytes by kind of file.
 
     Attributes:
-        reading: seconds for an image, before anything else.
-        faces: seconds for an image, all variants together.
-        sample_bytes: of the list of images, for one.
-        shard: images in a cell.
-        device: where the models work.
-        models: by name.
+        image: seconds for a test image of a variant.
+        pictured: seconds for a pictured one, beyond that.
+        file_bytes: of a cell's files, whatever is in them.
+        image_bytes: for each image.
+        pictured_bytes: for a pictured one, beyond that.
+        trunk: seconds of a training for an image, once.
+        epoch: seconds for a training image in an epoch; a validation image takes a third.
+        kept_bytes: of memory that hold an image while a frozen trunk's head is trained.
+        weight_bytes: of the trained weights.
     """
 
+    image: float
+    pictured: float
+    file_bytes: dict[str, float]
+    image_bytes: dict[str, float]
+    pictured_bytes: dict[str, float]
+    trunk: float = 0.0
+    epoch: float = 0.0
+    kept_bytes: int = 0
+    weight_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where models are tried.
+
+    Attributes:
+        study: the whole one.
+        prepared: a small one, whose networks need no weights; all its images are test images.
+        store: of the small one.
+        reading: seconds to read an image.
+        faces: seconds to find the face in one, all variants together.
+    """
+
+    study: Study
+    prepared: Prepared
+    store: Store
     reading: float
     faces: float
-    sample_bytes: float
-    shard: int
-    device: str
-    models: dict[str, ModelTrial]
+
+    @property
+    def records(self) -> list[Record]:
+        """The images that models are tried on."""
+        return self.prepared.images.parts["test"]
 
 
-def try_study(
-    study: Study,
-    counts: Counts,
-    images: int,
-    progress: Reporter,
-    lines: Lines | None = None,
-    source: str = "the study",
-) -> Trial:
-    """Try a study.
+@contextmanager
+def open_bench(
+    study: Study, counts: Counts, images: int, lines: Lines | None, source: str
+) -> Iterator[Bench]:
+    """A place to try a study's models; nothing stays.
 
     Args:
         study: checked settings.
         counts: of its images.
         images: how many to try it on, at least ``LEAST``.
-        progress: told of the models done.
         lines: of the study file, for errors.
         source: its name, for errors.
 
@@ -70,77 +117,209 @@ def try_study(
         DataError: the images cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="lookaway-plan-") as folder, kept_memory():
-        made = Path(folder) / "pictures"
-        make_pictures(made, max(images, LEAST), round(SIDE * study.data.image_size))
-        small = _small(study, made)
-        prepared = prepare(small, lines, None, Silent(), source)
-        source_of, records, reading = few_pictures(counts, made, images)
+        prepared = prepare(_small(study), lines, None, Silent(), source)
+        its_source = counts.source or open_source(SAMPLE)
+        records, reading = _read(counts, images)
         here = Variant("none", dict.fromkeys(("train", "val", "test"), records), {}, {})
-        its_images = replace(
+        few = replace(
             prepared.images,
-            source=source_of,
+            source=its_source,
             classes=list(counts.classes),
             parts=here.parts,
             pictured=frozenset(),
             variants={"none": here},
         )
-        ready = replace(prepared, images=its_images)
-        bench = Bench(study, small, ready, Store(Path(folder) / "run"))
-        models = {}
-        with progress.stage("trial", len(study.models), "models") as advance:
-            for index, spec in enumerate(study.models):
-                models[spec.name] = try_model(bench, index)
-                advance(1)
-        faces = sum(face_seconds(name, source_of, records) for name in study.data.variants)
-        shard = int(prepared.plan["shard"])
-        size = _sample_bytes(its_images)
-        return Trial(reading, faces, size, shard, prepared.device, models)
+        faces = 0.0
+        if "cascade" in study.data.variants and (aligner := open_aligner("cascade", None)):
+            began = time.perf_counter()
+            find_faces(aligner, its_source, records, {}, lambda _: None, lambda _: None)
+            faces = (time.perf_counter() - began) / len(records)
+        store = Store(Path(folder) / "run")
+        yield Bench(study, replace(prepared, images=few), store, reading, faces)
 
 
-def _small(study: Study, folder: Path) -> Study:
-    """The same study on a few made images, with networks that need no weights.
+def try_model(bench: Bench, index: int) -> ModelTrial:
+    """Try one model.
+
+    Args:
+        bench: the study.
+        index: the model's place in it.
+
+    Raises:
+        ModelError: it cannot be trained as the study asks.
+    """
+    study, spec = bench.study, bench.prepared.study.models[index]
+    clf = quick(_network(bench, spec), bench.prepared, spec)
+    half, whole = len(bench.records) // 2, len(bench.records)
+
+    def cell(count: int, pictured: bool = False) -> tuple[float, dict[str, int]]:
+        return _cell(bench, clf, CellKey("none", index, spec.name, 0), count, pictured)
+
+    _, few = cell(half)  # which warms up, too
+    seconds, many = cell(whole)
+    image = seconds / whole
+    each = {kind: (many[kind] - few[kind]) / (whole - half) for kind in KINDS}
+    found = ModelTrial(
+        image=image + _perturbing(bench, clf, index),
+        pictured=0.0,
+        file_bytes={kind: few[kind] - half * each[kind] for kind in KINDS},
+        image_bytes=each,
+        pictured_bytes=dict.fromkeys(KINDS, 0.0),
+    )
+    if study.explain.pictured:
+        seconds, shown = cell(half, pictured=True)
+        more = {kind: (shown[kind] - few[kind]) / half for kind in KINDS}
+        found = replace(found, pictured=max(0.0, seconds / half - image), pictured_bytes=more)
+    if study.models[index].train == "none":
+        return found
+    return _trained(bench, index, found)
+
+
+def _small(study: Study) -> Study:
+    """The same study on sample images, with networks that need no weights.
 
     Where the clean and the attacked image's own classes are explained, the trial explains two
     classes that are never the same, as if every attack changed the class.
     """
     own = set(study.explain.explained_class) == {"own", "clean"}
+    nothing = {"folder": SAMPLE, "classes": None, "variants": ["none"], "landmarks": None}
     data = study.data.model_copy(
-        update={
-            "folder": str(folder),
-            "classes": None,
-            "variants": ["none"],
-            "landmarks": None,
-            "split": Split(seed=study.data.split.seed),
-        }
+        update={**nothing, "range": None, "split": Split(seed=study.data.split.seed)}
     )
-    untrained = {
-        "train": "none",
-        "pretrained": False,
-        "checkpoint": None,
-        "averaged": None,
-        "classes": None,
-        "other_classes": "cut",
+    untrained = {"train": "none", "pretrained": False, "checkpoint": None, "averaged": None}
+    untrained |= {"classes": None, "other_classes": "cut"}
+    explain = study.explain.model_copy(
+        update={"explained_class": ["clean", "label"]} if own else {}
+    )
+    models = [spec.model_copy(update=untrained) for spec in study.models]
+    return study.model_copy(update={"data": data, "models": models, "explain": explain})
+
+
+def _read(counts: Counts, count: int) -> tuple[list[Record], float]:
+    """Images to try a study on, and the seconds that reading one takes, as a study reads it."""
+    records, seconds = counts.some, 0.0
+    if isinstance(counts.source, FolderSource):
+        began = time.perf_counter()
+        read = list(counts.source.read(record.image for record in records))
+        seconds = (time.perf_counter() - began) / len(read)
+        records = [found for _, found in read if isinstance(found, Record)]
+        if not records:
+            name, reason = read[0]
+            raise DataError(f"none of {len(read)} images can be read, such as {name!r}: {reason}")
+    if counts.source is None:
+        sample = open_source(SAMPLE).listed()[:: -(-200 // count)]
+        labels = cycle(counts.classes)
+        records = [replace(record, label=next(labels)) for record in sample]
+    return list(islice(cycle(records), count)), seconds
+
+
+def _network(bench: Bench, spec: ModelSpec) -> Classifier:
+    """A model with random weights that keep its activations in range, where it works."""
+    clf, _ = load_model(bench.prepared.study, spec, bench.prepared.images.classes)
+    settle(clf)
+    return placed(clf, bench.prepared)
+
+
+def settle(clf: Classifier) -> None:
+    """Make the statistics of batch norm those of a batch of noise, in place.
+
+    An untrained network's activations grow or vanish from layer to layer otherwise, and numbers
+    near zero are slow.
+    """
+    norms = [part for part in clf.module.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    sides = clf.input_size or (224, 224)
+    noise = torch.rand(4, clf.channels, *sides, generator=torch.Generator().manual_seed(0))
+    if not norms:
+        return
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        clf.module(clf.prepare(noise))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+
+
+def _cell(
+    bench: Bench, clf: Classifier, key: CellKey, count: int, pictured: bool
+) -> tuple[float, dict[str, int]]:
+    """Do a cell of so many images, as an engine does; its seconds, and the bytes of its files."""
+    study, store = bench.study, bench.store
+    shard = _shard(bench, key, count, pictured)
+    sides = (study.data.image_size, study.data.image_size)
+    shape = (count, study.data.channels, *sides)
+    signs = 2 * np.random.default_rng(seed_from("signs", count)).integers(0, 2, shape) - 1
+    given: Given = {
+        (attack.name, source): Perturbation.of_signs(signs.astype(np.int8))
+        for source in study.transfer_from
+        for attack in study.attacks
+        if source != key.model
     }
-    return study.model_copy(
-        update={
-            "data": data,
-            "models": [spec.model_copy(update=untrained) for spec in study.models],
-            "explain": study.explain.model_copy(
-                update={"explained_class": ["clean", "label"]} if own else {}
-            ),
-        }
+
+    def work() -> None:
+        result = do_cell(clf, shard, given)
+        kept = result.perturbations
+        if key.model not in study.transfer_from:
+            kept = {name: each.of(shard.pictured) for name, each in kept.items()}
+        store.write_cell(key, result, kept)
+
+    seconds = _timed(work)
+    names = {kind: f"{kind}/{key.stem}.{ending}" for kind, ending in KINDS.items()}
+    return seconds, {kind: len(store.read_bytes(name) or b"") for kind, name in names.items()}
+
+
+def _perturbing(bench: Bench, clf: Classifier, index: int) -> float:
+    """Seconds of a source's perturbations for the other sources, for an image."""
+    name, sources = bench.study.models[index].name, bench.study.transfer_from
+    if len(sources) < 2 or name not in sources:
+        return 0.0
+    shard = _shard(bench, CellKey("none", index, name, 0), LEAST, pictured=False)
+    return _timed(lambda: perturb_cell(clf, shard)) / LEAST
+
+
+def _shard(bench: Bench, key: CellKey, count: int, pictured: bool) -> Shard:
+    job = Job(bench.prepared.study.models[key.model_index], key, range(count))
+    return replace(Shard.load(bench.prepared, job), pictured=np.full(count, pictured))
+
+
+def _trained(bench: Bench, index: int, found: ModelTrial) -> ModelTrial:
+    """With what training takes: the real one, of a few images and epochs."""
+    study, spec = bench.study, bench.study.models[index]
+    clf = _network(bench, bench.prepared.study.models[index])
+    if spec.train != "all":
+        fold_batch_norm(clf)
+    precision = training_precision(study, None, bench.prepared.device)
+    rate = spec.learning_rate or study.training.learning_rate
+    recipe = Recipe(_EPOCHS, min(_LEARNT, study.training.batch_size), rate, 0, precision)
+    size = study.data.image_size
+    learnt, checked = (
+        Grids(bench.prepared.images, "none", list(islice(cycle(bench.records), count)), size)
+        for count in (_LEARNT, _CHECKED)
+    )
+    kept = 0
+    if spec.train != "all":
+        clf.module.requires_grad_(True)
+        _, fit, _ = stages(clf, spec.train, checked, checked, precision)
+        kept = fit.inputs([0])[0].nbytes
+    stamps = [time.perf_counter()]
+    training = train(
+        clf, spec.train, learnt, checked, recipe, lambda _: stamps.append(time.perf_counter())
+    )
+    epoch = (stamps[-1] - stamps[1]) / (_EPOCHS - 1)
+    before = 0.0 if spec.train == "all" else max(0.0, stamps[1] - stamps[0] - epoch)
+    return replace(
+        found,
+        trunk=before / (_LEARNT + _CHECKED),
+        epoch=epoch / (_LEARNT + _CHECKED / 3),
+        kept_bytes=kept,
+        weight_bytes=sum(value.nbytes for value in training.weights.values()),
     )
 
 
-def _sample_bytes(images: Images) -> float:
-    """What one image takes in the list of a run's images."""
-    label = images.classes[-1]
-    parts = {
-        "test": [
-            Record(f"{label}/{index:04d}_01.jpg", label, digest(str(index)))
-            for index in range(_LISTED)
-        ]
-    }
-    here = replace(images.variants["none"], parts=parts)
-    many = replace(images, parts=parts, variants={"none": here})
-    return len(as_parquet(many.samples())) / _LISTED
+def _timed(work: Callable[[], object]) -> float:
+    """The seconds that some work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
