@@ -49,6 +49,7 @@ def write_run(
             "measure": {"ssim": "gaussian11", "grid": 32},
             "run": {"precision": "float32"},
         },
+        "report": {"paper": False},
         "shard": SHARD,
         "classes": sorted({name[:3] for name in names}),
         "images": {"test": {"count": images, "sha256": "0"}},

@@ -22,6 +22,10 @@ def report(
             metavar="PATH",
         ),
     ] = None,
+    paper: Annotated[
+        bool | None,
+        typer.Option(help="With tables and figures in the paper's form; default: as the study."),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -30,6 +34,7 @@ def report(
     \b
     Examples:
       lookaway report runs/first
+      lookaway report runs/first --paper
       lookaway report runs/first --regions faces.csv
     """
     from lookaway.report.page import build_report
@@ -41,7 +46,7 @@ def report(
     with locked(folder):
         if regions is not None:
             result.keep_regions(regions)
-        build_report(result.store)
+        build_report(result.store, paper=paper)
     for line in [] if quiet else warnings(result.frames):
         say(f"lookaway: {line}", error=True)
     tell(result, quiet, as_json)

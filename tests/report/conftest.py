@@ -12,6 +12,7 @@ def finished(small_study, tmp_path_factory):
         **small_study,
         "models": [{**small_study["models"][0], "name": HOSTILE}, small_study["models"][1]],
         "transfer_from": [HOSTILE],
+        "report": {"paper": True},
     }
     return la.run_study(study, tmp_path_factory.mktemp("run") / "out", progress=False)
 
@@ -21,4 +22,5 @@ def layered(small_study, tmp_path_factory):
     """A run that explains several layers."""
     explain = {**small_study["explain"], "layers": "stages"}
     study = {**small_study, "explain": explain, "models": small_study["models"][:1]}
+    study["report"] = {"paper": True}
     return la.run_study(study, tmp_path_factory.mktemp("layered") / "out", progress=False)

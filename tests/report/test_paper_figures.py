@@ -15,12 +15,13 @@ from PIL import Image
 import lookaway as la
 from hostile import HOSTILE
 from lookaway.analysis.frames import Frames
-from lookaway.analysis.paper_form import paper_form
-from lookaway.report import paper_charts, paper_pictures
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.mean_maps import GAINED, LOST
 from lookaway.report.options import Options
-from lookaway.report.paper import correspondence, paper_figures
+from lookaway.report.paper import charts as paper_charts
+from lookaway.report.paper import pictures as paper_pictures
+from lookaway.report.paper.figures import correspondence, paper_figures
+from lookaway.report.paper.form import paper_form
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.pictures import grown, heatmap_on
 from lookaway.study.keys import plain
@@ -37,6 +38,7 @@ def convs(small_study, tmp_path_factory):
         "models": [model],
         "transfer_from": [],
         "explain": {"layers": "convs", "pictured": 2, "explained_class": ["clean"]},
+        "report": {"paper": True},
     }
     return la.run_study(study, tmp_path_factory.mktemp("convs") / "out", progress=False)
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from lookaway.analysis.frames import Frames
-from lookaway.report.paper_tables import paper_tables
+from lookaway.report.paper.tables import paper_tables
 from rows import labels_of, measured
 
 LEVELS = (0.01, 0.05, 0.075, 0.1)

@@ -44,6 +44,7 @@ def run(small_study, tmp_path_factory):
         "models": [{**spec, "train": "none"} for spec in small_study["models"]],
         "attacks": ["fgsm", "brighter"],
         "explain": {"pictured": 3, "layers": "stages"},
+        "report": {"paper": True},
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "of_a_test", SimpleNamespace(Brighter=Brighter))

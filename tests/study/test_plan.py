@@ -149,6 +149,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
             "workers": None,
             "cpus_per_worker": 1,
         },
+        "report": {"paper": False},
     }
 
 

@@ -12,7 +12,7 @@ from lookaway.report import curves, distributions, mean_maps, strips
 from lookaway.report.figure import FORMATS, Figure
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.options import Options
-from lookaway.report.paper import paper_figures
+from lookaway.report.paper.figures import paper_figures
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.verdict import first_attack, first_images
 from lookaway.study.files import Files

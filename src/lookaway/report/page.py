@@ -19,8 +19,8 @@ from lookaway.report.figures import Figures
 from lookaway.report.loading import details
 from lookaway.report.mean_maps import MeanLook, mean_looks
 from lookaway.report.options import Options
-from lookaway.report.paper import correspondence, paper_figures
-from lookaway.report.paper_tables import SECTION, paper_tables
+from lookaway.report.paper.figures import correspondence, paper_figures
+from lookaway.report.paper.tables import SECTION, paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
@@ -49,11 +49,12 @@ _BIBTEX = """\
 _LISTED = 200  # files set aside that the page names
 
 
-def build_report(store: Store) -> AnyPath:
+def build_report(store: Store, *, paper: bool | None = None) -> AnyPath:
     """Write a run's tables, figures and page from what is stored.
 
     Args:
         store: the run's files.
+        paper: whether with the tables and figures in the paper's form; None: as the study says.
 
     Returns:
         The page's path.
@@ -62,9 +63,12 @@ def build_report(store: Store) -> AnyPath:
         StoreError: something stored is missing or damaged.
     """
     frames = Frames(store)
-    made_tables = [*tables.all_tables(frames), *paper_tables(frames)]
+    paper = frames.plan["report"]["paper"] if paper is None else paper
+    made_tables, papers = tables.all_tables(frames), []
+    if paper:
+        made_tables += paper_tables(frames)
+        papers = [planned.make(Options()) for planned in paper_figures(frames)]
     charts = list(Figures(frames).charts())
-    papers = [planned.make(Options()) for planned in paper_figures(frames)]
     looks = mean_looks(frames, frames.policy)
     for name, frame in frames.to_keep().items():
         store.write_frame(f"frames/{name}.parquet", frame)
@@ -128,7 +132,7 @@ def _page(
         blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
         charts=charts,
         charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
-        correspondence=correspondence(frames),
+        correspondence=correspondence(frames) if papers else [],
         css=Markup(_asset("page.css")),  # noqa: S704  our own
         details=details(plan),
         done=done(frames),

@@ -318,6 +318,7 @@ def _plan(
     return {
         "layout": LAYOUT,
         "settings": settings_that_change_results(study),
+        "report": study.report.model_dump(),
         "device": device,
         "shard": SHARD,
         "versions": versions(),

@@ -92,6 +92,12 @@ class Run(Settings):
         return self
 
 
+class Report(Settings):
+    """What the page shows: ``paper``, the tables and figures of the paper in its own form too."""
+
+    paper: bool = False
+
+
 class Study(Settings):
     """A study, whole and valid. See the README for the file's form."""
 
@@ -112,6 +118,7 @@ class Study(Settings):
     explain: Explain = Explain()
     measure: Measure = Measure()
     run: Run = Run()
+    report: Report = Report()
 
     @field_validator("models")
     @classmethod
@@ -152,6 +159,7 @@ RUNTIME_SETTINGS = frozenset(
         "models.checkpoint",
         "models.averaged",
         "models.classes",
+        "report.paper",
         "run.engine",
         "run.address",
         "run.workers",

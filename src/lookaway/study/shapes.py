@@ -12,12 +12,13 @@ PLAN = {
     "settings": {
         "data": {"variants": [str], "image_size": int, "channels": int, "split": {"seed": int}},
         "models": [{"name": str}],
-        "attacks": [str],
+        "attacks": list,
         "transfer_from": [str],
         "epsilons": [float],
         "explain": {"explained_class": [str]},
         "measure": {"ssim": str, "grid": int},
     },
+    "report": {"paper": bool},
     "shard": int,
     "classes": [str],
     "images": {str: {"count": int, "sha256": str}},
@@ -87,7 +88,7 @@ def _misfit(value: Any, shape: Any, place: str) -> str | None:
         inner = [(each, shape[0], f"{place}[{index}]") for index, each in enumerate(value)]
     else:
         wanted = (int, float) if shape is float else shape
-        fits = isinstance(value, wanted) and not isinstance(value, bool)
+        fits = isinstance(value, wanted) and (shape is bool or not isinstance(value, bool))
         return None if fits else place
     found = (_misfit(each, kind, at.removeprefix(".")) for each, kind, at in inner)
     return next((at for at in found if at is not None), None)

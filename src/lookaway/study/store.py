@@ -76,8 +76,9 @@ class Store(Files):
         old = self.known_plan()
         kept = {"plan": json.dumps(plan)}  # a copy, should plan.json be damaged
         if old is not None:
-            # Files that were not used change no result, nor how weights lay in their file.
-            told = ("set_aside", "loaded")
+            # Files that were not used change no result, nor how weights lay in their file, nor
+            # what the page shows.
+            told = ("set_aside", "loaded", "report")
             before, after = (
                 {name: part for name, part in whole.items() if name not in told}
                 for whole in (old, plan)

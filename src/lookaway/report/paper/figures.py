@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lookaway.analysis.frames import Frames
-from lookaway.analysis.paper_form import UNPREPARED, PaperForm, paper_form
-from lookaway.report import layer_mosaic, paper_charts, paper_pictures
 from lookaway.report.figure import Figure
 from lookaway.report.layout import LAYOUTS, Layout
 from lookaway.report.options import Options
-from lookaway.report.paper_tables import paper_tables
+from lookaway.report.paper import charts, layers, pictures
+from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
+from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.strips import image_of
 from lookaway.report.verdict import first_attack
@@ -141,7 +141,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
         "PSNR by ε",
         "How strong the change of the pixels is, peak 1; higher is weaker. The paper's Fig. 3 is a "
         "table of it.",
-        paper_charts.psnr,
+        charts.psnr,
     )
     yield _chart(
         frames,
@@ -150,7 +150,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
         f"NISSIM of the images at each ε, {form.whose}, explained class: {form.policy}",
         "How the dissimilarity is distributed over the images. VID: standard deviation of an "
         "image's NISSIM over the ε, then the mean over the images; lower is steadier.",
-        paper_charts.nissim,
+        charts.nissim,
     )
     if shown and form.source is not None:
         yield _transfer(frames, form)
@@ -164,7 +164,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
         "Accuracy against MOD",
         "A point for each ε, from the clean images (MOD 0) on. Faint: noise of the same sizes. The "
         "paper holds that deep networks keep more accuracy at equal MOD.",
-        paper_charts.accuracy_against_mod,
+        charts.accuracy_against_mod,
     )
     if frames.store.histories():
         yield _chart(
@@ -174,7 +174,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
             "Training: loss and accuracy of every epoch",
             "The weights of the best epoch on the validation images are kept. Losses beyond 1.5 "
             "times the highest of training are drawn at that height.",
-            paper_charts.training,
+            charts.training,
         )
 
 
@@ -202,12 +202,12 @@ def _pictured(frames: Frames) -> tuple[PicturedImages, PaperForm]:
 def _example(frames: Frames, paper: str, name: str, title: str) -> Planned:
     def make(options: Options) -> Figure:
         found, form = _pictured(frames)
-        shown = paper_pictures.example(frames, found, form, options.image)
+        shown = pictures.example(frames, found, form, options.image)
         if name == "paper_fig1_shift":
-            svg = paper_pictures.shift(frames, found, form, shown, options)
+            svg = pictures.shift(frames, found, form, shown, options)
             note = "Where participation was dropped (blue) and added (orange)."
         else:
-            svg = paper_pictures.attack(found, form, shown, options)
+            svg = pictures.attack(found, form, shown, options)
             note = "The image, ε times the signs of the loss's gradient, and their sum."
         return Figure(
             name,
@@ -228,7 +228,7 @@ def _transfer(frames: Frames, form: PaperForm) -> Planned:
 
     def make(options: Options) -> Figure:
         found, form = _pictured(frames)
-        svg = paper_pictures.transfer(frames, found, form, options)
+        svg = pictures.transfer(frames, found, form, options)
         note = (
             f"Image: {image_of(found, options.image).image}. Prediction, confidence, NISSIM; wrong "
             "predictions have a cross."
@@ -249,7 +249,7 @@ def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
     def make(options: Options) -> Figure:
         found, form = _pictured(frames)
         image = image_of(found, options.image)
-        svg = layer_mosaic.mosaic(frames, found, form, image, model, options)
+        svg = layers.mosaic(frames, found, form, image, model, options)
         count = len(frames.parts.layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
         return Figure(name, title, note, options.columns, form.policy, picture=svg, paper=paper)

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis.frames import Frames
-from lookaway.analysis.paper_form import PaperForm
 from lookaway.report.ink import GAP, Ink
 from lookaway.report.mean_maps import GAINED, LOST
 from lookaway.report.options import Options
+from lookaway.report.paper.form import PaperForm
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.report.pictures import TILE, Tile, data_uri, grown, heatmap_on, picture
 from lookaway.report.strips import image_of, rows_of_tiles

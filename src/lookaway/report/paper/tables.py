@@ -3,7 +3,7 @@
 import polars as pl
 
 from lookaway.analysis.frames import Frames
-from lookaway.analysis.paper_form import UNPREPARED, PaperForm, paper_form
+from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
 from lookaway.report.verdict import first_attack
 

@@ -10,10 +10,10 @@ import polars as pl
 from PIL import Image
 
 from lookaway.analysis.frames import Frames
-from lookaway.analysis.paper_form import PaperForm
 from lookaway.report.figure import POINTS
 from lookaway.report.ink import GAP, Ink
 from lookaway.report.options import Options
+from lookaway.report.paper.form import PaperForm
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.report.pictures import heatmap_on
 

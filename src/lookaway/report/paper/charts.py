@@ -10,10 +10,10 @@ import polars as pl
 from lookaway.analysis import summary
 from lookaway.analysis.families import DEEP, WIDE, families
 from lookaway.analysis.frames import Frames
-from lookaway.analysis.paper_form import paper_form
 from lookaway.report.histograms import histograms
 from lookaway.report.layout import COLOURS, DASHES, DATA, Layout, in_panels, legend, levels, styles
-from lookaway.report.paper_tables import perturbations
+from lookaway.report.paper.form import paper_form
+from lookaway.report.paper.tables import perturbations
 from lookaway.study.keys import trained_name
 
 _BINS = 20
