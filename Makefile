@@ -30,7 +30,8 @@ docs: .venv/docs.stamp  ## the documentation, build/docs/index.html; runs its no
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 notebooks: .venv/docs.stamp  ## run the notebooks and store what they show
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.record_timing=False \
+		--inplace docs/notebooks/*.ipynb
 
 browser: .venv/bin/python  ## Debian's Chromium and axe-core, for the tests of the page; needs root and npm
 	command -v chromium || (apt-get update && apt-get install --yes --no-install-recommends chromium)

@@ -1,4 +1,4 @@
-"""The wheel, installed where there is no repository: it has all it needs, or says what to install."""
+"""The wheel, where there is no repository: it has all it needs, or says what to install."""
 
 import os
 import subprocess
