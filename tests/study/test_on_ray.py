@@ -18,9 +18,14 @@ from lookaway.study import on_ray  # noqa: E402  needs ray
 
 @pytest.fixture(autouse=True, scope="module")
 def busy_machine():
-    """Ray gives its workers the least of a busy machine; here they wait for no other work."""
+    """Ray gives its workers the least of a busy machine; here they wait for no other work.
+
+    Nor does it begin workers before any is asked for.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_enable_worker_prestart", "0")
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
         yield
 
 
