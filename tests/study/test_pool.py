@@ -11,9 +11,9 @@ from lookaway.study.worker import Job
 
 pytest.importorskip("ray")
 
-from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError  # noqa: E402
+from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
 
-from lookaway.study import on_ray  # noqa: E402  needs ray
+from lookaway.study import on_ray
 
 VERSIONS = {"torch": "2.0"}
 
