@@ -20,6 +20,7 @@ from lookaway.analysis.summary import VID_WAYS, vid
 from lookaway.errors import InputError
 from lookaway.result import Result
 from lookaway.study.store import Store
+from resamples import few_resamples
 from stored import write_run
 
 RUN = {
@@ -29,6 +30,12 @@ RUN = {
     "layers": ("first", "last"),
     "lost": 5,
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def resamples():
+    with few_resamples():
+        yield
 
 
 @pytest.fixture(scope="module", params=["all", "pictured"])
