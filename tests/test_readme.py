@@ -109,7 +109,7 @@ def test_what_is_shown_of_commands_runs(page, place, request, monkeypatch):
     monkeypatch.setattr("lookaway.run.run_study", begun)
     monkeypatch.setattr("lookaway.cost.estimate.estimate", estimated)
     for home in ("run", "report.page"):  # a page takes seconds; the place has one
-        monkeypatch.setattr(f"lookaway.{home}.build_report", lambda _store: None)
+        monkeypatch.setattr(f"lookaway.{home}.build_report", lambda *_a, **_k: None)
     if "s3://" in PAGES[page]:
         request.getfixturevalue("stored")
     before = Path("study.yaml").read_text()
@@ -206,6 +206,7 @@ def test_every_setting_is_told_with_its_default(place, monkeypatch):
         ("explain", settings.Explain),
         ("measure", settings.Measure),
         ("run", settings.Run),
+        ("report", settings.Report),
     ):
         told = PAGES["settings.md"].partition(f"\n## {section}\n")[2].partition("\n## ")[0]
         assert re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE) == list(of.model_fields), section
@@ -226,7 +227,7 @@ def test_the_files_in_configs_are_studies(name, faces_for_all):
 def test_the_check_for_a_pipeline_runs_as_it_is_written(faces, tmp_path, monkeypatch):
     study, workflow = blocks("ci.md", "yaml")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lookaway.run.build_report", lambda _store: None)
+    monkeypatch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
     given = yaml.safe_load(study)
     given["data"] |= {"folder": str(faces), "image_size": 64}
     given["models"][0] |= {"timm": "test_resnet", "input_size": 64}

@@ -21,7 +21,7 @@ def both(quick_study, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SHARD", 4)
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return {
             of: la.run_study(
                 explained(quick_study, layers_of=of),
