@@ -28,7 +28,7 @@ hypothesis.settings.register_profile("the same every time", derandomize=True, de
 hypothesis.settings.load_profile("the same every time")
 
 # Files that take longest: begun last, they would leave the other processes idle.
-_FIRST = ("test_on_ray.py", "test_page.py", "test_report.py", "test_streamed.py")
+_FIRST = ("test_page.py", "test_on_ray.py", "test_report.py", "test_run.py", "test_streamed.py")
 
 
 @pytest.fixture(autouse=True, scope="session")
