@@ -22,12 +22,20 @@ import lookaway as la
 from lookaway.models.classifier import Classifier
 from networks import narrow_vgg
 from oracles import enliven, pixels
+from resamples import few_resamples
 
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("the same every time")
 
 # Files that take longest: begun last, they would leave the other processes idle.
-_FIRST = ("test_on_ray.py", "test_page.py", "test_report.py", "test_streamed.py")
+_FIRST = ("test_page.py", "test_on_ray.py", "test_report.py", "test_run.py", "test_streamed.py")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def resamples():
+    """Few; tests of what the intervals are take them all."""
+    with few_resamples():
+        yield
 
 
 def pytest_collection_modifyitems(items):

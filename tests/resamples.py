@@ -1,4 +1,4 @@
-"""Fewer bootstrap resamples, where intervals are made but their ends do not count."""
+"""How many bootstrap resamples there are: fewer where the ends of intervals do not count."""
 
 from contextlib import contextmanager
 
@@ -8,8 +8,8 @@ from lookaway.analysis.intervals import Bootstrap
 
 
 @contextmanager
-def few_resamples():
-    """200 in place of 10,000."""
+def few_resamples(count=200):
+    """So many in place of 10,000."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bootstrap.__init__, "__defaults__", (200, 0))
+        patch.setattr(Bootstrap.__init__, "__defaults__", (count, 0))
         yield

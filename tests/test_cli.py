@@ -134,7 +134,8 @@ def test_json_is_one_document_with_the_headline_and_quiet_says_nothing_else(done
     assert len(document["headline"]) == 2 + 3
 
 
-def test_quiet_prints_nothing(done, capsys):
+def test_quiet_prints_nothing(done, monkeypatch):
+    monkeypatch.setattr("lookaway.report.page.build_report", lambda _store: None)
     out, _ = done
     for arguments in (
         ["report", str(out), "--quiet"],

@@ -33,7 +33,7 @@ RUN = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def resamples():
+def fewer_resamples():
     with few_resamples():
         yield
 

@@ -256,11 +256,7 @@ def test_a_link_shows_the_same_view_again(page, open_page, hostile_run):
 
 def test_a_link_to_what_is_not_there_shows_what_is(page):
     before = shown(page)
-    page.evaluate(
-        "location.hash = '#explore&model=none&image=%3Cb%3E&epsilon=7&strength=x&source=y&attack=z'"
-    )
-    page.wait_for_timeout(100)
-    page.settle()
+    page.follow("#explore&model=none&image=%3Cb%3E&epsilon=7&strength=x&source=y&attack=z")
     assert shown(page) == before
 
 

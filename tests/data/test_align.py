@@ -60,10 +60,10 @@ def test_the_cascade_finds_the_larger_of_two_faces_wherever_it_stands(cascade):
 
 def test_the_cascade_tells_faces_of_25_pixels_from_other_patches(cascade):
     source = LfwPatches()
-    records = source.scan().records[::4]
+    records = source.scan().records[::8]
     found = [cascade.find(r.image, np.asarray(source.open(r))) is not None for r in records]
-    assert sum(found[:25]) >= 23
-    assert sum(found[25:]) <= 1
+    assert sum(found[:13]) >= 12
+    assert sum(found[13:]) <= 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (3000, 2), (24, 24)])

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,11 +116,18 @@ def test_another_machine_s_lock_is_refused_with_what_to_do(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("text", ['{"pid": 1}', "filelock/2\npid=1\n", "\0"])
-def test_a_lock_that_names_no_process_is_taken_over(tmp_path, text):
-    (tmp_path / NAME).write_text(text)
-    with locked(tmp_path):
-        assert holder(tmp_path) == os.getpid()
+def test_a_lock_that_names_no_process_is_taken_over(tmp_path):
+    def take(folder):
+        with locked(folder):
+            return holder(folder)
+
+    texts = ['{"pid": 1}', "filelock/2\npid=1\n", "\0"]
+    folders = [tmp_path / str(place) for place in range(len(texts))]
+    for folder, text in zip(folders, texts, strict=True):
+        folder.mkdir()
+        (folder / NAME).write_text(text)
+    with ThreadPoolExecutor() as pool:  # each waits two seconds
+        assert list(pool.map(take, folders)) == [os.getpid()] * len(texts)
 
 
 def test_an_empty_lock_may_be_about_to_be_signed_and_is_refused_with_what_to_do(

@@ -11,11 +11,13 @@ from polars.testing import assert_frame_equal
 from safetensors.torch import save_file
 
 import lookaway as la
+from lookaway.analysis.frames import Frames
 from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import StoreError, StudyError
 from lookaway.models import zoo
 from lookaway.progress import Silent
+from lookaway.report.pictured import PicturedImages
 from lookaway.rows import ROW_SCHEMA
 from lookaway.study import prepare, schedule, worker
 from lookaway.study.plan import parse_study
@@ -437,12 +439,10 @@ def test_a_finished_run_with_a_missing_row_file_is_not_summed_up(finished, tmp_p
 
 
 def test_missing_pictures_are_a_clear_error(finished, tmp_path):
-    from lookaway.report.page import build_report
-
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     next((copy / "images").iterdir()).unlink()
     with pytest.raises(StoreError, match="pictures"):
-        build_report(Store(copy))
+        PicturedImages(Frames(Store(copy)))
 
 
 def test_a_network_that_fails_on_its_own_is_told_before_training(small_study, tmp_path):
