@@ -125,7 +125,7 @@ def test_other_settings_are_refused_also_where_the_plan_is_damaged(
         run_quickly({**small_study, "measure": {"grid": 64}}, copy)
 
 
-@pytest.mark.parametrize("damage", [cut, flipped])
+@pytest.mark.parametrize("damage", [cut, flipped, lambda _: b"", lambda _: b"no state at all"])
 def test_a_training_s_damaged_state_is_named_and_the_training_begins_anew(
     finished, small_study, run_quickly, tmp_path, monkeypatch, damage
 ):
@@ -187,7 +187,7 @@ def test_numbers_are_hashed_once_where_this_process_just_wrote_or_checked_them(
         real(store, manifest)
 
     monkeypatch.setattr(Store, "check_rows", check)
-    monkeypatch.setattr("lookaway.report.page.build_report", lambda _store: None)
+    monkeypatch.setattr("lookaway.report.page.build_report", lambda *_, **__: None)
     folder = shutil.copytree(finished.folder, tmp_path / "out")
     run_quickly(small_study, folder)
     assert not checked

@@ -302,7 +302,7 @@ def _trained(bench: Bench, index: int, found: ModelTrial) -> ModelTrial:
     if spec.train != "all":
         clf.module.requires_grad_(True)
         _, fit, _ = stages(clf, spec.train, checked, checked, precision)
-        kept = fit.inputs([0])[0].nbytes
+        kept = next(iter(fit.load([[0]])))[0].nbytes
     stamps = [time.perf_counter()]
     training = train(
         clf, spec.train, learnt, checked, recipe, lambda _: stamps.append(time.perf_counter())
