@@ -1,7 +1,7 @@
 """A study's images: scanned, divided, and prepared in each of its variants."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from lookaway.models.training import LabelledImages
 from lookaway.progress import Reporter
 from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.faces import find_poses
+from lookaway.study.grid_cache import GridCache
 from lookaway.study.settings import FolderSplit, Study
 from lookaway.study.store import Store
 
@@ -68,6 +69,7 @@ class Images:
         set_aside: names of files that were not used, and why.
         variants: by name, in the study's order.
         channels: of the pixels: 3, or 1 for grey.
+        cache: of those that were prepared in this run.
     """
 
     source: ImageSource
@@ -77,6 +79,7 @@ class Images:
     set_aside: dict[str, str]
     variants: dict[str, Variant]
     channels: int = 3
+    cache: GridCache = field(default_factory=GridCache)
 
     def grid(self, variant: str, record: Record, size: int) -> np.ndarray:
         """One image as a variant has it, (size, size, C) uint8.
@@ -85,7 +88,10 @@ class Images:
             DataError: it is not what was scanned.
         """
         poses = self.variants[variant].poses
-        return prepared_grid(self.source, record, poses, size, self.channels)
+        return self.cache.get(
+            (variant, record.image, size),
+            lambda: prepared_grid(self.source, record, poses, size, self.channels),
+        )
 
     def samples(self) -> pl.DataFrame:
         """Every image: its part, the variants that have it, and those that found no face in it."""
