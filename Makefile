@@ -5,7 +5,7 @@ OUT ?= runs/demo
 
 AXE := 4.14.1
 
-.PHONY: demo test test-full check format browser bench bench-quick soak clean
+.PHONY: demo test test-full check format docs notebooks browser bench bench-quick soak clean
 
 demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's path
 	$(BIN)/lookaway demo --out $(OUT)
@@ -25,6 +25,13 @@ check: .venv/dev.stamp  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/docs.stamp  ## the documentation, build/docs/index.html; runs its notebooks
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebooks: .venv/docs.stamp  ## run the notebooks and store what they show
+	$(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.record_timing=False \
+		--inplace docs/notebooks/*.ipynb
 
 browser: .venv/bin/python  ## Debian's Chromium and axe-core, for the tests of the page; needs root and npm
 	command -v chromium || (apt-get update && apt-get install --yes --no-install-recommends chromium)
@@ -57,6 +64,10 @@ clean:
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ .venv/demo.stamp
+
+.venv/docs.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
 
 .venv-bench/stamp: benchmarks/requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-bench

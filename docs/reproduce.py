@@ -25,6 +25,17 @@ def small(png: bytes) -> Image.Image:
     return image
 
 
+def index(out: Path) -> str:
+    """A page of links to what is kept."""
+    tables = [f"- [{path.stem}]({path.name})" for path in sorted(out.glob("*.md"))]
+    kept = [path for path in sorted(out.iterdir()) if path.suffix in (".png", ".jpg")]
+    pictures = [f"- [{path.stem}]({path.name})" for path in kept]
+    tables.remove("- [claims](claims.md)")
+    first = "[What the run says to the paper's claims](claims.md)"
+    parts = [f"# {out.name}", first, "## Tables", "\n".join(tables), "## Pictures"]
+    return "\n\n".join([*parts, "\n".join(pictures)]) + "\n"
+
+
 def main(run: Path, out: Path) -> None:
     """Write tables, pictures and what the run says to the paper's claims."""
     result = la.open_result(run)
@@ -42,6 +53,7 @@ def main(run: Path, out: Path) -> None:
             else:
                 image.save(out / f"{name}.jpg", quality=85, subsampling=0, optimize=True)
     (out / "claims.md").write_text(f"# What the run says to the paper's claims\n\n{claims(run)}")
+    (out / "README.md").write_text(index(out))
 
 
 if __name__ == "__main__":

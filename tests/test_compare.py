@@ -24,7 +24,7 @@ def finished(small_study, tmp_path_factory):
 def run_study(study, out):
     """Run it without its page, which is not compared."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return la.run_study(study, out, progress=False)
 
 

@@ -278,7 +278,7 @@ def test_a_hash_that_is_a_path_is_refused(tmp_path, sha):
 @pytest.fixture(scope="module")
 def small_run(small_study, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return la.run_study(small_study, tmp_path_factory.mktemp("run") / "out", progress=False)
 
 

@@ -78,8 +78,8 @@ def run(
 ) -> None:
     """Run a study, or go on with it where it stopped.
 
-    The README lists every setting of the study file; the whole file is checked before anything
-    runs.
+    docs/settings.md lists every setting of the study file; the whole file is checked before
+    anything runs.
 
     \b
     Examples:

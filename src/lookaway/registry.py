@@ -8,8 +8,12 @@ from typing import Any
 from lookaway.errors import InputError, LookawayError, nearest
 from lookaway.hashing import digest
 
-ATTACKS = {"fgsm": "lookaway.attacks.fgsm:FGSM"}
-EXPLAINERS = {"gradcam": "lookaway.explainers.gradcam:GradCAM"}
+ATTACKS = {
+    "fgsm": "lookaway.attacks.fgsm:FGSM",
+}
+EXPLAINERS = {
+    "gradcam": "lookaway.explainers.gradcam:GradCAM",
+}
 
 
 def is_own_code(name: str) -> bool:

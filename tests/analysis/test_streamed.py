@@ -4,7 +4,15 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from lookaway.analysis import parts
+from lookaway.analysis import (
+    comparison,
+    conventions,
+    direction,
+    outcomes,
+    parts,
+    scale,
+    summary,
+)
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
@@ -12,6 +20,7 @@ from lookaway.analysis.summary import VID_WAYS, vid
 from lookaway.errors import InputError
 from lookaway.result import Result
 from lookaway.study.store import Store
+from resamples import few_resamples
 from stored import write_run
 
 RUN = {
@@ -23,6 +32,12 @@ RUN = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def resamples():
+    with few_resamples():
+        yield
+
+
 @pytest.fixture(scope="module", params=["all", "pictured"])
 def store(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param) / "run"
@@ -31,14 +46,41 @@ def store(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kept(store):
-    """Every frame, of the run as a whole."""
-    return Frames(store).to_keep()
+    """Every frame, of the run as a whole: its rows in memory, given to the formulas."""
+    frames = Frames(store)
+    rows, last, compared = frames.rows, frames.last_rows, store.shuffled()
+    excess = scale.excess(rows, compared)
+    by_depth = _of_variants(scale.by_depth(rows, excess)).sort("depth", maintain_order=True)
+    measured = conventions.measured(last, frames.statistics, "gaussian11", 32)
+    made = {
+        "accuracy": summary.accuracy(rows),
+        "psnr": summary.psnr(rows),
+        "unattacked": summary.unattacked(rows),
+        "mod": summary.mod(rows),
+        "spread": summary.spread(rows),
+        "shuffled": scale.shuffled(compared),
+        "excess": excess,
+        "direction": direction.direction(frames.statistics),
+        "outcomes": outcomes.outcomes(last),
+        "transfer": outcomes.transfer(scale.beside_noise(last)),
+        "compare_models": comparison.compare_models(last),
+        "vid": pl.concat(_of_variants(vid(last, way, False)) for way in VID_WAYS),
+    }
+    found = {name: _of_variants(frame) for name, frame in made.items() if name != "vid"}
+    found["by_depth"] = by_depth.sort("model", "variant", maintain_order=True)
+    found["conventions"] = conventions.with_scopes(_of_variants(measured))
+    return found | {"vid": made["vid"]}
+
+
+def _of_variants(frame):
+    """In the study's order of variants, which the run has sorted."""
+    return frame.sort("variant", maintain_order=True)
 
 
 def in_parts(store, monkeypatch, rows=100, only=None):
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", rows)
     frames = Frames(store, only)
-    assert not frames.parts.whole
+    assert len(frames.parts.split("variant", "model")) > 1
     return frames
 
 
@@ -53,8 +95,10 @@ def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatc
     frames = in_parts(store, monkeypatch, rows)
     for name in ("rows", "shuffled", "statistics"):
         monkeypatch.setattr(store, name, refuse)
-    for name, frame in frames.to_keep().items():
-        assert_frame_equal(frame, kept[name], rel_tol=1e-5, abs_tol=1e-7)
+    made = frames.to_keep()
+    assert set(made) == set(kept) | {"robustness_of_ranking", "loaded"}
+    for name, frame in kept.items():
+        assert_frame_equal(made[name], frame, rel_tol=1e-5, abs_tol=1e-7)
 
 
 @pytest.mark.parametrize("include_zero", [False, True])
@@ -85,7 +129,6 @@ def test_frames_of_the_shared_images_are_those_of_the_whole_run(store, monkeypat
     whole = {"accuracy": shared.accuracy, "mod": shared.mod}
     assert set(whole["accuracy"]["n"]) == {65}
     frames = in_parts(store, monkeypatch).shared
-    assert not frames.parts.whole
     for name, frame in whole.items():
         assert_frame_equal(getattr(frames, name), frame, rel_tol=1e-5, abs_tol=1e-7)
 

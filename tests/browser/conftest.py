@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 import lookaway as la
 from browser_pages import EPSILONS, HOSTILE, PICTURED
 from lookaway.report.page import build_report
+from resamples import few_resamples
 
 ROOT = Path(__file__).parents[2]
 # The flags that keep Chromium from looking for its makers' servers.
@@ -94,6 +96,33 @@ class Opened:
         values = np.frombuffer(base64.b64decode(found[2]), dtype=np.uint8)
         return values.reshape(found[0], found[1], 4)[..., :3].astype(int)
 
+    def restore(self, run):
+        """Choose what a page shows when it opens."""
+        frames, model = run.frames, run.frames.models[0]
+        first = {
+            "model": model,
+            "layer": run.plan["last_layers"][model],
+            "class": frames.policy,
+            "attack": frames.attacks[0],
+            "source": model,
+            "epsilon": frames.top,
+            "strength": 55,
+            "factor": 5,
+            "sort": "study",
+            "show": "all",
+        }
+        self.page.evaluate(
+            """first => {
+                const { images } = JSON.parse(document.getElementById("explorer-data").textContent);
+                first.image = images[0].name;
+                location.hash = "#explore&" + new URLSearchParams(first);
+            }""",
+            first,
+        )
+        self.page.select_option("#pick-charts-policy", frames.policy)
+        self.settle()
+        self.page.evaluate("scrollTo(0, 0)")
+
     def charts(self):
         """Wait until every chart that can be seen is drawn."""
         self.page.wait_for_function(
@@ -102,9 +131,9 @@ class Opened:
         )
 
 
-@pytest.fixture
-def open_page(chromium):
-    """Open a page: ``open_page(path, "#…", width=…, script=…)``."""
+@contextmanager
+def _opening(chromium):
+    """A function that opens a page; all are closed at the end."""
     contexts = []
 
     def open_(path, link="", *, width=1280, height=900, script="", **options):
@@ -118,6 +147,7 @@ def open_page(chromium):
             lambda message: (
                 opened.complaints.append(message.text)
                 if message.type in ("error", "warning")
+                and "Multiple readback" not in message.text  # what tests do to see pixels
                 else None
             ),
         )
@@ -140,6 +170,57 @@ def open_page(chromium):
     yield open_
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open a page: ``open_page(path, "#…", width=…, script=…)``."""
+    with _opening(chromium) as open_:
+        yield open_
+
+
+@pytest.fixture(scope="session")
+def pages(chromium):
+    """Pages that tests share, by name, and the function that opens others."""
+    with _opening(chromium) as open_:
+        yield {}, open_
+
+
+@pytest.fixture
+def shared(pages):
+    """A run's page as it is when it opens: ``shared(run)``; tests that choose and read share it."""
+    kept, open_ = pages
+    used = []
+
+    def show(run):
+        if run.folder not in kept:
+            kept[run.folder] = open_(run.report)
+        page = kept[run.folder]
+        used.append(page)
+        page.restore(run)
+        return page
+
+    yield show
+    for page in used:
+        assert page.complaints == []
+        assert page.requests == []
+
+
+@pytest.fixture
+def phone(pages):
+    """A run's page on a phone in the dark, where scripts of a test may run: ``phone(run)``."""
+    kept, open_ = pages
+
+    def show(run):
+        if ("phone", run.folder) not in kept:
+            small = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
+            page = open_(run.report, **small, color_scheme="dark", bypass_csp=True)
+            page.locator("#layers").scroll_into_view_if_needed()
+            page.charts()
+            kept["phone", run.folder] = page
+        return kept["phone", run.folder]
+
+    return show
 
 
 def _draw(root, side):
@@ -182,7 +263,8 @@ def _run(folder, side, grid, pictured):
 @pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory):
     """Of few small pictures."""
-    return _run(tmp_path_factory.mktemp("hostile"), 80, 32, PICTURED)
+    with few_resamples():
+        return _run(tmp_path_factory.mktemp("hostile"), 80, 32, PICTURED)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ def all_layers(small_study):
 def both(all_layers, tmp_path_factory):
     """The estimate of a small study, and the study."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         out = tmp_path_factory.mktemp("run") / "out"
         return estimate(all_layers, trial=LEAST, progress=False), la.run_study(
             all_layers, out, progress=False

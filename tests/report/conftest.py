@@ -4,6 +4,14 @@ import pytest
 
 import lookaway as la
 from hostile import HOSTILE
+from resamples import few_resamples
+
+
+@pytest.fixture(autouse=True, scope="package")
+def resamples():
+    """Few, for the runs and for what is made of them again."""
+    with few_resamples():
+        yield
 
 
 @pytest.fixture(scope="package")

@@ -19,6 +19,7 @@ import typer.testing
 import lookaway as la
 from hostile import HOSTILE
 from lookaway.analysis.frames import Frames
+from lookaway.analysis.intervals import Bootstrap
 from lookaway.cli import app
 from lookaway.report import curves, mean_maps, pictures, tables
 from lookaway.report import page as pages
@@ -99,6 +100,8 @@ def test_the_report_is_made_again_without_torch(finished, tmp_path):
         "import sys; sys.modules['torch'] = None\n"
         "import lookaway as la\n"
         "from lookaway.report.page import build_report\n"
+        "from lookaway.analysis.intervals import Bootstrap\n"
+        f"Bootstrap.__init__.__defaults__ = {Bootstrap.__init__.__defaults__}\n"
         f"build_report(la.open_result({str(copy)!r}).store)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

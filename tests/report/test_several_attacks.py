@@ -10,7 +10,8 @@ import torch
 
 import lookaway as la
 from lookaway.attacks.base import SignAttack
-from lookaway.registry import ATTACKS
+from lookaway.explainers.cam import CAM
+from lookaway.registry import ATTACKS, EXPLAINERS
 from lookaway.report.answer import answer
 from lookaway.report.figures import Figures
 from lookaway.report.options import Options
@@ -30,6 +31,13 @@ class Brighter(SignAttack):
         return torch.ones_like(images, dtype=torch.int8)
 
 
+class HiRes(CAM):
+    name = "hires"
+
+    def weights(self, activations, gradients):
+        return gradients
+
+
 @pytest.fixture(scope="module")
 def run(small_study, tmp_path_factory):
     """Two attacks on images prepared in two ways, two networks, one a source for the other."""
@@ -43,12 +51,13 @@ def run(small_study, tmp_path_factory):
         "data": {**small_study["data"], **boxed},
         "models": [{**spec, "train": "none"} for spec in small_study["models"]],
         "attacks": ["fgsm", "brighter"],
-        "explain": {"pictured": 3, "layers": "stages"},
+        "explain": {"method": "hires", "pictured": 3, "layers": "stages"},
         "report": {"paper": True},
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "of_a_test", SimpleNamespace(Brighter=Brighter))
+        patch.setitem(sys.modules, "of_a_test", SimpleNamespace(Brighter=Brighter, HiRes=HiRes))
         patch.setitem(ATTACKS, "brighter", "of_a_test:Brighter")
+        patch.setitem(EXPLAINERS, "hires", "of_a_test:HiRes")
         return la.run_study(study, folder / "out", progress=False)
 
 
@@ -58,6 +67,13 @@ def test_the_answer_and_each_part_of_the_page_say_which_attack_they_show(run):
     parts = dict(re.findall(r'<section id="(\w+)"(.*?)(?=<section id="\w+" aria|$)', page, re.S))
     for name in ("answer", "charts", "means", "paper"):
         assert TOLD in parts[name], name
+
+
+def test_the_page_names_the_explainer_that_made_its_heatmaps(run, finished):
+    for page, name in ((run.report, "hires"), (finished.report, "Grad-CAM")):
+        text = page.read_text()
+        assert f"attacked {name} heatmap of an image" in text
+        assert f"<b>Heatmap</b>: {name} of the layer" in text
 
 
 def test_every_figure_that_shows_the_first_attack_alone_says_so(run):

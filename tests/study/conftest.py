@@ -32,7 +32,7 @@ def run_quickly(monkeypatch):
 
     def run(study, out, shard=4, *, progress=False, trust_code=False):
         monkeypatch.setattr(prepare, "SHARD", shard)
-        monkeypatch.setattr("lookaway.run.build_report", lambda _store: None)
+        monkeypatch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return la.run_study(study, out, trust_code=trust_code, progress=progress)
 
     return run
@@ -43,5 +43,5 @@ def looked(quick_study, tmp_path_factory):
     """The study, run once; tests read it and change nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SHARD", 4)
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return la.run_study(quick_study, tmp_path_factory.mktemp("quick") / "out", progress=False)

@@ -110,7 +110,7 @@ def test_an_order_that_nothing_says_is_doubted_on_terminal_and_page(
     assert doubt in result.report.read_text()
     kept = pl.read_parquet(result.folder / "frames" / "loaded.parquet")
     assert kept["finding"].to_list() == ["other order"]
-    monkeypatch.setattr("lookaway.report.page.build_report", lambda _store: None)
+    monkeypatch.setattr("lookaway.report.page.build_report", lambda *_a, **_k: None)
     report(str(result.folder), quiet=False)
     assert doubt in capsys.readouterr().err
     report(str(result.folder), quiet=True)

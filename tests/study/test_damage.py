@@ -36,7 +36,7 @@ KINDS = {
 def finished(small_study, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SHARD", 4)
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         folder = tmp_path_factory.mktemp("damage") / "out"
         return la.run_study(small_study, folder, progress=False)
 
@@ -187,7 +187,7 @@ def test_numbers_are_hashed_once_where_this_process_just_wrote_or_checked_them(
         real(store, manifest)
 
     monkeypatch.setattr(Store, "check_rows", check)
-    monkeypatch.setattr("lookaway.report.page.build_report", lambda *_, **__: None)
+    monkeypatch.setattr("lookaway.report.page.build_report", lambda *_a, **_k: None)
     folder = shutil.copytree(finished.folder, tmp_path / "out")
     run_quickly(small_study, folder)
     assert not checked

@@ -21,7 +21,7 @@ def both(quick_study, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SHARD", 4)
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return {
             of: la.run_study(
                 explained(quick_study, layers_of=of),
@@ -73,8 +73,8 @@ def test_maps_and_signs_stand_in_the_order_of_the_shard(both):
 
 def test_shuffled_heatmaps_are_of_the_images_that_a_layer_has(both):
     result = both["pictured"]
-    compared = result.frames.compared
-    whole = both["all"].frames.compared
+    compared = result.store.shuffled()
+    whole = both["all"].store.shuffled()
     assert compared.filter(last(result)).height == whole.filter(last(both["all"])).height
     shown = set(result.samples().filter("pictured")["image"])
     assert set(compared.filter(~last(result))["image"]) <= shown

@@ -80,6 +80,7 @@ def test_a_study_attacks_and_explains_by_code_of_the_user_s_own(
 ):
     out = tmp_path / "out"
     result = run_quickly(own_study, out, trust_code=True)
+    assert_frame_equal(la.open_result(out).rows(), result.rows())
     rows = result.rows()
     assert rows["attack"].unique().sort().to_list() == ["fgsm", "noise", "three steps"]
     assert rows["method"].unique().to_list() == ["hires"]

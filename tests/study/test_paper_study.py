@@ -79,7 +79,7 @@ def result(vggface2, tmp_path_factory):
     study["measure"] = {"grid": 32}
     (place / "paper.yaml").write_text(yaml.safe_dump(study))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return la.run_study(place / "paper.yaml", place / "out", data=vggface2, progress=False)
 
 

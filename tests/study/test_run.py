@@ -52,7 +52,7 @@ def again(study, out, *, page=False, **changes):
     """Run a study with changed settings; its page takes seconds, so only where it is read."""
     with pytest.MonkeyPatch.context() as patch:
         if not page:
-            patch.setattr("lookaway.run.build_report", lambda _store: None)
+            patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return la.run_study({**study, **changes}, out, progress=False)
 
 

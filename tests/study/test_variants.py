@@ -65,7 +65,7 @@ def cropped(small_study, landmarks, tmp_path_factory):
 
 def without_page(study, out):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookaway.run.build_report", lambda _store: None)
+        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         return la.run_study(study, out, progress=False)
 
 

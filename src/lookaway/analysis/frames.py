@@ -3,7 +3,7 @@
 A run of many rows is never read whole: see ``Parts`` and ``Streamed``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +11,9 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis import (
-    comparison,
     conventions,
-    direction,
     loaded,
-    outcomes,
     regions,
-    scale,
     summary,
 )
 from lookaway.analysis.grouped import SETTING
@@ -63,11 +59,6 @@ class Frames:
         return self._counted(self.store.rows())
 
     @cached_property
-    def compared(self) -> pl.DataFrame:
-        """Each clean heatmap against another image's."""
-        return self._counted(self.store.shuffled())
-
-    @cached_property
     def statistics(self) -> pl.DataFrame:
         """What was measured of the last layers' maps, models in the study's order."""
         return self._ordered(self._counted(self.store.statistics()))
@@ -106,10 +97,6 @@ class Frames:
             Frames with variant, model, attack, source, epsilon and nissim.
         """
         columns = [*SETTING, "epsilon", "nissim"]
-        if self.parts.whole:
-            mine = pl.col("variant") == variant, pl.col("explained_class") == policy
-            yield self.last_rows.filter(mine).select(columns)
-            return
         same = {"variant": variant, "explained_class": policy}
         read = ["image", *columns, "layer", "explained_class"]
         for part in self.parts.split("model", "epsilon"):
@@ -192,17 +179,16 @@ class Frames:
             return frame
         return frame.filter(pl.col("image").is_in(self.parts.only))
 
-    def _frame(self, name: str, whole: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """A frame, made of the whole run where that is small; variants in the study's order."""
-        frame = whole() if self.parts.whole else self._streamed[name]
-        return frame.sort(self._place("variant"), maintain_order=True)
+    def _frame(self, name: str) -> pl.DataFrame:
+        """A frame, made a part of the run at a time; variants in the study's order."""
+        return self._streamed[name].sort(self._place("variant"), maintain_order=True)
 
     # Of every layer
 
     @cached_property
     def accuracy(self) -> pl.DataFrame:
         """See ``summary.accuracy``."""
-        return self._frame("accuracy", lambda: summary.accuracy(self.rows))
+        return self._frame("accuracy")
 
     @cached_property
     def loaded(self) -> pl.DataFrame:
@@ -227,37 +213,37 @@ class Frames:
     @cached_property
     def psnr(self) -> pl.DataFrame:
         """See ``summary.psnr``."""
-        return self._frame("psnr", lambda: summary.psnr(self.rows))
+        return self._frame("psnr")
 
     @cached_property
     def unattacked(self) -> pl.DataFrame:
         """See ``summary.unattacked``."""
-        return self._frame("unattacked", lambda: summary.unattacked(self.rows))
+        return self._frame("unattacked")
 
     @cached_property
     def mod(self) -> pl.DataFrame:
         """See ``summary.mod``."""
-        return self._frame("mod", lambda: summary.mod(self.rows))
+        return self._frame("mod")
 
     @cached_property
     def spread(self) -> pl.DataFrame:
         """See ``summary.spread``."""
-        return self._frame("spread", lambda: summary.spread(self.rows))
+        return self._frame("spread")
 
     @cached_property
     def shuffled(self) -> pl.DataFrame:
         """See ``scale.shuffled``."""
-        return self._frame("shuffled", lambda: scale.shuffled(self.compared))
+        return self._frame("shuffled")
 
     @cached_property
     def excess(self) -> pl.DataFrame:
         """See ``scale.excess``."""
-        return self._frame("excess", lambda: scale.excess(self.rows, self.compared))
+        return self._frame("excess")
 
     @cached_property
     def by_depth(self) -> pl.DataFrame:
         """See ``scale.by_depth``."""
-        found = self._frame("by_depth", lambda: scale.by_depth(self.rows, self.excess))
+        found = self._frame("by_depth")
         return self._ordered(found.sort("depth", maintain_order=True))
 
     # Of each model's last layer
@@ -279,7 +265,7 @@ class Frames:
 
     def _vid(self, way: str, *, include_zero: bool) -> pl.DataFrame:
         name = f"vid_{way}_with_zero" if include_zero else f"vid_{way}"
-        return self._frame(name, lambda: summary.vid(self.last_rows, way, include_zero))
+        return self._frame(name)
 
     @cached_property
     def inside(self) -> pl.DataFrame | None:
@@ -289,36 +275,27 @@ class Frames:
     @cached_property
     def direction(self) -> pl.DataFrame:
         """See ``direction.direction``."""
-        return self._frame(
-            "direction", lambda: direction.direction(self.statistics, inside=self.inside)
-        )
+        return self._frame("direction")
 
     @cached_property
     def outcomes(self) -> pl.DataFrame:
         """See ``outcomes.outcomes``."""
-        return self._frame("outcomes", lambda: outcomes.outcomes(self.last_rows))
+        return self._frame("outcomes")
 
     @cached_property
     def transfer(self) -> pl.DataFrame:
         """See ``outcomes.transfer``."""
-        return self._frame(
-            "transfer", lambda: outcomes.transfer(scale.beside_noise(self.last_rows))
-        )
+        return self._frame("transfer")
 
     @cached_property
     def compare_models(self) -> pl.DataFrame:
         """See ``comparison.compare_models``."""
-        return self._frame("compare_models", lambda: comparison.compare_models(self.last_rows))
+        return self._frame("compare_models")
 
     @cached_property
     def conventions(self) -> pl.DataFrame:
         """See ``conventions.conventions``."""
-        measure = self.plan["settings"]["measure"]
-        named = measure["ssim"], measure["grid"]
-        found = self._frame(
-            "conventions", lambda: conventions.measured(self.last_rows, self.statistics, *named)
-        )
-        return conventions.with_scopes(found)
+        return conventions.with_scopes(self._frame("conventions"))
 
     @cached_property
     def robustness_of_ranking(self) -> pl.DataFrame:

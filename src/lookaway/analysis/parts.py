@@ -39,11 +39,6 @@ class Parts:
         # Layers that only the pictured images have are few rows.
         self._few = settings["explain"].get("layers_of") == "pictured"
 
-    @property
-    def whole(self) -> bool:
-        """Whether the run is one part."""
-        return self._rows(last=False) <= ROWS_AT_ONCE
-
     def split(self, *dimensions: str, last: bool = True) -> list[dict[str, Any]]:
         """The parts of a run: what the rows of each have in common, in the order of the files.
 

@@ -1,6 +1,7 @@
 """Lines over ε and over depth."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -10,6 +11,7 @@ from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.layout import COLOURS, DASHES, DATA, Layout, in_panels, legend, levels, styles
 
+_CHOSEN = "chosen"
 NOISE, SHUFFLED = "noise", "shuffled (two unrelated looks)"
 _CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
 _CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3]}
@@ -99,6 +101,13 @@ def dead_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]
     )
 
 
+@cache  # Altair is slow to read a condition
+def _dimmed(full: float) -> Any:
+    """An opacity: an eighth of it where another name of the legend is chosen."""
+    condition = [{"param": _CHOSEN, "value": full}]
+    return alt.OpacityValue.from_dict({"condition": condition, "value": full / 8}, validate=False)
+
+
 def _of(frame: pl.DataFrame, policy: str) -> pl.DataFrame:
     return frame.filter(pl.col("explained_class") == policy, pl.col("pairs") == "all")
 
@@ -144,22 +153,19 @@ def _models(
     colour = alt.Color("model:N", scale=alt.Scale(domain=names, range=colours), legend=shown)
     dash = alt.StrokeDash("dash:N", scale=alt.Scale(domain=places, range=dashes), legend=None)
     shape = alt.Shape("model:N", scale=alt.Scale(domain=names, range=shapes), legend=shown)
-    chosen = alt.selection_point(fields=["model"], bind="legend", toggle="true", name="chosen")
+    chosen = alt.selection_point(fields=["model"], bind="legend", toggle="true", name=_CHOSEN)
     steps = sorted(data["epsilon"].unique().to_list())
     x = alt.X("epsilon:Q", title="ε", axis=levels(steps), scale=alt.Scale(nice=False))
     scale = alt.Scale(zero=zero)
     y = alt.Y(f"{value}:Q", title=title, scale=scale, axis=alt.Axis(format=form.replace(".3", "~")))
     base = alt.Chart().encode(x=x, color=colour)
 
-    def dimmed(full: float) -> Any:
-        return alt.when(chosen).then(alt.value(full)).otherwise(alt.value(full / 8))
-
-    ends = alt.Y("low:Q", title=title, scale=scale), "high:Q"
-    area = base.mark_area().encode(y=ends[0], y2=ends[1], opacity=dimmed(0.18))
-    line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=dimmed(1.0))
+    ends = alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")
+    area = base.mark_area().encode(y=ends[0], y2=ends[1], opacity=_dimmed(0.18))
+    line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=_dimmed(1.0))
     told = [
         alt.Tooltip("panel:N", title="perturbation"),
-        "model:N",
+        alt.Tooltip("model:N"),
         alt.Tooltip("epsilon:Q", title="ε"),
         alt.Tooltip(f"{value}:Q", title=title, format=form),
         alt.Tooltip("low:Q", title="95 % from", format=form),
@@ -169,7 +175,7 @@ def _models(
     points = base.mark_point(size=45, filled=True).encode(
         y=y,
         shape=shape,
-        opacity=dimmed(1.0),
+        opacity=_dimmed(1.0),
         tooltip=told,
     )
     chart = alt.layer(area, line.add_params(chosen), points, data=DATA)
@@ -198,7 +204,7 @@ def _scopes(
     colours = dict(zip(attacks, COLOURS * len(attacks), strict=False)) | _CONTROL_COLOURS
     dashes = dict(zip(attacks, DASHES * len(attacks), strict=False)) | _CONTROL_DASHES
     shown = legend(layout, "perturbation")
-    chosen = alt.selection_point(fields=["scope"], bind="legend", toggle="true", name="chosen")
+    chosen = alt.selection_point(fields=["scope"], bind="legend", toggle="true", name=_CHOSEN)
     axis = levels(x[2]) if x[2] else alt.Axis()
     base = alt.Chart().encode(
         x=alt.X(f"{x[0]}:Q", title=x[1], axis=axis),
@@ -208,9 +214,6 @@ def _scopes(
             legend=shown,
         ),
     )
-
-    def dimmed(full: float) -> Any:
-        return alt.when(chosen).then(alt.value(full)).otherwise(alt.value(full / 8))
 
     names = {"layer": "layer:N", x[0]: f"{x[0]}:Q", "n": "n:Q"}
     numbers = {y[0]: y[1], "low": "95 % from", "high": "to"}
@@ -227,11 +230,11 @@ def _scopes(
             scale=alt.Scale(domain=scopes, range=[dashes[scope] for scope in scopes]),
             legend=shown,
         ),
-        opacity=dimmed(1.0),
+        opacity=_dimmed(1.0),
     )
     points = base.mark_point(size=35, filled=True).encode(
         y=alt.Y(f"{y[0]}:Q", title=y[1]),
-        opacity=dimmed(1.0),
+        opacity=_dimmed(1.0),
         tooltip=[
             alt.Tooltip("panel:N", title="model"),
             alt.Tooltip("scope:N", title="perturbation"),
@@ -240,8 +243,8 @@ def _scopes(
     )
     layers = [line.add_params(chosen), points]
     if band:
-        ends = alt.Y("low:Q", title=y[1]), "high:Q"
-        layers.insert(0, base.mark_area().encode(y=ends[0], y2=ends[1], opacity=dimmed(0.18)))
+        ends = alt.Y("low:Q", title=y[1]), alt.Y2("high:Q")
+        layers.insert(0, base.mark_area().encode(y=ends[0], y2=ends[1], opacity=_dimmed(0.18)))
     chart = alt.layer(*layers, data=DATA)
     return in_panels(
         chart.properties(width=layout.panel, height=layout.panel),

@@ -9,7 +9,7 @@ import polars as pl
 from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.report.histograms import histograms
-from lookaway.report.layout import DATA, Layout, finished, in_panels, legend
+from lookaway.report.layout import DATA, Layout, faceted, in_panels, legend
 
 _WORD_COLOURS = {
     "stayed": "#c4c4c8",
@@ -74,7 +74,8 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         axis=alt.Axis(tickCount=3, format="~g"),
     )
     y = alt.Y("share:Q", title=None, axis=alt.Axis(tickCount=3, format=".0%"))
-    told = ["model:N", "ε:N", "perturbation:N", "from:Q", "share:Q", "mean:Q", "n:Q"]
+    fields = ["model:N", "ε:N", "perturbation:N", "from:Q", "share:Q", "mean:Q", "n:Q"]
+    told = [alt.Tooltip(field) for field in fields]
     base = alt.Chart().encode(color=colour)
     bars = base.transform_filter(alt.datum.perturbation == attack).mark_area(
         interpolate="step-after", opacity=0.55
@@ -82,7 +83,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     outline = base.transform_filter(alt.datum.perturbation == "noise").mark_line(
         interpolate="step-after", strokeWidth=1.6, strokeDash=[4, 2]
     )
-    rule = base.mark_rule(strokeWidth=1.6).encode(x="mean(mean):Q")
+    rule = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("mean(mean):Q"))
     chart = alt.layer(
         bars.encode(x=x, y=y, tooltip=told),
         outline.encode(x=x, y=y, tooltip=told),
@@ -94,13 +95,12 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     beside = alt.Header(
         labelFontSize=11, title=None, labelLimit=_HEIGHT, labelOrient="left", labelAngle=-90
     )
-    return finished(
-        chart.facet(
-            row=alt.Row("model:N", sort=frames.models, header=beside),
-            column=alt.Column("ε:N", sort=names, header=header),
-            spacing=8,
-        ),
+    return faceted(
+        chart,
         values,
+        row=alt.Row("model:N", sort=frames.models, header=beside),
+        column=alt.Column("ε:N", sort=names, header=header),
+        spacing=8,
     )
 
 
@@ -224,8 +224,9 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
             alt.Tooltip("n:Q", title="images"),
         ],
     )
-    ink = alt.when(alt.datum.shade > 0.5).then(alt.value("#ffffff")).otherwise(alt.value("#1d1d1f"))
-    text = base.mark_text(fontSize=11).encode(text="shown:N", color=ink)
+    white = alt.when(alt.datum.shade > 0.5).then(alt.value("#ffffff"))
+    ink = alt.ColorValue(**white.otherwise(alt.value("#1d1d1f")))
+    text = base.mark_text(fontSize=11).encode(text=alt.Text("shown:N"), color=ink)
     count = max(data["source"].n_unique(), 1)
     chart = alt.layer(cells, text, data=DATA).properties(
         width=side, height=max(30, min(side, 34 * count))

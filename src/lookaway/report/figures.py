@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from altair.utils.schemapi import debug_mode
+
 from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
@@ -193,7 +195,9 @@ class Figures:
             layout = LAYOUTS[options.columns]
             given = (self._frames, policy, layout) if policy else (self._frames, layout)
             note = self._of_first(chart.note) if chart.first else chart.note
-            return Figure(name, title, note, options.columns, policy, spec=chart.spec(*given))
+            with debug_mode(False):  # it checks every part of a chart at every step
+                spec = chart.spec(*given)
+            return Figure(name, title, note, options.columns, policy, spec=spec)
 
         return make
 

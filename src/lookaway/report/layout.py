@@ -77,21 +77,21 @@ def in_panels(
 ) -> dict[str, Any]:
     """A specification with a panel for each name; ``independent``: each has a y axis of its own."""
     header = alt.Header(labelFontSize=13, labelLimit=layout.panel + 25)
-    faceted = chart.facet(
+    return faceted(
+        chart,
+        rows,
         facet=alt.Facet("panel:N", sort=list(names), title=None, header=header),
         columns=layout.panels,
+        resolve=alt.Resolve(scale={"y": "independent"}) if independent else alt.Undefined,
     )
-    if independent:
-        faceted = faceted.resolve_scale(y="independent")
-    return finished(faceted, rows)
 
 
-def finished(chart: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The specification of a chart of ``DATA`` in the look of all, with its rows."""
-    spec: dict[str, Any] = (
-        chart.configure(font="sans-serif")
-        .configure_axis(labelFontSize=11, titleFontSize=13, gridColor="#e5e5e5")
-        .configure_view(stroke="#cccccc")
-        .to_dict()
+def faceted(chart: Any, rows: list[dict[str, Any]], **facets: Any) -> dict[str, Any]:
+    """The specification of a chart of ``DATA`` in facets, in the look of all, with its rows."""
+    config = alt.Config(
+        font="sans-serif",
+        axis=alt.AxisConfig(labelFontSize=11, titleFontSize=13, gridColor="#e5e5e5"),
+        view=alt.ViewConfig(stroke="#cccccc"),
     )
+    spec: dict[str, Any] = chart.facet(**facets, config=config).to_dict(validate=False)
     return spec | {"datasets": {DATA.name: rows}}

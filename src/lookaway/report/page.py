@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from lookaway.analysis.frames import Frames
 from lookaway.places import AnyPath
+from lookaway.registry import short_name
 from lookaway.report import mean_maps, tables
 from lookaway.report.answer import answer
 from lookaway.report.explorer import explorer
@@ -46,6 +47,7 @@ _BIBTEX = """\
   journal = {arXiv preprint arXiv:2204.05427},
   year    = {2022}
 }"""
+_EXPLAINERS = {"gradcam": "Grad-CAM"}  # by the names of the literature; others by their own
 _LISTED = 200  # files set aside that the page names
 
 
@@ -112,6 +114,7 @@ def _page(
     looks: list[MeanLook],
 ) -> str:
     plan, store = frames.plan, frames.store
+    method = short_name(plan["settings"]["explain"]["method"])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
@@ -156,6 +159,7 @@ def _page(
         paper_tables=[table for table in made_tables if table.section == SECTION],
         sections=_sections([t for t in made_tables if t.section not in ("Headline", SECTION)]),
         attack=frames.attacks[0].upper(),
+        explainer=_EXPLAINERS.get(method, method),
         first_attack=first_attack(frames),
         first_images=first_images(frames),
         rows=frames.counts[0],

@@ -99,7 +99,7 @@ class Report(Settings):
 
 
 class Study(Settings):
-    """A study, whole and valid. See the README for the file's form."""
+    """A study, whole and valid. See ``docs/settings.md`` for the file's form."""
 
     data: Data
     models: Annotated[list[ModelSpec], Field(min_length=1)]

@@ -12,7 +12,7 @@ PLAN = {
     "settings": {
         "data": {"variants": [str], "image_size": int, "channels": int, "split": {"seed": int}},
         "models": [{"name": str}],
-        "attacks": list,
+        "attacks": [(str, {"name": str})],
         "transfer_from": [str],
         "epsilons": [float],
         "explain": {"explained_class": [str]},
@@ -44,7 +44,7 @@ def check_shape(value: Mapping[str, Any], shape: Mapping[Any, Any], name: str) -
     Args:
         value: what a file holds.
         shape: types; a mapping with the key ``str`` holds one type for every name, a list one for
-            every entry.
+            every entry, a tuple several that are possible.
         name: of the file, for the error.
 
     Raises:
@@ -74,6 +74,9 @@ def check_columns(
 
 def _misfit(value: Any, shape: Any, place: str) -> str | None:
     """Where a value does not fit; None where it does."""
+    if isinstance(shape, tuple):
+        found = (_misfit(value, each, place) for each in shape)
+        return place if all(at is not None for at in found) else None
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
             return place

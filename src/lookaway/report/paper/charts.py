@@ -76,13 +76,13 @@ def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[s
     means = (
         base.transform_filter("isValid(datum.mean)")
         .mark_point(shape="triangle-up", filled=True, size=60, opacity=1)
-        .encode(x=alt.X("mean:Q", scale=x), y=alt.datum(0))
+        .encode(x=alt.X("mean:Q", scale=x), y=alt.YDatum(0))
     )
     text = (
         alt.Chart()
         .transform_filter("isValid(datum.said)")
         .mark_text(align="right", baseline="top", fontSize=12, dx=-5, dy=4, color=_GREY)
-        .encode(x=alt.value("width"), y=alt.value(0), text="said:N")
+        .encode(x=alt.value("width"), y=alt.value(0), text=alt.Text("said:N"))
     )
     chart = alt.layer(line, means, text, data=DATA).properties(
         width=layout.panel, height=0.7 * layout.panel
@@ -115,7 +115,12 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
         strokeDash=alt.StrokeDash(
             "perturbation:N", scale=alt.Scale(domain=names, range=dashes), legend=shown
         ),
-        tooltip=["perturbation:N", "epsilon:Q", alt.Tooltip("psnr:Q", format=".2f"), "n:Q"],
+        tooltip=[
+            alt.Tooltip("perturbation:N"),
+            alt.Tooltip("epsilon:Q"),
+            alt.Tooltip("psnr:Q", format=".2f"),
+            alt.Tooltip("n:Q"),
+        ],
     )
     chart = alt.layer(base.mark_line(strokeWidth=2), base.mark_point(size=35, filled=True))
     count = layout.panels if several else 1
@@ -170,7 +175,7 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
         ),
         y=alt.Y("accuracy:Q", title="accuracy", axis=alt.Axis(format=".0%")),
         color=alt.Color("model:N", scale=alt.Scale(domain=names, range=colours), legend=shown),
-        order="epsilon:Q",
+        order=alt.Order("epsilon:Q"),
     )
     dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=names, range=dashes), legend=shown)
     met = base.transform_filter(alt.datum.kind == "attack")
@@ -184,8 +189,8 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
     points = met.mark_point(size=50, filled=True, opacity=1).encode(
         shape=shape,
         tooltip=[
-            "model:N",
-            "network:N",
+            alt.Tooltip("model:N"),
+            alt.Tooltip("network:N"),
             alt.Tooltip("epsilon:Q", title="ε"),
             alt.Tooltip("mod:Q", title="MOD", format=".3f"),
             alt.Tooltip("accuracy:Q", format=".1%"),
@@ -254,15 +259,15 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
         ),
         tooltip=[
             alt.Tooltip("panel:N", title="model"),
-            "images:N",
-            "epoch:Q",
+            alt.Tooltip("images:N"),
+            alt.Tooltip("epoch:Q"),
             alt.Tooltip("value:Q", format=".4f"),
         ],
     )
     marked = alt.Chart().transform_filter("isValid(datum.best)")
-    rule = marked.mark_rule(color=_GREY, strokeDash=[3, 3]).encode(x="best:Q")
+    rule = marked.mark_rule(color=_GREY, strokeDash=[3, 3]).encode(x=alt.X("best:Q"))
     said = marked.transform_calculate(said="'best: ' + datum.best").encode(
-        x=alt.value("width"), text="said:N"
+        x=alt.value("width"), text=alt.Text("said:N")
     )
     # Where curves seldom are.
     above = said.transform_filter(alt.datum.measure == "loss").mark_text(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from altair.utils.schemapi import debug_mode
+
 from lookaway.analysis.frames import Frames
 from lookaway.report.figure import Figure
 from lookaway.report.layout import LAYOUTS, Layout
@@ -187,7 +189,8 @@ def _chart(
     spec: Callable[[Frames, Layout], dict[str, Any]],
 ) -> Planned:
     def make(options: Options) -> Figure:
-        made = spec(frames, LAYOUTS[options.columns])
+        with debug_mode(False):  # it checks every part of a chart at every step
+            made = spec(frames, LAYOUTS[options.columns])
         return Figure(name, title, note, options.columns, spec=made, paper=paper)
 
     return Planned(paper, name, name, title, make)
