@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 from torchvision.transforms import v2
 
 from lookaway.errors import ModelError
@@ -32,24 +32,6 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
 
     @abstractmethod
     def __len__(self) -> int: ...
-
-
-class Augmented(LabelledImages):
-    """Images that are varied at random each time that they are asked for.
-
-    Args:
-        images: as they are.
-    """
-
-    def __init__(self, images: LabelledImages) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels, label = self._images[index]
-        return augment(pixels), label
 
 
 @dataclass(frozen=True)
@@ -197,8 +179,8 @@ def stages(
                 return output_tensor(clf.module(clf.prepare(_as_floats(pixels))), clf.name)
 
         fit, check = (
-            Stage(partial(_loader, data), predicted, clf.outputs, len(data))
-            for data in (Augmented(images), validation)
+            Stage(partial(_loader, data, join), predicted, clf.outputs, len(data))
+            for data, join in ((images, _augmented), (validation, default_collate))
         )
         return names, fit, check
     behind = _method(module, "forward_head")
@@ -232,8 +214,15 @@ def augment(image: Tensor) -> Tensor:
     return varied
 
 
-def _loader(data: LabelledImages, batches: Iterable[list[int]]) -> Iterable[tuple[Tensor, Tensor]]:
-    return DataLoader(data, batch_sampler=batches, generator=_ASIDE)
+def _augmented(items: list[tuple[Tensor, int]]) -> list[Tensor]:
+    batch: list[Tensor] = default_collate([(augment(image), label) for image, label in items])
+    return batch
+
+
+def _loader(
+    data: LabelledImages, join: Callable[..., list[Tensor]], batches: Iterable[list[int]]
+) -> Iterable[tuple[Tensor, Tensor]]:
+    return DataLoader(data, batch_sampler=batches, collate_fn=join, generator=_ASIDE)
 
 
 def _as_floats(pixels: Tensor) -> Tensor:
@@ -283,9 +272,9 @@ def _cached(
     data: LabelledImages,
 ) -> Stage:
     """The trunk's output for every image, computed once."""
-    features, labels = [], []
+    features, labels, batches = [], [], _batches(list(range(len(data))), _AT_ONCE)
     with evaluating(clf.module), torch.no_grad():
-        for pixels, truth in _loader(data, _batches(list(range(len(data))), _AT_ONCE)):
+        for pixels, truth in _loader(data, default_collate, batches):
             features.append(trunk(clf.prepare(_as_floats(pixels))).float())
             labels.append(truth.to(clf.device))
     kept = TensorDataset(torch.cat(features), torch.cat(labels))
