@@ -30,7 +30,7 @@ import lookaway as la
 from lookaway.kernel import MeasureSettings, measure_images
 from lookaway.memory import kept_memory
 from lookaway.models.folding import compute_in, fold_batch_norm
-from lookaway.models.training import Recipe, train
+from lookaway.models.training import LabelledImages, Recipe, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -352,7 +352,7 @@ def around(table: Table) -> None:
     table.share(label, found["around"], found["whole"], "s", 0.1)
 
 
-class Pictures:
+class Pictures(LabelledImages):
     """Random images of 224 px, as a study would load them."""
 
     def __init__(self, count: int) -> None:
@@ -362,8 +362,8 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def load(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.pixels[indices], self.labels[indices]
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return (255 * self.pixels[index]).byte(), int(self.labels[index])
 
 
 def training(table: Table) -> None:

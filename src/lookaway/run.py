@@ -4,6 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.result import Result
 from lookaway.study.drift import measure_drift
+from lookaway.study.grid_cache import grid_cache
 from lookaway.study.keys import picture_name
 from lookaway.study.lock import locked
 from lookaway.study.numbers import count
@@ -74,14 +76,15 @@ def run_study(
     _check_apart(checked, store)
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source)
-        session = Session(prepared, store, reporter)
         run_cells = _engine(prepared)
         for line in [*duplicates.warnings(prepared.plan["duplicates"]), *choices(prepared.plan)]:
             reporter.warn(line)
         store.begin(prepared.plan, write_study(checked), prepared.images.samples())
         store.reopen()
-        _write_pictured(prepared, store)
-        with kept_memory(), computing():
+        with kept_memory(), computing(), grid_cache(store.folder) as cache:
+            images = replace(prepared.images, cache=cache)
+            session = Session(replace(prepared, images=images), store, reporter)
+            _write_pictured(session.prepared, store)
             train_models(session)
             run_cells(session)
             measure_drift(session)

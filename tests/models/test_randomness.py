@@ -5,20 +5,19 @@ import torch
 
 import lookaway as la
 from lookaway.models.randomness import seeded
-from lookaway.models.training import Recipe, train
+from lookaway.models.training import LabelledImages, Recipe, train
 
 RECIPE = Recipe(epochs=1, batch_size=4, learning_rate=0.001, seed=3)
 
 
-class Noise:
+class Noise(LabelledImages):
     """Six images."""
 
     def __len__(self):
         return 6
 
-    def load(self, indices):
-        pixels = torch.zeros(len(indices), 3, 32, 32)
-        return pixels, torch.tensor([index % 3 for index in indices])
+    def __getitem__(self, index):
+        return torch.zeros(3, 32, 32, dtype=torch.uint8), index % 3
 
 
 def network(classes=3):
@@ -28,6 +27,7 @@ def network(classes=3):
 DRAWING = {
     "a new network": network,
     "a training": lambda: train(network(), "all", Noise(), Noise(), RECIPE),
+    "a head's training": lambda: train(network(), "head", Noise(), Noise(), RECIPE),
 }
 
 

@@ -167,8 +167,8 @@ def test_grey_pixels_are_the_luminance_of_the_coloured_ones(faces, tmp_path, var
         images = found(study)
         record = next(r for part in images.parts.values() for r in part if r.image == "ann/0.png")
         grids.append(images.grid(variant, record, 32))
-        pixels, _ = Grids(images, variant, [record], 32).load([0])
-        assert pixels.shape == (1, channels, 32, 32)
+        pixels, _ = Grids(images, variant, [record], 32)[0]
+        assert pixels.shape == (channels, 32, 32)
     assert grids[1].shape == (32, 32, 1)
     luminance = grids[0].astype(float) @ (0.299, 0.587, 0.114)
     np.testing.assert_allclose(grids[1][..., 0], luminance, atol=2)

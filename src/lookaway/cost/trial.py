@@ -27,6 +27,7 @@ from lookaway.models.folding import fold_batch_norm
 from lookaway.models.training import Recipe, stages, train
 from lookaway.perturbation import Perturbation
 from lookaway.progress import Silent
+from lookaway.study.grid_cache import grid_cache
 from lookaway.study.images import Grids, Variant
 from lookaway.study.keys import CellKey
 from lookaway.study.prepare import Prepared, load_model, prepare, training_precision
@@ -116,7 +117,11 @@ def open_bench(
         StudyError: a model cannot be used.
         DataError: the images cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="lookaway-plan-") as folder, kept_memory():
+    with (
+        tempfile.TemporaryDirectory(prefix="lookaway-plan-") as folder,
+        kept_memory(),
+        grid_cache(Path(folder)) as cache,
+    ):
         prepared = prepare(_small(study), lines, None, Silent(), source)
         its_source = counts.source or open_source(SAMPLE)
         records, reading = _read(counts, images)
@@ -128,6 +133,7 @@ def open_bench(
             parts=here.parts,
             pictured=frozenset(),
             variants={"none": here},
+            cache=cache,
         )
         faces = 0.0
         if "cascade" in study.data.variants and (aligner := open_aligner("cascade", None)):
@@ -302,7 +308,7 @@ def _trained(bench: Bench, index: int, found: ModelTrial) -> ModelTrial:
     if spec.train != "all":
         clf.module.requires_grad_(True)
         _, fit, _ = stages(clf, spec.train, checked, checked, precision)
-        kept = fit.inputs([0])[0].nbytes
+        kept = next(iter(fit.load([[0]])))[0].nbytes
     stamps = [time.perf_counter()]
     training = train(
         clf, spec.train, learnt, checked, recipe, lambda _: stamps.append(time.perf_counter())

@@ -6,6 +6,16 @@ from contextlib import contextmanager
 import torch
 
 
+def generators() -> list[torch.Generator]:
+    """The default generator of every device that is in use, the CPU's first."""
+    found = [torch.default_generator]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        found += torch.cuda.default_generators
+    if torch.backends.mps.is_available():
+        found.append(torch.mps._get_default_mps_generator())
+    return found
+
+
 @contextmanager
 def seeded(seed: int | None = None) -> Iterator[None]:
     """Draw from a seed on every device that is in use, then put the generators back.
@@ -16,17 +26,13 @@ def seeded(seed: int | None = None) -> Iterator[None]:
     Args:
         seed: None: go on with the caller's random numbers.
     """
-    generators = [torch.default_generator]
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        generators += torch.cuda.default_generators
-    if torch.backends.mps.is_available():
-        generators.append(torch.mps._get_default_mps_generator())
-    states = [generator.get_state() for generator in generators]
+    found = generators()
+    states = [generator.get_state() for generator in found]
     try:
         if seed is not None:
-            for generator in generators:
+            for generator in found:
                 generator.manual_seed(seed)
         yield
     finally:
-        for generator, state in zip(generators, states, strict=True):
+        for generator, state in zip(found, states, strict=True):
             generator.set_state(state)

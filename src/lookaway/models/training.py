@@ -1,36 +1,37 @@
 """Training of a classifier's fully connected layers, or of all of it."""
 
 import time
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+from torchvision.transforms import v2
 
 from lookaway.errors import ModelError
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import evaluating
-from lookaway.models.interrupted import pack, restore, unpack
 from lookaway.models.outputs import Outputs, as_columns, output_tensor
-from lookaway.models.randomness import seeded
+from lookaway.models.randomness import generators, seeded
 from lookaway.models.zoo import classifier_name
 
 PARTS = ("head", "fully_connected", "all")
 KEEP_EVERY = 10.0  # seconds between two states kept: an epoch of a head takes far less
 KEEP_SHARE = 20  # of the time goes to keeping them, at most one part in so many
 _AT_ONCE = 8  # images in one pass without gradients
+_ASIDE = torch.Generator()  # loaders draw a seed for workers: not from the training's numbers
 
 
-class LabelledImages(Protocol):
-    """Images that are loaded when they are asked for."""
+class LabelledImages(Dataset[tuple[Tensor, int]]):
+    """Images of one size, each (C, H, W) uint8 with its label, loaded when they are asked for."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
-
-    def load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Pixels (N, 3, H, W) in [0, 1] and labels (N,) int64."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,15 @@ class Training:
 
 
 class _Keeping:
-    """Where a training stood, and what is told where it stands."""
+    """Hands out where a training stands, not too often."""
 
-    def __init__(self, saved: bytes | None, keep: Callable[[bytes], None] | None) -> None:
-        self.saved, self._keep = unpack(saved), keep
-        self._next = time.monotonic() + KEEP_EVERY
+    def __init__(self, keep: Callable[[dict[str, Any]], None]) -> None:
+        self._keep, self._next = keep, time.monotonic() + KEEP_EVERY
 
-    def __call__(self, state: Callable[[], bytes]) -> None:
+    def __call__(self, state: dict[str, Any]) -> None:
         began = time.monotonic()
-        if self._keep is not None and began >= self._next:
-            self._keep(state())
+        if began >= self._next:
+            self._keep(state)
             done = time.monotonic()
             self._next = done + max(KEEP_EVERY, KEEP_SHARE * (done - began))
 
@@ -99,13 +99,13 @@ class Stage:
     """The part of a network that learns, and what it is fed.
 
     Attributes:
-        inputs: of images by their indices, and their labels.
+        load: inputs and labels of each batch of indices.
         predict: what the network gives for inputs.
         outputs: what that means.
         count: of images.
     """
 
-    inputs: Callable[[list[int]], tuple[Tensor, Tensor]]
+    load: Callable[[Iterable[list[int]]], Iterable[tuple[Tensor, Tensor]]]
     predict: Callable[[Tensor], Tensor]
     outputs: Outputs
     count: int
@@ -118,8 +118,8 @@ def train(
     validation: LabelledImages,
     recipe: Recipe,
     advance: Callable[[int], None] = lambda _: None,
-    saved: bytes | None = None,
-    keep: Callable[[bytes], None] | None = None,
+    saved: dict[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Training:
     """Train a part of a classifier in place and leave it with the best epoch's weights.
 
@@ -134,10 +134,10 @@ def train(
         validation: to choose the epoch by.
         recipe: how.
         advance: told of each epoch done.
-        saved: where the same training stood when it was interrupted; it ends with the same weights
-            as if it had not been. What is damaged is left, and all begins anew.
-        keep: given where the training stands, after an epoch, but not more often than every few
-            seconds.
+        saved: the state of the same training when it was interrupted, on the CPU; it ends with the
+            same weights as if it had not been.
+        keep: given the state after an epoch, but not more often than every few seconds: tensors
+            and plain data, to be copied or stored at once, for the next epoch changes them.
 
     Raises:
         ModelError: the loss became NaN or infinite, or the network has no such part.
@@ -149,8 +149,8 @@ def train(
         learning, fit, check = stages(clf, part, images, validation, recipe.precision)
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in learning)
-        keeping = _Keeping(saved, keep)
-        return _run(clf, learning, fit, check, recipe, advance, keeping, whole=part == "all")
+        keeping = _Keeping(keep)
+        return _run(clf, learning, fit, check, recipe, advance, saved, keeping, whole=part == "all")
     finally:
         module.zero_grad(set_to_none=True)
         module.eval()
@@ -173,18 +173,14 @@ def stages(
     if part == "all":
         names = {name for name, _ in module.named_parameters()}
 
-        def varied(indices: list[int]) -> tuple[Tensor, Tensor]:
-            pixels, labels = images.load(indices)
-            return augment(pixels), labels
-
         def predicted(pixels: Tensor) -> Tensor:
             mixed = torch.autocast(clf.device.type, torch.bfloat16, enabled=precision == "bfloat16")
             with mixed:
-                return output_tensor(clf.module(clf.prepare(pixels)), clf.name)
+                return output_tensor(clf.module(clf.prepare(_as_floats(pixels))), clf.name)
 
         fit, check = (
-            Stage(load, predicted, clf.outputs, len(data))
-            for load, data in ((varied, images), (validation.load, validation))
+            Stage(partial(_loader, data, join), predicted, clf.outputs, len(data))
+            for data, join in ((images, _augmented), (validation, default_collate))
         )
         return names, fit, check
     behind = _method(module, "forward_head")
@@ -200,30 +196,37 @@ def stages(
     return names, fit, check
 
 
-def augment(pixels: Tensor) -> Tensor:
-    """Flip each image left to right or not, and shift it by up to a sixteenth of its side.
+def augment(image: Tensor) -> Tensor:
+    """Flip an image left to right or not, and shift it by up to a sixteenth of its side.
 
     Drawn from torch's own random numbers; the border's pixels are repeated.
 
     Args:
-        pixels: (N, 3, H, W).
+        image: (C, H, W).
 
     Returns:
         The same shape.
     """
-    count, _, height, width = pixels.shape
-    flipped = torch.rand(count) < 0.5
-    pixels = torch.where(flipped[:, None, None, None], pixels.flip(3), pixels)
-    down, right = max(1, height // 16), max(1, width // 16)
-    padded = F.pad(pixels, (right, right, down, down), mode="replicate")
-    tops = torch.randint(0, 2 * down + 1, (count,)).tolist()
-    lefts = torch.randint(0, 2 * right + 1, (count,)).tolist()
-    return torch.stack(
-        [
-            image[:, top : top + height, left : left + width]
-            for image, top, left in zip(padded, tops, lefts, strict=True)
-        ]
-    )
+    height, width = image.shape[1:]
+    reach = [max(1, width // 16), max(1, height // 16)]
+    shift = v2.RandomCrop((height, width), padding=reach, padding_mode="edge")
+    varied: Tensor = shift(v2.RandomHorizontalFlip()(image))
+    return varied
+
+
+def _augmented(items: list[tuple[Tensor, int]]) -> list[Tensor]:
+    batch: list[Tensor] = default_collate([(augment(image), label) for image, label in items])
+    return batch
+
+
+def _loader(
+    data: LabelledImages, join: Callable[..., list[Tensor]], batches: Iterable[list[int]]
+) -> Iterable[tuple[Tensor, Tensor]]:
+    return DataLoader(data, batch_sampler=batches, collate_fn=join, generator=_ASIDE)
+
+
+def _as_floats(pixels: Tensor) -> Tensor:
+    return pixels.float() / 255
 
 
 def _method(module: nn.Module, name: str) -> Callable[..., Tensor]:
@@ -269,19 +272,18 @@ def _cached(
     data: LabelledImages,
 ) -> Stage:
     """The trunk's output for every image, computed once."""
-    features, labels = [], []
+    features, labels, batches = [], [], _batches(list(range(len(data))), _AT_ONCE)
     with evaluating(clf.module), torch.no_grad():
-        for indices in _batches(list(range(len(data))), _AT_ONCE):
-            pixels, truth = data.load(indices)
-            features.append(trunk(clf.prepare(pixels)).float())
+        for pixels, truth in _loader(data, default_collate, batches):
+            features.append(trunk(clf.prepare(_as_floats(pixels))).float())
             labels.append(truth.to(clf.device))
-    all_features, all_labels = torch.cat(features), torch.cat(labels)
-    return Stage(
-        lambda indices: (all_features[indices], all_labels[indices]),
-        predict,
-        clf.outputs,
-        len(data),
-    )
+    kept = TensorDataset(torch.cat(features), torch.cat(labels))
+
+    def load(batches: Iterable[list[int]]) -> Iterable[tuple[Tensor, Tensor]]:
+        # A batch is one lookup in a tensor, so that the loader need not join single items.
+        return DataLoader(kept, batch_size=None, sampler=batches, generator=_ASIDE)
+
+    return Stage(load, predict, clf.outputs, len(data))
 
 
 def _run(
@@ -291,6 +293,7 @@ def _run(
     check: Stage,
     recipe: Recipe,
     advance: Callable[[int], None],
+    saved: dict[str, Any] | None,
     keeping: _Keeping,
     *,
     whole: bool,
@@ -303,10 +306,14 @@ def _run(
     best: tuple[float, float, int] | None = None
     weights: dict[str, Tensor] = {}
     with seeded(recipe.seed), torch.enable_grad():  # augmentation, and dropout where there is any
-        if keeping.saved is not None:
-            about, weights = restore(keeping.saved, module, optimizer, order)
-            history = [Epoch(**epoch) for epoch in about["history"]]
-            best = tuple(about["best"])
+        random = [order, *generators()]
+        if saved is not None:
+            module.load_state_dict(saved["module"])
+            optimizer.load_state_dict(saved["optimizer"])
+            for generator, state in zip(random, saved["random"], strict=False):
+                generator.set_state(state)
+            history = [Epoch(**epoch) for epoch in saved["history"]]
+            best, weights = saved["best"], saved["weights"]
             advance(len(history))
         for number in range(len(history) + 1, recipe.epochs + 1):
             module.train(whole)
@@ -324,8 +331,16 @@ def _run(
             rank = (-val_accuracy, val_loss, number)
             if best is None or rank < best:
                 best, weights = rank, _copy(module, learning, whole=whole)
-            about = {"history": [asdict(epoch) for epoch in history], "best": best}
-            keeping(partial(pack, module, optimizer, order, about, weights))
+            keeping(
+                {
+                    "module": module.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "random": [generator.get_state() for generator in random],
+                    "history": [asdict(epoch) for epoch in history],
+                    "best": best,
+                    "weights": weights,
+                }
+            )
             advance(1)
     module.load_state_dict(weights, strict=False)
     return Training(weights, history, best[2] if best else 0)
@@ -345,11 +360,9 @@ def one_pass(
         The mean loss and the accuracy.
     """
     total, right = 0.0, 0
-    for chosen in _batches(indices, size):
-        inputs, labels = stage.inputs(chosen)
+    for inputs, labels in stage.load(_batches(indices, size)):
         logits = stage.outputs.logits(as_columns(stage.predict(inputs)))
-        labels = labels.to(logits.device)
-        truth = labels
+        truth = labels = labels.to(logits.device)
         if stage.outputs.task == "labels":  # a folder says of each image that it has no other
             truth = F.one_hot(labels, logits.shape[1])
         loss = stage.outputs.loss(logits, truth, "mean")
@@ -357,7 +370,7 @@ def one_pass(
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
-        total += float(loss.detach()) * len(chosen)
+        total += float(loss.detach()) * len(labels)
         right += int((stage.outputs.predicted(logits.detach(), labels) == labels).sum())
     return total / len(indices), right / len(indices)
 

@@ -1,7 +1,7 @@
 """A study's images: scanned, divided, and prepared in each of its variants."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from lookaway.data.align import Pose, aligned, open_aligner
 from lookaway.data.duplicates import duplicates
 from lookaway.data.folder import ImageSource, Record, Scan
-from lookaway.data.pixels import as_floats, to_grid
+from lookaway.data.pixels import to_grid
 from lookaway.data.samples import open_source
 from lookaway.data.split import (
     PARTS,
@@ -26,9 +26,11 @@ from lookaway.data.split import (
 )
 from lookaway.errors import DataError
 from lookaway.hashing import digest_json
+from lookaway.models.training import LabelledImages
 from lookaway.progress import Reporter
 from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.faces import find_poses
+from lookaway.study.grid_cache import GridCache
 from lookaway.study.settings import FolderSplit, Study
 from lookaway.study.store import Store
 
@@ -67,6 +69,7 @@ class Images:
         set_aside: names of files that were not used, and why.
         variants: by name, in the study's order.
         channels: of the pixels: 3, or 1 for grey.
+        cache: of those that were prepared in this run.
     """
 
     source: ImageSource
@@ -76,6 +79,7 @@ class Images:
     set_aside: dict[str, str]
     variants: dict[str, Variant]
     channels: int = 3
+    cache: GridCache = field(default_factory=GridCache)
 
     def grid(self, variant: str, record: Record, size: int) -> np.ndarray:
         """One image as a variant has it, (size, size, C) uint8.
@@ -84,7 +88,10 @@ class Images:
             DataError: it is not what was scanned.
         """
         poses = self.variants[variant].poses
-        return prepared_grid(self.source, record, poses, size, self.channels)
+        return self.cache.get(
+            (variant, record.image, size),
+            lambda: prepared_grid(self.source, record, poses, size, self.channels),
+        )
 
     def samples(self) -> pl.DataFrame:
         """Every image: its part, the variants that have it, and those that found no face in it."""
@@ -129,7 +136,7 @@ class Images:
         }
 
 
-class Grids:
+class Grids(LabelledImages):
     """Some of a study's images on its grid, loaded when they are asked for.
 
     Args:
@@ -146,19 +153,10 @@ class Grids:
     def __len__(self) -> int:
         return len(self._records)
 
-    def grid(self, index: int) -> np.ndarray:
-        """One image, (H, W, C) uint8."""
-        return self._images.grid(self._variant, self._records[index], self._size)
-
-    def label(self, index: int) -> int:
-        """One image's class, by its index."""
-        return self._indices[self._records[index].label]
-
-    def load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Pixels (N, C, H, W) in [0, 1] and labels (N,)."""
-        pixels = as_floats([self.grid(index) for index in indices])
-        labels = [self.label(index) for index in indices]
-        return torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64)
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        record = self._records[index]
+        grid = self._images.grid(self._variant, record, self._size)
+        return torch.from_numpy(grid.transpose(2, 0, 1).copy()), self._indices[record.label]
 
 
 def prepared_grid(

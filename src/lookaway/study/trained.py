@@ -1,7 +1,9 @@
 """The trained weights of a study's models: made once, stored, loaded again."""
 
+import io
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,7 +15,6 @@ from lookaway.explainers.base import explainer_of
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
-from lookaway.models.interrupted import unpack
 from lookaway.models.training import Recipe, train
 from lookaway.study.images import Grids
 from lookaway.study.keys import CellKey, trained_name
@@ -21,6 +22,8 @@ from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.session import Session
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import Store
+
+_CHECKSUM = 64  # characters of a SHA-256
 
 
 def train_models(session: Session) -> None:
@@ -48,8 +51,6 @@ def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
         precision=prepared.plan["training_precision"],
     )
     unfinished = f"training/{_stem(key)}.state"
-    if (saved := store.read_bytes(unfinished)) is not None and unpack(saved) is None:
-        store.note_damage(unfinished)
     with session.progress.stage(
         f"{trained_name(key.model, key.variant)}: training", recipe.epochs, "epochs"
     ) as advance:
@@ -60,8 +61,8 @@ def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
             Grids(images, key.variant, parts["val"], size),
             recipe,
             advance,
-            saved,
-            partial(store.write_bytes, unfinished),
+            read_state(store, unfinished),
+            partial(write_state, store, unfinished),
         )
     raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
     store.write_bytes(f"heads/{_stem(key)}.safetensors", raw)
@@ -77,6 +78,27 @@ def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
         },
     )
     store.remove(unfinished)
+
+
+def write_state(store: Store, name: str, state: dict[str, Any]) -> None:
+    """Store where a training stands, with a checksum."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    raw = buffer.getvalue()
+    store.write_bytes(name, digest(raw).encode() + raw)
+
+
+def read_state(store: Store, name: str) -> dict[str, Any] | None:
+    """Where a training stands; None where it is not there, or damaged, which is told."""
+    found = store.read_bytes(name)
+    if found is None:
+        return None
+    checksum, raw = found[:_CHECKSUM], found[_CHECKSUM:]
+    if digest(raw).encode() != checksum:
+        store.note_damage(name)
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    return state
 
 
 def ready_model(

@@ -30,7 +30,6 @@ from lookaway.rows import (
     shuffled_rows,
     statistic_rows,
 )
-from lookaway.study.images import Grids
 from lookaway.study.keys import CellKey, map_key, other_classes
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec
@@ -146,14 +145,13 @@ class Shard:
         images = prepared.images
         test = images.variants[job.key.variant].parts["test"]
         records = [test[index] for index in job.images]
-        grids = Grids(images, job.key.variant, records, prepared.study.data.image_size)
-        places = range(len(records))
+        size, classes = prepared.study.data.image_size, images.classes
         return cls(
             job,
             prepared,
             names=[record.image for record in records],
-            grids=np.stack([grids.grid(place) for place in places]),
-            labels=np.array([grids.label(place) for place in places], dtype=np.int64),
+            grids=np.stack([images.grid(job.key.variant, record, size) for record in records]),
+            labels=np.array([classes.index(record.label) for record in records], dtype=np.int64),
             pictured=np.array([record.image in images.pictured for record in records]),
         )
 

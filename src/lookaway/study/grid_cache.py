@@ -1,0 +1,73 @@
+"""Prepared images of a run on disk, so that each is decoded once, however often it is asked for."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from lookaway.places import AnyPath
+
+LARGEST = 4 * 2**30  # bytes
+_SHARE = 10  # of the free disk, at most one part in so many: the run's own files come first
+
+
+class GridCache:
+    """Keeps 8-bit grids in one file; a copy in another process keeps none.
+
+    Args:
+        file: where, unbuffered; None: nowhere.
+        limit: bytes; grids beyond it are made anew each time.
+    """
+
+    def __init__(self, file: IO[bytes] | None = None, limit: int = 0) -> None:
+        self._file, self._limit, self._end = file, limit, 0
+        self._places: dict[Hashable, tuple[int, tuple[int, ...]]] = {}
+
+    def __reduce__(self) -> tuple[type["GridCache"], tuple[()]]:
+        return GridCache, ()
+
+    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The grid of a key, uint8, made where it is not kept; a file that fails is done without.
+
+        Args:
+            key: of the grid.
+            make: makes it.
+        """
+        if self._file is None:
+            return make()
+        if key in self._places:
+            start, shape = self._places[key]
+            with suppress(OSError):
+                self._file.seek(start)
+                raw = self._file.read(int(np.prod(shape)))
+                if len(raw) == np.prod(shape):
+                    return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
+        grid = make()
+        if key not in self._places and self._end + grid.nbytes <= self._limit:
+            with suppress(OSError):
+                self._file.seek(self._end)
+                if self._file.write(grid.tobytes()) == grid.nbytes:
+                    self._places[key] = self._end, grid.shape
+                    self._end += grid.nbytes
+        return grid
+
+
+@contextmanager
+def grid_cache(folder: AnyPath) -> Iterator[GridCache]:
+    """A cache in a nameless file, which goes with the process however that ends.
+
+    Args:
+        folder: of the run; where it is in an object store, the file is with other temporary ones.
+    """
+    place = str(folder) if isinstance(folder, Path) else tempfile.gettempdir()
+    with ExitStack() as stack:
+        cache = GridCache()
+        with suppress(OSError):
+            limit = min(LARGEST, shutil.disk_usage(place).free // _SHARE)
+            file = stack.enter_context(tempfile.TemporaryFile(dir=place, buffering=0))
+            cache = GridCache(file, limit)
+        yield cache
