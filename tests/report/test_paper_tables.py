@@ -6,6 +6,7 @@ import pytest
 
 from lookaway.analysis.frames import Frames
 from lookaway.report.paper.tables import paper_tables
+from lookaway.rows import SHUFFLED_SCHEMA
 from rows import labels_of, measured
 
 LEVELS = (0.01, 0.05, 0.075, 0.1)
@@ -34,9 +35,16 @@ class Stored:
     """What ``Frames`` reads of a run."""
 
     def __init__(self, plan, rows):
-        images = rows.group_by("image", maintain_order=True).agg(pl.col("variant").unique())
-        samples = images.select("image", variants="variant", part=pl.lit("test"))
+        images = rows.group_by("image", "label", maintain_order=True)
+        samples = images.agg(variants=pl.col("variant").unique()).with_columns(part=pl.lit("test"))
         self.read_plan, self.rows, self.samples = lambda: plan, lambda: rows, lambda: samples
+        self.frames = {"rows": rows, "shuffled": pl.DataFrame(schema=SHUFFLED_SCHEMA)}
+
+    def listed(self, folder, _pattern):
+        return [folder]
+
+    def read_frame(self, path, columns=()):
+        return self.frames[path].select(columns or pl.all())
 
 
 def rows_of(model, source, policy="own", change=0.0):
@@ -80,6 +88,7 @@ def frames_of(variants=("none",), policies=("own", "clean"), sources=("ResNet50"
             "explain": {"explained_class": list(policies), "pictured": 0},
         },
         "variants": {name: {"images": {"test": {"count": len(LABELS)}}} for name in variants},
+        "classes": [*sorted(set(LABELS)), "other"],
         "last_layers": dict.fromkeys(timm, "last"),
         "layers": {name: ["last"] for name in timm},
     }

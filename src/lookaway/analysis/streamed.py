@@ -103,9 +103,8 @@ class Streamed:
         """What two unrelated looks score."""
         dimensions = ("variant", "model", "layer", "explained_class")
         for part in self._parts.split(*dimensions, last=False):
-            compared = self._compared(part)
-            if not compared.is_empty():
-                yield {"shuffled": scale.shuffled(compared)}
+            # Empty where no image has a partner: a frame without rows.
+            yield {"shuffled": scale.shuffled(self._compared(part))}
 
     def last_layers(self) -> Iterator[_Found]:
         """What is told of the last layers, at one ε."""
