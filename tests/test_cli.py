@@ -135,7 +135,7 @@ def test_json_is_one_document_with_the_headline_and_quiet_says_nothing_else(done
 
 
 def test_quiet_prints_nothing(done, monkeypatch):
-    monkeypatch.setattr("lookaway.report.page.build_report", lambda _store: None)
+    monkeypatch.setattr("lookaway.report.page.build_report", lambda *_, **__: None)
     out, _ = done
     for arguments in (
         ["report", str(out), "--quiet"],
