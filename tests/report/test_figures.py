@@ -5,7 +5,10 @@ import itertools
 import re
 import xml.etree.ElementTree as ET
 
+import altair as alt
 import pytest
+from altair.utils.schemapi import validate_jsonschema
+from jsonschema import ValidationError
 from PIL import Image
 
 from hostile import HOSTILE
@@ -48,6 +51,18 @@ def test_every_figure_is_well_formed_as_wide_as_its_columns_and_readable_on_pape
         sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)', svg)]
         assert sizes
         assert min(sizes) * POINTS[columns] / wide >= 6.5, (name, columns)
+
+
+def test_every_chart_is_what_vega_lite_allows(run, finished, layered):
+    """Altair's own check at every step, which is slow, is left out when charts are made."""
+    allowed = alt.load_schema()
+    names = set(run.figures()) - (set(finished.figures()) if run is layered else set())
+    specs = [found for name in sorted(names) if (found := run.figure(name).spec)]
+    assert specs
+    for spec in specs:
+        validate_jsonschema({**spec, "datasets": {}}, allowed)
+    with pytest.raises(ValidationError):
+        validate_jsonschema({**specs[0], "columns": "three", "datasets": {}}, allowed)
 
 
 def test_a_pdf_has_the_width_of_its_columns_and_a_png_300_dots_per_inch(finished):
