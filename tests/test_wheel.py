@@ -70,7 +70,8 @@ def install(wheel, tmp_path_factory):
 def call(folder, program, *arguments):
     """Run a program of an environment in an empty folder, without a network: code, out, err."""
     (folder / "work").mkdir(exist_ok=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "HF_"))}
+    own = ("PYTHON", "HF_", "OMP_")  # of the tests
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     offline = {**kept, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
     command = [folder / "env" / "bin" / program, *arguments]
     done = subprocess.run(
@@ -99,9 +100,10 @@ def test_a_study_runs_to_its_page_without_the_repository(install):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_with_the_extra_the_demo_runs_as_a_stranger_types_it(install):
     folder = install(extra=True)
     code, out, err = call(folder, "lookaway", "demo", "--out", "demo")
     assert code == 0, err
-    assert "EfficientNet-Lite2" in out
-    assert (folder / "work" / "demo" / "report.html").is_file()
+    assert "Report: " in out
+    assert "EfficientNet-Lite2" in (folder / "work" / "demo" / "report.html").read_text()
