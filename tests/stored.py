@@ -136,7 +136,7 @@ def _write_cell(store, plan, key, images, shown, random):
             )
     compared = pl.concat(compared).select(list(SHUFFLED_SCHEMA))
     result = CellResult(whole, pl.concat(statistics), compared, maps, {})
-    store.write_cell(key, result, {})
+    store.write_cell(key, result)
 
 
 def _images(key, images, classes, random):

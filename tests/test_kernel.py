@@ -208,7 +208,7 @@ def test_other_models_perturbations_are_measured_as_they_are(clf, images, labels
         settings,
         [la.FGSM()],
         [la.GradCAM()],
-        given={("fgsm", "same"): made, ("fgsm", "other"): other, ("absent", "x"): other},
+        given={("fgsm", "same"): made, ("fgsm", "other"): other},
     )
     assert found.sources == (("fgsm", "m"), ("fgsm", "same"), ("fgsm", "other"), ("noise", None))
     for key, values in own.arrays.items():
@@ -301,9 +301,31 @@ def test_a_classifier_is_afterwards_as_it_was(clf, images, labels):
         assert torch.equal(value, before[name])
 
 
+def test_a_network_of_several_labels_explains_the_label_alone(clf, images, labels):
+    several = la.Classifier(
+        clf.module, mean=clf.mean, std=clf.std, input_size=64, outputs="multilabel"
+    )
+    with pytest.raises(InputError, match="several labels at once"):
+        la.measure(several, images, labels, epsilons=[0.1], grid=32)
+    found = la.measure(several, images, labels, epsilons=[0.1], grid=32, explained_class=["label"])
+    assert found.rows()["explained_class"].unique().to_list() == ["label"]
+
+
+SIGNS = Perturbation.of_signs(torch.ones(5, 3, 64, 64, dtype=torch.int8))
+LEVELS = Perturbation(torch.ones(5, 4, 3, 64, 64, dtype=torch.int8))
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        ({"attacks": [la.FGSM(), la.FGSM()]}, "attacks have a name twice.*fgsm"),
+        ({"explainers": [la.GradCAM(), la.GradCAM()]}, "explainers have a name twice.*gradcam"),
+        ({"given": {("pgd", "other"): SIGNS}}, "'pgd', which is none of the attacks: fgsm"),
+        ({"given": {("fgsm", "other"): SIGNS.of([0, 1, 2, 3, 4, 4])}}, r"are \(6, 1, 3"),
+        ({"given": {("fgsm", "other"): SIGNS.of(slice(2))}}, r"are \(2, 1, 3, 64, 64\), for"),
+        ({"given": {("fgsm", "other"): LEVELS}, "epsilons": [0.1, 0.2]}, "and 2 levels"),
+        ({"classes": ["a", "b"]}, "4 logits, and classes 2 names"),
+        ({"labels": torch.eye(5, 4, dtype=torch.long)}, "labels must be an integer tensor"),
         ({"labels": None}, "labels must be given"),
         ({"labels": torch.zeros(3, dtype=torch.long)}, "3 labels for images"),
         ({"epsilons": [8]}, "epsilon 8 is outside"),

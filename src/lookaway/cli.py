@@ -35,6 +35,11 @@ app = typer.Typer(
 Out = Annotated[str, typer.Option("--out", help="The run's folder, or a URL.", metavar="DIR")]
 
 
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Import and run the package.module:Name it names.")
+]
+
+
 @app.command()
 def demo(out: Out = "runs/demo", quiet: Quiet = False, as_json: Json = False) -> None:
     """Run a whole study on bundled data and weights, without network.
@@ -69,10 +74,7 @@ def run(
         str | None,
         typer.Option(help="Of a Ray cluster; default: this machine.", metavar="HOST:PORT"),
     ] = None,
-    trust_code: Annotated[
-        bool,
-        typer.Option("--trust-code", help="Import and run the package.module:Name it names."),
-    ] = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -91,8 +93,7 @@ def run(
     _choose_wait(quiet)
     from lookaway.run import run_study
 
-    if trust_code:
-        sys.path.insert(0, str(Path.cwd()))  # where a module beside the study file is
+    _find_own_code(trust_code)
     result = run_study(
         study,
         out,
@@ -125,6 +126,7 @@ def plan(
     trial: Annotated[
         int, typer.Option(help="Images that each model is tried on, at least 6.", metavar="N")
     ] = 16,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -143,6 +145,7 @@ def plan(
     from lookaway.cost.estimate import estimate
     from lookaway.cost.told import sentences, tables
 
+    _find_own_code(trust_code)
     found = estimate(
         study,
         data=data,
@@ -150,6 +153,7 @@ def plan(
         classes=classes,
         workers=workers or [],
         trial=trial,
+        trust_code=trust_code,
         progress=not quiet,
     )
     if as_json:
@@ -217,6 +221,12 @@ def _version(
     if version:
         say(f"lookaway {__version__}")
         raise typer.Exit
+
+
+def _find_own_code(trusted: bool) -> None:
+    """A study's own modules lie where the command is called."""
+    if trusted:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def _choose_wait(quiet: bool) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lookaway.attacks.base import Attack, GradientSignAttack
 from lookaway.attacks.noise import SignNoise
+from lookaway.errors import InputError
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.metrics.map_nissim import nissim_of_maps
@@ -125,7 +126,14 @@ def measure_images(
         keep: (N,) bool, of which images the attacked maps of every layer are given back; those of
             the last layer always are. None: of all.
         advance: told of each batch of images done.
+
+    Raises:
+        InputError: two attacks or explainers have one name, or a given perturbation is of none of
+            the attacks, or of other images or levels.
     """
+    _check_names("attacks", [attack.name for attack in attacks])
+    _check_names("explainers", [explainer.name for explainer in explainers])
+    check_given(given or {}, [attack.name for attack in attacks], images, len(settings.epsilons))
     keep = torch.full((len(images),), True, device="cpu") if keep is None else keep
     found = []
     with clf.computing():
@@ -342,6 +350,44 @@ class _Batch:
         logits = next(iter(views.values())).logits
         predicted = self.clf.outputs.predicted(logits, self.labels.repeat(times))
         return _Seen(views, predicted, self.clf.outputs.confidence(logits, predicted)), gradients
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"{what} have a name twice, so one would stand for the other: {', '.join(twice)}; give "
+            "each its own, such as attack.name = 'second'"
+        )
+
+
+def check_given(
+    given: Mapping[Source, Perturbation], attacks: Sequence[str], images: Tensor, levels: int
+) -> None:
+    """Refuse other models' perturbations that would be left out or do not fit.
+
+    Args:
+        given: them.
+        attacks: names.
+        images: all that they are of, (N, C, H, W).
+        levels: how many ε there are.
+
+    Raises:
+        InputError: with what does not fit.
+    """
+    for (attack, model), perturbation in given.items():
+        if attack not in attacks:
+            raise InputError(
+                f"{model!r} gives perturbations of {attack!r}, which is none of the attacks: "
+                f"{', '.join(attacks) or 'none'}"
+            )
+        count, own, *shape = perturbation.codes.shape
+        if (count, *shape) != tuple(images.shape) or own not in (1, levels):
+            raise InputError(
+                f"the perturbations of {attack!r} that {model!r} gives are "
+                f"{tuple(perturbation.codes.shape)}, for images {tuple(images.shape)} and {levels} "
+                "levels"
+            )
 
 
 def _batches(count: int, size: int) -> list[slice]:

@@ -16,12 +16,19 @@ from lookaway.attacks.fgsm import FGSM
 from lookaway.errors import InputError
 from lookaway.explainers.base import MIN_GRID, Explainer
 from lookaway.explainers.gradcam import GradCAM
-from lookaway.kernel import Key, MeasureSettings, Source, measure_images
+from lookaway.kernel import (
+    Key,
+    Measured,
+    MeasureSettings,
+    Source,
+    check_given,
+    measure_images,
+)
 from lookaway.metrics.ssim import PRESETS
-from lookaway.models.checks import check_labels, check_pixels
+from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.perturbation import Perturbation
-from lookaway.rows import ROW_SCHEMA, Subject, measurement_rows
+from lookaway.rows import Subject, measurement_rows
 
 POLICIES = ("own", "clean", "label")
 _IMAGES_AT_ONCE = 64
@@ -107,7 +114,8 @@ def measure(
         clf: the classifier; it is afterwards as it was.
         images: (N, C, H, W) float pixels in [0, 1]; or a dataset of pairs of an image (C, H, W)
             and its label; or a loader of batches of such pairs.
-        labels: (N,) integer true classes, where images are a tensor.
+        labels: (N,) integer true classes, where images are a tensor; of a network for several
+            labels at once the one that is explained.
         attacks: the classifier's own; None: FGSM.
         epsilons: largest changes of a pixel, each in (0, 1], none twice.
         explainers: None: Grad-CAM.
@@ -122,7 +130,7 @@ def measure(
             ``keep_maps`` keeps of their own measurement), where images are a tensor.
         noise_seed: of the noise control; None: it is left out.
         keep_maps: whether maps and perturbations are kept; they grow with the number of images.
-        classes: names of the classes; None: their indices.
+        classes: names of the classes, one for each logit; None: their indices.
 
     Returns:
         Rows in the order of the images, named by their places, and what sums them up.
@@ -152,15 +160,24 @@ def measure(
     methods = [GradCAM()] if explainers is None else list(explainers)
     if not methods:
         raise InputError("explainers is empty; give at least one, such as GradCAM()")
-    if given and not isinstance(images, Tensor):
-        raise InputError("given perturbations need the images as one tensor")
-    parts: list[Any] = []
+    if given:
+        if not isinstance(images, Tensor):
+            raise InputError("given perturbations need the images as one tensor")
+        check_given(given, [attack.name for attack in own], images, len(levels))
+    if clf.outputs.task == "labels" and list(explained_class) != ["label"]:
+        raise InputError(
+            f"{clf.name} gives several labels at once, so no one class is predicted; give "
+            "explained_class=['label']"
+        )
+    parts: list[Measured] = []
     frames, done = [], 0
     for pixels, truth in _batches(images, labels, batch_size):
         check_pixels(pixels, clf.channels, clf.name)
         size = (pixels.shape[2], pixels.shape[3])
-        several = clf.outputs.task == "labels"
-        truth = check_labels(truth, len(pixels), clf.classes_at(size), several=several)
+        count = clf.classes_at(size)
+        truth = check_classes(truth, len(pixels), count, "labels")
+        if classes is not None and len(classes) != count:
+            raise InputError(f"{clf.name} has {count} logits, and classes {len(classes)} names")
         trace = clf.trace(size)
         names = tuple(trace.names(layers))
         settings = MeasureSettings(
@@ -175,8 +192,10 @@ def measure(
             batch_size=batch_size,
             noise_seed=noise_seed,
         )
-        places = slice(done, done + len(pixels))
-        some = {source: each.of(places) for source, each in (given or {}).items()}
+        some = {
+            source: each.of(slice(done, done + len(pixels)))
+            for source, each in (given or {}).items()
+        }
         keep = None if keep_maps else torch.full((len(pixels),), False, device="cpu")
         found = measure_images(clf, pixels.detach(), truth, settings, own, methods, some, keep)
         subject = Subject(
@@ -184,7 +203,7 @@ def measure(
             variant="none",
             images=[f"{place:06d}" for place in range(done, done + len(pixels))],
             labels=truth.numpy(force=True),
-            classes=classes or [str(index) for index in range(clf.classes_at(size))],
+            classes=classes or [str(index) for index in range(count)],
             epsilons=levels,
             layers={
                 name: (trace.layers[name].depth, "x".join(map(str, trace.layers[name].size)))
@@ -196,12 +215,10 @@ def measure(
         sources, done = found.sources, done + len(pixels)
     if not frames:
         raise InputError("there are no images to measure")
-    rows = pl.concat(frames)
-    order = [name for name in ROW_SCHEMA if name in ("attack", "source", "epsilon")]
-    rows = _in_order(rows, [*order, "method", "layer", "explained_class"])
+    rows = _in_order(pl.concat(frames))
     if not keep_maps:
         return Measurement(rows, sources)
-    whole = type(parts[0]).joined(parts)
+    whole = Measured.joined(parts)
     maps = {key: array for key, array in whole.arrays.items() if key.name.endswith("_maps")}
     return Measurement(rows, sources, maps, whole.perturbations)
 
@@ -238,8 +255,9 @@ def _batches(
         yield torch.as_tensor(batch[0]), torch.as_tensor(batch[1])
 
 
-def _in_order(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """By setting, in the order in which each first comes, then by image, whatever the batches."""
+    by = ["attack", "source", "epsilon", "method", "layer", "explained_class"]
     setting = rows.select(by).unique(maintain_order=True).with_row_index("_setting")
-    joined = rows.join(setting, on=list(by), nulls_equal=True, maintain_order="left")
+    joined = rows.join(setting, on=by, nulls_equal=True, maintain_order="left")
     return joined.sort("_setting", maintain_order=True).drop("_setting")

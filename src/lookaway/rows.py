@@ -190,7 +190,7 @@ def _expanded(
 
     def of_images(name: str, given: _View = ("", "", "")) -> np.ndarray:
         """(P, E, N)."""
-        values = arrays[type(next(iter(arrays)))(name, *given)]
+        values = arrays[name, *given]  # type: ignore[index]  # a kernel.Key is such a tuple
         values = values[:, None, None] if values.ndim == 1 else values
         return np.broadcast_to(values, (shape[3], *shape[:2])).transpose(1, 2, 0)
 

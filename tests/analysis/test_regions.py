@@ -347,7 +347,7 @@ def store(tmp_path):
             [0.2, 0.5],
             spot,
         )
-        store.write_cell(key, result, {})
+        store.write_cell(key, result)
     return store
 
 

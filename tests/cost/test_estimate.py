@@ -200,3 +200,18 @@ def test_a_model_that_cannot_be_used_is_told_with_its_line(tmp_path, faces):
     with pytest.raises(StudyError, match="line 3") as caught:
         estimate(path, progress=False)
     assert "nix" in str(caught.value)
+
+
+def test_code_of_the_user_s_own_is_tried_where_it_is_trusted(small_study):
+    study = {**small_study, "attacks": ["lookaway.attacks.fgsm:FGSM"]}
+    with pytest.raises(StudyError, match="--trust-code"):
+        estimate(study, images=30, classes=3, trial=6, progress=False)
+    found = estimate(
+        {**study, "models": [{**small_study["models"][0], "train": "none"}], "transfer_from": []},
+        images=30,
+        classes=3,
+        trial=6,
+        trust_code=True,
+        progress=False,
+    )
+    assert found.stages["cells"] > 0

@@ -37,7 +37,7 @@ def a_cell(store, key=KEY, maps=None, **numbers):
     }
     maps = {"m": np.ones((1, 2, 2))} if maps is None else maps
     store.write_cell(
-        key, CellResult(**{**frames, **numbers}, maps=maps, perturbations={}), {"s": SIGNS}
+        key, CellResult(**{**frames, **numbers}, maps=maps, perturbations={"s": SIGNS})
     )
 
 

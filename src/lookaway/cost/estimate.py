@@ -141,6 +141,7 @@ def estimate(
     classes: int | None = None,
     workers: Sequence[int] = (),
     trial: int = TRIAL,
+    trust_code: bool = False,
     progress: bool = True,
 ) -> Estimate:
     """Estimate what a study would take, from a short trial on this machine.
@@ -153,6 +154,7 @@ def estimate(
         classes: of how many classes; None: as the study draws.
         workers: numbers of machines to tell the time for, beside one.
         trial: images that each model is tried on, at least 6.
+        trust_code: whether code of the user's own that the study names may run.
         progress: show how far the trial is on stderr.
 
     Raises:
@@ -162,7 +164,9 @@ def estimate(
     """
     _check(images, classes, workers, trial)
     reporter: Reporter = Terminal() if progress else Silent()
-    checked, lines, source = open_study(study, SAMPLE if images is not None else data)
+    checked, lines, source = open_study(
+        study, SAMPLE if images is not None else data, trust_code=trust_code
+    )
     if images is not None:
         counts = imagined(checked, images, classes)
     else:

@@ -213,7 +213,8 @@ def _read(counts: Counts, count: int) -> tuple[list[Record], float]:
             name, reason = read[0]
             raise DataError(f"none of {len(read)} images can be read, such as {name!r}: {reason}")
     if counts.source is None:
-        sample = open_source(SAMPLE).listed()[:: -(-200 // count)]
+        every = open_source(SAMPLE).listed()
+        sample = every[:: max(1, len(every) // count)]
         labels = cycle(counts.classes)
         records = [replace(record, label=next(labels)) for record in sample]
     return list(islice(cycle(records), count)), seconds
@@ -265,11 +266,7 @@ def _cell(
     }
 
     def work() -> None:
-        result = do_cell(clf, shard, given)
-        kept = result.perturbations
-        if key.model not in study.transfer_from:
-            kept = {name: each.of(shard.pictured) for name, each in kept.items()}
-        store.write_cell(key, result, kept)
+        store.write_cell(key, do_cell(clf, shard, given))
 
     seconds = _timed(work)
     names = {kind: f"{kind}/{key.stem}.{ending}" for kind, ending in KINDS.items()}

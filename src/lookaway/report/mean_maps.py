@@ -71,10 +71,9 @@ def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
     for rows, maps in frames.store.cells_with_maps():
         variant, model = rows["variant"][0], rows["model"][0]
         layer = frames.plan["last_layers"][model]
-        clean = maps[map_key("clean", frames.method, policy, layer)].astype(float)
-        attacked = maps[map_key("attacked", frames.method, policy, layer, attack, model)].astype(
-            float
-        )
+        view = frames.method, policy, layer
+        clean = maps[map_key("clean", *view)].astype(float)
+        attacked = maps[map_key("attacked", *view, attack, model)].astype(float)
         parts = [clean, *attacked.swapaxes(0, 1)]
         added = [part.sum(axis=0) for part in parts]
         alive = np.array([int((part.max(axis=(1, 2)) > 0).sum()) for part in parts])

@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from lookaway.analysis.frames import Frames
 from lookaway.places import AnyPath
-from lookaway.registry import short_name
 from lookaway.report import mean_maps, tables
 from lookaway.report.answer import answer
 from lookaway.report.explorer import explorer
@@ -114,7 +113,6 @@ def _page(
     looks: list[MeanLook],
 ) -> str:
     plan, store = frames.plan, frames.store
-    method = short_name(plan["settings"]["explain"]["method"])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
@@ -159,7 +157,7 @@ def _page(
         paper_tables=[table for table in made_tables if table.section == SECTION],
         sections=_sections([t for t in made_tables if t.section not in ("Headline", SECTION)]),
         attack=frames.attacks[0].upper(),
-        explainer=_EXPLAINERS.get(method, method),
+        explainer=_EXPLAINERS.get(frames.method, frames.method),
         first_attack=first_attack(frames),
         first_images=first_images(frames),
         rows=frames.counts[0],

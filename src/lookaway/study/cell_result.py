@@ -18,7 +18,8 @@ class CellResult:
         shuffled: see ``rows.SHUFFLED_SCHEMA``.
         maps: native maps ÷ their maximum, float16, by ``map_key``: (n, h, w) of clean images,
             (n, E, h, w) of attacked ones; and the maxima, float32.
-        perturbations: of the model's own attacks, by name, for every image of the cell.
+        perturbations: of the model's own attacks, by name, for every image of the cell
+            where other models need them, else for the pictured ones.
     """
 
     rows: pl.DataFrame

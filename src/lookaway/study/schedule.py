@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from itertools import groupby, product
 
-import numpy as np
-
 from lookaway.kernel import Source
 from lookaway.perturbation import Perturbation
 from lookaway.study.keys import CellKey, shards, trained_name
@@ -86,17 +84,11 @@ def given_to(session: Session, job: Job) -> dict[Source, Perturbation]:
 
 
 def keep(session: Session, job: Job, result: CellResult) -> None:
-    """Store a cell: of perturbations a source's for every image, another's for pictured ones."""
-    perturbations = result.perturbations
+    """Store what a worker gave."""
     if job.perturbs_only:
-        session.store.write_perturbations(job.key, perturbations, job.weights)
-        return
-    if job.key.model not in session.study.transfer_from:
-        images = session.prepared.images
-        test = images.variants[job.key.variant].parts["test"]
-        pictured = np.array([test[index].image in images.pictured for index in job.images])
-        perturbations = {name: each.of(pictured) for name, each in perturbations.items()}
-    session.store.write_cell(job.key, result, perturbations, job.weights)
+        session.store.write_perturbations(job.key, result.perturbations, job.weights)
+    else:
+        session.store.write_cell(job.key, result, job.weights)
 
 
 def run_here(session: Session) -> None:

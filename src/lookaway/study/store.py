@@ -257,24 +257,17 @@ class Store(Files):
         here = pl.col("variants").list.contains(variant)
         return self.samples().filter(pl.col("part") == part, here)
 
-    def write_cell(
-        self,
-        key: CellKey,
-        result: CellResult,
-        perturbations: Mapping[str, Perturbation],
-        weights: str = "",
-    ) -> None:
+    def write_cell(self, key: CellKey, result: CellResult, weights: str = "") -> None:
         """Keep a cell: everything else first, then the rows, which make it count as done.
 
         Args:
             key: which cell.
             result: what was measured.
-            perturbations: what of them is kept.
             weights: the hash of the trained weights that it was made with.
         """
         kept = {
             "weights": weights,
-            "signs": digest(self.write_perturbations(key, perturbations, weights)),
+            "signs": digest(self.write_perturbations(key, result.perturbations, weights)),
         }
         name = f"maps/{key.stem}.safetensors"
         kept["maps"] = digest(self.write_arrays(name, result.maps, {"weights": weights}))

@@ -259,7 +259,7 @@ def do_cell(
         statistics=statistic_rows(found, subject, settings.last),
         shuffled=_shuffled(clean, subject, shard, clf.device),
         maps=_stored_maps(found, clean, shard),
-        perturbations=_in_order([(places, each.perturbations) for places, each in found]),
+        perturbations=_kept(found, shard),
     )
 
 
@@ -272,6 +272,14 @@ def perturb_cell(clf: Classifier, shard: Shard) -> dict[str, Perturbation]:
             for places, settings in shard.groups
         ]
     )
+
+
+def _kept(found: Found, shard: Shard) -> dict[str, Perturbation]:
+    """Of a source for the others the perturbations of every image, else of the pictured ones."""
+    perturbations = _in_order([(places, each.perturbations) for places, each in found])
+    if shard.job.spec.name in shard.prepared.study.transfer_from:
+        return perturbations
+    return {name: each.of(shard.pictured) for name, each in perturbations.items()}
 
 
 def _in_order(
