@@ -18,11 +18,9 @@ from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.metrics.map_statistics import map_statistics
 from lookaway.models.classifier import Classifier
-from lookaway.perturbation import Perturbation
+from lookaway.perturbation import Perturbation, Source, check_given
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
-
-Source = tuple[str, str | None]  # an attack, and the model that made the perturbation; None: noise
 
 
 class Key(NamedTuple):
@@ -359,35 +357,6 @@ def _check_names(what: str, names: Sequence[str]) -> None:
             f"{what} have a name twice, so one would stand for the other: {', '.join(twice)}; give "
             "each its own, such as attack.name = 'second'"
         )
-
-
-def check_given(
-    given: Mapping[Source, Perturbation], attacks: Sequence[str], images: Tensor, levels: int
-) -> None:
-    """Refuse other models' perturbations that would be left out or do not fit.
-
-    Args:
-        given: them.
-        attacks: names.
-        images: all that they are of, (N, C, H, W).
-        levels: how many ε there are.
-
-    Raises:
-        InputError: with what does not fit.
-    """
-    for (attack, model), perturbation in given.items():
-        if attack not in attacks:
-            raise InputError(
-                f"{model!r} gives perturbations of {attack!r}, which is none of the attacks: "
-                f"{', '.join(attacks) or 'none'}"
-            )
-        count, own, *shape = perturbation.codes.shape
-        if (count, *shape) != tuple(images.shape) or own not in (1, levels):
-            raise InputError(
-                f"the perturbations of {attack!r} that {model!r} gives are "
-                f"{tuple(perturbation.codes.shape)}, for images {tuple(images.shape)} and {levels} "
-                "levels"
-            )
 
 
 def _batches(count: int, size: int) -> list[slice]:

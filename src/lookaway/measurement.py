@@ -20,14 +20,12 @@ from lookaway.kernel import (
     Key,
     Measured,
     MeasureSettings,
-    Source,
-    check_given,
     measure_images,
 )
 from lookaway.metrics.ssim import PRESETS
 from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
-from lookaway.perturbation import Perturbation
+from lookaway.perturbation import Perturbation, Source, check_given
 from lookaway.rows import Subject, measurement_rows
 
 POLICIES = ("own", "clean", "label")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lookaway.errors import StoreError
+from lookaway.errors import InputError, StoreError
 
+Source = tuple[str, str | None]  # an attack, and the model that made the perturbation; None: noise
 FULL = 127  # the code of a change by all of ε
 _SIGNS = "signs"
 _CODES = "codes"
@@ -105,6 +106,35 @@ class Perturbation:
             return cls(_unpack(packed, shape) * np.int8(FULL))
         except (KeyError, ValueError) as error:
             raise StoreError(f"a stored perturbation does not fit its images: {error}") from error
+
+
+def check_given(
+    given: Mapping[Source, Perturbation], attacks: Sequence[str], images: Any, levels: int
+) -> None:
+    """Refuse other models' perturbations that would be left out or do not fit.
+
+    Args:
+        given: them.
+        attacks: names.
+        images: all that they are of, (N, C, H, W).
+        levels: how many ε there are.
+
+    Raises:
+        InputError: with what does not fit.
+    """
+    for (attack, model), perturbation in given.items():
+        if attack not in attacks:
+            raise InputError(
+                f"{model!r} gives perturbations of {attack!r}, which is none of the attacks: "
+                f"{', '.join(attacks) or 'none'}"
+            )
+        count, own, *shape = perturbation.codes.shape
+        if (count, *shape) != tuple(images.shape) or own not in (1, levels):
+            raise InputError(
+                f"the perturbations of {attack!r} that {model!r} gives are "
+                f"{tuple(perturbation.codes.shape)}, for images {tuple(images.shape)} and {levels} "
+                "levels"
+            )
 
 
 def _pack(signs: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 import lookaway as la
@@ -89,3 +90,12 @@ def test_no_name_of_a_stored_image_leads_out_of_the_folder(looked, tmp_path, mon
     with pytest.raises(StoreError, match="outside"):
         export(looked.folder, tmp_path / "in" / "deep")
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_of_perturbations_a_source_s_are_kept_for_every_image_and_others_for_the_pictured(looked):
+    shown = {
+        path.name.split("-")[2]: load_file(path)['["fgsm", "signs"]'].shape[0]
+        for path in sorted((looked.folder / "signs").iterdir())
+        if path.stem.endswith("00000")
+    }
+    assert shown == {"one": 3, "two": 0}  # of three images, none of them pictured

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby, product
 
-from lookaway.kernel import Source
-from lookaway.perturbation import Perturbation
+from lookaway.perturbation import Perturbation, Source
 from lookaway.study.keys import CellKey, shards, trained_name
 from lookaway.study.prepare import Prepared
 from lookaway.study.session import Session

@@ -15,14 +15,13 @@ from lookaway.kernel import (
     Key,
     Measured,
     MeasureSettings,
-    Source,
     measure_images,
     perturbations_of,
 )
 from lookaway.metrics.shuffled import partners, shuffled_nissim
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
-from lookaway.perturbation import Perturbation
+from lookaway.perturbation import Perturbation, Source
 from lookaway.rows import (
     SHUFFLED_SCHEMA,
     Subject,
