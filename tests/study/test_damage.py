@@ -100,7 +100,9 @@ def test_damaged_files_are_named_and_made_again(
                 la.open_result(copy)
     again = run_quickly(small_study, copy, progress=True)
     # The manifest is taken away before the work begins, whatever it holds.
-    named = [path.relative_to(copy).as_posix() for kind, path in paths.items() if kind != "manifest"]
+    named = [
+        path.relative_to(copy).as_posix() for kind, path in paths.items() if kind != "manifest"
+    ]
     assert sorted(made_again(copy)) == sorted(named)
     told = capsys.readouterr().err.replace("\n", "")
     assert all(name in told for name in named)
