@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lookaway.attacks.fgsm import FGSM
+    from lookaway.attacks.mifgsm import MIFGSM
     from lookaway.attacks.noise import SignNoise
+    from lookaway.attacks.pgd import PGD
     from lookaway.errors import LookawayError
     from lookaway.explainers.base import Explanation, heatmap
     from lookaway.explainers.eigencam import EigenCAM
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FGSM": "lookaway.attacks.fgsm",
+    "MIFGSM": "lookaway.attacks.mifgsm",
+    "PGD": "lookaway.attacks.pgd",
     "SignNoise": "lookaway.attacks.noise",
     "LookawayError": "lookaway.errors",
     "Explanation": "lookaway.explainers.base",
@@ -54,14 +58,20 @@ _HOMES = {
 
 __all__ = [
     "FGSM",
+    "MIFGSM",
+    "PGD",
     "Classifier",
     "EigenCAM",
     "Explanation",
     "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "LayerCAM",
     "LookawayError",
     "Measurement",
     "Result",
     "SignNoise",
+    "XGradCAM",
     "__version__",
     "heatmap",
     "load_classifier",
