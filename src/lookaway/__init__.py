@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lookaway.attacks.fgsm import FGSM
+    from lookaway.attacks.libraries import from_foolbox, from_torchattacks
     from lookaway.attacks.mifgsm import MIFGSM
     from lookaway.attacks.noise import SignNoise
     from lookaway.attacks.pgd import PGD
@@ -32,6 +33,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FGSM": "lookaway.attacks.fgsm",
+    "from_foolbox": "lookaway.attacks.libraries",
+    "from_torchattacks": "lookaway.attacks.libraries",
     "MIFGSM": "lookaway.attacks.mifgsm",
     "PGD": "lookaway.attacks.pgd",
     "SignNoise": "lookaway.attacks.noise",
@@ -73,6 +76,8 @@ __all__ = [
     "SignNoise",
     "XGradCAM",
     "__version__",
+    "from_foolbox",
+    "from_torchattacks",
     "heatmap",
     "load_classifier",
     "measure",
