@@ -41,7 +41,10 @@ def explained(family):
 
 
 def test_maps_equal_captums_on_every_family(family, explained):
+    """Torch-CAM's, below, are of the large ones too."""
     layers, classes, ours = explained
+    if family.name in ("inception_v3", "legacy_xception"):
+        layers = layers[-1:]
     peer = without_inplace(family.clf.module)  # Captum fails where a layer's output is overwritten
     images = family.clf.prepare(family.images)
     for layer in layers:
