@@ -33,10 +33,10 @@ from lookaway.export import export
 from lookaway.models import zoo
 from lookaway.models.weights import fit_weights, read_weights, tensors_only
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA
+from lookaway.study.checksum import embed
 from lookaway.study.keys import CellKey
 from lookaway.study.lock import NAME, locked
 from lookaway.study.plan import read_study
-from lookaway.study.seal import sealed
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
 
@@ -386,10 +386,10 @@ _STUDY_TEXT = st.lists(st.tuples(_WORDS, _FLOW), max_size=6).map(
 )
 
 
-def resealed(raw):
+def resealed(raw, name):
     """A file with the checksum that fits what is in it now."""
     found = re.search(rb"lookaway:([0-9a-f]{64})", raw)
-    return sealed(raw, found[0].decode()) if found else raw
+    return embed(raw, found[0].decode(), name) if found else raw
 
 
 def targets(run, folder):
@@ -401,7 +401,7 @@ def targets(run, folder):
     """
     copy = shutil.copytree(run.folder, folder / "run")
     store = Store(copy)
-    plan, manifest = store.read_plan(), store.read_json("manifest.json")
+    plan, manifest = store.read_json("plan.json"), store.read_json("manifest.json")
     key = CellKey("none", 0, "one", 0)
     head = next((copy / "heads").glob("*.json"))
     files = {
@@ -448,7 +448,7 @@ def targets(run, folder):
         """Damage under a right seal, as one who means harm would write it."""
 
         def feed(raw):
-            (folder / "garbage").write_bytes(resealed(raw))
+            (folder / "garbage").write_bytes(resealed(raw, "garbage"))
             read(folder / "garbage")
 
         return feed
@@ -510,10 +510,10 @@ def targets(run, folder):
             feed_file(f"rows/{key.stem}.parquet", lambda: store.has_cell(key) or store.rows()),
         ),
         "rows, resealed": Target(
-            mutated(files[f"rows/{key.stem}.parquet"]), feed_resealed(store.read_kept)
+            mutated(files[f"rows/{key.stem}.parquet"]), feed_resealed(store.read_frame)
         ),
         "arrays, resealed": Target(mutated(signs), feed_resealed(store.read_arrays)),
-        "arrays' notes, resealed": Target(mutated(signs), feed_resealed(store.arrays_kept)),
+        "arrays' notes, resealed": Target(mutated(signs), feed_resealed(store.arrays_metadata)),
         "image scan": Target(
             st.lists(st.one_of(mutated(*images.values()), st.binary(max_size=99)), max_size=4),
             feed_images,

@@ -146,7 +146,7 @@ def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypa
     assert [images[place] for place in read["image"]] == last["image"].to_list()
     for name in ("label", "model", "source", "attacked_class", "explained_class"):
         assert read[name].cast(pl.String).equals(last[name])
-    few = store.read_plan()["settings"]["explain"]["layers_of"] == "pictured"
+    few = store.read_plan().settings.explain.layers_of == "pictured"
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", 1000 if few else 2000)
     assert found.split(*dimensions, last=False) == [
         {"variant": variant, "model": model}

@@ -33,7 +33,7 @@ def both(quick_study, tmp_path_factory):
 
 
 def last(result):
-    layers = result.plan["last_layers"]
+    layers = result.plan.last_layers
     return pl.col("layer") == pl.col("model").replace_strict(layers, return_dtype=pl.String)
 
 

@@ -19,7 +19,7 @@ from lookaway.study.worker import Shard, do_cell
 
 def test_stored_rows_are_what_the_public_calls_give_from_stored_maps(looked):
     for index, model in enumerate(["one", "two"]):
-        layer = looked.plan["last_layers"][model]
+        layer = looked.plan.last_layers[model]
         for shard in (0, 1):
             key = CellKey("none", index, model, shard)
             rows = pl.read_parquet(looked.folder / "shuffled" / f"{key.stem}.parquet")
@@ -69,12 +69,13 @@ def paper_cell(on_paper, quick_study):
     (last,) = on_paper.layer_names("last")
 
     def run(images=slice(None), batch_size=2, layers=(last,)):
-        plan = {"layers": {"one": list(layers)}, "last_layers": {"one": last}}
-        plan |= {"batch_sizes": {"one": batch_size}, "last_sizes": {"one": [4, 4]}}
+        other = {"layers": {"one": list(layers)}, "last_layers": {"one": last}}
+        other |= {"batch_sizes": {"one": batch_size}, "last_sizes": {"one": [4, 4]}}
+        plan = prepared.plan.model_copy(update=other)
         job = schedule.cells(prepared)[0]
         shard = Shard(
             job,
-            replace(prepared, plan={**prepared.plan, **plan}, images=images_of_two),
+            replace(prepared, plan=plan, images=images_of_two),
             names=list("abcde")[images],
             grids=grids[images],
             labels=np.zeros(5, dtype=np.int64)[images],

@@ -1,4 +1,4 @@
-"""Files of a run's folder: whole or absent, sealed, and read without running anything in them."""
+"""Files of a run's folder: whole or absent, checked, and read without running what is in them."""
 
 import io
 import json
@@ -7,21 +7,25 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import polars as pl
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
 from lookaway.places import AnyPath, RemotePath, files_in, to_path
-from lookaway.study.seal import is_sealed, sealed, slot
+from lookaway.study.checksum import embed, is_whole, placeholder
+from lookaway.study.fields import STORED
 
-_SEAL = "seal"  # where JSON, Parquet and safetensors keep their checksum
+_CHECKSUM = "checksum"  # where JSON, Parquet and safetensors keep it
 # Polars panics at some files that are no Parquet at all, though their checksum fits.
 _UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Files:
@@ -69,26 +73,64 @@ class Files:
             ) from error
         if not isinstance(value, dict):
             raise StoreError(f"{str(path)!r} is not what lookaway writes")
-        value.pop(_SEAL, None)
+        value.pop(_CHECKSUM, None)
         return value
 
-    def sound_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file, or None where it is not there or damaged, which is told."""
+    def read_model(self, name: str, kind: type[_Model]) -> _Model | None:
+        """What a JSON file of the run holds, or None where it is not there.
+
+        Args:
+            name: of the file.
+            kind: what it holds.
+
+        Raises:
+            StoreError: it is damaged, or holds something else; with the place.
+        """
+        value = self.read_json(name)
+        return None if value is None else self.as_model(name, value, kind)
+
+    def as_model(self, name: str, value: Mapping[str, Any], kind: type[_Model]) -> _Model:
+        """Plain data as what a JSON file of the run holds.
+
+        Raises:
+            StoreError: it is something else; with the place.
+        """
         try:
-            return self.read_json(name)
+            return kind.model_validate_json(json.dumps(value), context=STORED)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            place = ".".join(map(str, fault["loc"])) or "the top"
+            raise StoreError(
+                f"{str(self.folder / name)!r} is not what lookaway writes: at {place}: "
+                f"{fault['msg'].removeprefix('Value error, ')}"
+            ) from error
+
+    def sound_model(self, name: str, kind: type[_Model]) -> _Model | None:
+        """What a JSON file holds, or None where it is not there or damaged, which is told."""
+        try:
+            return self.read_model(name, kind)
         except StoreError:
             self.note_damage(name)
             return None
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole."""
-        place = slot()
-        text = json.dumps({**value, _SEAL: place}, indent=2, ensure_ascii=False) + "\n"
-        self.write_bytes(name, sealed(_encoded(text), place))
+        place = placeholder()
+        text = json.dumps({**value, _CHECKSUM: place}, indent=2, ensure_ascii=False) + "\n"
+        self._embed(name, text.encode(), place)
+
+    def write_model(self, name: str, value: BaseModel) -> None:
+        """Write a JSON file whole, from what it holds."""
+        self.write_json(name, value.model_dump(mode="json"))
+
+    def write_yaml(self, name: str, text: str) -> None:
+        """Write a YAML file whole, its checksum in a comment at its end."""
+        place = placeholder()
+        self._embed(name, f"{text}# {_CHECKSUM}: {place}\n".encode(), place)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file whole."""
-        self.write_bytes(name, _encoded(text))
+        """Write a text file whole, without a checksum."""
+        self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, raw: bytes) -> None:
         """Write a file whole."""
@@ -136,7 +178,9 @@ class Files:
         self, name: str, frame: pl.DataFrame, metadata: dict[str, str] | None = None
     ) -> None:
         """Write a Parquet file whole."""
-        self._write(self.folder / name, as_parquet(frame, metadata))
+        buffer, place = io.BytesIO(), placeholder()
+        frame.write_parquet(buffer, metadata={**(metadata or {}), _CHECKSUM: place})
+        self._embed(name, buffer.getvalue(), place)
 
     def read_frame(self, path: AnyPath, columns: Sequence[str] = ()) -> pl.DataFrame:
         """Read a Parquet file, or some columns of it.
@@ -147,30 +191,27 @@ class Files:
         with _readable(path):
             return pl.read_parquet(_whole(path), columns=list(columns) or None)
 
-    def read_kept(self, path: AnyPath) -> tuple[pl.DataFrame, dict[str, str]]:
-        """Read a Parquet file and what was kept with it.
+    def frame_metadata(self, path: AnyPath) -> dict[str, str]:
+        """What was kept with a Parquet file.
 
         Raises:
             StoreError: it is missing or damaged.
         """
         with _readable(path):
-            raw = _whole(path)
-            return pl.read_parquet(raw), pl.read_parquet_metadata(io.BytesIO(raw))
+            return pl.read_parquet_metadata(io.BytesIO(_whole(path)))
 
     def write_arrays(
         self,
         name: str,
         arrays: Mapping[str, np.ndarray],
         metadata: Mapping[str, str] | None = None,
-    ) -> bytes:
-        """Write a safetensors file whole; its content."""
-        place = slot()
+    ) -> None:
+        """Write a safetensors file whole."""
+        place = placeholder()
         whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         # One entry, for safetensors writes several in any order.
-        kept = {_SEAL: json.dumps([dict(metadata or {}), place])}
-        raw = sealed(save_arrays(whole, kept), place)
-        self._write(self.folder / name, raw)
-        return raw
+        kept = {_CHECKSUM: json.dumps([dict(metadata or {}), place])}
+        self._embed(name, save_arrays(whole, kept), place)
 
     def read_arrays(self, path: AnyPath) -> dict[str, np.ndarray]:
         """Read a safetensors file.
@@ -185,7 +226,7 @@ class Files:
                 f"{str(path)!r} is missing or damaged ({error}); run the study again"
             ) from error
 
-    def arrays_kept(self, path: AnyPath) -> dict[str, str]:
+    def arrays_metadata(self, path: AnyPath) -> dict[str, str]:
         """What was kept with a safetensors file.
 
         Raises:
@@ -194,9 +235,19 @@ class Files:
         try:
             raw = _whole(path)
             header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-            return dict(json.loads(header["__metadata__"][_SEAL])[0])
+            return dict(json.loads(header["__metadata__"][_CHECKSUM])[0])
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise StoreError(f"{str(path)!r} is missing or damaged ({error})") from error
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a file is there and is what was written, by its own checksum."""
+        path = self.folder / name
+        return is_whole(self.read_bytes(name) or b"", path.name)
+
+    def _embed(self, name: str, raw: bytes, place: str) -> None:
+        """Write a file with its checksum in the place of the placeholder."""
+        path = self.folder / name
+        self._write(path, embed(raw, place, path.name))
 
     def _write(self, path: AnyPath, raw: bytes) -> None:
         """Write aside, then rename: a file is whole or absent, as an object is by itself."""
@@ -246,20 +297,22 @@ def _readable(path: AnyPath) -> Iterator[None]:
         ) from error
 
 
-def as_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A frame as the content of a Parquet file, sealed."""
-    buffer, place = io.BytesIO(), slot()
-    frame.write_parquet(buffer, metadata={**(metadata or {}), _SEAL: place})
-    return sealed(buffer.getvalue(), place)
+def check_columns(
+    frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]], path: AnyPath
+) -> None:
+    """Refuse a frame that lacks a column, or has it of another type.
 
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8")
+    Raises:
+        StoreError: with the columns.
+    """
+    odd = [name for name, kind in schema.items() if frame.schema.get(name) != kind]
+    if odd:
+        raise StoreError(f"{str(path)!r} is not what lookaway writes: at {', '.join(odd[:3])}")
 
 
 def _whole(path: AnyPath) -> bytes:
-    """A file's content; ValueError where it is not what was sealed."""
+    """A file's content; ValueError where it is not what was written."""
     raw = path.read_bytes()
-    if not is_sealed(raw):
+    if not is_whole(raw, path.name):
         raise ValueError("its checksum does not fit: it was cut or altered")
     return raw

@@ -7,8 +7,7 @@ import polars as pl
 
 from lookaway.errors import StoreError
 from lookaway.rows import ROW_SCHEMA, SHUFFLED_SCHEMA
-from lookaway.study.files import Files
-from lookaway.study.shapes import check_columns
+from lookaway.study.files import Files, check_columns
 
 _SCHEMAS = {"rows": ROW_SCHEMA, "shuffled": SHUFFLED_SCHEMA}
 

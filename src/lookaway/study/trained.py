@@ -17,7 +17,8 @@ from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.training import Recipe, train
 from lookaway.study.images import Grids
-from lookaway.study.keys import CellKey, trained_name
+from lookaway.study.json_files import EpochLog, TrainedModel
+from lookaway.study.keys import ModelKey, trained_name
 from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.session import Session
 from lookaway.study.settings import ModelSpec
@@ -30,16 +31,16 @@ def train_models(session: Session) -> None:
     """Train what the study asks for and is not stored yet: each model on each variant."""
     for variant in session.prepared.images.variants.values():
         for index, spec in enumerate(session.study.models):
-            key = CellKey(variant.name, index, spec.name, 0)
+            key = ModelKey(variant.name, index, spec.name)
             if spec.train != "none" and _stored(session.store, key) is None:
                 _train(session, key, spec)
 
 
-def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
+def _train(session: Session, key: ModelKey, spec: ModelSpec) -> None:
     study, prepared, store = session.study, session.prepared, session.store
     images, size = prepared.images, study.data.image_size
     parts = images.variants[key.variant].parts
-    clf, _ = load_model(study, spec, images.classes, prepared.plan["class_order"])
+    clf, _ = load_model(study, spec, images.classes, prepared.plan.class_order)
     clf = placed(clf, prepared)
     if spec.train != "all":
         fold_batch_norm(clf)  # of the frozen trunk; what is trained lies behind it
@@ -48,11 +49,11 @@ def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
         batch_size=study.training.batch_size,
         learning_rate=spec.learning_rate or study.training.learning_rate,
         seed=seed_from(study.data.split.seed, "training", spec.name),
-        precision=prepared.plan["training_precision"],
+        precision=prepared.plan.training_precision,
     )
-    unfinished = f"training/{_stem(key)}.state"
+    unfinished = f"training/{key.stem}.state"
     with session.progress.stage(
-        f"{trained_name(key.model, key.variant)}: training", recipe.epochs, "epochs"
+        f"{trained_name(key.name, key.variant)}: training", recipe.epochs, "epochs"
     ) as advance:
         result = train(
             clf,
@@ -65,17 +66,17 @@ def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
             partial(write_state, store, unfinished),
         )
     raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
-    store.write_bytes(f"heads/{_stem(key)}.safetensors", raw)
-    store.write_json(
-        f"heads/{_stem(key)}.json",
-        {
-            "model": spec.name,
-            "variant": key.variant,
-            "trained": spec.train,
-            "best_epoch": result.best,
-            "sha256": digest(raw),
-            "history": [asdict(epoch) for epoch in result.history],
-        },
+    store.write_bytes(f"heads/{key.stem}.safetensors", raw)
+    store.write_model(
+        f"heads/{key.stem}.json",
+        TrainedModel(
+            model=spec.name,
+            variant=key.variant,
+            trained=spec.train,
+            best_epoch=result.best,
+            sha256=digest(raw),
+            history=[EpochLog(**asdict(epoch)) for epoch in result.history],
+        ),
     )
     store.remove(unfinished)
 
@@ -115,7 +116,7 @@ def ready_model(
         trained: its trained weights as they are stored; None for one that is not trained.
         precision: what it computes in; None: what the study says.
     """
-    known = prepared.plan["class_order"]
+    known = prepared.plan.class_order
     clf, _ = load_model(prepared.study, spec, prepared.images.classes, known)
     if trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
@@ -136,7 +137,7 @@ def quick(
         spec: of the model.
         precision: what it computes in; None: what the study says.
     """
-    wanted = {*prepared.plan["layers"][spec.name], prepared.plan["last_layers"][spec.name]}
+    wanted = {*prepared.plan.explained_layers(spec.name)}
     if explainer_of(prepared.study.explain.method).undoes_scale:
         fold_batch_norm(clf, shift=wanted)
     else:
@@ -150,19 +151,21 @@ def placed(clf: Classifier, prepared: Prepared) -> Classifier:
     return clf.to(prepared.device).to(memory_format=torch.channels_last)
 
 
-def weights_made(store: Store, key: CellKey, spec: ModelSpec) -> str:
+def weights_made(store: Store, key: ModelKey, spec: ModelSpec) -> str:
     """The hash of a model's trained weights; empty for one that is not trained."""
-    about = store.sound_json(f"heads/{_stem(key)}.json") if spec.train != "none" else None
-    return str(about["sha256"]) if about else ""
+    if spec.train == "none":
+        return ""
+    about = store.sound_model(f"heads/{key.stem}.json", TrainedModel)
+    return about.sha256 if about else ""
 
 
-def trained_bytes(store: Store, key: CellKey, spec: ModelSpec) -> bytes | None:
+def trained_bytes(store: Store, key: ModelKey, spec: ModelSpec) -> bytes | None:
     """A model's trained weights as they are stored; None for one that is not trained.
 
     Args:
         store: the run's files.
-        key: of one of its cells; which shard does not matter.
-        spec: the model.
+        key: of the model.
+        spec: its settings.
 
     Raises:
         StoreError: they are missing or damaged.
@@ -175,20 +178,15 @@ def trained_bytes(store: Store, key: CellKey, spec: ModelSpec) -> bytes | None:
     return raw
 
 
-def _stem(key: CellKey) -> str:
-    return key.stem.rpartition("-")[0]
-
-
-def _stored(store: Store, key: CellKey) -> bytes | None:
+def _stored(store: Store, key: ModelKey) -> bytes | None:
     """Trained weights as they were stored; None where they are missing, or damaged and told."""
-    stem = _stem(key)
-    about = store.sound_json(f"heads/{stem}.json")
+    about = store.sound_model(f"heads/{key.stem}.json", TrainedModel)
     if about is None:
         return None
-    name = f"heads/{stem}.safetensors"
+    name = f"heads/{key.stem}.safetensors"
     raw = store.read_bytes(name) or b""
     try:
-        if digest(raw) == about.get("sha256"):
+        if digest(raw) == about.sha256:
             load_tensors(raw)
             return raw
     except SafetensorError:
