@@ -3,8 +3,7 @@
 import json
 
 from lookaway.study.fields import STORED
-from lookaway.study.json_files import Plan
-from lookaway.study.store import LAYOUT
+from lookaway.study.json_files import LAYOUT, Plan
 
 _NONE = {"count": 0, "sha256": "0"}
 

@@ -401,7 +401,7 @@ def targets(run, folder):
     """
     copy = shutil.copytree(run.folder, folder / "run")
     store = Store(copy)
-    plan, manifest = store.read_json("plan.json"), store.read_json("manifest.json")
+    plan, manifest = (model.model_dump(mode="json") for model in (run.plan, run.manifest))
     key = CellKey("none", 0, "one", 0)
     head = next((copy / "heads").glob("*.json"))
     files = {
@@ -499,7 +499,7 @@ def targets(run, folder):
         ),
         "manifest, resealed": Target(other_data(manifest), feed_json("manifest.json", whole_run)),
         "heads, resealed": Target(
-            other_data(store.read_json(f"heads/{head.name}")),
+            other_data(run.store.trained()["one"].model_dump(mode="json")),
             feed_json(f"heads/{head.name}", store.trained),
         ),
         "samples, damaged": Target(
@@ -507,13 +507,15 @@ def targets(run, folder):
         ),
         "rows, damaged": Target(
             mutated(files[f"rows/{key.stem}.parquet"]),
-            feed_file(f"rows/{key.stem}.parquet", lambda: store.has_cell(key) or store.rows()),
+            feed_file(
+                f"rows/{key.stem}.parquet", lambda: store.has_cell(key) or store.frame("rows")
+            ),
         ),
         "rows, resealed": Target(
             mutated(files[f"rows/{key.stem}.parquet"]), feed_resealed(store.read_frame)
         ),
         "arrays, resealed": Target(mutated(signs), feed_resealed(store.read_arrays)),
-        "arrays' notes, resealed": Target(mutated(signs), feed_resealed(store.arrays_metadata)),
+        "arrays' notes, resealed": Target(mutated(signs), feed_resealed(store.read_metadata)),
         "image scan": Target(
             st.lists(st.one_of(mutated(*images.values()), st.binary(max_size=99)), max_size=4),
             feed_images,

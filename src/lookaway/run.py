@@ -25,7 +25,6 @@ from lookaway.study.grid_cache import grid_cache
 from lookaway.study.json_files import Manifest
 from lookaway.study.keys import picture_name
 from lookaway.study.lock import locked
-from lookaway.study.numbers import count
 from lookaway.study.plan import open_study
 from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.schedule import run_here
@@ -91,7 +90,7 @@ def run_study(
             measure_drift(session)
         with reporter.stage("tables, figures and page", None):
             build_report(store)
-        rows, dead = count(store)
+        rows, dead = store.count()
         store.write_model("manifest.json", Manifest(rows=rows, dead_pairs=dead))
         _log(store, began)
     result = Result(out)  # whose numbers were checked or written just now

@@ -38,14 +38,14 @@ class Stored:
     def __init__(self, plan, rows):
         images = rows.group_by("image", "label", maintain_order=True)
         samples = images.agg(variants=pl.col("variant").unique()).with_columns(part=pl.lit("test"))
-        self.read_plan, self.rows, self.samples = lambda: plan, lambda: rows, lambda: samples
+        self.read_plan, self.samples = lambda: plan, lambda: samples
         self.frames = {"rows": rows, "shuffled": pl.DataFrame(schema=SHUFFLED_SCHEMA)}
 
-    def listed(self, folder, _pattern):
-        return [folder]
+    def scan(self, folder, _stem="*", columns=()):
+        yield self.frames[folder].select(columns or pl.all())
 
-    def read_frame(self, path, columns=()):
-        return self.frames[path].select(columns or pl.all())
+    def frame(self, folder):
+        return self.frames[folder]
 
 
 def rows_of(model, source, policy="own", change=0.0):

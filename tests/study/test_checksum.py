@@ -13,14 +13,14 @@ from lookaway.study.checksum import embed, is_whole, placeholder
 from lookaway.study.files import Files
 from lookaway.study.json_files import Manifest
 
-PLAN = {"name": "a model ✓", "epsilons": [0.1, 0.2], "inner": {"grid": 32}}
+MANIFEST = Manifest(rows=3, dead_pairs=0)
 ARRAYS = {"map": np.arange(12, dtype=np.float16).reshape(2, 2, 3)}
 FRAME = pl.DataFrame({"image": ["a/1", "b/2"], "nissim": [0.25, 0.5], "dead": [True, False]})
 
 
 def write_json(files):
-    files.write_json("x", PLAN)
-    return files.read_json
+    files.write_model("x", MANIFEST)
+    return lambda name: files.read_model(name, Manifest)
 
 
 def write_arrays(files):
@@ -62,13 +62,14 @@ def test_a_file_under_another_s_name_is_noticed(tmp_path, write):
 def test_what_was_written_comes_back_with_what_was_kept_beside_it(tmp_path):
     files = Files(tmp_path)
     write_json(files)
-    assert files.read_json("x") == PLAN
-    write_arrays(files)
-    np.testing.assert_array_equal(files.read_arrays(tmp_path / "x")["map"], ARRAYS["map"])
-    assert files.arrays_metadata(tmp_path / "x")["weights"] == "w"
-    write_frame(files)
-    assert files.read_frame(tmp_path / "x").equals(FRAME)
-    assert files.frame_metadata(tmp_path / "x")["weights"] == "w"
+    assert files.read_model("x", Manifest) == MANIFEST
+    files.write_arrays("x.safetensors", ARRAYS, {"weights": "w"})
+    found = files.read_arrays(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(found["map"], ARRAYS["map"])
+    assert files.read_metadata(tmp_path / "x.safetensors")["weights"] == "w"
+    files.write_frame("x.parquet", FRAME, {"weights": "w"})
+    assert files.read_frame(tmp_path / "x.parquet").equals(FRAME)
+    assert files.read_metadata(tmp_path / "x.parquet")["weights"] == "w"
 
 
 def test_any_library_reads_the_files_and_the_same_content_gives_the_same_bytes(tmp_path):
@@ -98,9 +99,8 @@ def test_text_that_looks_like_a_checksum_does_no_harm(raw, others):
 def test_damage_that_is_mended_is_told_once_by_its_name(tmp_path):
     told = []
     files = Files(tmp_path, told.append)
-    manifest = Manifest(rows=3, dead_pairs=0)
-    files.write_model("manifest.json", manifest)
-    assert files.sound_model("manifest.json", Manifest) == manifest
+    files.write_model("manifest.json", MANIFEST)
+    assert files.sound_model("manifest.json", Manifest) == MANIFEST
     (tmp_path / "manifest.json").write_text("{}")
     assert files.sound_model("manifest.json", Manifest) is None
     assert files.sound_model("manifest.json", Manifest) is None

@@ -102,7 +102,7 @@ def test_a_cell_comes_back_as_it_was(store):
     maps = {"m": np.arange(6, dtype=np.float16).reshape(1, 2, 3)}
     a_cell(store, maps=maps)
     assert store.has_cell(KEY)
-    assert dict(store.rows().schema) == ROW_SCHEMA
+    assert dict(store.frame("rows").schema) == ROW_SCHEMA
     np.testing.assert_array_equal(store.read_maps(KEY)["m"], maps["m"])
     found = store.read_perturbations(KEY, (1, 1, 3))
     np.testing.assert_array_equal(found["s"].codes, SIGNS.codes)
@@ -121,13 +121,13 @@ def test_a_damaged_cell_does_not_count_as_done(store, folder, damage):
 
 def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(store):
     with pytest.raises(StoreError, match="no shuffled yet"):
-        store.shuffled()
+        store.frame("shuffled")
     keys = [CellKey("none", 0, "a model", shard) for shard in range(3)]
     for key, partner in ((keys[2], ["z"]), (keys[0], ["y"])):
         given = {**row(SHUFFLED_SCHEMA), "partner": partner}
         a_cell(store, key, shuffled=pl.DataFrame(given, SHUFFLED_SCHEMA))
     a_cell(store, keys[1], shuffled=pl.DataFrame(schema=SHUFFLED_SCHEMA))
-    found = store.shuffled()
+    found = store.frame("shuffled")
     assert dict(found.schema) == SHUFFLED_SCHEMA
     assert found["partner"].to_list() == ["y", "z"]
     assert found["nissim"].to_list() == [0.5, 0.5]
@@ -136,10 +136,10 @@ def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(
 
 def test_statistics_come_back(store):
     with pytest.raises(StoreError, match="no statistics yet"):
-        store.statistics()
+        store.frame("statistics")
     frame = pl.DataFrame({"image": ["x"], "lost": [None]}, schema_overrides={"lost": pl.Float64})
     a_cell(store, statistics=frame)
-    assert_frame_equal(store.statistics(), frame)
+    assert_frame_equal(store.frame("statistics"), frame)
 
 
 @given(st.integers(1, 500), st.integers(1, 80))
@@ -234,7 +234,7 @@ def test_a_plan_that_lacks_a_setting_or_has_another_kind_of_it_is_refused_with_t
         (lambda about: about["settings"]["measure"].update(grid="32"), r"settings\.measure\.grid"),
         (lambda about: about["images"].pop("test"), r"images\.test"),
         (lambda about: about.update(more=1), "more"),
-        (lambda about: about.update(layout=3), "the layout 3"),
+        (lambda about: about.update(layout=3), r"layout: got 3.* reads layout 4"),
     ):
         about = PLAN.model_dump(mode="json")
         odd(about)

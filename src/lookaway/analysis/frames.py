@@ -20,7 +20,6 @@ from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
 from lookaway.registry import short_name
 from lookaway.study.keys import ModelKey
-from lookaway.study.numbers import count, scan
 from lookaway.study.store import Store
 
 REGIONS = "regions.safetensors"
@@ -56,12 +55,12 @@ class Frames:
     @cached_property
     def rows(self) -> pl.DataFrame:
         """Every measurement."""
-        return self._counted(self.store.rows())
+        return self._counted(self.store.frame("rows"))
 
     @cached_property
     def statistics(self) -> pl.DataFrame:
         """What was measured of the last layers' maps, models in the study's order."""
-        return self._ordered(self._counted(self.store.statistics()))
+        return self._ordered(self._counted(self.store.frame("statistics")))
 
     # A few of them
 
@@ -83,7 +82,7 @@ class Frames:
     def _of_pictured(self, folder: str) -> pl.DataFrame:
         images = self.store.samples().filter("pictured")["image"].implode()
         return pl.concat(
-            frame.filter(pl.col("image").is_in(images)) for frame in scan(self.store, folder)
+            frame.filter(pl.col("image").is_in(images)) for frame in self.store.scan(folder)
         )
 
     def last_parts(self, variant: str, policy: str) -> Iterator[pl.DataFrame]:
@@ -159,7 +158,7 @@ class Frames:
     @cached_property
     def counts(self) -> tuple[int, int]:
         """How many rows there are, and in how many of them a map is dead."""
-        return count(self.store)
+        return self.store.count()
 
     @cached_property
     def shared(self) -> "Frames | None":
@@ -203,7 +202,7 @@ class Frames:
                     stem = ModelKey(variant, place, spec.name).cells
                     found = pl.concat(  # an image is in one cell alone
                         self._counted(frame.unique("image")).group_by(columns[1:]).len()
-                        for frame in scan(self.store, "rows", stem, columns)
+                        for frame in self.store.scan("rows", stem, columns)
                     )
                     total = found.group_by(columns[1:]).agg(pl.col("len").sum())
                     if total.height:

@@ -8,7 +8,6 @@ import polars as pl
 
 from lookaway.study.json_files import Plan
 from lookaway.study.keys import ModelKey
-from lookaway.study.numbers import scan
 from lookaway.study.store import Store
 
 ROWS_AT_ONCE = 200_000  # a run of fewer is one part
@@ -74,7 +73,7 @@ class Parts:
             model = part["model"]
             stem = ModelKey(part["variant"], self.models.index(model), model).cells
         found = []
-        for frame in scan(self._store, folder, stem, columns):
+        for frame in self._store.scan(folder, stem, columns):
             same = [pl.col(name) == value for name, value in part.items() if name in frame.columns]
             if last and "layer" in frame.columns:
                 layers = pl.col("model").replace_strict(

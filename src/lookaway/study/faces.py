@@ -78,7 +78,7 @@ def _known(
         return {}
     try:
         frame = store.read_frame(store.folder / name)
-        metadata = store.frame_metadata(store.folder / name)
+        metadata = store.read_metadata(store.folder / name)
         check_columns(frame, _SCHEMA, store.folder / name)
     except StoreError:
         store.note_damage(name)

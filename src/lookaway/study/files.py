@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -18,12 +19,22 @@ from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
 from lookaway.places import AnyPath, RemotePath, files_in, to_path
+from lookaway.study.changes import differences
 from lookaway.study.checksum import embed, is_whole, placeholder
 from lookaway.study.fields import STORED
 
 _CHECKSUM = "checksum"  # where JSON, Parquet and safetensors keep it
 # Polars panics at some files that are no Parquet at all, though their checksum fits.
-_UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RecursionError,
+    SafetensorError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -56,26 +67,6 @@ class Files:
             path = str(self.folder / name)
             self._tell(f"{path!r} is missing or altered since it was written; it is made again")
 
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the run, or None where it is not there.
-
-        Raises:
-            StoreError: it is damaged.
-        """
-        path = self.folder / name
-        try:
-            if not path.is_file():
-                return None
-            value = json.loads(_whole(path))
-        except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(
-                f"{str(path)!r} cannot be read: {error}; run the study again, and it is made again"
-            ) from error
-        if not isinstance(value, dict):
-            raise StoreError(f"{str(path)!r} is not what lookaway writes")
-        value.pop(_CHECKSUM, None)
-        return value
-
     def read_model(self, name: str, kind: type[_Model]) -> _Model | None:
         """What a JSON file of the run holds, or None where it is not there.
 
@@ -86,24 +77,26 @@ class Files:
         Raises:
             StoreError: it is damaged, or holds something else; with the place.
         """
-        value = self.read_json(name)
-        return None if value is None else self.as_model(name, value, kind)
-
-    def as_model(self, name: str, value: Mapping[str, Any], kind: type[_Model]) -> _Model:
-        """Plain data as what a JSON file of the run holds.
-
-        Raises:
-            StoreError: it is something else; with the place.
-        """
+        path = self.folder / name
         try:
-            return kind.model_validate_json(json.dumps(value), context=STORED)
+            if not path.is_file():
+                return None
+            value = json.loads(_whole(path))
+            del value[_CHECKSUM]
+            model = kind.model_validate_json(json.dumps(value), context=STORED)
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             place = ".".join(map(str, fault["loc"])) or "the top"
+            odd = f"{place}: {fault['msg'].removeprefix('Value error, ')}"
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise StoreError(
-                f"{str(self.folder / name)!r} is not what lookaway writes: at {place}: "
-                f"{fault['msg'].removeprefix('Value error, ')}"
+                f"{str(path)!r} cannot be read: {error}; run the study again, and it is made again"
             ) from error
+        else:  # what is absent would be read as its default
+            odd = ", ".join(islice(differences(value, model.model_dump(mode="json")), 3))
+            if not odd:
+                return model
+        raise StoreError(f"{str(path)!r} is not what lookaway writes: at {odd}")
 
     def sound_model(self, name: str, kind: type[_Model]) -> _Model | None:
         """What a JSON file holds, or None where it is not there or damaged, which is told."""
@@ -113,20 +106,22 @@ class Files:
             self.note_damage(name)
             return None
 
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file whole."""
-        place = placeholder()
-        text = json.dumps({**value, _CHECKSUM: place}, indent=2, ensure_ascii=False) + "\n"
-        self._embed(name, text.encode(), place)
-
     def write_model(self, name: str, value: BaseModel) -> None:
-        """Write a JSON file whole, from what it holds."""
+        """Write a JSON file whole."""
         self.write_json(name, value.model_dump(mode="json"))
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write plain data as a JSON file, whole."""
+
+        def text(place: str) -> bytes:
+            whole = {**value, _CHECKSUM: place}
+            return f"{json.dumps(whole, indent=2, ensure_ascii=False)}\n".encode()
+
+        self.write_checked(name, text)
 
     def write_yaml(self, name: str, text: str) -> None:
         """Write a YAML file whole, its checksum in a comment at its end."""
-        place = placeholder()
-        self._embed(name, f"{text}# {_CHECKSUM}: {place}\n".encode(), place)
+        self.write_checked(name, lambda place: f"{text}# {_CHECKSUM}: {place}\n".encode())
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole, without a checksum."""
@@ -178,9 +173,13 @@ class Files:
         self, name: str, frame: pl.DataFrame, metadata: dict[str, str] | None = None
     ) -> None:
         """Write a Parquet file whole."""
-        buffer, place = io.BytesIO(), placeholder()
-        frame.write_parquet(buffer, metadata={**(metadata or {}), _CHECKSUM: place})
-        self._embed(name, buffer.getvalue(), place)
+
+        def parquet(place: str) -> bytes:
+            buffer = io.BytesIO()
+            frame.write_parquet(buffer, metadata={**(metadata or {}), _CHECKSUM: place})
+            return buffer.getvalue()
+
+        self.write_checked(name, parquet)
 
     def read_frame(self, path: AnyPath, columns: Sequence[str] = ()) -> pl.DataFrame:
         """Read a Parquet file, or some columns of it.
@@ -191,14 +190,18 @@ class Files:
         with _readable(path):
             return pl.read_parquet(_whole(path), columns=list(columns) or None)
 
-    def frame_metadata(self, path: AnyPath) -> dict[str, str]:
-        """What was kept with a Parquet file.
+    def read_metadata(self, path: AnyPath) -> dict[str, str]:
+        """What was kept with a Parquet or safetensors file.
 
         Raises:
             StoreError: it is missing or damaged.
         """
         with _readable(path):
-            return pl.read_parquet_metadata(io.BytesIO(_whole(path)))
+            raw = _whole(path)
+            if path.suffix == ".parquet":
+                return pl.read_parquet_metadata(io.BytesIO(raw))
+            header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+            return dict(json.loads(header["__metadata__"][_CHECKSUM])[0])
 
     def write_arrays(
         self,
@@ -207,11 +210,12 @@ class Files:
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Write a safetensors file whole."""
-        place = placeholder()
         whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         # One entry, for safetensors writes several in any order.
-        kept = {_CHECKSUM: json.dumps([dict(metadata or {}), place])}
-        self._embed(name, save_arrays(whole, kept), place)
+        kept = json.dumps(dict(metadata or {}))
+        self.write_checked(
+            name, lambda place: save_arrays(whole, {_CHECKSUM: f'[{kept}, "{place}"]'})
+        )
 
     def read_arrays(self, path: AnyPath) -> dict[str, np.ndarray]:
         """Read a safetensors file.
@@ -219,35 +223,18 @@ class Files:
         Raises:
             StoreError: it is missing or damaged.
         """
-        try:
+        with _readable(path):
             return load_arrays(_whole(path))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise StoreError(
-                f"{str(path)!r} is missing or damaged ({error}); run the study again"
-            ) from error
-
-    def arrays_metadata(self, path: AnyPath) -> dict[str, str]:
-        """What was kept with a safetensors file.
-
-        Raises:
-            StoreError: it is missing or damaged.
-        """
-        try:
-            raw = _whole(path)
-            header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-            return dict(json.loads(header["__metadata__"][_CHECKSUM])[0])
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            raise StoreError(f"{str(path)!r} is missing or damaged ({error})") from error
 
     def is_whole(self, name: str) -> bool:
         """Whether a file is there and is what was written, by its own checksum."""
         path = self.folder / name
         return is_whole(self.read_bytes(name) or b"", path.name)
 
-    def _embed(self, name: str, raw: bytes, place: str) -> None:
-        """Write a file with its checksum in the place of the placeholder."""
-        path = self.folder / name
-        self._write(path, embed(raw, place, path.name))
+    def write_checked(self, name: str, content: Callable[[str], bytes]) -> None:
+        """Write a file with its checksum in the place of the placeholder that it is given."""
+        path, place = self.folder / name, placeholder()
+        self._write(path, embed(content(place), place, path.name))
 
     def _write(self, path: AnyPath, raw: bytes) -> None:
         """Write aside, then rename: a file is whole or absent, as an object is by itself."""
@@ -288,7 +275,7 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def _readable(path: AnyPath) -> Iterator[None]:
-    """Tell which Parquet file cannot be read."""
+    """Tell which file cannot be read."""
     try:
         yield
     except _UNREADABLE as error:

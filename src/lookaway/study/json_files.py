@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lookaway.data.duplicates import Duplicates
 from lookaway.study.keys import CellKey, shard_count
 from lookaway.study.settings import Study, settings_that_change_results
+
+LAYOUT = 4  # the version of a run's folder
 
 
 class JsonFile(BaseModel):
@@ -108,6 +110,13 @@ class Plan(JsonFile):
     last_sizes: dict[str, list[int]]
     training_precision: str
 
+    @field_validator("layout")
+    @classmethod
+    def _this_version_s(cls, value: int) -> int:
+        if value != LAYOUT:
+            raise ValueError(f"got {value}; this version of lookaway reads layout {LAYOUT}")
+        return value
+
     def results(self) -> dict[str, Any]:
         """What of it changes results, as plain data.
 
@@ -161,12 +170,9 @@ class TrainedModel(JsonFile):
     """How a model was trained on a variant of the images; beside its weights in ``heads``.
 
     Attributes:
-        model: its name.
-        variant: of the images.
         trained: which layers: head, fully_connected or all.
         best_epoch: the one whose weights are kept, from 1.
         sha256: of the file of these weights.
-        history: every epoch.
     """
 
     model: str
@@ -191,15 +197,7 @@ class TrainedModel(JsonFile):
 class Drift(JsonFile):
     """How far a model is from float32; see ``drift.drift``.
 
-    Attributes:
-        model: its name.
-        variant: of the images.
-        weights: SHA-256 of its trained weights; empty for one that is not trained.
-        images: how many were measured.
-        mod: mean absolute difference of MOD.
-        largest: the largest one.
-        classes: share of equal predictions, 0 to 1.
-        heatmaps: mean difference of a position of a heatmap, 0 to 1.
+    ``images``: how many were measured; ``weights``: SHA-256 of the trained ones, or empty.
     """
 
     model: str

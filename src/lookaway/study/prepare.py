@@ -22,9 +22,9 @@ from lookaway.progress import Reporter
 from lookaway.registry import own_code
 from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
-from lookaway.study.json_files import CheckpointUse, Loading, OutputOrder, Plan
+from lookaway.study.json_files import LAYOUT, CheckpointUse, Loading, OutputOrder, Plan
 from lookaway.study.settings import ModelSpec, Study
-from lookaway.study.store import LAYOUT, Store
+from lookaway.study.store import Store
 from lookaway.study.yaml_lines import Lines
 
 SHARD = 64  # test images in a cell

@@ -1,7 +1,7 @@
 """A run's folder: files whole or absent, resumed where it stopped, read back without torch."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,17 @@ import polars as pl
 
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
-from lookaway.rows import SAMPLE_SCHEMA
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.cell_result import CellResult as CellResult
 from lookaway.study.changes import changed_images, differences
+from lookaway.study.fields import STORED
 from lookaway.study.files import Files, check_columns, check_writable
 from lookaway.study.json_files import Drift, Manifest, Plan, TrainedModel
 from lookaway.study.keys import CellKey, trained_name
-from lookaway.study.numbers import scan
 from lookaway.study.plan import write_study
 
-LAYOUT = 4  # the version of the folder's layout
-
 _NUMBERS = ("rows", "shuffled", "statistics")  # what summaries are made of
+_SCHEMAS = {"rows": ROW_SCHEMA, "shuffled": SHUFFLED_SCHEMA}
 _PARTS = {  # of a cell, beside its rows
     "maps": "safetensors",
     "signs": "safetensors",
@@ -100,17 +99,12 @@ class Store(Files):
         Raises:
             StoreError: the copy is damaged too, or the run is of another layout.
         """
+        if not (self.folder / "plan.json").is_file() or self.is_whole("plan.json"):
+            return self.read_model("plan.json", Plan)
+        self.note_damage("plan.json")
         try:
-            stored = self.read_json("plan.json")
-        except StoreError:
-            self.note_damage("plan.json")
-            stored = self._copied_plan()
-        return None if stored is None else self._as_plan(stored)
-
-    def _copied_plan(self) -> dict[str, Any]:
-        try:
-            metadata = self.frame_metadata(self.folder / "samples.parquet")
-            return dict(json.loads(metadata["plan"]))
+            copy = self.read_metadata(self.folder / "samples.parquet")["plan"]
+            return Plan.model_validate_json(copy, context=STORED)
         except (StoreError, KeyError, ValueError) as error:
             raise StoreError(
                 f"{str(self.folder / 'plan.json')!r} is damaged, and so is its copy in "
@@ -131,25 +125,11 @@ class Store(Files):
         Raises:
             StoreError: there is no run here, or its plan is damaged or of another layout.
         """
-        stored = self.read_json("plan.json")
-        if stored is None:
+        plan = self.read_model("plan.json", Plan)
+        if plan is None:
             raise StoreError(
                 f"{str(self.folder)!r} holds no run of lookaway; make one with "
                 "`lookaway run STUDY.yaml --out DIR` or `lookaway demo --out DIR`"
-            )
-        return self._as_plan(stored)
-
-    def _as_plan(self, stored: Mapping[str, Any]) -> Plan:
-        if stored.get("layout") != LAYOUT:
-            raise StoreError(
-                f"{str(self.folder)!r} has the layout {stored.get('layout')!r}; this version of "
-                f"lookaway reads layout {LAYOUT}"
-            )
-        plan = self.as_model("plan.json", stored, Plan)
-        # What is not there would be read as its default.
-        for odd in differences(stored, plan.model_dump(mode="json")):
-            raise StoreError(
-                f"{str(self.folder / 'plan.json')!r} is not what lookaway writes: at {odd}"
             )
         return plan
 
@@ -185,15 +165,15 @@ class Store(Files):
         """
         for folder in _NUMBERS:
             found = {path.stem for path in self.listed(folder, "*.parquet")}
-            missing = _first(key.stem for key in plan.cells() if key.stem not in found)
-            strange = [] if missing else _first(found - {key.stem for key in plan.cells()})
-            for stems, what in (
-                (missing, "missing; run the study again, and only what is missing is made again"),
-                (strange, "of no cell of this run; delete it"),
-            ):
-                if stems:
-                    names = ", ".join(f"{folder}/{stem}.parquet" for stem in stems)
-                    raise StoreError(f"the run in {str(self.folder)!r} is damaged: {names} {what}")
+            missing = islice((key.stem for key in plan.cells() if key.stem not in found), 5)
+            odd = list(missing) or sorted(found - {key.stem for key in plan.cells()})
+            if odd:
+                raise StoreError(
+                    f"the run in {str(self.folder)!r} is damaged: "
+                    f"{', '.join(f'{folder}/{stem}.parquet' for stem in odd[:5])} missing or of no "
+                    "cell of this run; run the study again, and only what is missing is made "
+                    "again; delete what is strange"
+                )
 
     def trained(self) -> dict[str, TrainedModel]:
         """How each model was trained, by ``trained_name``."""
@@ -277,40 +257,51 @@ class Store(Files):
         path = self.folder / name
         if not path.is_file():
             return False
-        read = self.frame_metadata if path.suffix == ".parquet" else self.arrays_metadata
         try:
-            return read(path).get("weights") == weights
+            return self.read_metadata(path).get("weights") == weights
         except StoreError:
             self.note_damage(name)
             return False
 
-    def rows(self) -> pl.DataFrame:
-        """Every measurement, in the order of cells, images and settings.
+    def scan(
+        self, folder: str, stem: str = "*", columns: Sequence[str] = ()
+    ) -> Iterator[pl.DataFrame]:
+        """The stored frames of cells, one at a time, in their order: memory follows from one cell.
+
+        Args:
+            folder: rows, shuffled or statistics.
+            stem: a pattern of the cells' names.
+            columns: those to read; empty: all.
 
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return pl.concat(scan(self, "rows"))
+        paths = self.listed(folder, f"{stem}.parquet")
+        if not paths:
+            raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
+        schema: Mapping[str, Any] | None = _SCHEMAS.get(folder)
+        for path in paths:
+            frame = self.read_frame(path, columns)
+            schema = schema or dict(frame.schema)
+            wanted = {name: kind for name, kind in schema.items() if not columns or name in columns}
+            check_columns(frame, wanted, path)
+            yield frame
 
-    def shuffled(self) -> pl.DataFrame:
-        """Each clean heatmap against another image's, in the order of cells and layers.
+    def frame(self, folder: str) -> pl.DataFrame:
+        """All that ``scan`` reads, as one frame."""
+        return pl.concat(self.scan(folder))
+
+    def count(self) -> tuple[int, int]:
+        """How many rows there are, and in how many of them a map is dead.
 
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return pl.concat(scan(self, "shuffled"))
-
-    def statistics(self) -> pl.DataFrame:
-        """What was measured of the last layers' maps, beside NISSIM; see ``rows.statistic_rows``.
-
-        Raises:
-            StoreError: there are none, or a file is damaged.
-        """
-        return pl.concat(scan(self, "statistics"))
-
-    def cell_rows(self, key: CellKey) -> pl.DataFrame:
-        """A cell's rows."""
-        return self.read_frame(self.folder / "rows" / f"{key.stem}.parquet")
+        rows = dead = 0
+        for frame in self.scan("rows", columns=["clean_dead", "attacked_dead"]):
+            rows += frame.height
+            dead += int((frame["clean_dead"] | frame["attacked_dead"]).sum())
+        return rows, dead
 
     def cells_with_maps(self) -> Iterator[tuple[pl.DataFrame, dict[str, np.ndarray]]]:
         """Each stored cell's rows and maps, in order.
@@ -344,8 +335,3 @@ class Store(Files):
         return {
             attack: Perturbation.from_arrays(arrays, shape) for attack, arrays in by_attack.items()
         }
-
-
-def _first(stems: Iterable[str]) -> list[str]:
-    """The first few: a forged plan may tell of any number of cells."""
-    return list(islice(stems, 5))

@@ -16,6 +16,7 @@ from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.training import Recipe, train
+from lookaway.study.checksum import placeholder
 from lookaway.study.images import Grids
 from lookaway.study.json_files import EpochLog, TrainedModel
 from lookaway.study.keys import ModelKey, trained_name
@@ -23,8 +24,6 @@ from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.session import Session
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import Store
-
-_CHECKSUM = 64  # characters of a SHA-256
 
 
 def train_models(session: Session) -> None:
@@ -82,23 +81,22 @@ def _train(session: Session, key: ModelKey, spec: ModelSpec) -> None:
 
 
 def write_state(store: Store, name: str, state: dict[str, Any]) -> None:
-    """Store where a training stands, with a checksum."""
+    """Store where a training stands, behind a checksum."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    raw = buffer.getvalue()
-    store.write_bytes(name, digest(raw).encode() + raw)
+    store.write_checked(name, lambda place: place.encode() + buffer.getvalue())
 
 
 def read_state(store: Store, name: str) -> dict[str, Any] | None:
     """Where a training stands; None where it is not there, or damaged, which is told."""
-    found = store.read_bytes(name)
-    if found is None:
+    raw = store.read_bytes(name)
+    if raw is None:
         return None
-    checksum, raw = found[:_CHECKSUM], found[_CHECKSUM:]
-    if digest(raw).encode() != checksum:
+    if not store.is_whole(name):
         store.note_damage(name)
         return None
-    state: dict[str, Any] = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    content = io.BytesIO(raw[len(placeholder()) :])
+    state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
     return state
 
 
