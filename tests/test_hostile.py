@@ -39,6 +39,7 @@ from lookaway.study.lock import NAME, locked
 from lookaway.study.plan import read_study
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
+from plans import write_json
 
 WITNESS = "lookaway-was-here"
 
@@ -436,7 +437,7 @@ def targets(run, folder):
         kept = (copy / name).read_bytes()
 
         def feed(value):
-            store.write_json(name, value)
+            write_json(store, name, value)
             try:
                 read()
             finally:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import plans
 from lookaway.errors import StoreError
 from lookaway.study.checksum import embed, is_whole, placeholder
 from lookaway.study.files import Files
@@ -120,7 +121,7 @@ def test_damage_that_is_mended_is_told_once_by_its_name(tmp_path):
 )
 def test_a_whole_file_that_holds_something_else_is_refused_with_the_place(tmp_path, held, place):
     files = Files(tmp_path)
-    files.write_json("manifest.json", held)
+    plans.write_json(files, "manifest.json", held)
     with pytest.raises(StoreError, match=rf"manifest\.json' is not what lookaway .* at {place}"):
         files.read_model("manifest.json", Manifest)
 

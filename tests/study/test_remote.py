@@ -20,6 +20,7 @@ from lookaway.study import lock
 from lookaway.study.json_files import Plan
 from lookaway.study.lock import NAME, locked
 from lookaway.study.store import Store
+from plans import a_plan
 
 
 def on_disk(folder):
@@ -179,7 +180,7 @@ def test_images_landmarks_and_checkpoints_that_cannot_be_used_are_problems_of_th
 
 def test_a_store_that_stops_answering_is_no_damage(bucket, connect_anew, monkeypatch):
     store = Store(str(bucket / "run"))
-    store.write_json("plan.json", {"layout": 3})
+    store.write_model("plan.json", a_plan())
     connect_anew()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -13,7 +13,7 @@ from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.json_files import EpochLog, Manifest, TrainedModel
 from lookaway.study.keys import CellKey, shards
 from lookaway.study.store import CellResult, Store
-from plans import a_plan, with_settings
+from plans import a_plan, with_settings, write_json
 
 KEY = CellKey("none", 0, "a model", 0)
 PLAN = a_plan(["a model"], images=1, settings={"epsilons": [0.1]})
@@ -55,6 +55,12 @@ def store(tmp_path):
     store = Store(tmp_path / "run")
     store.begin(PLAN, samples())
     return store
+
+
+def test_a_plan_s_attacks_have_the_names_that_rows_have(store):
+    attacks = ["fgsm", {"name": "mine", "nets.attacks:Mine": {"steps": 3}}]
+    store.write_model("plan.json", with_settings(PLAN, attacks=attacks))
+    assert store.read_plan().attacks == ["fgsm", "mine"]
 
 
 def test_the_same_run_is_welcome_again_and_another_is_refused_by_name(store):
@@ -238,7 +244,7 @@ def test_a_plan_that_lacks_a_setting_or_has_another_kind_of_it_is_refused_with_t
     ):
         about = PLAN.model_dump(mode="json")
         odd(about)
-        store.write_json("plan.json", about)
+        write_json(store, "plan.json", about)
         for read in (store.read_plan, store.known_plan):
             with pytest.raises(StoreError, match=place):
                 read()
@@ -256,6 +262,6 @@ def test_trained_models_come_back_by_name_and_variant_with_every_epoch(store):
     assert list(found) == ["a/model / cascade", "a/model"]
     assert found["a/model"] == model.model_copy(update={"variant": "none"})
     assert found["a/model"].val_accuracy == 0.25
-    store.write_json("heads/x.json", {**model.model_dump(), "best_epoch": 2})
+    write_json(store, "heads/x.json", {**model.model_dump(), "best_epoch": 2})
     with pytest.raises(StoreError, match=r"x\.json.*best_epoch is none of history"):
         store.trained()

@@ -26,7 +26,7 @@ from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.verdict import first_attack, first_images, listed, signed, verdict
 from lookaway.report.warnings import warnings
-from lookaway.study.settings import Study, settings_that_change_results
+from lookaway.study.settings import settings_that_change_results
 from lookaway.study.store import Store
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -170,18 +170,14 @@ def _page(
         classes=plan.classes,
         interval=frames.mod["interval"][0],
         grid=plan.settings.measure.grid,
-        settings=_shown_settings(plan.settings),
+        settings=yaml.safe_dump(
+            settings_that_change_results(plan.settings), sort_keys=False, allow_unicode=True
+        ),
         versions=plan.versions,
         weights=plan.weights,
         layers=plan.last_layers,
         map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
     )
-
-
-def _shown_settings(study: Study) -> str:
-    """The settings that change results, as YAML."""
-    shown = settings_that_change_results(study)
-    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
 
 def _source(figure: Figure) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 import polars as pl
@@ -42,8 +42,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Files:
     """Reads and writes the files of one folder; every error names the file.
 
-    JSON, Parquet and safetensors carry their own checksum, and reading one that was cut or
-    altered is an error.
+    JSON, Parquet, safetensors and YAML carry their own checksum, and reading one that was cut,
+    altered or renamed is an error.
 
     Args:
         folder: where they are: a path, or a URL such as ``s3://bucket/runs/first``.
@@ -108,14 +108,11 @@ class Files:
 
     def write_model(self, name: str, value: BaseModel) -> None:
         """Write a JSON file whole."""
-        self.write_json(name, value.model_dump(mode="json"))
-
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write plain data as a JSON file, whole."""
+        held = value.model_dump(mode="json")
 
         def text(place: str) -> bytes:
-            whole = {**value, _CHECKSUM: place}
-            return f"{json.dumps(whole, indent=2, ensure_ascii=False)}\n".encode()
+            whole = json.dumps({**held, _CHECKSUM: place}, indent=2, ensure_ascii=False)
+            return f"{whole}\n".encode()
 
         self.write_checked(name, text)
 

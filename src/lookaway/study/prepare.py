@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -132,17 +131,24 @@ def prepare(
         raise StudyError(problems, source)
     for line in _order_warnings(study, images.classes):
         progress.warn(line)
-    models = {
-        "batch_sizes": sizes,
-        "weights": weights,
-        "class_order": orders,
-        "loaded": loaded,
-        "layers": layers,
-        "last_layers": last,
-        "last_sizes": last_sizes,
-        "training_precision": training_precision(study, old_plan, device),
-    }
-    return Prepared(study, images, device, _plan(study, images, models, device))
+    plan = Plan(
+        layout=LAYOUT,
+        settings=study,
+        device=device,
+        shard=SHARD,
+        versions=versions(),
+        own_code=own_code([*(each.kind for each in study.attacks), study.explain.method]),
+        batch_sizes=sizes,
+        weights=weights,
+        class_order=orders,
+        loaded=loaded,
+        layers=layers,
+        last_layers=last,
+        last_sizes=last_sizes,
+        training_precision=training_precision(study, old_plan, device),
+        **images.plan(),
+    )
+    return Prepared(study, images, device, plan)
 
 
 def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
@@ -304,22 +310,3 @@ def memory_of(device: str) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):
         return 8 * 2**30  # a system that does not tell
-
-
-def _plan(
-    study: Study,
-    images: Images,
-    models: dict[str, Any],
-    device: str,
-) -> Plan:
-    """Everything that changes results, for the run's folder."""
-    return Plan(
-        layout=LAYOUT,
-        settings=study,
-        device=device,
-        shard=SHARD,
-        versions=versions(),
-        own_code=own_code([*(each.kind for each in study.attacks), study.explain.method]),
-        **images.plan(),
-        **models,
-    )
