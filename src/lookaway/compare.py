@@ -10,6 +10,7 @@ from lookaway.analysis import comparison
 from lookaway.errors import InputError, StoreError
 from lookaway.places import AnyPath
 from lookaway.result import Result, open_result
+from lookaway.study.settings import Study
 
 _SAME = ("image_size", "channels", "range", "quantize", "method", "ssim", "grid")
 
@@ -99,7 +100,7 @@ def _check_same(first: Result, second: Result) -> None:
             f"the runs were not made on the same test images: {len(different)} differ, such as "
             f"{different[0]!r}; give both studies the same folder, classes and split"
         )
-    settings = [_measure(run.plan["settings"]) for run in (first, second)]
+    settings = [_measure(run.plan.settings) for run in (first, second)]
     for name in _SAME:
         if settings[0][name] != settings[1][name]:
             raise StoreError(
@@ -108,12 +109,12 @@ def _check_same(first: Result, second: Result) -> None:
             )
 
 
-def _measure(settings: dict[str, Any]) -> dict[str, Any]:
+def _measure(settings: Study) -> dict[str, Any]:
     return {
-        **{name: settings["data"].get(name) for name in ("image_size", "channels", "range")},
-        "quantize": settings["quantize"],
-        "method": settings["explain"]["method"],
-        **settings["measure"],
+        **settings.data.model_dump(include={"image_size", "channels", "range"}),
+        "quantize": settings.quantize,
+        "method": settings.explain.method,
+        **settings.measure.model_dump(),
     }
 
 

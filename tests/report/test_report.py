@@ -27,6 +27,7 @@ from lookaway.report.figures import Figures
 from lookaway.report.headline import headline
 from lookaway.report.verdict import depth_finding, signed, verdict
 from lookaway.study.keys import CellKey, map_key
+from plans import with_settings
 
 
 def test_the_page_asks_no_network_for_anything(finished):
@@ -81,11 +82,11 @@ def test_the_page_has_the_tables_and_the_mean_heatmaps(finished):
 
 def test_the_page_says_how_it_was_made(finished):
     text = html.unescape(finished.report.read_text())
-    for part in finished.plan["images"].values():
-        assert part["sha256"] in text
-    for about in finished.manifest["trained"].values():
-        assert about["sha256"] in text
-    for name, version in finished.plan["versions"].items():
+    for _, part in finished.plan.images:
+        assert part.sha256 in text
+    for about in finished.store.trained().values():
+        assert about.sha256 in text
+    for name, version in finished.plan.versions.items():
         assert f"{name} {version}" in text
     assert "arXiv:2204.05427" in text
 
@@ -229,7 +230,7 @@ def test_the_shuffled_level_is_a_line_of_the_table_and_of_the_chart(finished):
 
 def test_mean_heatmaps_are_the_means_of_the_stored_maps(finished):
     look = mean_maps.mean_looks(finished.frames, "clean")[1]
-    layer = finished.plan["last_layers"]["two"]
+    layer = finished.plan.last_layers["two"]
     maps = finished.store.read_maps(CellKey("none", 1, "two", 0))
     clean = maps[map_key("clean", "gradcam", "clean", layer)].astype(float)
     attacked = maps[map_key("attacked", "gradcam", "clean", layer, "fgsm", "two")].astype(float)
@@ -286,7 +287,7 @@ def test_layers_are_drawn_over_depth_where_there_are_several(layered):
         pl.col("source") == "one", pl.col("epsilon") == 0.1, pl.col("explained_class") == "clean"
     )
     assert depths["depth"].is_sorted()
-    assert depths["depth"].n_unique() == len(result.plan["layers"]["one"])
+    assert depths["depth"].n_unique() == len(result.plan.layers["one"])
     assert depths["attacked_dead"].is_between(0, 1).all()
     assert depths["shuffled"].null_count() == 0
     assert "MOD over depth" in result.report.read_text()
@@ -318,7 +319,7 @@ def test_regions_that_are_given_to_report_reach_page_and_frames(finished, tmp_pa
 
 def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(finished):
     frames = Frames(finished.store)
-    rows = finished.by_depth().filter(pl.col("layer") == finished.plan["last_layers"]["two"])
+    rows = finished.by_depth().filter(pl.col("layer") == finished.plan.last_layers["two"])
     layers = [
         rows.with_columns(
             depth=pl.lit(depth), layer=pl.lit(f"l{depth}"), low=pl.lit(low), excess=pl.lit(excess)
@@ -331,7 +332,7 @@ def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(finis
         ]
     ]
     frames.by_depth = pl.concat(layers)
-    frames.plan["settings"]["models"] = [{"name": "two"}]
+    frames.plan = with_settings(frames.plan, models=["two"])
     told = depth_finding(frames).models[0][1]
     assert "from l0.75 on (depth 0.75) every layer moves clearly further" in told
     assert "most at l0.0 (depth 0.00): +0.900" in told

@@ -91,7 +91,7 @@ def test_a_study_counts_them_warns_and_gives_mod_without_them(
     assert mods["attacked"]["n"] == round((1 - share) * mods["all"]["n"])
     assert mods["attacked"]["mod"] == pytest.approx(mods["all"]["mod"] / (1 - share))
     said = next(line for line in warnings(result.frames) if "no pixel" in line)
-    told = f"one, fgsm white-box, ε = {result.frames.plan['settings']['epsilons'][0]:g}"
+    told = f"one, fgsm white-box, ε = {result.frames.plan.settings.epsilons[0]:g}"
     assert said.startswith(f"{told}: no pixel was changed in ")
     assert f"({share:.1%})" in said
     page = result.report.read_text()

@@ -8,6 +8,7 @@ import polars as pl
 from lookaway.analysis import comparison, conventions, direction, outcomes, scale, summary
 from lookaway.analysis.grouped import LOOK, SETTING
 from lookaway.analysis.parts import Parts
+from lookaway.study.json_files import Plan
 
 _IMAGE = ["image", "label", *SETTING, "epsilon"]
 _LAYER = [*_IMAGE, *LOOK, "nissim", "clean_dead", "attacked_dead", "unattacked"]
@@ -57,9 +58,7 @@ class Streamed:
         inside: the share of participation inside the run's regions, where it has some.
     """
 
-    def __init__(
-        self, parts: Parts, plan: Mapping[str, Any], inside: Callable[[], pl.DataFrame | None]
-    ) -> None:
+    def __init__(self, parts: Parts, plan: Plan, inside: Callable[[], pl.DataFrame | None]) -> None:
         self._parts, self._plan, self._inside = parts, plan, inside
         self._made: dict[str, pl.DataFrame] = {}
 
@@ -122,15 +121,13 @@ class Streamed:
 
     def curves(self) -> Iterator[_Found]:
         """What is told of the last layers, of all ε together."""
-        measure = self._plan["settings"]["measure"]
+        measure = self._plan.settings.measure
         for part in self._parts.split("variant", "model", "explained_class"):
             rows = self._parts.read("rows", _LAYER, part)
             yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
             statistics = self._parts.read("statistics", (), part)
             yield {
-                "conventions": conventions.measured(
-                    rows, statistics, measure["ssim"], measure["grid"]
-                )
+                "conventions": conventions.measured(rows, statistics, measure.ssim, measure.grid)
             }
 
     def curves_with_zero(self) -> Iterator[_Found]:

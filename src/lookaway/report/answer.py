@@ -123,10 +123,10 @@ def _beyond(row: Mapping[str, Any]) -> str:
 
 def _chance(frames: Frames, measure: str, first: str, second: str) -> float | None:
     """The p value of two models' difference in a measure on the same images, after Holm."""
-    settings = frames.plan["settings"]
+    settings = frames.plan.settings
     found = frames.compare_models.filter(
-        pl.col("variant") == settings["data"]["variants"][0],
-        pl.col("scope") == f"{settings['attacks'][0]} white-box",
+        pl.col("variant") == settings.data.variants[0],
+        pl.col("scope") == f"{frames.attacks[0]} white-box",
         pl.col("measure") == measure,
         pl.col("explained_class") == frames.policy,
         pl.col("epsilon") == frames.top,

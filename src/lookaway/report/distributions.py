@@ -34,8 +34,8 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         policy: the explained class.
         layout: sizes.
     """
-    settings = frames.plan["settings"]
-    attack, variant = frames.attacks[0], settings["data"]["variants"][0]
+    settings = frames.plan.settings
+    attack, variant = frames.attacks[0], settings.data.variants[0]
     own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
     noise = pl.col("source").is_null()
     here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy)
@@ -66,7 +66,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         scale=alt.Scale(domain=kinds, range=[_ATTACK, _NOISE]),
         legend=legend(layout, "share of images; vertical lines: means"),
     )
-    side = layout.panel * layout.panels // max(4, len(settings["epsilons"])) - 8
+    side = layout.panel * layout.panels // max(4, len(settings.epsilons)) - 8
     x = alt.X(
         "from:Q",
         title="NISSIM",
@@ -89,7 +89,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         outline.encode(x=x, y=y, tooltip=told),
         rule,
     ]
-    names = [f"ε = {epsilon:g}" for epsilon in settings["epsilons"]]
+    names = [f"ε = {epsilon:g}" for epsilon in settings.epsilons]
     header = alt.Header(labelFontSize=12, title=None, labelLimit=int(side * 1.2))
     beside = alt.Header(
         labelFontSize=11, title=None, labelLimit=_HEIGHT, labelOrient="left", labelAngle=-90
@@ -176,11 +176,11 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         policy: the explained class of MOD and excess.
         layout: sizes.
     """
-    settings = frames.plan["settings"]
+    settings = frames.plan.settings
     found = frames.transfer.filter(
         pl.col("epsilon") == frames.top,
         pl.col("attack") == frames.attacks[0],
-        pl.col("variant") == settings["data"]["variants"][0],
+        pl.col("variant") == settings.data.variants[0],
         pl.col("explained_class").is_null() | (pl.col("explained_class") == policy),
     )
     names = {"accuracy": "accuracy", "mod": "MOD", "excess": "excess shift"}

@@ -15,7 +15,6 @@ from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
 from lookaway.perturbation import Perturbation
 from lookaway.report.pictured import Pictured, PicturedImages
-from lookaway.study.keys import predicted_classes
 
 _IMAGES = 500  # in the page, at most
 _CODE_BYTES = 10_000_000  # of all perturbations, before compression
@@ -84,9 +83,9 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     Raises:
         StoreError: a file is missing or damaged.
     """
-    settings = frames.plan["settings"]
-    side, sources = int(settings["data"]["image_size"]), len(frames.models)
-    channels = int(settings["data"]["channels"])
+    settings = frames.plan.settings
+    side, sources = settings.data.image_size, len(frames.models)
+    channels = settings.data.channels
     perturbations = [Perturbed(a, source) for a in frames.attacks for source in range(sources)]
     perturbations.append(Perturbed("noise", None))
     fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
@@ -112,10 +111,10 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     for place, image in enumerate(images):
         change = found.perturbation(image, "noise", None)
         blobs[f"codes-{len(perturbations) - 1}-{place}"] = _codes(change)
-    met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan["classes"]}
-    classes = [name for name in predicted_classes(frames.plan) if name in met_classes]
+    met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan.classes}
+    classes = [name for name in frames.plan.predicted_classes() if name in met_classes]
     about = {
-        "epsilons": settings["epsilons"],
+        "epsilons": settings.epsilons,
         "side": side,
         "channels": channels,
         "policies": frames.policies,
@@ -146,7 +145,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
 
 def _met(frames: Frames, perturbations: Sequence[Perturbed]) -> list[list[int]]:
     """For each model the perturbations that it met: its own, those of the sources, noise."""
-    sources = [frames.models.index(name) for name in frames.plan["settings"]["transfer_from"]]
+    sources = [frames.models.index(name) for name in frames.plan.settings.transfer_from]
     found = []
     for index in range(len(frames.models)):
         its = [index, *(source for source in sources if source != index), None]
@@ -165,13 +164,13 @@ def _layers(
 ) -> tuple[dict[str, list[Layer]], int]:
     """Each model's layers in the page by depth; and of how many images those before the last."""
     known = rows.select("model", "layer", "depth", "map_size").unique().sort("depth", "layer")
-    last = frames.plan["last_layers"]
+    last = frames.plan.last_layers
     sizes = [
         tuple(map(int, row["map_size"].split("x")))
         for row in known.iter_rows(named=True)
         if row["layer"] != last[row["model"]]
     ]
-    each = 1 + perturbations * len(frames.plan["settings"]["epsilons"])
+    each = 1 + perturbations * len(frames.plan.settings.epsilons)
     cost = {side: each * sum(min(h, side) * min(w, side) for h, w in sizes) for side in _SIDES}
     side = next((side for side in _SIDES if images * cost[side] <= _MAP_BYTES), _SIDES[-1])
     deep = min(images, _MAP_BYTES // cost[side]) if sizes else images
@@ -246,7 +245,7 @@ def _results(
     each ε class, confidence and PSNR. ``nissim``: for each layer, policy of the study and such
     perturbation, for each ε.
     """
-    epsilons = list(frames.plan["settings"]["epsilons"])
+    epsilons = frames.plan.settings.epsilons
     classes = {name: place for place, name in enumerate(names)}
     places = {image.image: place for place, image in enumerate(images)}
     models = {name: place for place, name in enumerate(frames.models)}
@@ -301,7 +300,7 @@ def _note(
     layers: Mapping[str, Sequence[Layer]],
 ) -> str:
     """Which of the images are in the page, and what of them is not."""
-    tested = frames.plan["variants"][found.variant]["images"]["test"]["count"]
+    tested = frames.plan.variants[found.variant].images.test.count
     told = []
     if 0 < images < tested:
         told.append(

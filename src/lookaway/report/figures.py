@@ -162,7 +162,7 @@ class Figures:
         for kind, chart in _CHARTS.items():
             if chart.layers and not frames.several_layers:
                 continue
-            if chart.transfer and not frames.plan["settings"]["transfer_from"]:
+            if chart.transfer and not frames.plan.settings.transfer_from:
                 continue
             for policy in frames.ordered_policies if chart.by_policy else [None]:
                 name = f"{kind}_{policy}" if policy else kind
@@ -172,7 +172,7 @@ class Figures:
             name = f"mean_heatmaps_{policy}"
             title = f"{_MEANS}, explained class: {policy}"
             yield "mean_heatmaps", name, title, self._means(name, title, policy)
-        if frames.plan["settings"]["explain"]["pictured"]:
+        if frames.plan.settings.explain.pictured:
             yield from self._pictured()
         for planned in paper_figures(frames):
             yield planned.kind, planned.name, planned.title, planned.make
@@ -229,7 +229,7 @@ class Figures:
             found = PicturedImages(self._frames)
             svg = strips.every_layer(self._frames, found, model, policy, options)
             count = len(strips.shown_layers(self._frames, model))
-            every = len(self._frames.parts.layers(model))
+            every = len(self._frames.plan.explained_layers(model))
             note = "Rows: layers from the first to the last; columns: clean, then each ε."
             if count < every:
                 note += f" {count} evenly spaced ones of {every}."

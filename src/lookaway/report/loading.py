@@ -1,58 +1,56 @@
 """What was taken of checkpoints, and whether networks that were only loaded tell the classes."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.loaded import CHANCE, ORDER
 from lookaway.errors import shown
 from lookaway.report.verdict import isolated
+from lookaway.study.json_files import Plan
 
 
-def choices(plan: Mapping[str, Any]) -> list[str]:
+def choices(plan: Plan) -> list[str]:
     """What a user should know of how models were loaded: where there was a choice, and what by.
 
     Args:
         plan: of a run.
     """
     lines = []
-    for model, about in plan.get("loaded", {}).items():
-        name, left = _plain(model), ", ".join(about.get("left", []))
-        if left:
-            kind = "averaged" if about["averaged"] else "raw"
+    for model, about in plan.loaded.items():
+        name, used = _plain(model), about.checkpoint
+        if used is not None and used.left:
+            kind = "averaged" if used.averaged else "raw"
             lines.append(
-                f"{name}: of its checkpoint the {kind} weights are taken ({about['taken']}), not "
-                f"{left}; `averaged: {str(not about['averaged']).lower()}` takes the "
-                f"{'raw' if about['averaged'] else 'averaged'} ones"
+                f"{name}: of its checkpoint the {kind} weights are taken ({used.taken}), not "
+                f"{', '.join(used.left)}; `averaged: {str(not used.averaged).lower()}` takes the "
+                f"{'raw' if used.averaged else 'averaged'} ones"
             )
-        if about.get("classes", "").startswith("the checkpoint"):
+        if about.classes is not None and about.classes.startswith("the checkpoint"):
             lines.append(
-                f"{name}: {about['classes']} says which of its outputs is which class; `classes` "
+                f"{name}: {about.classes} says which of its outputs is which class; `classes` "
                 "says it otherwise"
             )
     return lines
 
 
-def details(plan: Mapping[str, Any]) -> list[str]:
+def details(plan: Plan) -> list[str]:
     """What was taken of each model's checkpoint, in a line; none for models without one.
 
     Args:
         plan: of a run.
     """
     lines = []
-    for model, about in plan.get("loaded", {}).items():
-        parts = []
-        if "taken" in about:
-            kind = "averaged weights" if about["averaged"] else "weights"
-            parts.append(f"{kind} from {about['taken'] or 'the top'} of its checkpoint")
-            if about["left"]:
-                parts.append(f"not taken: {', '.join(about['left'])}")
-            if about["prefix"]:
-                parts.append(f"{about['prefix']!r} taken off all names")
-            if about["new_head"]:
+    for model, about in plan.loaded.items():
+        parts, used = [], about.checkpoint
+        if used is not None:
+            kind = "averaged weights" if used.averaged else "weights"
+            parts.append(f"{kind} from {used.taken or 'the top'} of its checkpoint")
+            if used.left:
+                parts.append(f"not taken: {', '.join(used.left)}")
+            if used.prefix:
+                parts.append(f"{used.prefix!r} taken off all names")
+            if used.new_head:
                 parts.append("no classification layer in it, so a new one")
-        if "classes" in about:
-            parts.append(f"class order: {about['classes']}")
+        if about.classes is not None:
+            parts.append(f"class order: {about.classes}")
         lines += [f"{_plain(model)}: {'; '.join(parts)}"] if parts else []
     return lines
 
@@ -70,7 +68,7 @@ def doubts(frames: Frames) -> list[str]:
         right = f"{name}{where} is right on {_percent(row['accuracy'])} of the {row['n']} clean "
         right += f"test images ({_percent(row['chance'])} by chance)"
         if row["finding"] == ORDER:
-            known = frames.plan.get("loaded", {}).get(row["model"], {}).get("classes")
+            known = frames.plan.loaded[row["model"]].classes
             likely = (
                 f"its outputs likely stand for the classes in another order than "
                 f"{known or 'that of sorted names'}"

@@ -70,7 +70,7 @@ def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
     images: dict[tuple[str, str], int] = {}
     for rows, maps in frames.store.cells_with_maps():
         variant, model = rows["variant"][0], rows["model"][0]
-        layer = frames.plan["last_layers"][model]
+        layer = frames.plan.last_layers[model]
         view = frames.method, policy, layer
         clean = maps[map_key("clean", *view)].astype(float)
         attacked = maps[map_key("attacked", *view, attack, model)].astype(float)
@@ -83,7 +83,7 @@ def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
         counts[key] = counts.get(key, 0) + alive
         images[key] = images.get(key, 0) + len(clean)
     found = []
-    for variant in frames.plan["settings"]["data"]["variants"]:
+    for variant in frames.plan.settings.data.variants:
         for model in frames.models:
             key = (variant, model)
             means = [
@@ -94,7 +94,7 @@ def mean_looks(frames: Frames, policy: str) -> list[MeanLook]:
                 MeanLook(
                     variant,
                     model,
-                    tuple(frames.plan["settings"]["epsilons"]),
+                    tuple(frames.plan.settings.epsilons),
                     means[0],
                     tuple(means[1:]),
                     tuple(counts[key].tolist()),

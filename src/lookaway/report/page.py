@@ -26,6 +26,7 @@ from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.verdict import first_attack, first_images, listed, signed, verdict
 from lookaway.report.warnings import warnings
+from lookaway.study.settings import settings_that_change_results
 from lookaway.study.store import Store
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -64,7 +65,7 @@ def build_report(store: Store, *, paper: bool | None = None) -> AnyPath:
         StoreError: something stored is missing or damaged.
     """
     frames = Frames(store)
-    paper = frames.plan["report"]["paper"] if paper is None else paper
+    paper = frames.plan.settings.report.paper if paper is None else paper
     made_tables, papers = tables.all_tables(frames), []
     if paper:
         made_tables += paper_tables(frames)
@@ -88,15 +89,15 @@ def done(frames: Frames) -> str:
     Args:
         frames: of a run.
     """
-    settings, counts = frames.plan["settings"], frames.plan["images"]
+    settings, counts = frames.plan.settings, frames.plan.images
     models = frames.models
     attacks = " and ".join(name.upper() for name in frames.attacks)
-    sources = settings["transfer_from"]
+    sources = settings.transfer_from
     transfer = f" and in transfer from {listed(sources)}" if sources else ""
     return (
         f"{listed(models)} {'was' if len(models) == 1 else 'were'} attacked with {attacks}, "
-        f"white-box{transfer}, on {counts['test']['count']} test images of "
-        f"{len(frames.plan['classes'])} classes; random signs of the same size are the control."
+        f"white-box{transfer}, on {counts.test.count} test images of "
+        f"{len(frames.plan.classes)} classes; random signs of the same size are the control."
     )
 
 
@@ -145,11 +146,11 @@ def _page(
         signed=signed,
         tables_data={table.name: table.csv() for table in made_tables},
         trained=store.trained(),
-        variants=plan["settings"]["data"]["variants"],
+        variants=plan.settings.data.variants,
         vega=Markup(vega),  # noqa: S704  Vega's own
         verdict=verdict(frames),
         looks=[(look, *mean_maps.tiles(look)) for look in looks],
-        aligned=[name for name in plan["settings"]["data"]["variants"] if name != "none"],
+        aligned=[name for name in plan.settings.data.variants if name != "none"],
         top=frames.top,
         headline_policy=frames.policy,
         headline=next(table for table in made_tables if table.section == "Headline"),
@@ -162,17 +163,19 @@ def _page(
         first_images=first_images(frames),
         rows=frames.counts[0],
         dead_pairs=frames.counts[1],
-        set_aside=list(plan["set_aside"].items())[:_LISTED],
-        set_aside_count=len(plan["set_aside"]),
-        images=plan["images"],
-        duplicates=plan["duplicates"],
-        classes=plan["classes"],
+        set_aside=list(plan.set_aside.items())[:_LISTED],
+        set_aside_count=len(plan.set_aside),
+        images=dict(plan.images),
+        duplicates=plan.duplicates,
+        classes=plan.classes,
         interval=frames.mod["interval"][0],
-        grid=plan["settings"]["measure"]["grid"],
-        settings=yaml.safe_dump(plan["settings"], sort_keys=False, allow_unicode=True),
-        versions=plan["versions"],
-        weights=plan["weights"],
-        layers=plan["last_layers"],
+        grid=plan.settings.measure.grid,
+        settings=yaml.safe_dump(
+            settings_that_change_results(plan.settings), sort_keys=False, allow_unicode=True
+        ),
+        versions=plan.versions,
+        weights=plan.weights,
+        layers=plan.last_layers,
         map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
     )
 

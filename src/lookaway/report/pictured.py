@@ -58,17 +58,17 @@ class PicturedImages:
     def __init__(self, frames: Frames, variant: str | None = None) -> None:
         self._frames = frames
         self._store = frames.store
-        settings = frames.plan["settings"]
-        self.variant: str = variant or settings["data"]["variants"][0]
-        self._sources: list[str] = settings["transfer_from"]
-        self._seed: int = settings["data"]["split"]["seed"]
+        settings = frames.plan.settings
+        self.variant: str = variant or settings.data.variants[0]
+        self._sources: list[str] = settings.transfer_from
+        self._seed: int = settings.data.split.seed
         with self._told():
             self.images = self._find()
         # The arrays of one cell at a time: callers go model by model, shard by shard.
         self._maps = lru_cache(maxsize=1)(self._store.read_maps)
         self._perturbations = lru_cache(maxsize=2)(self._store.read_perturbations)
         self._method: str = frames.method
-        self._epsilons: list[float] = settings["epsilons"]
+        self._epsilons: list[float] = settings.epsilons
 
     def clean_map(self, image: Pictured, model: str, layer: str, policy: str) -> np.ndarray:
         """(h, w) float16: the clean image's native map ÷ its maximum; zeros where dead."""
@@ -112,7 +112,7 @@ class PicturedImages:
         return np.broadcast_to(changed.transpose(1, 2, 0), image.rgb.shape)
 
     def _of(self, image: Pictured, model: str, key: str, layer: str) -> np.ndarray:
-        last = self._frames.plan["last_layers"][model]
+        last = self._frames.plan.last_layers[model]
         place = image.place if layer == last else image.pictured_place
         found: np.ndarray = self._maps(self._key(model, image))[key][place]
         return found
@@ -122,7 +122,7 @@ class PicturedImages:
 
     def _find(self) -> list[Pictured]:
         test = self._store.samples_of("test", self.variant).with_row_index("place")
-        places = shards(test.height, self._frames.plan["shard"])
+        places = shards(test.height, self._frames.plan.shard)
         shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
         return [self._read(test, places, entry) for entry in shown.iter_rows(named=True)]
 

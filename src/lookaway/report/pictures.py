@@ -113,7 +113,7 @@ def picture(
     strips = []
     for model in frames.models:
         maker = model if source is None else source
-        layer = frames.plan["last_layers"][model]
+        layer = frames.plan.last_layers[model]
         rows = frames.pictured_rows.filter(
             pl.col("image") == image.image,
             pl.col("variant") == found.variant,

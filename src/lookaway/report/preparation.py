@@ -19,21 +19,21 @@ def preparation(frames: Frames) -> list[Table]:
     Returns:
         Nothing where the images were used as they are.
     """
-    variants = frames.plan["variants"]
+    variants = frames.plan.variants
     if list(variants) == ["none"]:
         return []
     return [_faces(frames), *_shared(frames)]
 
 
 def _faces(frames: Frames) -> Table:
-    dropped = frames.plan["settings"]["data"]["without_face"] == "drop"
-    total = sum(about["count"] for about in frames.plan["images"].values())
+    dropped = frames.plan.settings.data.without_face == "drop"
+    total = sum(about.count for _, about in frames.plan.images)
     rows = []
-    for name, about in frames.plan["variants"].items():
-        unseen = about["without_face"]
+    for name, about in frames.plan.variants.items():
+        unseen = about.without_face
         found = None if name == "none" else float(total - unseen)
         aside = float(unseen) if dropped else 0.0
-        test = float(about["images"]["test"]["count"])
+        test = float(about.images.test.count)
         cells = (total - aside, found, unseen - aside, aside, test)
         rows.append(Row((name,), tuple(map(Cell, cells))))
     return Table(

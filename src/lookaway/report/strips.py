@@ -46,7 +46,7 @@ def every_layer(
     image = image_of(found, options.image)
     attack = frames.attacks[0]
     pixels = image.rgb
-    names = ["clean", *(f"ε = {epsilon:g}" for epsilon in frames.plan["settings"]["epsilons"])]
+    names = ["clean", *(f"ε = {epsilon:g}" for epsilon in frames.plan.settings.epsilons)]
     rows = []
     for layer in shown_layers(frames, model):
         maps = [
@@ -67,7 +67,7 @@ def every_layer(
 
 def shown_layers(frames: Frames, model: str) -> list[str]:
     """A model's layers in order; where there are more than 24, evenly spaced ones."""
-    layers = frames.parts.layers(model)
+    layers = frames.plan.explained_layers(model)
     if len(layers) <= _MOST_LAYERS:
         return layers
     places = np.linspace(0, len(layers) - 1, _MOST_LAYERS).round().astype(int)

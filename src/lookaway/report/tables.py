@@ -112,20 +112,20 @@ def _drift(frames: Frames) -> list[Table]:
     found = frames.store.drifts()
     if not found:
         return []
-    precision = frames.plan["settings"]["run"]["precision"]
+    precision = frames.plan.settings.run.precision
     return [
         Table(
             "drift",
             f"Drift of {precision} from float32",
-            f"The same {found[0]['images']} test images in both precisions. MOD: the mean and the "
+            f"The same {found[0].images} test images in both precisions. MOD: the mean and the "
             "largest of its differences over attacks, ε, layers and explained classes. "
             "predictions: share of clean and attacked images with the same class. heatmaps: mean "
             "difference of a position, clean images.",
             ("model", "MOD, mean", "MOD, largest", "predictions", "heatmaps"),
             tuple(
                 Row(
-                    (trained_name(each["model"], each["variant"]),),
-                    tuple(Cell(each[name]) for name in _DRIFT),
+                    (trained_name(each.model, each.variant),),
+                    tuple(Cell(getattr(each, name)) for name in _DRIFT),
                 )
                 for each in found
             ),

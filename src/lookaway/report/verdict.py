@@ -56,13 +56,13 @@ def verdict(frames: Frames) -> list[Finding]:
 
 def own(frames: Frames, found: pl.DataFrame, *, top: bool = True) -> list[dict[str, Any]]:
     """The rows about each model and its own perturbations, at the largest ε or at each."""
-    settings = frames.plan["settings"]
+    settings = frames.plan.settings
     chosen = found.filter(
         (pl.col("epsilon") == frames.top) | (not top),
         pl.col("explained_class") == frames.policy,
         pl.col("source") == pl.col("model"),
         pl.col("attack") == frames.attacks[0],
-        pl.col("variant") == settings["data"]["variants"][0],
+        pl.col("variant") == settings.data.variants[0],
     )
     return list(chosen.iter_rows(named=True))
 
@@ -200,7 +200,7 @@ def _stayed(frames: Frames) -> dict[str, tuple[float, float]]:
         pl.col("source").is_null(),
         pl.col("epsilon") == frames.top,
         pl.col("explained_class") == frames.policy,
-        pl.col("variant") == frames.plan["settings"]["data"]["variants"][0],
+        pl.col("variant") == frames.plan.settings.data.variants[0],
     )
     noise = dict(controls.select("model", "value").iter_rows())
     return {
@@ -258,8 +258,8 @@ def _consequence(frames: Frames) -> Finding:
 
 def _certainty(frames: Frames) -> Finding:
     kind = frames.mod["interval"][0]
-    count = len(frames.plan["classes"])
-    test = frames.plan["images"]["test"]["count"]
+    count = len(frames.plan.classes)
+    test = frames.plan.images.test.count
     drawn = (
         f"over whole classes, {count} of them, so they speak of other classes too"
         if kind == "classes"
@@ -268,8 +268,8 @@ def _certainty(frames: Frames) -> Finding:
     opening = f"Intervals are 95 %, bootstrapped {drawn}; {test} test images."
     if len(frames.models) < 2:
         return Finding("Certainty", opening, (), "", f"scale_{frames.policy}")
-    variant = frames.plan["settings"]["data"]["variants"][0]
-    scope = f"{frames.plan['settings']['attacks'][0]} white-box"
+    variant = frames.plan.settings.data.variants[0]
+    scope = f"{frames.attacks[0]} white-box"
     here = pl.col("variant") == variant, pl.col("scope") == scope, pl.col("measure") == "excess"
     pairs = frames.compare_models.filter(
         *here,
@@ -319,7 +319,7 @@ def first_attack(frames: Frames) -> str:
 
 def first_images(frames: Frames) -> str:
     """The same where images of the first variant alone are shown."""
-    first, *others = frames.plan["settings"]["data"]["variants"]
+    first, *others = frames.plan.settings.data.variants
     if not others:
         return ""
     return f"Images: {first}; those of {listed(others)} in the tables."

@@ -17,6 +17,7 @@ from lookaway.report.pictured import PicturedImages
 from lookaway.report.strips import image_of
 from lookaway.report.verdict import first_attack
 from lookaway.study.keys import plain
+from lookaway.study.settings import ModelSpec
 
 # The paper's pictures of all layers, by architecture.
 _LAYERS = {
@@ -98,8 +99,8 @@ def correspondence(frames: Frames) -> list[Correspondence]:
 
 def _missing(frames: Frames) -> Iterator[Correspondence]:
     """What of the paper the run does not have, and why."""
-    settings = frames.plan["settings"]
-    variants, shown = settings["data"]["variants"], settings["explain"]["pictured"]
+    settings = frames.plan.settings
+    variants, shown = settings.data.variants, settings.explain.pictured
     if UNPREPARED not in variants:
         why = "the study has no unprepared images (data.variants without none)"
         yield Correspondence("Table 1", "Accuracy by ε, unprepared images", missing=why, table=True)
@@ -109,7 +110,7 @@ def _missing(frames: Frames) -> Iterator[Correspondence]:
     if not shown:
         yield Correspondence("Fig. 1", "The observed shift", missing=_NO_PICTURES)
         yield Correspondence("Fig. 2", "One attack", missing=_NO_PICTURES)
-    if not shown or not settings["transfer_from"]:
+    if not shown or not settings.transfer_from:
         why = _NO_PICTURES if not shown else "the study has no source (transfer_from: [])"
         yield Correspondence("Fig. 5", "One image in every model", missing=why)
     if not shown or not frames.several_layers:
@@ -117,7 +118,7 @@ def _missing(frames: Frames) -> Iterator[Correspondence]:
         if shown:
             why = "the study explains the last layers alone; explain.layers: convs explains all"
         yield Correspondence(_ALL_LAYERS, "Every layer at one image", missing=why)
-    if not frames.store.histories():
+    if not frames.store.trained():
         why = "the study trains no model (train: none)"
         yield Correspondence("", "Training", missing=why)
 
@@ -129,8 +130,8 @@ def _place(found: Correspondence) -> tuple[bool, bool, int]:
 
 
 def _figures(frames: Frames) -> Iterator[Planned]:
-    settings = frames.plan["settings"]
-    shown = bool(settings["explain"]["pictured"])
+    settings = frames.plan.settings
+    shown = bool(settings.explain.pictured)
     form = paper_form(frames)
     if shown:
         own = f"explained class: {form.policy}"
@@ -157,7 +158,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
     if shown and form.source is not None:
         yield _transfer(frames, form)
     if shown and frames.several_layers:
-        for place, spec in enumerate(settings["models"]):
+        for place, spec in enumerate(settings.models):
             yield _layers(frames, place, spec)
     yield _chart(
         frames,
@@ -168,7 +169,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
         "paper holds that deep networks keep more accuracy at equal MOD.",
         charts.accuracy_against_mod,
     )
-    if frames.store.histories():
+    if frames.store.trained():
         yield _chart(
             frames,
             "",
@@ -241,9 +242,9 @@ def _transfer(frames: Frames, form: PaperForm) -> Planned:
     return Planned("Fig. 5", name, name, title, make)
 
 
-def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
-    model = spec["name"]
-    paper = _LAYERS.get(spec["timm"].partition(".")[0], _ALL_LAYERS)
+def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
+    model = spec.name
+    paper = _LAYERS.get(spec.timm.partition(".")[0], _ALL_LAYERS)
     number = paper.removeprefix("Fig. ") if paper != _ALL_LAYERS else "6to10"
     name = f"paper_fig{number}_layers_{place + 1}_{plain(model)}".rstrip("_")
     policy = paper_form(frames).policy
@@ -253,7 +254,7 @@ def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
         found, form = _pictured(frames)
         image = image_of(found, options.image)
         svg = layers.mosaic(frames, found, form, image, model, options)
-        count = len(frames.parts.layers(model))
+        count = len(frames.plan.explained_layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
         return Figure(name, title, note, options.columns, form.policy, picture=svg, paper=paper)
 

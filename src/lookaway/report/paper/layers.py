@@ -41,7 +41,7 @@ def mosaic(
         model: a model of the study.
         options: how it is drawn; ``order`` says which layer stands top left.
     """
-    layers = frames.parts.layers(model)
+    layers = frames.plan.explained_layers(model)
     numbered = list(enumerate(layers, start=1))
     if options.order == "last-first":
         numbered.reverse()
@@ -89,7 +89,7 @@ def _blocks(
     options: Options,
 ) -> list[list[np.ndarray]]:
     """For the clean image and each ε, the heatmaps of the layers, (H, W, 3) in [0, 1]."""
-    epsilons = frames.plan["settings"]["epsilons"]
+    epsilons = frames.plan.settings.epsilons
     across = math.ceil(math.sqrt(len(layers)))
     side = max(12, _SIDE // across - _EDGE)
     pictures = [

@@ -89,8 +89,8 @@ def shift(
         shown: the image.
         options: how it is drawn.
     """
-    layer = frames.plan["last_layers"][shown.model]
-    place = frames.plan["settings"]["epsilons"].index(shown.epsilon)
+    layer = frames.plan.last_layers[shown.model]
+    place = frames.plan.settings.epsilons.index(shown.epsilon)
     clean, attacked = _pixels(found, form, shown)
     look = (shown.image, shown.model, layer, form.policy)
     levels = found.attacked_maps(*look, form.attack, shown.model)

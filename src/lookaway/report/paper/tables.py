@@ -23,7 +23,7 @@ def paper_tables(frames: Frames) -> list[Table]:
     Args:
         frames: of a run.
     """
-    variants = frames.plan["settings"]["data"]["variants"]
+    variants = frames.plan.settings.data.variants
     found = [accuracy(frames, variant) for variant in variants]
     if frames.shared is not None:
         found += [accuracy(frames, variant, common=True) for variant in variants]
@@ -39,7 +39,7 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
         common: count only the images that every variant holds.
     """
     form = paper_form(frames, variant)
-    prepared = [name for name in frames.plan["settings"]["data"]["variants"] if name != UNPREPARED]
+    prepared = [name for name in frames.plan.settings.data.variants if name != UNPREPARED]
     if variant == UNPREPARED:
         number, name, images = "Table 1", "paper_table1_accuracy_unprepared", "unprepared images"
     else:
