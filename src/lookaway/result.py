@@ -14,8 +14,8 @@ from lookaway.errors import StoreError
 from lookaway.places import AnyPath
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
-from lookaway.report.headline import headline_table
 from lookaway.report.options import Options
+from lookaway.report.tables import headline_table
 from lookaway.study.shapes import PLAN, check_shape
 from lookaway.study.store import Store
 
@@ -151,7 +151,7 @@ class Result:
         return self.frames.unattacked
 
     def shuffled(self) -> pl.DataFrame:
-        """What two unrelated looks score, for each model; see ``analysis.scale.shuffled``."""
+        """The shuffled baseline of each model; see ``analysis.scale.shuffled``."""
         return self.frames.shuffled
 
     def excess(self) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""The scale of a shift: beside noise of the same size, and beside two unrelated looks."""
+"""The scale of a shift: beside noise of the same size, and beside the shuffled baseline."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ _LOOK_OF_MODEL = ["variant", "model", *LOOK]
 
 
 def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
-    """What two unrelated looks score: the mean NISSIM of two different clean images' heatmaps.
+    """The shuffled baseline: the mean NISSIM of the clean heatmaps of two different images.
 
     Args:
         compared: each clean heatmap against another's, as a run stores them.
@@ -65,8 +65,8 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     """How much more an attack moves the heatmaps than noise of the same ε does.
 
     The excess of an image is its NISSIM under attack less its NISSIM under noise. The share is the
-    mean excess over the mean distance from noise to the shuffled level: 0 where the attack does
-    what noise does, 1 where it makes looks as unlike as those at two different images.
+    mean excess over the mean distance from noise to the shuffled baseline: 0 where the attack does
+    what noise does, 1 where it makes heatmaps as unlike as those of two different images.
 
     Args:
         rows: measurements.

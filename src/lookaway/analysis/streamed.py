@@ -99,8 +99,8 @@ class Streamed:
                 "by_depth": scale.by_depth(rows, excess),
             }
 
-    def unrelated(self) -> Iterator[_Found]:
-        """What two unrelated looks score."""
+    def baseline(self) -> Iterator[_Found]:
+        """The shuffled baseline."""
         dimensions = ("variant", "model", "layer", "explained_class")
         for part in self._parts.split(*dimensions, last=False):
             # Empty where no image has a partner: a frame without rows.
@@ -152,7 +152,7 @@ class Streamed:
 _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
     **dict.fromkeys(["accuracy", "psnr", "unattacked"], Streamed.images),
     **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
-    "shuffled": Streamed.unrelated,
+    "shuffled": Streamed.baseline,
     **dict.fromkeys(["outcomes", "transfer", "direction"], Streamed.last_layers),
     **dict.fromkeys([*(f"vid_{way}" for way in summary.VID_WAYS), "conventions"], Streamed.curves),
     **dict.fromkeys(

@@ -12,7 +12,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.layout import COLOURS, DASHES, DATA, Layout, in_panels, legend, levels, styles
 
 _CHOSEN = "chosen"
-NOISE, SHUFFLED = "noise", "shuffled (two unrelated looks)"
+NOISE, SHUFFLED = "noise", "shuffled baseline"
 _CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
 _CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3]}
 _DEPTH = "depth (0 first layer, 1 last)"
@@ -40,12 +40,12 @@ def excess(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 
 
 def beside_noise(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """MOD over ε beside noise and the shuffled level, a panel for each model."""
+    """MOD over ε beside noise and the shuffled baseline, a panel for each model."""
     scoped = _own_lines(summary.by_scope(_of(frames.last(frames.mod), policy)))
     scoped = scoped.select("variant", "model", "scope", "epsilon", "mod", "low", "high", "n")
     steps = scoped.select("epsilon").unique().sort("epsilon")
-    unrelated = _of(frames.last(frames.shuffled), policy).rename({"shuffled": "mod"})
-    level = unrelated.with_columns(scope=pl.lit(SHUFFLED)).join(steps, how="cross")
+    baseline = _of(frames.last(frames.shuffled), policy).rename({"shuffled": "mod"})
+    level = baseline.with_columns(scope=pl.lit(SHUFFLED)).join(steps, how="cross")
     return _scopes(
         pl.concat([scoped, level.select(scoped.columns)]),
         x=("epsilon", "ε", sorted(steps["epsilon"].to_list())),
@@ -55,7 +55,7 @@ def beside_noise(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 
 
 def mod_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """MOD of every layer over its depth at the largest ε, beside noise and the shuffled level."""
+    """MOD of every layer over depth at the largest ε, beside noise and the shuffled baseline."""
     found = _at_top(frames, policy)
     shared = ["variant", "model", "depth", "layer", "n"]
     own = found.filter(pl.col("scope").str.ends_with("white-box"))

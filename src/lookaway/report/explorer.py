@@ -84,9 +84,8 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     Raises:
         StoreError: a file is missing or damaged.
     """
-    settings = frames.plan["settings"]
-    side, sources = int(settings["data"]["image_size"]), len(frames.models)
-    channels = int(settings["data"]["channels"])
+    data, sources = frames.settings["data"], len(frames.models)
+    side, channels = int(data["image_size"]), int(data["channels"])
     perturbations = [Perturbed(a, source) for a in frames.attacks for source in range(sources)]
     perturbations.append(Perturbed("noise", None))
     fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
@@ -115,7 +114,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan["classes"]}
     classes = [name for name in predicted_classes(frames.plan) if name in met_classes]
     about = {
-        "epsilons": settings["epsilons"],
+        "epsilons": frames.epsilons,
         "side": side,
         "channels": channels,
         "policies": frames.policies,
@@ -146,7 +145,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
 
 def _met(frames: Frames, perturbations: Sequence[Perturbed]) -> list[list[int]]:
     """For each model the perturbations that it met: its own, those of the sources, noise."""
-    sources = [frames.models.index(name) for name in frames.plan["settings"]["transfer_from"]]
+    sources = [frames.models.index(name) for name in frames.sources]
     found = []
     for index in range(len(frames.models)):
         its = [index, *(source for source in sources if source != index), None]
@@ -171,7 +170,7 @@ def _layers(
         for row in known.iter_rows(named=True)
         if row["layer"] != last[row["model"]]
     ]
-    each = 1 + perturbations * len(frames.plan["settings"]["epsilons"])
+    each = 1 + perturbations * len(frames.epsilons)
     cost = {side: each * sum(min(h, side) * min(w, side) for h, w in sizes) for side in _SIDES}
     side = next((side for side in _SIDES if images * cost[side] <= _MAP_BYTES), _SIDES[-1])
     deep = min(images, _MAP_BYTES // cost[side]) if sizes else images
@@ -246,7 +245,7 @@ def _results(
     each ε class, confidence and PSNR. ``nissim``: for each layer, policy of the study and such
     perturbation, for each ε.
     """
-    epsilons = list(frames.plan["settings"]["epsilons"])
+    epsilons = frames.epsilons
     classes = {name: place for place, name in enumerate(names)}
     places = {image.image: place for place, image in enumerate(images)}
     models = {name: place for place, name in enumerate(frames.models)}

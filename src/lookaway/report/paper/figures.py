@@ -15,7 +15,7 @@ from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.strips import image_of
-from lookaway.report.verdict import first_attack
+from lookaway.report.wording import first_attack
 from lookaway.study.keys import plain
 
 # The paper's pictures of all layers, by architecture.

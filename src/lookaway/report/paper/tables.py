@@ -5,7 +5,7 @@ import polars as pl
 from lookaway.analysis.frames import Frames
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
-from lookaway.report.verdict import first_attack
+from lookaway.report.wording import first_attack
 
 SECTION = "As in the paper"
 _CLASS = {
@@ -23,10 +23,9 @@ def paper_tables(frames: Frames) -> list[Table]:
     Args:
         frames: of a run.
     """
-    variants = frames.plan["settings"]["data"]["variants"]
-    found = [accuracy(frames, variant) for variant in variants]
+    found = [accuracy(frames, variant) for variant in frames.variants]
     if frames.shared is not None:
-        found += [accuracy(frames, variant, common=True) for variant in variants]
+        found += [accuracy(frames, variant, common=True) for variant in frames.variants]
     return [*sorted(found, key=lambda table: table.paper), mod(frames), psnr(frames)]
 
 
@@ -39,7 +38,7 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
         common: count only the images that every variant holds.
     """
     form = paper_form(frames, variant)
-    prepared = [name for name in frames.plan["settings"]["data"]["variants"] if name != UNPREPARED]
+    prepared = [name for name in frames.variants if name != UNPREPARED]
     if variant == UNPREPARED:
         number, name, images = "Table 1", "paper_table1_accuracy_unprepared", "unprepared images"
     else:
