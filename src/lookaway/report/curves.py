@@ -163,7 +163,7 @@ def _models(
     ends = alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")
     area = base.mark_area().encode(y=ends[0], y2=ends[1], opacity=_dimmed(0.18))
     line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=_dimmed(1.0))
-    told = [
+    tooltips = [
         alt.Tooltip("panel:N", title="perturbation"),
         alt.Tooltip("model:N"),
         alt.Tooltip("epsilon:Q", title="ε"),
@@ -176,7 +176,7 @@ def _models(
         y=y,
         shape=shape,
         opacity=_dimmed(1.0),
-        tooltip=told,
+        tooltip=tooltips,
     )
     chart = alt.layer(area, line.add_params(chosen), points, data=DATA)
     return in_panels(
@@ -217,8 +217,8 @@ def _scopes(
 
     names = {"layer": "layer:N", x[0]: f"{x[0]}:Q", "n": "n:Q"}
     numbers = {y[0]: y[1], "low": "95 % from", "high": "to"}
-    told = [alt.Tooltip(field) for name, field in names.items() if name in data.columns]
-    told += [
+    tooltips = [alt.Tooltip(field) for name, field in names.items() if name in data.columns]
+    tooltips += [
         alt.Tooltip(f"{name}:Q", title=title, format=".3f")
         for name, title in numbers.items()
         if name in data.columns
@@ -238,7 +238,7 @@ def _scopes(
         tooltip=[
             alt.Tooltip("panel:N", title="model"),
             alt.Tooltip("scope:N", title="perturbation"),
-            *told,
+            *tooltips,
         ],
     )
     layers = [line.add_params(chosen), points]

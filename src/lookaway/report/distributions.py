@@ -74,7 +74,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     )
     y = alt.Y("share:Q", title=None, axis=alt.Axis(tickCount=3, format=".0%"))
     fields = ["model:N", "ε:N", "perturbation:N", "from:Q", "share:Q", "mean:Q", "n:Q"]
-    told = [alt.Tooltip(field) for field in fields]
+    tooltips = [alt.Tooltip(field) for field in fields]
     base = alt.Chart().encode(color=colour)
     bars = base.transform_filter(alt.datum.perturbation == attack).mark_area(
         interpolate="step-after", opacity=0.55
@@ -84,8 +84,8 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     )
     rule = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("mean(mean):Q"))
     chart = alt.layer(
-        bars.encode(x=x, y=y, tooltip=told),
-        outline.encode(x=x, y=y, tooltip=told),
+        bars.encode(x=x, y=y, tooltip=tooltips),
+        outline.encode(x=x, y=y, tooltip=tooltips),
         rule,
         data=DATA,
     ).properties(width=side, height=_HEIGHT)
@@ -104,7 +104,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 
 
 def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """What became of the looks: the share of each word, by ε, for each model and its own attack.
+    """What became of the heatmaps: the share of each word, by ε, for each model and its own attack.
 
     Args:
         frames: of a run.

@@ -301,22 +301,22 @@ def _note(
 ) -> str:
     """Which of the images are in the page, and what of them is not."""
     tested = frames.plan["variants"][found.variant]["images"]["test"]["count"]
-    told = []
+    notes = []
     if 0 < images < tested:
-        told.append(
+        notes.append(
             f"{images:,} of the {tested:,} test images are drawn here, chosen by a hash of their "
             "content, one of each class in turn; numbers and charts are of all."
         )
     if images < len(found.images):
-        told.append(f"{images:,} of the {len(found.images):,} pictured images are in this page.")
+        notes.append(f"{images:,} of the {len(found.images):,} pictured images are in this page.")
     every = [layer for its in layers.values() for layer in its]
     smaller = [layer for layer in every if layer.shown != layer.size]
     if smaller:
         side = max(max(layer.shown) for layer in smaller)
-        told.append(f"Maps larger than {side}×{side} are averaged down to that size here.")
+        notes.append(f"Maps larger than {side}×{side} are averaged down to that size here.")
     if deep < images and any(not layer.last for layer in every):
-        told.append(f"Layers before the last are in this page for the first {deep} images.")
-    return " ".join(told)
+        notes.append(f"Layers before the last are in this page for the first {deep} images.")
+    return " ".join(notes)
 
 
 def _short(value: float) -> float:

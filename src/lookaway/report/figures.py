@@ -240,9 +240,9 @@ class Figures:
 
     def _of_first(self, note: str, *, images: bool = True) -> str:
         """A note with what is shown, where the study has several attacks or variants."""
-        told = [note, first_attack(self._frames)]
-        told += [first_images(self._frames)] if images else []
-        return " ".join(filter(None, told))
+        parts = [note, first_attack(self._frames)]
+        parts += [first_images(self._frames)] if images else []
+        return " ".join(filter(None, parts))
 
 
 def write_figures(

@@ -1,4 +1,4 @@
-"""The one look of all charts: colours, dashes and shapes, sizes, legends."""
+"""The one style of all charts: colours, dashes and shapes, sizes, legends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ def in_panels(
 
 
 def faceted(chart: Any, rows: list[dict[str, Any]], **facets: Any) -> dict[str, Any]:
-    """The specification of a chart of ``DATA`` in facets, in the look of all, with its rows."""
+    """The specification of a chart of ``DATA`` in facets, in the style of all, with its rows."""
     config = alt.Config(
         font="sans-serif",
         axis=alt.AxisConfig(labelFontSize=11, titleFontSize=13, gridColor="#e5e5e5"),

@@ -24,10 +24,8 @@ def details(plan: Mapping[str, Any], *, choices: bool = False) -> list[str]:
             parts.append(f"{kind} from {about['taken'] or 'the top'} of its checkpoint")
             if left:
                 other = "raw" if about["averaged"] else "averaged"
-                parts[-1] += f", not {', '.join(left)}; "
-                parts[-1] += (
-                    f"`averaged: {str(not about['averaged']).lower()}` takes the {other} ones"
-                )
+                choice = f"averaged: {str(not about['averaged']).lower()}"
+                parts[-1] += f", not {', '.join(left)}; `{choice}` takes the {other} ones"
             if about["prefix"]:
                 parts.append(f"{about['prefix']!r} taken off all names")
             if about["new_head"]:

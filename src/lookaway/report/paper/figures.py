@@ -73,13 +73,13 @@ def paper_figures(frames: Frames) -> list[Planned]:
 
 def _of_first(frames: Frames, planned: Planned) -> Planned:
     """A figure that says which attack it shows, where the study has several."""
-    told = first_attack(frames)
-    if not told or planned.name in _OF_ALL:
+    shown = first_attack(frames)
+    if not shown or planned.name in _OF_ALL:
         return planned
 
     def make(options: Options) -> Figure:
         made = planned.make(options)
-        return replace(made, note=f"{made.note} {told}")
+        return replace(made, note=f"{made.note} {shown}")
 
     return replace(planned, make=make)
 

@@ -56,7 +56,7 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
         name,
         f"Accuracy by ε, {form.whose}, {images}",
         f"Share of the {count} test images whose predicted class is the true one; ε = 0 is the "
-        f"clean image. {_told(frames, form)}The paper's {number} has this form.",
+        f"clean image. {_marks(frames, form)}The paper's {number} has this form.",
         _heads(form, sorted(by_model[frames.models[0]])),
         tuple(_lines(frames, form, by_model)),
         ("%",),
@@ -88,7 +88,7 @@ def mod(frames: Frames, variant: str | None = None) -> Table:
         "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap of the last layer; at "
         f"ε = 0 they are the same. Explained class: {form.policy}, {_CLASS[form.policy]}. Images: "
         f"{'unprepared' if form.variant == UNPREPARED else f'prepared ({form.variant})'}. Mean "
-        f"shift: the mean over the models{within}. {_told(frames, form)}The paper's Table 3 has "
+        f"shift: the mean over the models{within}. {_marks(frames, form)}The paper's Table 3 has "
         "this form.",
         _heads(form, levels),
         (*_lines(frames, form, by_model), mean),
@@ -140,7 +140,7 @@ def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
     return pl.concat([own, noise.with_columns(perturbation=pl.col("attack"))])
 
 
-def _told(frames: Frames, form: PaperForm) -> str:
+def _marks(frames: Frames, form: PaperForm) -> str:
     """What stands at the names of the lines, and which attack it is where there are several."""
     marks = "deep, wide: the paper's marks. " if any(form.families.values()) else ""
     marks += "white-box: this model made the perturbations. " if form.source else ""
@@ -148,8 +148,8 @@ def _told(frames: Frames, form: PaperForm) -> str:
 
 
 def _shown(frames: Frames) -> str:
-    told = first_attack(frames)
-    return f"{told} " if told else ""
+    shown = first_attack(frames)
+    return f"{shown} " if shown else ""
 
 
 def _heads(form: PaperForm, levels: list[float]) -> tuple[str, ...]:
