@@ -74,6 +74,7 @@ def test_bars_are_the_models_numbers_and_the_page_has_all_of_it(finished):
     assert list(found.bars) == finished.frames.models
     for name, column in (("mod", "mod"), ("noise", "noise"), ("excess", "excess")):
         assert [cells[name].value for cells in found.bars.values()] == excess[column].to_list()
+    assert all(cells["noise"].low is None for cells in found.bars.values())
     assert found.scale >= max(cells["mod"].high for cells in found.bars.values())
     page = html.unescape(finished.report.read_text())
     for sentence in found.sentences:

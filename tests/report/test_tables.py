@@ -78,6 +78,20 @@ def test_shares_of_heatmaps_that_spread_are_no_spread_of_nissim(finished):
     assert row.cells[1].value == finished.spread().filter(pairs="all", **chosen)["spread"][0]
 
 
+def test_tables_without_dead_maps_have_the_numbers_without_them(finished):
+    frames = Frames(finished.store)
+    frames.counts = (10, 1)
+    places = pl.col("pairs").replace_strict({"all": 0.1, "alive": 0.2, "attacked": 0.3})
+    frames.mod = finished.mod().with_columns(mod=places)
+    frames.excess = finished.excess().with_columns(excess=-places)
+    frames.shuffled = finished.shuffled().with_columns(shuffled=2 * places)
+    for name, value in (("mod_own", 0.1), ("mod_own_alive", 0.2), ("excess_own_alive", -0.2)):
+        row = line_of(table_of(frames, name), "fgsm white-box", "two")
+        assert [cell.value for cell in row.cells] == [value, value]
+    row = line_of(table_of(frames, "mod_own_alive"), curves.SHUFFLED, "two")
+    assert row.cells[0].value == 0.4
+
+
 def test_tables_say_why_a_number_is_missing(finished):
     frames = Frames(finished.store)
     reason = "not resolvable: for a reason"
