@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lookaway.attacks.fgsm import FGSM
+    from lookaway.attacks.libraries import from_foolbox, from_torchattacks
+    from lookaway.attacks.mifgsm import MIFGSM
     from lookaway.attacks.noise import SignNoise
+    from lookaway.attacks.pgd import PGD
     from lookaway.errors import LookawayError
     from lookaway.explainers.base import Explanation, heatmap
+    from lookaway.explainers.eigencam import EigenCAM
     from lookaway.explainers.gradcam import GradCAM
+    from lookaway.explainers.gradcam_plus_plus import GradCAMPlusPlus
+    from lookaway.explainers.hirescam import HiResCAM
+    from lookaway.explainers.layercam import LayerCAM
+    from lookaway.explainers.xgradcam import XGradCAM
     from lookaway.measurement import Measurement, measure
     from lookaway.metrics.dissimilarity import nissim, psnr
     from lookaway.metrics.ssim import ssim
@@ -25,11 +33,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FGSM": "lookaway.attacks.fgsm",
+    "from_foolbox": "lookaway.attacks.libraries",
+    "from_torchattacks": "lookaway.attacks.libraries",
+    "MIFGSM": "lookaway.attacks.mifgsm",
+    "PGD": "lookaway.attacks.pgd",
     "SignNoise": "lookaway.attacks.noise",
     "LookawayError": "lookaway.errors",
     "Explanation": "lookaway.explainers.base",
     "heatmap": "lookaway.explainers.base",
     "GradCAM": "lookaway.explainers.gradcam",
+    "EigenCAM": "lookaway.explainers.eigencam",
+    "GradCAMPlusPlus": "lookaway.explainers.gradcam_plus_plus",
+    "HiResCAM": "lookaway.explainers.hirescam",
+    "LayerCAM": "lookaway.explainers.layercam",
+    "XGradCAM": "lookaway.explainers.xgradcam",
     "Measurement": "lookaway.measurement",
     "measure": "lookaway.measurement",
     "nissim": "lookaway.metrics.dissimilarity",
@@ -44,14 +61,23 @@ _HOMES = {
 
 __all__ = [
     "FGSM",
+    "MIFGSM",
+    "PGD",
     "Classifier",
+    "EigenCAM",
     "Explanation",
     "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "LayerCAM",
     "LookawayError",
     "Measurement",
     "Result",
     "SignNoise",
+    "XGradCAM",
     "__version__",
+    "from_foolbox",
+    "from_torchattacks",
     "heatmap",
     "load_classifier",
     "measure",

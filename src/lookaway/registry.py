@@ -10,9 +10,16 @@ from lookaway.hashing import digest
 
 ATTACKS = {
     "fgsm": "lookaway.attacks.fgsm:FGSM",
+    "pgd": "lookaway.attacks.pgd:PGD",
+    "mifgsm": "lookaway.attacks.mifgsm:MIFGSM",
 }
 EXPLAINERS = {
     "gradcam": "lookaway.explainers.gradcam:GradCAM",
+    "gradcam++": "lookaway.explainers.gradcam_plus_plus:GradCAMPlusPlus",
+    "hirescam": "lookaway.explainers.hirescam:HiResCAM",
+    "xgradcam": "lookaway.explainers.xgradcam:XGradCAM",
+    "layercam": "lookaway.explainers.layercam:LayerCAM",
+    "eigencam": "lookaway.explainers.eigencam:EigenCAM",
 }
 
 
