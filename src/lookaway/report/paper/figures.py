@@ -98,8 +98,7 @@ def correspondence(frames: Frames) -> list[Correspondence]:
 
 def _missing(frames: Frames) -> Iterator[Correspondence]:
     """What of the paper the run does not have, and why."""
-    settings = frames.plan["settings"]
-    variants, shown = settings["data"]["variants"], settings["explain"]["pictured"]
+    variants, shown = frames.variants, frames.settings["explain"]["pictured"]
     if UNPREPARED not in variants:
         why = "the study has no unprepared images (data.variants without none)"
         yield Correspondence("Table 1", "Accuracy by ε, unprepared images", missing=why, table=True)
@@ -109,7 +108,7 @@ def _missing(frames: Frames) -> Iterator[Correspondence]:
     if not shown:
         yield Correspondence("Fig. 1", "The observed shift", missing=_NO_PICTURES)
         yield Correspondence("Fig. 2", "One attack", missing=_NO_PICTURES)
-    if not shown or not settings["transfer_from"]:
+    if not shown or not frames.sources:
         why = _NO_PICTURES if not shown else "the study has no source (transfer_from: [])"
         yield Correspondence("Fig. 5", "One image in every model", missing=why)
     if not shown or not frames.several_layers:
@@ -129,8 +128,7 @@ def _place(found: Correspondence) -> tuple[bool, bool, int]:
 
 
 def _figures(frames: Frames) -> Iterator[Planned]:
-    settings = frames.plan["settings"]
-    shown = bool(settings["explain"]["pictured"])
+    shown = bool(frames.settings["explain"]["pictured"])
     form = paper_form(frames)
     if shown:
         own = f"explained class: {form.policy}"
@@ -157,7 +155,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
     if shown and form.source is not None:
         yield _transfer(frames, form)
     if shown and frames.several_layers:
-        for place, spec in enumerate(settings["models"]):
+        for place, spec in enumerate(frames.settings["models"]):
             yield _layers(frames, place, spec)
     yield _chart(
         frames,
