@@ -1,4 +1,4 @@
-"""Two runs on the same images: paired differences, and limits passed beyond doubt alone."""
+"""Two runs on the same images: paired differences, and limits below the whole interval."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Two runs on the same images: what changed, and whether a limit is passed beyond doubt."""
+"""Two runs on the same images: what changed, and whether a rise is clearly above a limit."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RunComparison:
             perturbation, class policy, ε, measure and pair of models.
         headline: those of the largest common ε, of the clean image's class where both runs have
             it, and of all pairs, dead ones too.
-        passed: a sentence for each limit that was passed beyond doubt.
+        passed: a sentence for each rise whose whole 95 % interval lies above its limit.
     """
 
     differences: pl.DataFrame
@@ -40,7 +40,7 @@ def compare(
 ) -> RunComparison:
     """Compare two finished runs on the same images, image by image.
 
-    A limit is passed beyond doubt where the whole 95 % interval of the rise lies above it, at the
+    A limit is passed where the whole 95 % interval of the rise lies above it, at the
     largest ε that both runs have, for the class of the clean image where both have it, under any
     perturbation that both have (noise has a MOD, and no excess).
 

@@ -12,8 +12,8 @@ from lookaway.analysis.regions import inside_frame, pack, read_regions
 from lookaway.places import AnyPath
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
-from lookaway.report.headline import headline_table
 from lookaway.report.options import Options
+from lookaway.report.tables import headline_table
 from lookaway.study.json_files import Manifest
 from lookaway.study.store import Store
 
@@ -84,7 +84,7 @@ class Result:
 
     @property
     def manifest(self) -> Manifest:
-        """How many rows the finished run has; what made them is in ``plan``.
+        """What the finished run was made of: settings, versions, hashes, trainings; and its rows.
 
         Raises:
             StoreError: the run is not finished.
@@ -143,7 +143,7 @@ class Result:
         return self.frames.unattacked
 
     def shuffled(self) -> pl.DataFrame:
-        """What two unrelated looks score, for each model; see ``analysis.scale.shuffled``."""
+        """The shuffled baseline of each model; see ``analysis.scale.shuffled``."""
         return self.frames.shuffled
 
     def excess(self) -> pl.DataFrame:

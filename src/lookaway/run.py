@@ -16,7 +16,7 @@ from lookaway.memory import kept_memory
 from lookaway.models.precision import computing
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
-from lookaway.report.loading import choices
+from lookaway.report.loading import details
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.result import Result
@@ -77,7 +77,8 @@ def run_study(
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source)
         run_cells = _engine(prepared)
-        for line in [*duplicates.warnings(prepared.plan.duplicates), *choices(prepared.plan)]:
+        doubtful = duplicates.warnings(prepared.plan.duplicates)
+        for line in [*doubtful, *details(prepared.plan, choices=True)]:
             reporter.warn(line)
         store.begin(prepared.plan, prepared.images.samples())
         store.reopen()
@@ -91,7 +92,8 @@ def run_study(
         with reporter.stage("tables, figures and page", None):
             build_report(store)
         rows, dead = store.count()
-        store.write_model("manifest.json", Manifest(rows=rows, dead_pairs=dead))
+        made = {**dict(prepared.plan), "trained": store.trained()}
+        store.write_model("manifest.json", Manifest(**made, rows=rows, dead_pairs=dead))
         _log(store, began)
     result = Result(out)  # whose numbers were checked or written just now
     for line in warnings(result.frames):

@@ -143,8 +143,8 @@ def test_with_the_order_given_a_network_of_timm_s_script_is_right(
     assert result.plan.class_order["one"].logits == [int(name) for name in sorted(NUMBERS)]
     told = capsys.readouterr().err
     assert "is right on" not in told
-    assert ("the checkpoint's class_to_idx says" in told) == (kind == "checkpoint")
-    assert result.plan.loaded["one"].classes
+    assert ("class order: the checkpoint's class_to_idx" in told) == (kind == "checkpoint")
+    assert result.manifest.loaded["one"].classes
 
 
 def test_what_a_file_of_names_says_is_known_by_its_content(study, tmp_path, run_quickly):
@@ -305,7 +305,7 @@ def test_the_weights_that_are_taken_are_told_and_may_be_chosen(
     beside = {"state_dict_ema": averaged}
     result = run_quickly(study(beside), tmp_path / "out", progress=True)
     told = capsys.readouterr().err
-    assert "the averaged weights are taken (state_dict_ema), not state_dict" in told
+    assert "averaged weights from state_dict_ema of its checkpoint, not state_dict" in told
     assert "`averaged: false` takes the raw ones" in told
     assert result.plan.loaded["one"].checkpoint == CheckpointUse(
         taken="state_dict_ema",

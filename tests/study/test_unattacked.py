@@ -120,9 +120,10 @@ def test_one_image_in_a_hundred_is_told_in_the_table_alone():
     assert (found["n"], found["unattacked"]) == (200, 0.01)
     assert warnings(frames_of(rows)) == []
     not_attacked[2] = True
-    rows = measured("m", np.full(200, 0.2), labels, unattacked=not_attacked)
-    (said,) = warnings(frames_of(rows))
-    assert "in 3 of 200 images (1.5%)" in said
+    both = [measured(m, np.full(200, 0.2), labels, unattacked=not_attacked) for m in "mn"]
+    said = warnings(frames_of(pl.concat(both)))
+    assert [line.partition(", ε")[0] for line in said] == ["m, fgsm white-box", "n, fgsm from m"]
+    assert all("in 3 of 200 images (1.5%)" in line for line in said)
 
 
 def test_where_no_image_was_attacked_mod_without_them_is_null_not_0():

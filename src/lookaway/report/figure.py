@@ -91,7 +91,7 @@ class Figure:
         return head + svg[svg.index(">") + 1 :]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        told = {"text/plain": f"Figure({self.name!r}: {self.title})", "image/svg+xml": self.svg()}
+        bundle = {"text/plain": f"Figure({self.name!r}: {self.title})", "image/svg+xml": self.svg()}
         if self.spec is None:
-            return told
-        return told | {"application/vnd.vegalite.v6+json": dict(self.spec)}
+            return bundle
+        return bundle | {"application/vnd.vegalite.v6+json": dict(self.spec)}

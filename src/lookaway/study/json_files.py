@@ -210,8 +210,12 @@ class Drift(JsonFile):
     heatmaps: float
 
 
-class Manifest(JsonFile):
-    """Written last of all: the run is finished, with so many rows and rows of a dead map."""
+class Manifest(Plan):
+    """Written last of all: what the finished run was made of, with its trainings and rows.
 
+    ``trained``: by model and variant; ``dead_pairs``: rows in which a map is dead.
+    """
+
+    trained: dict[str, TrainedModel]
     rows: int
     dead_pairs: int

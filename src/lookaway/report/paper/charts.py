@@ -220,8 +220,7 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
         layout: sizes.
     """
     models = frames.store.trained()
-    variants = frames.plan.settings.data.variants
-    names = [trained_name(model, variant) for model in frames.models for variant in variants]
+    names = [trained_name(model, name) for model in frames.models for name in frames.variants]
     trained = [name for name in names if name in models]
     values: list[dict[str, Any]] = []
     panels = []

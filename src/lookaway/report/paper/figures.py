@@ -15,7 +15,7 @@ from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.strips import image_of
-from lookaway.report.verdict import first_attack
+from lookaway.report.wording import first_attack
 from lookaway.study.keys import plain
 from lookaway.study.settings import ModelSpec
 
@@ -74,13 +74,13 @@ def paper_figures(frames: Frames) -> list[Planned]:
 
 def _of_first(frames: Frames, planned: Planned) -> Planned:
     """A figure that says which attack it shows, where the study has several."""
-    told = first_attack(frames)
-    if not told or planned.name in _OF_ALL:
+    shown = first_attack(frames)
+    if not shown or planned.name in _OF_ALL:
         return planned
 
     def make(options: Options) -> Figure:
         made = planned.make(options)
-        return replace(made, note=f"{made.note} {told}")
+        return replace(made, note=f"{made.note} {shown}")
 
     return replace(planned, make=make)
 
@@ -99,8 +99,7 @@ def correspondence(frames: Frames) -> list[Correspondence]:
 
 def _missing(frames: Frames) -> Iterator[Correspondence]:
     """What of the paper the run does not have, and why."""
-    settings = frames.plan.settings
-    variants, shown = settings.data.variants, settings.explain.pictured
+    variants, shown = frames.variants, frames.settings.explain.pictured
     if UNPREPARED not in variants:
         why = "the study has no unprepared images (data.variants without none)"
         yield Correspondence("Table 1", "Accuracy by ε, unprepared images", missing=why, table=True)
@@ -110,7 +109,7 @@ def _missing(frames: Frames) -> Iterator[Correspondence]:
     if not shown:
         yield Correspondence("Fig. 1", "The observed shift", missing=_NO_PICTURES)
         yield Correspondence("Fig. 2", "One attack", missing=_NO_PICTURES)
-    if not shown or not settings.transfer_from:
+    if not shown or not frames.sources:
         why = _NO_PICTURES if not shown else "the study has no source (transfer_from: [])"
         yield Correspondence("Fig. 5", "One image in every model", missing=why)
     if not shown or not frames.several_layers:
@@ -130,8 +129,7 @@ def _place(found: Correspondence) -> tuple[bool, bool, int]:
 
 
 def _figures(frames: Frames) -> Iterator[Planned]:
-    settings = frames.plan.settings
-    shown = bool(settings.explain.pictured)
+    shown = bool(frames.settings.explain.pictured)
     form = paper_form(frames)
     if shown:
         own = f"explained class: {form.policy}"
@@ -158,7 +156,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
     if shown and form.source is not None:
         yield _transfer(frames, form)
     if shown and frames.several_layers:
-        for place, spec in enumerate(settings.models):
+        for place, spec in enumerate(frames.settings.models):
             yield _layers(frames, place, spec)
     yield _chart(
         frames,
