@@ -3,7 +3,7 @@
 import json
 
 from lookaway.study.fields import STORED
-from lookaway.study.json_files import LAYOUT, Plan
+from lookaway.study.json_files import LAYOUT, Manifest, Plan
 
 _NONE = {"count": 0, "sha256": "0"}
 
@@ -68,3 +68,9 @@ def with_settings(plan, **sections):
         old = about["settings"][name]
         about["settings"][name] = {**old, **new} if isinstance(new, dict) else new
     return Plan.model_validate_json(json.dumps(about), context=STORED)
+
+
+def a_manifest(plan=None, rows=1):
+    """What says that a run is finished."""
+    made = dict(plan or a_plan())
+    return Manifest(**made, trained={}, rows=rows, dead_pairs=0)

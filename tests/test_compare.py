@@ -10,9 +10,8 @@ import lookaway as la
 from lookaway.cli import app
 from lookaway.compare import compare
 from lookaway.errors import InputError, StoreError
-from lookaway.study.json_files import Manifest
 from lookaway.study.store import Store
-from plans import with_settings
+from plans import a_manifest, with_settings
 from stored import write_run
 
 
@@ -115,7 +114,7 @@ def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp
 def test_runs_without_a_common_model_are_refused(tmp_path):
     for models in (("one", "two"), ("other-0", "other-1")):
         store = write_run(tmp_path / models[0], images=4, models=models)
-        store.write_model("manifest.json", Manifest(rows=1, dead_pairs=0))
+        store.write_model("manifest.json", a_manifest())
     with pytest.raises(StoreError, match="no model in common: one, two and other-0, other-1"):
         compare(tmp_path / "one", tmp_path / "other-0")
 

@@ -12,16 +12,18 @@ import plans
 from lookaway.errors import StoreError
 from lookaway.study.checksum import embed, is_whole, placeholder
 from lookaway.study.files import Files
-from lookaway.study.json_files import Manifest
+from lookaway.study.json_files import Drift
 
-MANIFEST = Manifest(rows=3, dead_pairs=0)
+DRIFT = Drift(
+    model="m", variant="none", weights="", images=2, mod=0.5, largest=0.5, classes=1.0, heatmaps=0.1
+)
 ARRAYS = {"map": np.arange(12, dtype=np.float16).reshape(2, 2, 3)}
 FRAME = pl.DataFrame({"image": ["a/1", "b/2"], "nissim": [0.25, 0.5], "dead": [True, False]})
 
 
 def write_json(files):
-    files.write_model("x", MANIFEST)
-    return lambda name: files.read_model(name, Manifest)
+    files.write_model("x", DRIFT)
+    return lambda name: files.read_model(name, Drift)
 
 
 def write_arrays(files):
@@ -63,7 +65,7 @@ def test_a_file_under_another_s_name_is_noticed(tmp_path, write):
 def test_what_was_written_comes_back_with_what_was_kept_beside_it(tmp_path):
     files = Files(tmp_path)
     write_json(files)
-    assert files.read_model("x", Manifest) == MANIFEST
+    assert files.read_model("x", Drift) == DRIFT
     files.write_arrays("x.safetensors", ARRAYS, {"weights": "w"})
     found = files.read_arrays(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(found["map"], ARRAYS["map"])
@@ -100,30 +102,31 @@ def test_text_that_looks_like_a_checksum_does_no_harm(raw, others):
 def test_damage_that_is_mended_is_told_once_by_its_name(tmp_path):
     told = []
     files = Files(tmp_path, told.append)
-    files.write_model("manifest.json", MANIFEST)
-    assert files.sound_model("manifest.json", Manifest) == MANIFEST
+    files.write_model("manifest.json", DRIFT)
+    assert files.sound_model("manifest.json", Drift) == DRIFT
     (tmp_path / "manifest.json").write_text("{}")
-    assert files.sound_model("manifest.json", Manifest) is None
-    assert files.sound_model("manifest.json", Manifest) is None
-    assert files.sound_model("nothing.json", Manifest) is None
+    assert files.sound_model("manifest.json", Drift) is None
+    assert files.sound_model("manifest.json", Drift) is None
+    assert files.sound_model("nothing.json", Drift) is None
     assert files.damaged == ["manifest.json"]
     assert len(told) == 1
     assert "manifest.json" in told[0]
 
 
 @pytest.mark.parametrize(
-    ("held", "place"),
+    ("change", "place"),
     [
-        ({"rows": 1}, "dead_pairs"),
-        ({"rows": "1", "dead_pairs": 0}, "rows"),
-        ({"rows": 1, "dead_pairs": 0, "more": 2}, "more"),
+        (lambda held: held.pop("mod"), "mod"),
+        (lambda held: held.update(images="2"), "images"),
+        (lambda held: held.update(more=2), "more"),
     ],
 )
-def test_a_whole_file_that_holds_something_else_is_refused_with_the_place(tmp_path, held, place):
-    files = Files(tmp_path)
-    plans.write_json(files, "manifest.json", held)
-    with pytest.raises(StoreError, match=rf"manifest\.json' is not what lookaway .* at {place}"):
-        files.read_model("manifest.json", Manifest)
+def test_a_whole_file_that_holds_something_else_is_refused_with_the_place(tmp_path, change, place):
+    files, held = Files(tmp_path), DRIFT.model_dump()
+    change(held)
+    plans.write_json(files, "drift.json", held)
+    with pytest.raises(StoreError, match=rf"drift\.json' is not what lookaway .* at {place}"):
+        files.read_model("drift.json", Drift)
 
 
 def test_a_picture_is_written_where_it_is_missing_or_another(tmp_path):

@@ -13,12 +13,11 @@ from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA
 from lookaway.study.checksum import is_whole
-from lookaway.study.json_files import Manifest
 from lookaway.study.keys import CellKey
 from lookaway.study.lock import locked
 from lookaway.study.store import CellResult, Store
 from machine import small_disk, without_rights
-from plans import a_plan
+from plans import a_manifest, a_plan
 
 KEY = CellKey("none", 0, "a model", 0)
 VALUES = {"String": "x", "Float64": 0.5, "Boolean": False}
@@ -150,7 +149,7 @@ def test_a_folder_without_the_right_to_write_is_told_and_left_as_it_is(tmp_path)
     store = Store(tmp_path / "out")
     store.begin(a_plan(), pl.DataFrame({"image": []}))
     store.write_cell(*CELL)
-    store.write_model("manifest.json", Manifest(rows=1, dead_pairs=0))
+    store.write_model("manifest.json", a_manifest())
     for place in (tmp_path, *tmp_path.rglob("*")):
         place.chmod(0o555 if place.is_dir() else 0o444)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -53,7 +53,12 @@ def test_a_study_of_a_bucket_in_a_bucket_has_the_files_of_one_on_disk_and_goes_o
     assert_frame_equal(result.rows(), looked.rows(), check_exact=True)
     here, there = contents(out), on_disk(looked.folder)
     assert set(here) == set(there)
-    own = {"study.yaml", "plan.json", "samples.parquet"}  # these name the image folder
+    own = {
+        "study.yaml",
+        "plan.json",
+        "manifest.json",
+        "samples.parquet",
+    }  # which name the image folder
     assert {name for name in here if here[name] != there[name]} <= own
     assert not (out / NAME).exists()
 

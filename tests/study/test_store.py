@@ -10,10 +10,10 @@ from polars.testing import assert_frame_equal
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
-from lookaway.study.json_files import EpochLog, Manifest, TrainedModel
+from lookaway.study.json_files import EpochLog, TrainedModel
 from lookaway.study.keys import CellKey, shards
 from lookaway.study.store import CellResult, Store
-from plans import a_plan, with_settings, write_json
+from plans import a_manifest, a_plan, with_settings, write_json
 
 KEY = CellKey("none", 0, "a model", 0)
 PLAN = a_plan(["a model"], images=1, settings={"epsilons": [0.1]})
@@ -215,7 +215,7 @@ def test_a_file_in_the_folder_s_place_is_told_before_any_work(tmp_path):
 
 
 def test_a_run_that_goes_on_has_no_manifest_and_no_half_written_files(store):
-    store.write_model("manifest.json", Manifest(rows=1, dead_pairs=0))
+    store.write_model("manifest.json", a_manifest())
     (store.folder / ".x.part").write_text("half")
     store.reopen()
     with pytest.raises(StoreError, match="not finished"):
