@@ -7,12 +7,12 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+from lookaway.report.pictures import turbo
 
 from browser_pages import EPSILONS, HOSTILE, PICTURED
 from lookaway.analysis.frames import Frames
 from lookaway.explainers.base import heatmap
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.pictures import turbo
 
 
 @pytest.fixture(

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from lookaway.report.colour_maps import COLOUR_MAPS, viridis
 
 from lookaway.errors import InputError
-from lookaway.report.colour_maps import COLOUR_MAPS, viridis
 from lookaway.report.options import Options
 
 

@@ -10,20 +10,20 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import polars as pl
 import pytest
+from lookaway.report.mean_maps import GAINED, LOST
+from lookaway.report.pictures import grown, heatmap_on
 from PIL import Image
 
 import lookaway as la
 from hostile import HOSTILE
 from lookaway.analysis.frames import Frames
 from lookaway.report.layout import LAYOUTS
-from lookaway.report.mean_maps import GAINED, LOST
 from lookaway.report.options import Options
 from lookaway.report.paper import charts as paper_charts
 from lookaway.report.paper import pictures as paper_pictures
 from lookaway.report.paper.figures import correspondence, paper_figures
 from lookaway.report.paper.form import paper_form
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.pictures import grown, heatmap_on
 from lookaway.study.keys import plain
 
 SVG = "{http://www.w3.org/2000/svg}"
