@@ -21,8 +21,11 @@ sys.argv = ["lookaway", "{command}", *{arguments}, "--out", "nowhere"]
 with contextlib.suppress(SystemExit):
     main()
 assert "torch" not in sys.modules
-os.environ["OMP_DISPLAY_ENV"] = "VERBOSE"
-import torch
+if {used}:
+    os.environ["OMP_DISPLAY_ENV"] = "VERBOSE"
+    import torch
+else:
+    assert "OMP_WAIT_POLICY" not in os.environ
 """
 
 

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from lookaway.attacks.noise import SignNoise
     from lookaway.errors import LookawayError
     from lookaway.explainers.base import Explanation, heatmap
+    from lookaway.explainers.eigencam import EigenCAM
     from lookaway.explainers.gradcam import GradCAM
+    from lookaway.explainers.gradcam_plus_plus import GradCAMPlusPlus
+    from lookaway.explainers.hirescam import HiResCAM
+    from lookaway.explainers.layercam import LayerCAM
+    from lookaway.explainers.xgradcam import XGradCAM
     from lookaway.measurement import Measurement, measure
     from lookaway.metrics.dissimilarity import nissim, psnr
     from lookaway.metrics.ssim import ssim
@@ -30,6 +35,11 @@ _HOMES = {
     "Explanation": "lookaway.explainers.base",
     "heatmap": "lookaway.explainers.base",
     "GradCAM": "lookaway.explainers.gradcam",
+    "EigenCAM": "lookaway.explainers.eigencam",
+    "GradCAMPlusPlus": "lookaway.explainers.gradcam_plus_plus",
+    "HiResCAM": "lookaway.explainers.hirescam",
+    "LayerCAM": "lookaway.explainers.layercam",
+    "XGradCAM": "lookaway.explainers.xgradcam",
     "Measurement": "lookaway.measurement",
     "measure": "lookaway.measurement",
     "nissim": "lookaway.metrics.dissimilarity",
@@ -45,6 +55,7 @@ _HOMES = {
 __all__ = [
     "FGSM",
     "Classifier",
+    "EigenCAM",
     "Explanation",
     "GradCAM",
     "LookawayError",

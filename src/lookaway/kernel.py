@@ -336,18 +336,31 @@ class _Batch:
         times = len(pixels) // len(self.images)
         targets = {policy: self._targets[policy] for policy in self.settings.policies}
         classes = [None if each is None else each.repeat(times) for each in targets.values()]
-        views: dict[tuple[str, str], Explanation] = {}
+        seen: dict[str, list[Explanation]] = {}
         gradients: list[Tensor] = []
-        for explainer in self.explainers:
+        for sharing in _sharing(self.explainers):
             wanted = () if gradients else losses
-            found, own = explainer.explain(self.clf, pixels, classes, self.settings.layers, wanted)
+            found, own = sharing[0].explain_together(
+                sharing, self.clf, pixels, classes, self.settings.layers, wanted
+            )
             gradients = gradients or own
-            views |= {
-                (explainer.name, policy): each for policy, each in zip(targets, found, strict=True)
-            }
+            seen |= {each.name: views for each, views in zip(sharing, found, strict=True)}
+        views = {
+            (explainer.name, policy): view
+            for explainer in self.explainers
+            for policy, view in zip(targets, seen[explainer.name], strict=True)
+        }
         logits = next(iter(views.values())).logits
         predicted = self.clf.outputs.predicted(logits, self.labels.repeat(times))
         return _Seen(views, predicted, self.clf.outputs.confidence(logits, predicted)), gradients
+
+
+def _sharing(explainers: Sequence[Explainer]) -> list[list[Explainer]]:
+    """Explainers by the passes that they can share, in order of the first of each."""
+    groups: dict[object, list[Explainer]] = defaultdict(list)
+    for explainer in explainers:
+        groups[explainer.explain_together.__func__].append(explainer)  # type: ignore[attr-defined]
+    return list(groups.values())
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:

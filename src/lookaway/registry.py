@@ -13,6 +13,11 @@ ATTACKS = {
 }
 EXPLAINERS = {
     "gradcam": "lookaway.explainers.gradcam:GradCAM",
+    "gradcam++": "lookaway.explainers.gradcam_plus_plus:GradCAMPlusPlus",
+    "hirescam": "lookaway.explainers.hirescam:HiResCAM",
+    "xgradcam": "lookaway.explainers.xgradcam:XGradCAM",
+    "layercam": "lookaway.explainers.layercam:LayerCAM",
+    "eigencam": "lookaway.explainers.eigencam:EigenCAM",
 }
 
 

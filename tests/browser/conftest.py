@@ -234,27 +234,26 @@ def phone(pages):
     return show
 
 
-def _draw(root, side):
-    """Five classes with hostile names, of twelve pictures that compress as badly as photographs."""
+def _draw(root, side, count):
+    """Five classes with hostile names, of pictures that compress as badly as photographs."""
     random = np.random.default_rng(0)
     down, right = np.mgrid[0:side, 0:side] / side
     for place, name in enumerate(HOSTILE.values()):
         folder = root / name.replace("/", "∕")[:80]
         folder.mkdir(parents=True)
-        for index in range(12):
+        for index in range(count):
             waves = np.sin(6 * (down * (1 + place) + right * random.uniform(0.5, 2)))[..., None]
             pixels = 128 + 70 * waves + random.normal(0, 12, (side, side, 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index} <b>.png")
     return root
 
 
-def _run(folder, side, grid, pictured):
-    """5 models of several layers at 4 ε, every name hostile."""
-    networks = ["test_resnet", "test_efficientnet", "test_byobnet", "test_resnet", "test_convnext"]
+def _run(folder, side, grid, pictured, *, networks, count):
+    """Models of several layers at 4 ε, every name hostile."""
     spec = {"pretrained": False, "train": "head", "input_size": 64}
     study = {
         "data": {
-            "folder": str(_draw(folder / "images", side)),
+            "folder": str(_draw(folder / "images", side, count)),
             "image_size": side,
             "split": {"train": 0.4, "val": 0.1, "test": 0.5, "seed": 0},
         },
@@ -273,14 +272,17 @@ def _run(folder, side, grid, pictured):
 
 @pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory):
-    """Of few small pictures."""
-    return _run(tmp_path_factory.mktemp("hostile"), 80, 32, PICTURED)
+    """Of few small pictures and small networks."""
+    networks = ["test_resnet", "test_efficientnet", "test_resnet", "test_resnet", "test_resnet"]
+    folder = tmp_path_factory.mktemp("hostile")
+    return _run(folder, 64, 32, PICTURED, networks=networks, count=6)
 
 
 @pytest.fixture(scope="session")
 def large_run(tmp_path_factory):
     """Of pictures as a study has them: a page as large as it may be."""
-    return _run(tmp_path_factory.mktemp("large"), 224, 56, 24)
+    networks = ["test_resnet", "test_efficientnet", "test_byobnet", "test_resnet", "test_convnext"]
+    return _run(tmp_path_factory.mktemp("large"), 224, 56, 24, networks=networks, count=12)
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ def contents(folder):
 
 
 def test_each_kind_of_stored_file_is_damaged_here(finished):
+    assert {kind for kinds in TOGETHER for kind in kinds} == set(KINDS)
     kept = {path.parent.name for path in finished.folder.rglob("*") if path.is_file()}
     kept -= {"log", "out"}
     assert kept == {pattern.split("/")[0] for pattern in KINDS.values() if "/" in pattern}
@@ -73,23 +74,38 @@ def test_each_kind_of_stored_file_is_damaged_here(finished):
     assert here == {pattern for pattern in KINDS.values() if "/" not in pattern}
 
 
+# Several kinds at a time, none of which is made from another's file.
+TOGETHER = [
+    ["rows", "signs-of-a-source", "picture", "manifest"],
+    ["maps", "weights", "study"],
+    ["shuffled", "statistics", "about-weights"],
+    ["signs-of-the-pictured", "plan"],
+    ["samples"],
+]
+
+
 @pytest.mark.parametrize("damage", [cut, flipped])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_file_is_named_and_made_again(
-    finished, small_study, run_quickly, tmp_path, capsys, kind, damage
+@pytest.mark.parametrize("kinds", TOGETHER, ids="-".join)
+def test_damaged_files_are_named_and_made_again(
+    finished, small_study, run_quickly, tmp_path, capsys, kinds, damage
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     shutil.rmtree(copy / "log")
-    path = sorted(copy.glob(KINDS[kind]))[0]
-    path.write_bytes(damage(path.read_bytes()))
-    if kind in ("rows", "statistics", "shuffled", "manifest"):
-        with pytest.raises(StoreError, match=path.name):
-            la.open_result(copy)
+    paths = {kind: sorted(copy.glob(KINDS[kind]))[0] for kind in kinds}
+    for kind, path in paths.items():
+        whole = path.read_bytes()
+        path.write_bytes(damage(whole))
+        if kind in ("rows", "statistics", "shuffled", "manifest"):
+            with pytest.raises(StoreError, match=path.name):
+                la.open_result(copy)
     again = run_quickly(small_study, copy, progress=True)
-    name = path.relative_to(copy).as_posix()
-    if kind != "manifest":  # which is taken away before the work begins, whatever it holds
-        assert made_again(copy) == [name]
-        assert name in capsys.readouterr().err.replace("\n", "")
+    # The manifest is taken away before the work begins, whatever it holds.
+    named = [
+        path.relative_to(copy).as_posix() for kind, path in paths.items() if kind != "manifest"
+    ]
+    assert sorted(made_again(copy)) == sorted(named)
+    told = capsys.readouterr().err.replace("\n", "")
+    assert all(name in told for name in named)
     assert contents(copy) == contents(finished.folder)
     assert_frame_equal(again.rows(), finished.rows(), check_exact=True)
 

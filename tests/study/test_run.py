@@ -466,6 +466,8 @@ def test_images_too_small_for_a_network_are_told_before_training(small_study, tm
 def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
     small_study, tmp_path, monkeypatch
 ):
+    untrained = [{**spec, "train": "none"} for spec in small_study["models"]]
+    small_study = {**small_study, "models": untrained, "epsilons": [0.1]}
     both = {**small_study, "transfer_from": ["one", "two"]}
     whole = again(both, tmp_path / "whole").rows()
     sources = whole.select("model", "source").drop_nulls().unique().sort("model", "source").rows()

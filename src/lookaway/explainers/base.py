@@ -111,6 +111,32 @@ class Explainer(ABC):
             ModelError: a loss does not depend on the pixels.
         """
 
+    @classmethod
+    def explain_together(
+        cls,
+        explainers: Sequence["Explainer"],
+        clf: Classifier,
+        images: Tensor,
+        targets: Sequence[Tensor | None],
+        layers: Sequence[str],
+        losses: Sequence[Loss] = (),
+    ) -> tuple[list[list[Explanation]], list[Tensor]]:
+        """What several explainers that share this method see, one after the other.
+
+        Those that can share passes write a method of their own; arguments as in ``explain``.
+
+        Returns:
+            For each explainer an explanation for each target; and the gradients of the losses.
+        """
+        found = []
+        gradients: list[Tensor] = []
+        for explainer in explainers:
+            wanted = () if gradients else losses
+            explanations, own = explainer.explain(clf, images, targets, layers, wanted)
+            gradients = gradients or own
+            found.append(explanations)
+        return found, gradients
+
 
 def gradients_of(clf: Classifier, images: Tensor, losses: Sequence[Loss]) -> list[Tensor]:
     """The gradient of each loss by the pixels, for an explainer that needs passes of its own."""

@@ -23,17 +23,21 @@ DEAD_BELOW = 1e-6
 class CAM(Explainer):
     """A kind of class activation map, keyed by layer name.
 
-    A bias of zeros is added to each asked layer's output, and the score is differentiated by it:
-    the trunk before the first asked layer needs no graph, and in-place activations behind a layer
-    cannot change what was recorded. A layer that runs more than once in a pass is explained at its
-    last run.
+    Biases of zeros are added to each asked layer's output, and the score is differentiated by
+    them: the trunk before the first asked layer needs no graph, and in-place activations behind a
+    layer cannot change what was recorded. A layer that runs more than once in a pass is explained
+    at its last run.
 
     Attributes:
         gradients: what ``weights`` takes: ``pooled``, the gradient's mean over space, for which no
-            gradient of full size is kept; or ``full``.
+            gradient of full size is kept; ``full``; or ``none``, where a map knows no class.
     """
 
-    gradients: ClassVar[Literal["pooled", "full"]] = "full"
+    gradients: ClassVar[Literal["pooled", "full", "none"]] = "full"
+
+    def prepared(self, activations: Tensor) -> Tensor:
+        """The A of the formula, where that is not what the layer gives: (N, C, h, w) float32."""
+        return activations
 
     @abstractmethod
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
@@ -56,48 +60,52 @@ class CAM(Explainer):
         losses: Sequence[Loss] = (),
     ) -> tuple[list[Explanation], list[Tensor]]:
         """All from one forward pass; see ``Explainer.explain``."""
-        activations: dict[str, Tensor] = {}
-        biases: dict[str, Tensor] = {}
+        found, gradients = self.explain_together([self], clf, images, targets, layers, losses)
+        return found[0], gradients
 
-        def probe(name: str, _layer: nn.Module, output: Any) -> Any:
-            tensor = first_tensor(output)
-            if tensor is None or tensor.ndim != 4:
-                raise LayerError(f"layer {name!r} gave no spatial maps in this pass")
-            if tensor.shape[0] != len(images):
-                raise LayerError(
-                    f"layer {name!r} gave {tensor.shape[0]} maps for {len(images)} images: the "
-                    "network looks at each several times, or in windows"
-                )
-            with torch.enable_grad():  # also where a network turns it off for its trunk
-                size = (1, 1) if self.gradients == "pooled" else tensor.shape[2:]
-                bias = tensor.new_zeros(*tensor.shape[:2], *size).requires_grad_()
-                passed_on = tensor + bias
-            activations[name], biases[name] = tensor.detach(), bias
-            return in_place_of(output, passed_on)
-
+    @classmethod
+    def explain_together(
+        cls,
+        explainers: Sequence[Explainer],
+        clf: Classifier,
+        images: Tensor,
+        targets: Sequence[Tensor | None],
+        layers: Sequence[str],
+        losses: Sequence[Loss] = (),
+    ) -> tuple[list[list[Explanation]], list[Tensor]]:
+        """All kinds from one forward pass, and from one backward pass for each class."""
+        kinds = [each for each in explainers if isinstance(each, CAM)]
+        needs = sorted({each.gradients for each in kinds} - {"none"})
+        probes = _Probes(needs or ["pooled"], len(images))
         with frozen(clf.module):
             pixels = images.detach()
             if losses or images.is_inference():
                 pixels = pixels.clone()
             pixels.requires_grad_(bool(losses))
-            with hooked(clf.module, layers, probe):
+            with hooked(clf.module, layers, probes):
                 logits = clf(pixels)
             own = clf.outputs.predicted(logits.detach())
             wanted = [own if classes is None else classes.to(own.device) for classes in targets]
             gradients = [
                 pixel_gradient(clf.name, loss(logits), pixels, keep=True) for loss in losses
             ]
-            done: list[Explanation] = []
+            done: list[list[Explanation]] = []
             for place, classes in enumerate(wanted):
-                same = next((e for e in done if torch.equal(e.classes, classes)), None)
+                same = next((e for e in done if torch.equal(e[0].classes, classes)), None)
                 if same is None:
-                    found = _gradients(logits, classes, biases, keep=place < len(wanted) - 1)
-                    maps, dead = {}, {}
-                    for name, gradient in found.items():
-                        maps[name], dead[name] = self._map(clf, name, activations[name], gradient)
-                    same = Explanation(maps, dead, logits.detach(), classes)
+                    keep = place < len(wanted) - 1
+                    by_layer = probes.gradients(logits, classes, keep=keep)
+                    same = []
+                    for kind in kinds:
+                        maps, dead = {}, {}
+                        for name, found in by_layer.items():
+                            gradient = found.get(kind.gradients, next(iter(found.values())))
+                            maps[name], dead[name] = kind._map(
+                                clf, name, probes.activations[name], gradient
+                            )
+                        same.append(Explanation(maps, dead, logits.detach(), classes))
                 done.append(same)
-        return done, gradients
+        return [list(each) for each in zip(*done, strict=True)], gradients
 
     def _map(
         self, clf: Classifier, layer: str, activations: Tensor, gradients: Tensor
@@ -114,14 +122,15 @@ class CAM(Explainer):
                 gradients = gradients[:, :, 0, 0] / activations[0, 0].numel()
             if shift is not None:
                 shift = shift.to(activations)
-                if self.gradients == "full":
+                if self.gradients != "pooled":
                     activations, shift = activations - shift[:, None, None], None
-            weights = self.weights(activations, gradients)
+            summed = self.prepared(activations)
+            weights = self.weights(summed, gradients)
             if weights.ndim == 2:
-                cam = torch.einsum("nc,nchw->nhw", weights, activations)
+                cam = torch.einsum("nc,nchw->nhw", weights, summed)
                 cam = cam if shift is None else cam - (weights @ shift)[:, None, None]
             else:
-                cam = (weights * activations).sum(dim=1)
+                cam = (weights * summed).sum(dim=1)
             if not bool(torch.isfinite(cam).all()):
                 raise ModelError(
                     f"{clf.name} has activations or gradients that are NaN or infinite at layer "
@@ -133,18 +142,63 @@ class CAM(Explainer):
         return cam.masked_fill(dead[:, None, None], 0.0), dead
 
 
-def _gradients(
-    logits: Tensor, classes: Tensor, biases: dict[str, Tensor], *, keep: bool
-) -> dict[str, Tensor]:
-    """The gradient of the classes' logits by each layer's bias."""
-    score = logits.gather(1, classes[:, None]).sum()
-    if not score.requires_grad:
-        raise LayerError(f"none of the layers {', '.join(biases)} has a part in the logits")
-    found = torch.autograd.grad(score, list(biases.values()), retain_graph=keep, allow_unused=True)
-    idle = [name for name, gradient in zip(biases, found, strict=True) if gradient is None]
-    if idle:
-        raise LayerError(f"no part in the logits, so no map: {', '.join(idle)}")
-    return dict(zip(biases, found, strict=True))
+class _Probes:
+    """A hook that records layers' activations and adds biases of zeros to them.
+
+    Args:
+        needs: ``pooled``, a bias for each channel; ``full``, one for each place too.
+        count: images in the pass.
+    """
+
+    def __init__(self, needs: Sequence[str], count: int) -> None:
+        self.activations: dict[str, Tensor] = {}
+        self._biases: dict[tuple[str, str], Tensor] = {}
+        self._needs, self._count = needs, count
+
+    def __call__(self, name: str, _layer: nn.Module, output: Any) -> Any:
+        """Pass on a layer's output with its biases."""
+        tensor = first_tensor(output)
+        if tensor is None or tensor.ndim != 4:
+            raise LayerError(f"layer {name!r} gave no spatial maps in this pass")
+        if tensor.shape[0] != self._count:
+            raise LayerError(
+                f"layer {name!r} gave {tensor.shape[0]} maps for {self._count} images: the "
+                "network looks at each several times, or in windows"
+            )
+        passed_on = tensor
+        with torch.enable_grad():  # also where a network turns it off for its trunk
+            for need in self._needs:
+                size = (1, 1) if need == "pooled" else tensor.shape[2:]
+                bias = tensor.new_zeros(*tensor.shape[:2], *size).requires_grad_()
+                self._biases[name, need] = bias
+                passed_on = passed_on + bias
+        self.activations[name] = tensor.detach()
+        return in_place_of(output, passed_on)
+
+    def gradients(
+        self, logits: Tensor, classes: Tensor, *, keep: bool
+    ) -> dict[str, dict[str, Tensor]]:
+        """The gradient of the classes' logits by each layer's biases, by layer and need.
+
+        Args:
+            logits: (N, K).
+            classes: (N,) int64.
+            keep: the graph, for another call.
+        """
+        score = logits.gather(1, classes[:, None]).sum()
+        if not score.requires_grad:
+            names = ", ".join(self.activations)
+            raise LayerError(f"none of the layers {names} has a part in the logits")
+        biases = list(self._biases.values())
+        found = torch.autograd.grad(score, biases, retain_graph=keep, allow_unused=True)
+        by_layer: dict[str, dict[str, Tensor]] = {name: {} for name in self.activations}
+        for (name, need), gradient in zip(self._biases, found, strict=True):
+            if gradient is not None:
+                by_layer[name][need] = gradient
+        idle = [name for name, gradients in by_layer.items() if not gradients]
+        if idle:
+            raise LayerError(f"no part in the logits, so no map: {', '.join(idle)}")
+        return by_layer
 
 
 def _faint(peak: Tensor, weights: Tensor, activations: Tensor, shift: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-from lookaway.report.layout import COLOURS, DASHES, DATA, Layout, in_panels, legend, levels, styles
+from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 
 _CHOSEN = "chosen"
 NOISE, SHUFFLED = "noise", "shuffled (two unrelated looks)"
@@ -178,9 +178,8 @@ def _models(
         opacity=_dimmed(1.0),
         tooltip=told,
     )
-    chart = alt.layer(area, line.add_params(chosen), points, data=DATA)
     return in_panels(
-        chart.properties(width=layout.panel, height=layout.panel),
+        [area, line.add_params(chosen), points],
         data.to_dicts(),
         data["panel"].unique(maintain_order=True).to_list(),
         layout,
@@ -245,9 +244,8 @@ def _scopes(
     if band:
         ends = alt.Y("low:Q", title=y[1]), alt.Y2("high:Q")
         layers.insert(0, base.mark_area().encode(y=ends[0], y2=ends[1], opacity=_dimmed(0.18)))
-    chart = alt.layer(*layers, data=DATA)
     return in_panels(
-        chart.properties(width=layout.panel, height=layout.panel),
+        layers,
         data.to_dicts(),
         data["panel"].unique(maintain_order=True).to_list(),
         layout,

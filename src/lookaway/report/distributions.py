@@ -9,7 +9,7 @@ import polars as pl
 from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.report.histograms import histograms
-from lookaway.report.layout import DATA, Layout, faceted, in_panels, legend
+from lookaway.report.layout import Layout, faceted, in_panels, legend
 
 _WORD_COLOURS = {
     "stayed": "#c4c4c8",
@@ -84,24 +84,21 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         interpolate="step-after", strokeWidth=1.6, strokeDash=[4, 2]
     )
     rule = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("mean(mean):Q"))
-    chart = alt.layer(
+    layers = [
         bars.encode(x=x, y=y, tooltip=told),
         outline.encode(x=x, y=y, tooltip=told),
         rule,
-        data=DATA,
-    ).properties(width=side, height=_HEIGHT)
+    ]
     names = [f"ε = {epsilon:g}" for epsilon in settings["epsilons"]]
     header = alt.Header(labelFontSize=12, title=None, labelLimit=int(side * 1.2))
     beside = alt.Header(
         labelFontSize=11, title=None, labelLimit=_HEIGHT, labelOrient="left", labelAngle=-90
     )
-    return faceted(
-        chart,
-        values,
-        row=alt.Row("model:N", sort=frames.models, header=beside),
-        column=alt.Column("ε:N", sort=names, header=header),
-        spacing=8,
-    )
+    facets = {
+        "row": alt.Row("model:N", sort=frames.models, header=beside),
+        "column": alt.Column("ε:N", sort=names, header=header),
+    }
+    return faceted(layers, values, facets, side, _HEIGHT) | {"spacing": 8}
 
 
 def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
@@ -129,8 +126,8 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         place=pl.col("measure").replace_strict(order, return_dtype=pl.Int64),
     ).select("panel", "level", "measure", "value", "n", "place")
     squares = alt.Legend(title="the look", orient="bottom", columns=2 * layout.legend)
-    chart = (
-        alt.Chart(DATA)
+    bars = (
+        alt.Chart()
         .mark_bar()
         .encode(
             x=alt.X(
@@ -159,10 +156,13 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
                 alt.Tooltip("n:Q", title="images"),
             ],
         )
-        .properties(width=layout.panel, height=alt.Step(17))
     )
     return in_panels(
-        chart, data.to_dicts(), data["panel"].unique(maintain_order=True).to_list(), layout
+        [bars],
+        data.to_dicts(),
+        data["panel"].unique(maintain_order=True).to_list(),
+        layout,
+        height=alt.Step(17),
     )
 
 
@@ -197,7 +197,6 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     ).select("panel", "source", "model", "shade", "shown", "value", "low", "high", "n")
     if layout.panels < 3:  # names need the room beside the matrices
         layout = replace(layout, panels=1, panel=170)
-    side = layout.panel
     limit = alt.Axis(labelLimit=120, labelAngle=-40, grid=False)
     base = alt.Chart().encode(
         x=alt.X("model:N", sort=frames.models, title="attacked model", axis=limit),
@@ -228,7 +227,6 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     ink = alt.ColorValue(**white.otherwise(alt.value("#1d1d1f")))
     text = base.mark_text(fontSize=11).encode(text=alt.Text("shown:N"), color=ink)
     count = max(data["source"].n_unique(), 1)
-    chart = alt.layer(cells, text, data=DATA).properties(
-        width=side, height=max(30, min(side, 34 * count))
-    )
-    return in_panels(chart, data.to_dicts(), list(names.values()), layout)
+    height = max(30, min(layout.panel, 34 * count))
+    panels = list(names.values())
+    return in_panels([cells, text], data.to_dicts(), panels, layout, height=height)

@@ -1,6 +1,6 @@
-"""The one look of all charts: colours, dashes and shapes, sizes, legends."""
+"""What all charts share: colours, dashes and shapes, sizes, legends, panels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import altair as alt
 COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 DASHES = [[1, 0], [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [3, 1]]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
-DATA = alt.NamedData("rows")  # a chart's data, put in last: Altair copies a chart at every step
 
 
 @dataclass(frozen=True)
@@ -68,30 +67,74 @@ def levels(values: Sequence[float]) -> alt.Axis:
 
 
 def in_panels(
-    chart: Any,
+    layers: Sequence[alt.Chart],
     rows: list[dict[str, Any]],
     names: Sequence[str],
     layout: Layout,
     *,
+    height: float | alt.Step | None = None,
     independent: bool = False,
 ) -> dict[str, Any]:
-    """A specification with a panel for each name; ``independent``: each has a y axis of its own."""
+    """A specification with a panel for each name.
+
+    Args:
+        layers: charts that lie on each other in a panel.
+        rows: the data; ``panel`` says where each belongs.
+        names: of the panels, in order.
+        layout: sizes.
+        height: of a panel, px; None: square.
+        independent: whether each has a y axis of its own.
+    """
     header = alt.Header(labelFontSize=13, labelLimit=layout.panel + 25)
-    return faceted(
-        chart,
-        rows,
-        facet=alt.Facet("panel:N", sort=list(names), title=None, header=header),
-        columns=layout.panels,
-        resolve=alt.Resolve(scale={"y": "independent"}) if independent else alt.Undefined,
+    panel = alt.Facet("panel:N", sort=list(names), title=None, header=header)
+    found = faceted(
+        layers, rows, {"facet": panel}, layout.panel, layout.panel if height is None else height
     )
+    found["columns"] = layout.panels
+    if independent:
+        found["resolve"] = {"scale": {"y": "independent"}}
+    return found
 
 
-def faceted(chart: Any, rows: list[dict[str, Any]], **facets: Any) -> dict[str, Any]:
-    """The specification of a chart of ``DATA`` in facets, in the look of all, with its rows."""
+def faceted(
+    layers: Sequence[alt.Chart],
+    rows: list[dict[str, Any]],
+    facets: Mapping[str, Any],
+    width: float,
+    height: float | alt.Step,
+) -> dict[str, Any]:
+    """The specification of charts that lie on each other, in facets of one data set.
+
+    It is put together here because Altair copies every part of a chart at every step.
+
+    Args:
+        layers: the charts.
+        rows: the data.
+        facets: ``facet``, or ``row`` and ``column``.
+        width: of a panel, px.
+        height: of a panel, px or a step.
+    """
     config = alt.Config(
         font="sans-serif",
         axis=alt.AxisConfig(labelFontSize=11, titleFontSize=13, gridColor="#e5e5e5"),
         view=alt.ViewConfig(stroke="#cccccc"),
     )
-    spec: dict[str, Any] = chart.facet(**facets, config=config).to_dict(validate=False)
-    return spec | {"datasets": {DATA.name: rows}}
+    by = {name: _plain(channel) for name, channel in facets.items()}
+    return {
+        "$schema": alt.SCHEMA_URL,
+        "config": _plain(config),
+        "data": {"name": "rows"},
+        "datasets": {"rows": rows},
+        "facet": by.get("facet", by),
+        "spec": {
+            "layer": [_plain(chart) for chart in layers],
+            "width": width,
+            "height": height if isinstance(height, int | float) else _plain(height),
+        },
+    }
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    """A part of a specification as JSON has it."""
+    found: dict[str, Any] = part.to_dict(validate=False, context={"top_level": False})
+    return {name: value for name, value in found.items() if name != "data"}  # "empty" for no data

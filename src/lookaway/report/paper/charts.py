@@ -11,7 +11,7 @@ from lookaway.analysis import summary
 from lookaway.analysis.families import DEEP, WIDE, families
 from lookaway.analysis.frames import Frames
 from lookaway.report.histograms import histograms
-from lookaway.report.layout import COLOURS, DASHES, DATA, Layout, in_panels, legend, levels, styles
+from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 from lookaway.report.paper.form import paper_form
 from lookaway.report.paper.tables import perturbations
 from lookaway.study.keys import trained_name
@@ -84,10 +84,8 @@ def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[s
         .mark_text(align="right", baseline="top", fontSize=12, dx=-5, dy=4, color=_GREY)
         .encode(x=alt.value("width"), y=alt.value(0), text=alt.Text("said:N"))
     )
-    chart = alt.layer(line, means, text, data=DATA).properties(
-        width=layout.panel, height=0.7 * layout.panel
-    )
-    return in_panels(chart, values, [form.described(model) for model in frames.models], layout)
+    panels = [form.described(model) for model in frames.models]
+    return in_panels([line, means, text], values, panels, layout, height=0.7 * layout.panel)
 
 
 def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
@@ -106,7 +104,7 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
     found = found.with_columns(
         panel=pl.format("images: {}", "variant") if several else pl.lit("PSNR")
     )
-    base = alt.Chart(DATA).encode(
+    base = alt.Chart().encode(
         x=alt.X("epsilon:Q", title="ε", axis=levels(steps), scale=alt.Scale(nice=False)),
         y=alt.Y("psnr:Q", title="PSNR (dB)", scale=alt.Scale(zero=False)),
         color=alt.Color(
@@ -122,12 +120,14 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
             alt.Tooltip("n:Q"),
         ],
     )
-    chart = alt.layer(base.mark_line(strokeWidth=2), base.mark_point(size=35, filled=True))
     count = layout.panels if several else 1
     size = replace(layout, panel=layout.panel * layout.panels // count, panels=count)
-    chart = chart.properties(width=size.panel, height=layout.panel)
     return in_panels(
-        chart, found.to_dicts(), found["panel"].unique(maintain_order=True).to_list(), size
+        [base.mark_line(strokeWidth=2), base.mark_point(size=35, filled=True)],
+        found.to_dicts(),
+        found["panel"].unique(maintain_order=True).to_list(),
+        size,
+        height=layout.panel,
     )
 
 
@@ -197,16 +197,15 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
             alt.Tooltip("n:Q", title="images"),
         ],
     )
-    chart = alt.layer(
+    layers = [
         control.mark_line(strokeWidth=1.5, opacity=0.35).encode(strokeDash=dash),
         met.mark_line(strokeWidth=2).encode(strokeDash=dash),
         points,
-        data=DATA,
-    )
+    ]
     count = max(1, layout.panels - 1)
     wide = replace(layout, panel=layout.panel * layout.panels // count - 20, panels=count)
     return in_panels(
-        chart.properties(width=wide.panel, height=wide.panel),
+        layers,
         data.drop("variant", "attack", "source").to_dicts(),
         data.filter(pl.col("kind") == "attack")["panel"].unique(maintain_order=True).to_list(),
         wide,
@@ -276,16 +275,10 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
     below = said.transform_filter(alt.datum.measure == "accuracy").mark_text(
         align="right", baseline="bottom", fontSize=11, dx=-5, dy=-4, color=_GREY
     )
-    layered = alt.layer(
-        line,
-        rule,
-        above.encode(y=alt.value(0)),
-        below.encode(y=alt.value("height")),
-        data=DATA,
-    )
+    layers = [line, rule, above.encode(y=alt.value(0)), below.encode(y=alt.value("height"))]
     pairs = replace(layout, panels=2, panel=layout.panel * layout.panels // 2)
-    chart = layered.properties(width=pairs.panel, height=0.5 * pairs.panel)
-    return in_panels(chart, values, panels, pairs, independent=True)
+    height = 0.5 * pairs.panel
+    return in_panels(layers, values, panels, pairs, height=height, independent=True)
 
 
 def _grey(shown: alt.Legend) -> alt.Legend:
