@@ -119,11 +119,11 @@ def mean_figure(means: Sequence[MeanHeatmaps], options: Options | None = None) -
     """Two rows for each model: its mean heatmaps, and below them what was lost and gained."""
     options = options or Options()
     several = len({mean.variant for mean in means}) > 1
-    rows: list[tuple[str, list[Panel | None]]] = []
+    rows: list[tuple[str, list[Panel]]] = []
     for mean in means:
         heatmaps, changes = mean.panels(options.colours)
         scale = f"full colour: ±{mean.largest_difference():.2f}"
         name = f"{mean.model} ({mean.variant})" if several else mean.model
-        rows.append((name, [*heatmaps]))
+        rows.append((name, heatmaps))
         rows.append(("", [Panel(None, ("blue: lost", "orange: gained", scale)), *changes]))
     return panel_rows(rows, options)

@@ -16,12 +16,13 @@ from lookaway.report.options import COLOURS, POINTS, Options
 from lookaway.report.overlays import coloured
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _GAP = 6.0  # pt
 _SIZE = 7.0  # pt, of letters
 _LINE, _HEAD = 1.3 * _SIZE, 1.6 * _SIZE
-_DPI = {"svg": 200, "pdf": 300, "png": 300, "webp": 200}
+_DPI = {"svg": 150, "pdf": 300, "png": 300, "webp": 150}
 _UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 # What files need to be the same in each build, and as text; the rest is the user's style.
 _RC: dict[Any, Any] = {
@@ -32,9 +33,7 @@ _RC: dict[Any, Any] = {
     "savefig.bbox": None,
     "text.usetex": False,  # a name is no TeX
     "text.parse_math": False,  # nor is a $ in it
-    "axes.grid": False,
-    "xtick.minor.visible": False,
-    "ytick.minor.visible": False,
+    "image.composite_image": False,
     "figure.autolayout": False,
     "figure.constrained_layout.use": False,
 }
@@ -81,7 +80,7 @@ def saved(figure: "Figure", kind: str) -> bytes:
 
 
 def panel_rows(
-    rows: Sequence[tuple[str, Sequence[Panel | None]]],
+    rows: Sequence[tuple[str, Sequence[Panel]]],
     options: Options,
     *,
     between: Sequence[str] = (),
@@ -90,8 +89,10 @@ def panel_rows(
 ) -> "Figure":
     """Rows of panels under their names, then the colours of heatmaps and a note.
 
+    All stand in one axes, in points from the figure's top left: axes for each would be slow.
+
     Args:
-        rows: each row's name, which may be empty, and its panels; None leaves a place free.
+        rows: each row's name, which may be empty, and its panels.
         options: the width and the colour map.
         between: what stands left of each panel of a row, in the gap before it.
         colour_bar: whether the colours of heatmaps are explained.
@@ -101,32 +102,35 @@ def panel_rows(
 
     with _style():
         width, across = POINTS[options.columns], max(len(panels) for _, panels in rows)
-        names = [name for _, panels in rows for panel in panels if panel for name in panel.rows]
+        room = width - 2 * _GAP
+        names = [name for _, panels in rows for panel in panels for name in panel.rows]
         margin = min(max(map(_width, names)) + 3, 0.35 * width / across) if names else 0.0
         gap = _GAP + margin + (_GAP + max(map(_width, between)) if between else 0.0)
-        side = (width - 2 * _GAP - margin - (across - 1) * gap) / across
-        noted = _wrapped(note, width - 2 * _GAP)
-        below = (colour_bar * 1.5 + len(noted)) * _LINE + _GAP
-        heights = [_row_height(name, panels, side) for name, panels in rows]
-        figure = Figure(figsize=(width / 72, (sum(heights) + below + _GAP) / 72), dpi=72)
+        side = (room - margin - (across - 1) * gap) / across
+        figure = Figure(dpi=72)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
         y = _GAP
-        for (name, panels), height in zip(rows, heights, strict=True):
+        for name, panels in rows:
             if name:
-                _write(figure, _GAP, y, name, width - 2 * _GAP, fontweight="bold")
+                _write(axes, _GAP, y, name, room, fontweight="bold")
+                y += _HEAD
+            bottoms = []
             for place, panel in enumerate(panels):
-                x, top = _GAP + margin + place * (side + gap), y + _HEAD * bool(name)
-                if panel:
-                    _draw(figure, panel, x, top + _LINE * bool(panel.columns), side, margin)
+                x = _GAP + margin + place * (side + gap)
+                bottoms.append(_draw(axes, panel, x, y, side, margin))
                 if between:
-                    middle = x - gap / 2, top + (side - _LINE) / 2
-                    _write(figure, *middle, between[place], gap, horizontalalignment="center")
-            y += height
+                    middle = x - gap / 2, y + (side - _LINE) / 2
+                    _write(axes, *middle, between[place], gap, horizontalalignment="center")
+            y = max(bottoms) + _GAP
         if colour_bar:
-            _colour_bar(figure, y, options)
+            _colour_bar(axes, y, options)
             y += 1.5 * _LINE
-        for line in noted:
-            _write(figure, _GAP, y, line, width)
+        for line in _wrapped(note, room):
+            _write(axes, _GAP, y, line, room)
             y += _LINE
+        figure.set_size_inches(width / 72, (y + _GAP) / 72)
+        axes.set(xlim=(0, width), ylim=(y + _GAP, 0))
     return figure
 
 
@@ -177,59 +181,47 @@ def _wrapped(text: str, room: float) -> list[str]:
     return lines
 
 
-def _row_height(name: str, panels: Sequence[Panel | None], side: float) -> float:
-    """Of a row of panels with its text and the gap below it, pt."""
-    heights = [0.0]
-    for panel in filter(None, panels):
-        lines = _LINE * (len(panel.lines) + bool(panel.columns))
-        shape = (0, 1) if panel.pixels is None else panel.pixels.shape
-        heights.append(side * shape[0] / shape[1] + lines)
-    return max(heights) + _HEAD * bool(name) + _GAP
+def _write(axes: "Axes", x: float, y: float, text: str, room: float, **font: Any) -> None:
+    """Write on one line below y."""
+    axes.text(x, y + 0.8 * _LINE, fitted(text, room, **font), fontsize=_SIZE, **font)
 
 
-def _write(figure: "Figure", x: float, y: float, text: str, room: float, **font: Any) -> None:
-    """Write on one line; x and y are its top left, pt from the figure's."""
-    width, height = 72 * figure.get_size_inches()
-    shown = fitted(text, room, **font)
-    place = x / width, 1 - (y + 0.8 * _LINE) / height
-    figure.text(*place, shown, fontsize=_SIZE, **font)
-
-
-def _draw(figure: "Figure", panel: Panel, x: float, y: float, side: float, margin: float) -> None:
-    """Draw a panel, its image's top left at x and y, pt from the figure's."""
+def _draw(axes: "Axes", panel: Panel, x: float, y: float, side: float, margin: float) -> float:
+    """Draw a panel below y; returns where it ends."""
+    if panel.columns:
+        each = side / len(panel.columns)
+        for place, name in enumerate(panel.columns):
+            middle = x + (place + 0.5) * each
+            _write(axes, middle, y, name, each, horizontalalignment="center")
+        y += _HEAD
     if panel.pixels is not None:
-        high, wide = panel.pixels.shape[:2]
-        axes = _image(figure, panel.pixels, x, y, side, side * high / wide)
-        for names, size, room, put in (
-            (panel.rows, high, margin - 3, axes.set_yticks),
-            (panel.columns, wide, side / max(1, len(panel.columns)), axes.set_xticks),
-        ):
-            middles = (np.arange(len(names)) + 0.5) * size / max(1, len(names)) - 0.5
-            put(middles, [fitted(name, room) for name in names], fontsize=_SIZE)
-        axes.tick_params(length=0, pad=2, labelleft=True, labeltop=True, labelbottom=False)
-        y += side * high / wide
-    for place, line in enumerate(panel.lines):
-        _write(figure, x, y + place * _LINE + 1, line, side)
+        height = side * panel.pixels.shape[0] / panel.pixels.shape[1]
+        _image(axes, panel.pixels, x, y, side, height)
+        each = height / max(1, len(panel.rows))
+        for place, name in enumerate(panel.rows):
+            middle = y + (place + 0.5) * each - 0.55 * _LINE
+            _write(axes, x - 3, middle, name, margin - 3, horizontalalignment="right")
+        y += height + 1
+    for line in panel.lines:
+        _write(axes, x, y, line, side)
+        y += _LINE
+    return y
 
 
 def _image(
-    figure: "Figure", pixels: np.ndarray, x: float, y: float, width: float, height: float
-) -> Any:
-    """Axes that an image (H, W, 3) in [0, 1] fills, in pt from the figure's top left."""
-    whole, high = 72 * figure.get_size_inches()
-    place = (x / whole, 1 - (y + height) / high, width / whole, height / high)
-    axes = figure.add_axes(place, frameon=False, xticks=[], yticks=[])
+    axes: "Axes", pixels: np.ndarray, x: float, y: float, width: float, height: float
+) -> None:
+    """Draw an image (H, W, 3) in [0, 1], its top left at x and y."""
     codes = (255 * np.clip(pixels, 0, 1)).round().astype(np.uint8)
-    axes.imshow(codes, origin="upper", aspect="auto")
-    return axes
+    axes.imshow(codes, origin="upper", aspect="auto", extent=(x, x + width, y + height, y))
 
 
-def _colour_bar(figure: "Figure", y: float, options: Options) -> None:
+def _colour_bar(axes: "Axes", y: float, options: Options) -> None:
     """The colours of heatmaps between what their ends mean."""
     low, high = COLOURS[options.colours]
     left, right = f"{low}: no participation", f"{high}: the highest"
     x = 2 * _GAP + _width(left)
     shades = coloured(np.linspace(0, 1, 64)[None], options.colours)
-    _image(figure, shades, x, y + 0.1 * _LINE, 9 * _SIZE, 0.8 * _LINE)
-    _write(figure, _GAP, y, left, math.inf)
-    _write(figure, x + 9 * _SIZE + _GAP, y, right, math.inf)
+    _image(axes, shades, x, y + 0.1 * _LINE, 9 * _SIZE, 0.8 * _LINE)
+    _write(axes, _GAP, y, left, math.inf)
+    _write(axes, x + 9 * _SIZE + _GAP, y, right, math.inf)
