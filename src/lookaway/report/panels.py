@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 _GAP = 6.0  # pt
 _SIZE = 7.0  # pt, of letters
 _LINE, _HEAD = 1.3 * _SIZE, 1.6 * _SIZE
-_DPI = {"svg": 150, "pdf": 300, "png": 300, "webp": 150}
-_UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_SAVED: dict[str, dict[str, Any]] = {
+    "svg": {"dpi": 120, "metadata": {"Date": None}},
+    "pdf": {"dpi": 300, "metadata": {"CreationDate": None}},
+    "png": {"dpi": 300},
+    "webp": {"dpi": 150, "pil_kwargs": {"method": 0}},  # twice as fast, a sixth larger
+}
 # What files need to be the same in each build, and as text; the rest is the user's style.
 _RC: dict[Any, Any] = {
     "svg.hashsalt": "lookaway",
@@ -75,7 +79,7 @@ def saved(figure: "Figure", kind: str) -> bytes:
     """A figure as ``svg``, ``pdf``, ``png`` or ``webp``; the same bytes each time."""
     buffer = BytesIO()
     with _style():
-        figure.savefig(buffer, format=kind, dpi=_DPI[kind], metadata=_UNDATED.get(kind))
+        figure.savefig(buffer, format=kind, **_SAVED[kind])
     return buffer.getvalue()
 
 
