@@ -250,7 +250,7 @@ def test_mean_panels_say_how_many_maps_are_alive_and_which_variant_they_show():
         figure = mean_heatmaps.mean_figure([replace(mean, variant=name) for name in variants])
         words = " ".join(text.get_text() for text in figure.axes[0].texts)
         assert [f"({name})" in words for name in variants] == [len(variants) > 1] * len(variants)
-        assert "full colour: ±1.00" in words
+        assert "full colour ±1.00" in words
 
 
 def test_the_page_draws_in_the_colours_of_the_figures(finished):

@@ -64,7 +64,7 @@ class MeanHeatmaps:
         ]
         scale = self.largest_difference()
         changes = [
-            Panel(change_colours(change, scale, SIDE), (f"{name} less clean",))
+            Panel(change_colours(change, scale, SIDE), (name, "less clean"))
             for name, change in zip(names[1:], self.differences(), strict=True)
         ]
         return heatmaps, changes
@@ -122,8 +122,8 @@ def mean_figure(means: Sequence[MeanHeatmaps], options: Options | None = None) -
     rows: list[tuple[str, list[Panel]]] = []
     for mean in means:
         heatmaps, changes = mean.panels(options.colours)
-        scale = f"full colour: ±{mean.largest_difference():.2f}"
+        scale = "full colour", f"±{mean.largest_difference():.2f}"
         name = f"{mean.model} ({mean.variant})" if several else mean.model
         rows.append((name, heatmaps))
-        rows.append(("", [Panel(None, ("blue: lost", "orange: gained", scale)), *changes]))
-    return panel_rows(rows, options)
+        rows.append(("", [Panel(None, scale), *changes]))
+    return panel_rows(rows, options, note="blue: lost; orange: gained")
