@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lookaway.attacks.fgsm import FGSM
+    from lookaway.attacks.libraries import from_foolbox, from_torchattacks
+    from lookaway.attacks.mifgsm import MIFGSM
     from lookaway.attacks.noise import SignNoise
+    from lookaway.attacks.pgd import PGD
     from lookaway.errors import LookawayError
     from lookaway.explainers.base import Explanation, heatmap
     from lookaway.explainers.eigencam import EigenCAM
@@ -30,6 +33,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FGSM": "lookaway.attacks.fgsm",
+    "from_foolbox": "lookaway.attacks.libraries",
+    "from_torchattacks": "lookaway.attacks.libraries",
+    "MIFGSM": "lookaway.attacks.mifgsm",
+    "PGD": "lookaway.attacks.pgd",
     "SignNoise": "lookaway.attacks.noise",
     "LookawayError": "lookaway.errors",
     "Explanation": "lookaway.explainers.base",
@@ -54,15 +61,23 @@ _HOMES = {
 
 __all__ = [
     "FGSM",
+    "MIFGSM",
+    "PGD",
     "Classifier",
     "EigenCAM",
     "Explanation",
     "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "LayerCAM",
     "LookawayError",
     "Measurement",
     "Result",
     "SignNoise",
+    "XGradCAM",
     "__version__",
+    "from_foolbox",
+    "from_torchattacks",
     "heatmap",
     "load_classifier",
     "measure",

@@ -3,14 +3,13 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lookaway.attacks.base import Attack, GradientSignAttack
+from lookaway.attacks.base import Attack, GradientAttack, norm_of
 from lookaway.attacks.noise import SignNoise
 from lookaway.errors import InputError
 from lookaway.explainers.base import Explainer, Explanation, Loss
@@ -126,8 +125,8 @@ def measure_images(
         advance: told of each batch of images done.
 
     Raises:
-        InputError: two attacks or explainers have one name, or a given perturbation is of none of
-            the attacks, or of other images or levels.
+        InputError: two attacks or explainers have one name, attacks different norms, or a given
+            perturbation is of none of the attacks, or of other images or levels.
     """
     _check_names("attacks", [attack.name for attack in attacks])
     _check_names("explainers", [explainer.name for explainer in explainers])
@@ -200,8 +199,8 @@ class _Batch:
 
         Gradients that attacks need come from the pass that explains.
         """
-        by_gradient = [attack for attack in attacks if isinstance(attack, GradientSignAttack)]
-        losses = [partial(attack.loss, self.clf, labels=self.labels) for attack in by_gradient]
+        by_gradient = [attack for attack in attacks if isinstance(attack, GradientAttack)]
+        losses = [attack.of_logits(self.clf, self.images, self.labels) for attack in by_gradient]
         self.clean, gradients = self._explain(self.images, losses)
         self._targets["clean"] = self.clean.predicted
         found = {
@@ -218,7 +217,7 @@ class _Batch:
         """All of it."""
         own = self.perturb(attacks)
         sources = []
-        for source, perturbation in self._perturbations(own, given):
+        for source, perturbation in self._perturbations(own, given, norm_of(attacks)):
             sources.append(source)
             self._attack(perturbation)
         arrays = {
@@ -235,17 +234,16 @@ class _Batch:
         return Measured(tuple(sources), numbers, _stored(own))
 
     def _perturbations(
-        self, own: Mapping[str, Perturbation], given: Mapping[Source, Perturbation]
+        self, own: Mapping[str, Perturbation], given: Mapping[Source, Perturbation], norm: str
     ) -> Iterator[tuple[Source, Perturbation]]:
         """Each perturbation that the images are measured under: own, given, then noise."""
         for attack, perturbation in own.items():
             yield (attack, self.clf.name), perturbation
             for source, other in given.items():
                 if source[0] == attack:
-                    codes = torch.as_tensor(other.codes, device=self.clf.device)
-                    yield source, Perturbation(codes)
+                    yield source, other.on(self.clf.device)
         if self.settings.noise_seed is not None:
-            noise = SignNoise(self.settings.noise_seed)
+            noise = SignNoise(self.settings.noise_seed, norm)
             levels = self.settings.epsilons
             yield (noise.name, None), noise.find(self.clf, self.images, self.labels, levels)
 
@@ -377,7 +375,7 @@ def _batches(count: int, size: int) -> list[slice]:
 
 
 def _stored(found: Mapping[str, Perturbation]) -> dict[str, Perturbation]:
-    return {name: Perturbation(each.codes.cpu().numpy()) for name, each in found.items()}
+    return {name: each.in_memory() for name, each in found.items()}
 
 
 def _joined(parts: Sequence[Mapping[str, Perturbation]]) -> dict[str, Perturbation]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lookaway.analysis import summary
-from lookaway.attacks.base import Attack, check_epsilons
+from lookaway.attacks.base import Attack, check_epsilons, norm_of
 from lookaway.attacks.fgsm import FGSM
 from lookaway.errors import InputError
 from lookaway.explainers.base import MIN_GRID, Explainer
@@ -115,7 +115,8 @@ def measure(
         labels: (N,) integer true classes, where images are a tensor; of a network for several
             labels at once the one that is explained.
         attacks: the classifier's own; None: FGSM.
-        epsilons: largest changes of a pixel, each in (0, 1], none twice.
+        epsilons: sizes of the change in the attacks' norm: largest changes of a pixel, each in
+            (0, 1], or lengths of an image's change, above 0; none twice.
         explainers: None: Grad-CAM.
         layers: ``last``, ``stages``, ``convs``, a name or module of the network, or several.
         explained_class: ``own``, the class predicted for that very image; ``clean``, that of the
@@ -146,7 +147,8 @@ def measure(
         >>> found.rows().select("image", "attack", "epsilon", "explained_class").height
         8
     """
-    levels = check_epsilons(epsilons)
+    own = [FGSM()] if attacks is None else list(attacks)
+    levels = check_epsilons(epsilons, norm_of(own))
     _check_choice("explained_class", explained_class, POLICIES)
     _check_choice("ssim", [ssim], PRESETS)
     if grid < MIN_GRID or batch_size < 1:
@@ -154,7 +156,6 @@ def measure(
             f"grid must be at least {MIN_GRID} and batch_size at least 1; got {grid} and "
             f"{batch_size}"
         )
-    own = [FGSM()] if attacks is None else list(attacks)
     methods = [GradCAM()] if explainers is None else list(explainers)
     if not methods:
         raise InputError("explainers is empty; give at least one, such as GradCAM()")

@@ -15,11 +15,12 @@ Source = tuple[str, str | None]  # an attack, and the model that made the pertur
 FULL = 127  # the code of a change by all of ε
 _SIGNS = "signs"
 _CODES = "codes"
+_SCALE = "scale"
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """The change of N images at E levels: x + ε · code / 127, clipped to [0, 1].
+    """The change of N images at E levels: x + ε · scale · code / 127, clipped to [0, 1].
 
     What is measured is always the image that is made from the codes, so the rounding of an attack
     that is no sign attack is a part of it.
@@ -27,18 +28,39 @@ class Perturbation:
     Attributes:
         codes: (N, L, C, H, W) int8 from −127 to 127; L is E, or 1 where one direction serves every
             ε, as that of a sign attack, whose codes are −127, 0 and 127.
+        scale: (N, L) float32, the largest change as a part of ε, where ε is the length of the whole
+            change (L2); None: 1, where ε is the largest change of a pixel (L∞).
     """
 
     codes: Any
+    scale: Any = None
 
     @classmethod
-    def of_signs(cls, signs: Any) -> "Perturbation":
+    def of_signs(cls, signs: Any, norm: str = "linf") -> "Perturbation":
         """A sign attack's.
 
         Args:
             signs: (N, C, H, W) int8: −1, 0 or 1.
+            norm: what ε measures: ``linf``, the largest change; ``l2``, the length of all of it.
         """
-        return cls((signs * FULL)[:, None])
+        codes = (signs * FULL)[:, None]
+        if norm == "linf":
+            return cls(codes)
+        scale = (signs != 0).sum((1, 2, 3))[:, None].clip(1) ** -0.5
+        return cls(codes, scale.astype(np.float32) if isinstance(scale, np.ndarray) else scale)
+
+    @classmethod
+    def of_directions(cls, directions: Any) -> "Perturbation":
+        """That of changes by ε · direction, rounded so that their lengths (L2) stay.
+
+        Args:
+            directions: (N, L, C, H, W) floating point, PyTorch's, of any length; zeros stay zeros.
+        """
+        tiny = 1e-38  # below it nothing is a direction
+        largest = directions.abs().amax(dim=(2, 3, 4), keepdim=True).clamp_min(tiny)
+        codes = (directions / largest * FULL).round()
+        scale = FULL * _length(directions) / _length(codes).clamp_min(tiny)
+        return cls(codes.char(), scale.float())
 
     def attacked(self, images: Any, level: int, epsilon: float) -> Any:
         """The attacked images (N, C, H, W), of the images' type.
@@ -46,40 +68,55 @@ class Perturbation:
         Args:
             images: (N, C, H, W) float pixels in [0, 1].
             level: the place of ε among the levels.
-            epsilon: the largest change of a pixel.
+            epsilon: the largest change of a pixel, or the length of an image's change.
 
         >>> signs = np.array([[[[1, -1]]]], dtype=np.int8)
         >>> half = np.full((1, 1, 1, 2), 0.5, dtype=np.float32)
         >>> Perturbation.of_signs(signs).attacked(half, 0, 0.25).tolist()
         [[[[0.75, 0.25]]]]
         """
-        codes = self.codes[:, level if self.codes.shape[1] > 1 else 0]
-        codes = codes.to(images) if hasattr(codes, "to") else codes.astype(images.dtype)
-        return (images + epsilon * (codes / FULL)).clip(0.0, 1.0)
+        place = level if self.codes.shape[1] > 1 else 0
+        change = epsilon * (_as(images, self.codes[:, place]) / FULL)
+        if self.scale is not None:
+            change = change * _as(images, self.scale[:, place])[:, None, None, None]
+        return (images + change).clip(0.0, 1.0)
 
     def __repr__(self) -> str:
         return f"Perturbation{tuple(self.codes.shape)}"
 
     def of(self, places: Any) -> "Perturbation":
         """That of some of the images."""
-        return Perturbation(self.codes[places])
+        return Perturbation(self.codes[places], None if self.scale is None else self.scale[places])
 
     @classmethod
     def joined(cls, parts: Sequence["Perturbation"]) -> "Perturbation":
         """Those of several batches of images as one, in NumPy."""
-        return cls(np.concatenate([part.codes for part in parts]))
+        scales = [part.scale for part in parts if part.scale is not None]
+        codes = np.concatenate([part.codes for part in parts])
+        return cls(codes, np.concatenate(scales) if scales else None)
+
+    def on(self, device: Any) -> "Perturbation":
+        """Its arrays as PyTorch's, on a device."""
+        import torch
+
+        scale = None if self.scale is None else torch.as_tensor(self.scale, device=device)
+        return Perturbation(torch.as_tensor(self.codes, device=device), scale)
+
+    def in_memory(self) -> "Perturbation":
+        """Its arrays as NumPy's."""
+        return Perturbation(_array(self.codes), None if self.scale is None else _array(self.scale))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As small as it is stored, also on its way to another process."""
         return Perturbation.from_arrays, (self.arrays(), tuple(self.codes.shape[2:]))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """As it is stored: two bits a pixel where all codes are signs, else eight."""
-        codes = np.asarray(self.codes.cpu() if hasattr(self.codes, "cpu") else self.codes)
+        """As it is stored: two bits a pixel where all codes are signs, else eight; the scale."""
+        codes = _array(self.codes)
+        scale = {} if self.scale is None else {_SCALE: _array(self.scale)}
         if np.isin(codes, (-FULL, 0, FULL)).all():
-            packed = _pack(np.sign(codes))
-            return {_SIGNS: packed}
-        return {_CODES: codes}
+            return {_SIGNS: _pack(np.sign(codes)), **scale}
+        return {_CODES: codes, **scale}
 
     @classmethod
     def from_arrays(
@@ -100,12 +137,30 @@ class Perturbation:
         [[[[[-127, 0, 127]]]]]
         """
         try:
-            if _SIGNS not in arrays:
-                return cls(arrays[_CODES].reshape(*arrays[_CODES].shape[:2], *shape))
-            packed = arrays[_SIGNS]
-            return cls(_unpack(packed, shape) * np.int8(FULL))
+            if _SIGNS in arrays:
+                codes = _unpack(arrays[_SIGNS], shape) * np.int8(FULL)
+            else:
+                codes = arrays[_CODES].reshape(*arrays[_CODES].shape[:2], *shape)
+            scale = arrays.get(_SCALE)
+            if scale is not None and scale.shape != codes.shape[:2]:
+                raise ValueError(f"scales {scale.shape} of codes {codes.shape}")
+            return cls(codes, scale)
         except (KeyError, ValueError) as error:
             raise StoreError(f"a stored perturbation does not fit its images: {error}") from error
+
+
+def _as(images: Any, values: Any) -> Any:
+    """Values of the images' kind and type, on their device."""
+    return values.to(images) if hasattr(values, "to") else values.astype(images.dtype)
+
+
+def _length(changes: Any) -> Any:
+    """The length (N, L) of changes (N, L, C, H, W)."""
+    return changes.flatten(2).norm(dim=2)
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
 
 def check_given(

@@ -10,6 +10,8 @@ from lookaway.hashing import digest
 
 ATTACKS = {
     "fgsm": "lookaway.attacks.fgsm:FGSM",
+    "pgd": "lookaway.attacks.pgd:PGD",
+    "mifgsm": "lookaway.attacks.mifgsm:MIFGSM",
 }
 EXPLAINERS = {
     "gradcam": "lookaway.explainers.gradcam:GradCAM",

@@ -41,7 +41,10 @@ def explained(family):
 
 
 def test_maps_equal_captums_on_every_family(family, explained):
+    """Torch-CAM's, below, are of the large ones too."""
     layers, classes, ours = explained
+    if family.name in ("inception_v3", "legacy_xception"):
+        layers = layers[-1:]
     peer = without_inplace(family.clf.module)  # Captum fails where a layer's output is overwritten
     images = family.clf.prepare(family.images)
     for layer in layers:
@@ -207,7 +210,7 @@ def test_gradients_by_the_pixels_come_from_the_same_pass_and_change_nothing(fami
     for layer in layers:
         _assert_same(found.maps[layer], alone.maps[layer])
         assert torch.equal(found.dead[layer], alone.dead[layer])
-    signs = attack.signs(family.clf, family.images, labels)
+    signs = attack.find(family.clf, family.images, labels, [0.1]).codes[:, 0].sign()
     # Without the probes in between, rounding may turn the sign of a gradient that is nearly zero.
     codes = attack.of_gradient(gradient, "it").codes[:, 0]
     differing = (codes != 127 * signs).float().mean()

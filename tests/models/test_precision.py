@@ -41,7 +41,7 @@ def test_logits_gradients_and_maps_are_float32_and_near_what_they_were(name, fol
     assert 0 < (after.logits - before.logits).abs().max() < 0.1 * scale
     apart = la.heatmap(after.maps[layers[0]]) - la.heatmap(before.maps[layers[0]])
     assert float(apart.abs().mean()) < 0.1
-    signs = la.FGSM().signs(clf, images, before.classes)
+    signs = la.FGSM().find(clf, images, before.classes, [0.1]).codes.sign()
     assert signs.dtype == torch.int8
     assert float((signs != 0).float().mean()) > 0.5
     assert clf.trace().names("last") == layers

@@ -2,14 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lookaway.attacks.norms import check_norm, size, steepest
+from lookaway.attacks.targets import check_targets, chosen
 from lookaway.errors import AttackError, InputError, ModelError
-from lookaway.models.checks import check_labels, check_pixels
+from lookaway.models.checks import check_classes, check_labels, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
 from lookaway.models.hooks import frozen
@@ -23,12 +25,29 @@ class Attack(ABC):
     """An attack: a classifier, pixels and labels in, perturbed pixels for each ε out.
 
     A new attack writes ``perturb``; the checks before and after it are here.
+
+    Attributes:
+        name: in rows.
+        norm: what ε measures: ``linf``, the largest change of a pixel; ``l2``, the length of an
+            image's change.
+        targeted: whether ``perturb`` takes targets.
+        targets: how targets are chosen where a call gives none; None: the attack is untargeted.
+        seed: of what is random in it.
     """
 
     name: str
+    norm: str = "linf"
+    targeted: ClassVar[bool] = False
+    targets: str | None = None
+    seed: int = 0
 
     def __call__(
-        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+        self,
+        clf: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        epsilons: Sequence[float],
+        targets: Tensor | None = None,
     ) -> Tensor:
         """Perturb a batch at each ε.
 
@@ -37,28 +56,41 @@ class Attack(ABC):
             images: (N, C, H, W) float pixels in [0, 1].
             labels: (N,) integer true classes; of a network for several labels at once also (N, K)
                 of 0 and 1.
-            epsilons: largest changes of a pixel, each in (0, 1], none twice.
+            epsilons: sizes of the change, above 0, none twice; in (0, 1] where ε is the largest
+                change of a pixel.
+            targets: (N,) integer classes that a targeted attack goes to; None: as the attack says.
 
         Returns:
             (E, N, C, H, W) pixels in [0, 1], at most ε from the images.
 
         Raises:
-            InputError: images, labels or epsilons do not fit.
+            InputError: images, labels, targets or epsilons do not fit.
             AttackError: the attack left [0, 1] or the ε-ball.
         """
         check_pixels(images, clf.channels, clf.name)
         known = clf.classes_at((images.shape[2], images.shape[3]))
         several = clf.outputs.task == "labels"
         labels = check_labels(labels, images.shape[0], known, several=several)
-        levels = check_epsilons(epsilons)
+        levels = check_epsilons(epsilons, self.norm)
+        given: tuple[Tensor, ...] = ()  # an attack that is untargeted need not take any
+        if targets is not None:
+            if not self.targeted:
+                raise InputError(f"{self.name} is untargeted; leave targets out")
+            targets = check_classes(targets, images.shape[0], known, "targets")
+            given = (targets.to(images.device),)
         with clf.computing():
-            perturbed = self.perturb(clf, images.detach(), labels.to(images.device), levels)
-        check_ball(images, perturbed, levels, self.name)
+            perturbed = self.perturb(clf, images.detach(), labels.to(images.device), levels, *given)
+        check_ball(images, perturbed, levels, self.name, self.norm)
         return perturbed
 
     @abstractmethod
     def perturb(
-        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+        self,
+        clf: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        epsilons: Sequence[float],
+        targets: Tensor | None = None,
     ) -> Tensor:
         """Perturb a checked batch; shapes as in the call."""
 
@@ -66,7 +98,32 @@ class Attack(ABC):
         self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
     ) -> Perturbation:
         """What the attack changes, as it is measured and stored; arguments as in the call."""
-        return encoded(images, self(clf, images, labels, epsilons), epsilons)
+        return encoded(images, self(clf, images, labels, epsilons), epsilons, self.norm)
+
+    def set_goal(self, norm: str, targets: str | None, seed: int) -> None:
+        """Keep what several attacks let their users choose; see the attributes.
+
+        Raises:
+            InputError: there is no such norm or way of choosing targets.
+        """
+        self.norm, self.targets, self.seed = check_norm(norm), check_targets(targets), int(seed)
+
+    def goal(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor | None:
+        """The classes (N,) that the attack goes to by itself; None: it is untargeted.
+
+        Args:
+            logits: (N, K) of the clean images.
+            labels: (N,) int64.
+            images: (N, C, H, W) float pixels in [0, 1].
+
+        Raises:
+            InputError: an image has several labels, or there is no other class.
+        """
+        if self.targets is None:
+            return None
+        if labels.ndim != 1:
+            raise InputError(f"{self.name} with targets={self.targets!r} needs one label an image")
+        return chosen(self.targets, logits, labels, images, self.seed)
 
 
 class SignAttack(Attack):
@@ -84,7 +141,12 @@ class SignAttack(Attack):
         """
 
     def perturb(
-        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+        self,
+        clf: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        epsilons: Sequence[float],
+        targets: Tensor | None = None,
     ) -> Tensor:
         """Step along the signs for each ε."""
         found = self.find(clf, images, labels, epsilons)
@@ -102,19 +164,22 @@ class SignAttack(Attack):
             )
         if signs.numel() and not (int(signs.min()) >= -1 and int(signs.max()) <= 1):
             raise AttackError(f"{self.name} gave signs other than -1, 0 and 1; use .sign()")
-        return Perturbation.of_signs(signs)
+        return Perturbation.of_signs(signs, self.norm)
 
 
-class GradientSignAttack(SignAttack):
-    """An attack along the sign of a loss's gradient by the pixels; sign(0) = 0.
+class GradientAttack(Attack):
+    """An attack along one gradient of a loss by the pixels, which serves every ε.
 
-    A new one writes ``loss``. Who differentiates the clean images anyway may hand the gradient to
+    Along its sign (L∞; sign(0) = 0), or along itself (L2). A new one writes ``loss``. Who
+    differentiates the clean images anyway may hand the gradient of ``of_logits`` to
     ``of_gradient``, so that no pass is made twice.
     """
 
+    targeted = True
+
     @abstractmethod
     def loss(self, clf: Classifier, logits: Tensor, labels: Tensor) -> Tensor:
-        """What the attack raises.
+        """What the attack raises; of the targets of a targeted attack, what it lowers.
 
         Args:
             clf: the classifier.
@@ -126,17 +191,19 @@ class GradientSignAttack(SignAttack):
             depend on its batch.
         """
 
-    def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-        """The sign of the loss's gradient by the pixels; see ``SignAttack.signs``.
+    def of_logits(
+        self, clf: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """What the attack raises, of the logits (N, K) of the clean images."""
 
-        Raises:
-            ModelError: the gradient is not finite, or the logits do not depend on the pixels.
-        """
-        with frozen(clf.module):
-            pixels = images.detach().clone().requires_grad_()
-            logits = clf(pixels)
-            loss = self.loss(clf, logits, labels.to(logits.device))
-            return signs_of(pixel_gradient(clf.name, loss, pixels), clf.name)
+        def raised(logits: Tensor) -> Tensor:
+            truth = labels.to(logits.device)
+            goal = self.goal(logits.detach(), truth, images) if targets is None else targets
+            if goal is None:
+                return self.loss(clf, logits, truth)
+            return -self.loss(clf, logits, goal)
+
+        return raised
 
     def of_gradient(self, gradient: Tensor, model: str) -> Perturbation:
         """The perturbation that follows from a gradient (N, C, H, W) by the pixels.
@@ -144,42 +211,70 @@ class GradientSignAttack(SignAttack):
         Raises:
             ModelError: the gradient is not finite.
         """
-        return Perturbation.of_signs(signs_of(gradient, model))
+        if not bool(torch.isfinite(gradient).all()):
+            raise ModelError(f"{model} has a gradient by the pixels that is NaN or infinite")
+        if self.norm == "l2":
+            return Perturbation.of_directions(steepest(gradient, self.norm)[:, None])
+        return Perturbation.of_signs(gradient.sign().to(torch.int8))
+
+    def perturb(
+        self,
+        clf: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        epsilons: Sequence[float],
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        """Step along the gradient for each ε.
+
+        Raises:
+            ModelError: the gradient is not finite, or the logits do not depend on the pixels.
+        """
+        found = self._found(clf, images, labels, targets)
+        return torch.stack([found.attacked(images, 0, epsilon) for epsilon in epsilons])
+
+    def find(
+        self, clf: Classifier, images: Tensor, labels: Tensor, epsilons: Sequence[float]
+    ) -> Perturbation:
+        """The direction, as it is measured and stored."""
+        return self._found(clf, images, labels, None)
+
+    def _found(
+        self, clf: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None
+    ) -> Perturbation:
+        with frozen(clf.module):
+            pixels = images.detach().clone().requires_grad_()
+            raised = self.of_logits(clf, images, labels, targets)(clf(pixels))
+            return self.of_gradient(pixel_gradient(clf.name, raised, pixels), clf.name)
 
 
-def signs_of(gradient: Tensor, model: str) -> Tensor:
-    """The signs of a gradient, int8.
-
-    Raises:
-        ModelError: the gradient is not finite.
-    """
-    if not bool(torch.isfinite(gradient).all()):
-        raise ModelError(f"{model} has a gradient by the pixels that is NaN or infinite")
-    return gradient.sign().to(torch.int8)
-
-
-def encoded(images: Tensor, attacked: Tensor, epsilons: Sequence[float]) -> Perturbation:
-    """Attacked images as a perturbation whose images lie just within: never more than ε away.
+def encoded(
+    images: Tensor, attacked: Tensor, epsilons: Sequence[float], norm: str = "linf"
+) -> Perturbation:
+    """Attacked images as a perturbation whose images are never more than ε away.
 
     Args:
         images: (N, C, H, W) float pixels in [0, 1].
         attacked: (E, N, C, H, W), at most ε from them.
         epsilons: E levels.
+        norm: what ε measures.
 
     >>> half = torch.full((1, 1, 1, 1), 0.5)
     >>> encoded(half, half[None] + 0.025, [0.05]).codes.flatten().tolist()
     [63]
     """
-    codes = []
-    for changed, epsilon in zip(attacked, epsilons, strict=True):
-        share = (changed - images) / epsilon * FULL
-        # Towards zero; a whole step that float32 rounded stays a whole step.
-        codes.append((share * (1 + 1e-5)).trunc().clamp(-FULL, FULL).to(torch.int8))
-    return Perturbation(torch.stack(codes, dim=1))
+    shares = torch.stack(
+        [(each - images) / epsilon for each, epsilon in zip(attacked, epsilons, strict=True)], dim=1
+    )
+    if norm == "l2":
+        return Perturbation.of_directions(shares)
+    # Towards zero; a whole step that float32 rounded stays a whole step.
+    codes = (shares * FULL * (1 + 1e-5)).trunc().clamp(-FULL, FULL)
+    return Perturbation(codes.to(torch.int8))
 
 
-def check_epsilons(epsilons: Iterable[Any]) -> list[float]:
-    """Refuse levels outside (0, 1] and repeated ones.
+def check_epsilons(epsilons: Iterable[Any], norm: str = "linf") -> list[float]:
+    """Refuse levels outside (0, 1], or, as lengths, of at most 0; and repeated ones.
 
     Raises:
         InputError: with the level that is wrong.
@@ -196,7 +291,9 @@ def check_epsilons(epsilons: Iterable[Any]) -> list[float]:
     if not levels:
         raise InputError(f"epsilons must hold at least one level in (0, 1]; got {epsilons!r}")
     for level in levels:
-        if not (math.isfinite(level) and 0.0 < level <= 1.0):
+        if norm == "l2" and not (math.isfinite(level) and level > 0.0):
+            raise InputError(f"epsilon {level:g} is no length of a change; it must be above 0")
+        if norm == "linf" and not (math.isfinite(level) and 0.0 < level <= 1.0):
             raise InputError(
                 f"epsilon {level:g} is outside (0, 1]; pixels lie in [0, 1], so 8/255 is 0.0314"
             )
@@ -205,8 +302,10 @@ def check_epsilons(epsilons: Iterable[Any]) -> list[float]:
     return levels
 
 
-def check_ball(images: Tensor, perturbed: Tensor, epsilons: Sequence[float], name: str) -> None:
-    """Refuse perturbed pixels outside [0, 1] or outside the ε-ball.
+def check_ball(
+    images: Tensor, perturbed: Tensor, epsilons: Sequence[float], name: str, norm: str = "linf"
+) -> None:
+    """Refuse perturbed pixels outside [0, 1] or outside the ε-ball of a norm.
 
     Raises:
         AttackError: with what was found.
@@ -217,12 +316,29 @@ def check_ball(images: Tensor, perturbed: Tensor, epsilons: Sequence[float], nam
     slack = max(_SLACK, torch.finfo(images.dtype).eps)
     for level, changed in zip(epsilons, perturbed.detach(), strict=True):
         low, high = (float(bound) for bound in torch.aminmax(changed))
-        reach = float((changed - images.detach().to(changed.device)).abs().max())
-        if not (low >= 0 and high <= 1 and reach <= level + slack):
+        reach = float(size(changed - images.detach().to(changed.device), norm).max())
+        most = level + slack if norm == "linf" else level * (1 + 1e-4) + slack
+        if not (low >= 0 and high <= 1 and reach <= most):
             raise AttackError(
                 f"{name} at epsilon {level:g} gave pixels from {low:g} to {high:g}, "
-                f"up to {reach:g} from the image"
+                f"up to {reach:g} ({norm}) from the image"
             )
+
+
+def norm_of(attacks: Iterable[Attack]) -> str:
+    """The norm of all attacks; without any, L∞.
+
+    Raises:
+        InputError: they have several, so that one ε would mean several things.
+    """
+    norms = {attack.name: attack.norm for attack in attacks}
+    if len(set(norms.values())) > 1:
+        each = ", ".join(f"{name} {norm}" for name, norm in norms.items())
+        raise InputError(
+            f"attacks have different norms ({each}), so one ε would mean different things; measure "
+            "those of each norm by themselves"
+        )
+    return next(iter(norms.values()), "linf")
 
 
 def attack_of(name: str, options: Mapping[str, Any] | None = None) -> Attack:

@@ -2,19 +2,27 @@
 
 from torch import Tensor
 
-from lookaway.attacks.base import GradientSignAttack
+from lookaway.attacks.base import GradientAttack
 from lookaway.models.classifier import Classifier
 
 
-class FGSM(GradientSignAttack):
-    """x + ε · sign(∇ₓ J(θ, x, y)), clipped to [0, 1].
+class FGSM(GradientAttack):
+    """x + ε · sign(∇ₓ J(θ, x, y)), clipped to [0, 1]; in L2, x + ε · ∇ₓ J / ‖∇ₓ J‖.
 
     J is cross-entropy on logits (binary cross-entropy for several labels at once), y the true
     label, also for an image that the classifier gets wrong; sign(0) = 0.
+
+    Args:
+        norm: ``linf``, or ``l2``, where ε is the length of an image's change.
+        targets: None: away from the label; else towards ``least_likely``, ``next`` or ``random``.
+        seed: of random targets; each image's follows from it and its content.
     """
 
     name = "fgsm"
 
+    def __init__(self, norm: str = "linf", *, targets: str | None = None, seed: int = 0) -> None:
+        self.set_goal(norm, targets, seed)
+
     def loss(self, clf: Classifier, logits: Tensor, labels: Tensor) -> Tensor:
-        """The summed cross-entropy; see ``GradientSignAttack.loss``."""
+        """The summed cross-entropy; see ``GradientAttack.loss``."""
         return clf.outputs.loss(logits, labels)

@@ -17,12 +17,13 @@ class SignNoise(SignAttack):
 
     Args:
         seed: another seed, other signs.
+        norm: ``linf``, or ``l2``, where ε is the length of an image's change.
     """
 
     name = "noise"
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = int(seed)
+    def __init__(self, seed: int = 0, norm: str = "linf") -> None:
+        self.set_goal(norm, None, seed)
 
     def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Random signs from the seed and the pixels; classifier and labels play no part."""

@@ -1,0 +1,52 @@
+"""Where a targeted attack goes: the class that it wants each image taken for."""
+
+import torch
+from torch import Tensor
+
+from lookaway.attacks.norms import of_content
+from lookaway.errors import InputError
+
+TARGETS = ("least_likely", "next", "random")
+
+
+def check_targets(targets: str | None) -> str | None:
+    """Refuse an unknown way of choosing targets.
+
+    Raises:
+        InputError: with what is possible.
+    """
+    if targets is not None and targets not in TARGETS:
+        raise InputError(
+            f"targets={targets!r} is unknown; possible: {', '.join(TARGETS)}, None for an "
+            "untargeted attack, or, in a call, the classes (N,)"
+        )
+    return targets
+
+
+def chosen(targets: str, logits: Tensor, labels: Tensor, images: Tensor, seed: int) -> Tensor:
+    """The target of each image, which is never its label.
+
+    Args:
+        targets: ``least_likely``, of the logits; ``next``, the class after the label; ``random``,
+            by the seed and the image's content alone.
+        logits: (N, K) of the clean images.
+        labels: (N,) int64.
+        images: (N, C, H, W) float pixels in [0, 1].
+        seed: of ``random``.
+
+    Returns:
+        (N,) int64.
+
+    Raises:
+        InputError: there is no other class.
+    """
+    count = logits.shape[1]
+    if count < 2:
+        raise InputError("a targeted attack needs a second class")
+    if targets == "least_likely":
+        return logits.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
+    if targets == "next":
+        return (labels + 1) % count
+    content = images.detach().to("cpu", torch.float32)
+    steps = [1 + of_content(image, "target", seed) % (count - 1) for image in content]
+    return (labels + torch.tensor(steps, device=labels.device)) % count
