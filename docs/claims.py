@@ -39,8 +39,8 @@ class Claims:
         self.result, self.variant = result, variant
         plan = result.plan
         self.marks = families(plan)
-        self.epsilons: list[float] = plan["settings"]["epsilons"]
-        last = pl.col("model").replace_strict(plan["last_layers"], return_dtype=pl.String)
+        self.epsilons: list[float] = plan.settings.epsilons
+        last = pl.col("model").replace_strict(plan.last_layers, return_dtype=pl.String)
         made = pl.col("model") if source is None else pl.lit(source)
         rows = result.rows().filter(pl.col("layer") == last, variant=variant, explained_class="own")
         self.attack = rows.filter(pl.col("source") == made)
@@ -164,7 +164,7 @@ class Claims:
         vid = self.result.vid().filter(variant=self.variant, explained_class="own", pairs="all")
         rows = []
         for model in self.models:
-            layer = self.result.plan["last_layers"][model]
+            layer = self.result.plan.last_layers[model]
             source = self.attack.filter(model=model)["source"][0]
             found = vid.filter(model=model, layer=layer, source=source).row(0, named=True)
             nissim = [self.nissim(self.attack, model, e) for e in self.epsilons]
@@ -249,7 +249,7 @@ def _agreement(first: dict[str, complex], second: dict[str, complex]) -> float:
 
 def preparation(result: Result, source: str | None) -> str:
     """Accuracy of the second variant less that of the first, on the same images."""
-    variants = result.plan["settings"]["data"]["variants"]
+    variants = result.plan.settings.data.variants
     first, second = (Claims(result, name, source) for name in variants[:2])
     rows = []
     for model in first.marks:
@@ -285,9 +285,9 @@ def _shown(values: np.ndarray, form: str) -> str:
 def main(folder: Path) -> str:
     """Every table, for each variant, white-box and in transfer."""
     result = la.open_result(folder)
-    sources = [None, *result.plan["settings"]["transfer_from"]]
+    sources = [None, *result.plan.settings.transfer_from]
     parts = []
-    for variant in result.plan["settings"]["data"]["variants"]:
+    for variant in result.plan.settings.data.variants:
         for source in sources:
             claims = Claims(result, variant, source)
             whose = f"under {source}'s perturbations" if source else "white-box"
@@ -303,7 +303,7 @@ def main(folder: Path) -> str:
                 claims.looks(),
                 claims.headings(),
             ]
-    if len(result.plan["settings"]["data"]["variants"]) > 1:
+    if len(result.plan.settings.data.variants) > 1:
         parts += [f"## Preparation\n\n{preparation(result, source)}" for source in sources[-1:]]
     return "\n".join(parts)
 

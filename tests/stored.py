@@ -5,9 +5,9 @@ import polars as pl
 
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
 from lookaway.study.keys import CellKey, map_key, shards
-from lookaway.study.store import LAYOUT, CellResult, Store
+from lookaway.study.store import CellResult, Store
+from plans import a_plan
 
-SHARD = 64
 _DIRECTION = ["lost", "gained", "right", "down", "clean_area", "attacked_area"]
 _STATISTICS = [*_DIRECTION, "rank_correlation", "strength", "uniform7@32", "spearman@native"]
 
@@ -30,40 +30,24 @@ def write_run(
     store, random = Store(folder), np.random.default_rng(0)
     names = sorted(f"c{place % classes:02d}/{place:06d}" for place in range(images))
     of = {name: names[lost:] if lost and name == variants[-1] else names for name in variants}
-    explain = {"explained_class": list(policies), "pictured": 0, "method": "gradcam"}
-    plan = {
-        "layout": LAYOUT,
-        "settings": {
-            "data": {
-                "variants": list(variants),
-                "image_size": 32,
-                "channels": 3,
-                "without_face": "drop",
-                "split": {"seed": 0},
-            },
-            "models": [{"name": name, "timm": "test_resnet"} for name in models],
-            "attacks": ["fgsm"],
+    plan = a_plan(
+        models,
+        images,
+        lost,
+        layers,
+        {
+            "data": {"variants": list(variants), "without_face": "drop"},
             "transfer_from": list(sources),
             "epsilons": list(epsilons),
-            "explain": {**explain, "layers_of": layers_of},
-            "measure": {"ssim": "gaussian11", "grid": 32},
-            "run": {"precision": "float32"},
+            "explain": {
+                "explained_class": list(policies),
+                "pictured": 0,
+                "layers_of": layers_of,
+            },
         },
-        "report": {"paper": False},
-        "shard": SHARD,
-        "classes": sorted({name[:3] for name in names}),
-        "images": {"test": {"count": images, "sha256": "0"}},
-        "variants": {
-            name: {"without_face": 0, "images": {"test": {"count": len(of[name])}}}
-            for name in variants
-        },
-        "duplicates": {name: {"count": 0, "images": []} for name in _SPOILING},
-        "set_aside": {},
-        "versions": {"lookaway": "0", "torch": "0"},
-        "weights": dict.fromkeys(models, "0"),
-        "layers": {name: list(layers) for name in models},
-        "last_layers": dict.fromkeys(models, "last"),
-    }
+        classes=sorted({name[:3] for name in names}),
+        last_layers=dict.fromkeys(models, "last"),
+    )
     shown = set(names[images // 2 : images // 2 + 2])
     samples = [
         (name, name[:3], "test", False, str(place), [v for v in variants if name in of[v]], [])
@@ -71,38 +55,35 @@ def write_run(
         for place, name in enumerate(names)
     ]
     samples = pl.DataFrame(samples, schema=SAMPLE_SCHEMA, orient="row")
-    store.begin(plan, "", samples)
+    store.begin(plan, samples)
     for variant in variants:
         for index, model in enumerate(models):
-            for place, chosen in enumerate(shards(len(of[variant]), SHARD)):
+            for place, chosen in enumerate(shards(len(of[variant]), plan.shard)):
                 key = CellKey(variant, index, model, place)
                 some = [of[variant][image] for image in chosen]
                 _write_cell(store, plan, key, some, shown, random)
     return store
 
 
-_SPOILING = ("across_parts", "across_classes")
-
-
 def _write_cell(store, plan, key, images, shown, random):
-    settings = plan["settings"]
-    epsilons, policies = settings["epsilons"], settings["explain"]["explained_class"]
+    settings = plan.settings
+    epsilons, policies = settings.epsilons, settings.explain.explained_class
     own = [("fgsm", key.model)]
-    met = [*own, *(("fgsm", name) for name in settings["transfer_from"] if name != key.model)]
+    met = [*own, *(("fgsm", name) for name in settings.transfer_from if name != key.model)]
     rows, statistics, compared, maps = [], [], [], {}
     for attack, source in [*met, ("noise", None)]:
         for epsilon in epsilons:
-            first = _images(key, images, plan["classes"], random)
+            first = _images(key, images, plan.classes, random)
             once = first.with_columns(
                 attack=pl.lit(attack), source=pl.lit(source, pl.String), epsilon=epsilon
             )
-            for layer in plan["layers"][key.model]:
-                few = settings["explain"]["layers_of"] == "pictured" and layer != "last"
+            for layer in plan.layers[key.model]:
+                few = settings.explain.layers_of == "pictured" and layer != "last"
                 there = once.filter(pl.col("image").is_in(list(shown))) if few else once
                 rows += [_measured(there, layer, policy, random) for policy in policies]
     whole = pl.concat(rows).select(list(ROW_SCHEMA))
     for policy in policies:
-        for layer in plan["layers"][key.model]:
+        for layer in plan.layers[key.model]:
             some = whole.filter(
                 pl.col("attack") == "noise",
                 pl.col("epsilon") == epsilons[0],

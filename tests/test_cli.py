@@ -127,7 +127,7 @@ def test_json_is_one_document_with_the_headline_and_quiet_says_nothing_else(done
             pl.col("epsilon") == row["epsilon"],
             pl.col("explained_class") == row["explained_class"],
             pl.col("pairs") == "all",
-            pl.col("layer") == result.plan["last_layers"][row["model"]],
+            pl.col("layer") == result.plan.last_layers[row["model"]],
         )
         assert row["mod"] == found["mod"][0]
         assert (row["excess"] is None) == (row["perturbation"] == "noise")

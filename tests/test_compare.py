@@ -1,4 +1,4 @@
-"""Two runs on the same images: paired differences, and limits passed beyond doubt alone."""
+"""Two runs on the same images: paired differences, and limits below the whole interval."""
 
 import shutil
 
@@ -10,8 +10,9 @@ import lookaway as la
 from lookaway.cli import app
 from lookaway.compare import compare
 from lookaway.errors import InputError, StoreError
-from lookaway.hashing import digest
 from lookaway.study.store import Store
+from plans import a_manifest, with_settings
+from stored import write_run
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,8 @@ def altered(finished, folder, **columns):
     """The same run with other rows."""
     copy = shutil.copytree(finished.folder, folder)
     store = Store(copy)
-    manifest = store.read_json("manifest.json")
     for path in (copy / "rows").glob("*.parquet"):
         store.write_frame(f"rows/{path.name}", pl.read_parquet(path).with_columns(**columns))
-        manifest["files"][f"rows/{path.name}"] = digest(path.read_bytes())
-    store.write_json("manifest.json", manifest)
     return copy
 
 
@@ -104,9 +102,8 @@ def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp
     }
     for name, (section, old, new) in others.items():
         copy = shutil.copytree(finished.folder, tmp_path / name)
-        plan = Store(copy).read_plan()
-        plan["settings"][section][name] = new
-        Store(copy).write_json("plan.json", plan)
+        plan = with_settings(finished.plan, **{section: {name: new}})
+        Store(copy).write_model("plan.json", plan)
         with pytest.raises(StoreError, match=f"{name} is {old} in"):
             compare(finished.folder, copy)
     assert run(finished.folder, copy).exit_code == 2 or isinstance(
@@ -114,14 +111,12 @@ def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp
     )
 
 
-def test_runs_without_a_common_model_are_refused(finished, tmp_path):
-    copy = shutil.copytree(finished.folder, tmp_path / "names")
-    plan = Store(copy).read_plan()
-    for place, spec in enumerate(plan["settings"]["models"]):
-        spec["name"] = f"other-{place}"
-    Store(copy).write_json("plan.json", plan)
+def test_runs_without_a_common_model_are_refused(tmp_path):
+    for models in (("one", "two"), ("other-0", "other-1")):
+        store = write_run(tmp_path / models[0], images=4, models=models)
+        store.write_model("manifest.json", a_manifest())
     with pytest.raises(StoreError, match="no model in common: one, two and other-0, other-1"):
-        compare(finished.folder, copy)
+        compare(tmp_path / "one", tmp_path / "other-0")
 
 
 @pytest.mark.parametrize("limit", [float("nan"), float("inf")])

@@ -33,12 +33,13 @@ from lookaway.export import export
 from lookaway.models import zoo
 from lookaway.models.weights import fit_weights, read_weights, tensors_only
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA
+from lookaway.study.checksum import embed
 from lookaway.study.keys import CellKey
 from lookaway.study.lock import NAME, locked
 from lookaway.study.plan import read_study
-from lookaway.study.seal import sealed
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
+from plans import write_json
 
 WITNESS = "lookaway-was-here"
 
@@ -386,10 +387,10 @@ _STUDY_TEXT = st.lists(st.tuples(_WORDS, _FLOW), max_size=6).map(
 )
 
 
-def resealed(raw):
+def resealed(raw, name):
     """A file with the checksum that fits what is in it now."""
     found = re.search(rb"lookaway:([0-9a-f]{64})", raw)
-    return sealed(raw, found[0].decode()) if found else raw
+    return embed(raw, found[0].decode(), name) if found else raw
 
 
 def targets(run, folder):
@@ -401,7 +402,7 @@ def targets(run, folder):
     """
     copy = shutil.copytree(run.folder, folder / "run")
     store = Store(copy)
-    plan, manifest = store.read_plan(), store.read_json("manifest.json")
+    plan, manifest = (model.model_dump(mode="json") for model in (run.plan, run.manifest))
     key = CellKey("none", 0, "one", 0)
     head = next((copy / "heads").glob("*.json"))
     files = {
@@ -436,7 +437,7 @@ def targets(run, folder):
         kept = (copy / name).read_bytes()
 
         def feed(value):
-            store.write_json(name, value)
+            write_json(store, name, value)
             try:
                 read()
             finally:
@@ -448,7 +449,7 @@ def targets(run, folder):
         """Damage under a right seal, as one who means harm would write it."""
 
         def feed(raw):
-            (folder / "garbage").write_bytes(resealed(raw))
+            (folder / "garbage").write_bytes(resealed(raw, "garbage"))
             read(folder / "garbage")
 
         return feed
@@ -499,7 +500,7 @@ def targets(run, folder):
         ),
         "manifest, resealed": Target(other_data(manifest), feed_json("manifest.json", whole_run)),
         "heads, resealed": Target(
-            other_data(store.read_json(f"heads/{head.name}")),
+            other_data(run.store.trained()["one"].model_dump(mode="json")),
             feed_json(f"heads/{head.name}", store.trained),
         ),
         "samples, damaged": Target(
@@ -507,13 +508,15 @@ def targets(run, folder):
         ),
         "rows, damaged": Target(
             mutated(files[f"rows/{key.stem}.parquet"]),
-            feed_file(f"rows/{key.stem}.parquet", lambda: store.has_cell(key) or store.rows()),
+            feed_file(
+                f"rows/{key.stem}.parquet", lambda: store.has_cell(key) or store.frame("rows")
+            ),
         ),
         "rows, resealed": Target(
-            mutated(files[f"rows/{key.stem}.parquet"]), feed_resealed(store.read_kept)
+            mutated(files[f"rows/{key.stem}.parquet"]), feed_resealed(store.read_frame)
         ),
         "arrays, resealed": Target(mutated(signs), feed_resealed(store.read_arrays)),
-        "arrays' notes, resealed": Target(mutated(signs), feed_resealed(store.arrays_kept)),
+        "arrays' notes, resealed": Target(mutated(signs), feed_resealed(store.read_metadata)),
         "image scan": Target(
             st.lists(st.one_of(mutated(*images.values()), st.binary(max_size=99)), max_size=4),
             feed_images,

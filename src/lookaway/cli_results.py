@@ -1,5 +1,6 @@
 """The commands on runs that are there: report, figures, compare and export."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -128,11 +129,16 @@ def figures(
     where = result.folder / "figures" if out is None else out
     options = Options(columns, image, colours, heatmaps, order)
     written = write_figures(result.frames, where, wanted, only or [], options)
+    _print_written(written, quiet, as_json)
+
+
+def _print_written(written: Iterable[object], quiet: bool, as_json: bool) -> None:
+    paths = list(map(str, written))
     if as_json:
-        print_json({"written": list(map(str, written))})
+        print_json({"written": paths})
     elif not quiet:
-        for path in written:
-            say(str(path))
+        for path in paths:
+            say(path)
 
 
 def compare(
@@ -149,7 +155,7 @@ def compare(
 ) -> None:
     """Compare two runs on the same images.
 
-    The exit code is 1 when a limit is passed beyond doubt.
+    The exit code is 1 when the whole 95 % interval lies above a limit.
 
     Differences are image by image, B less A, with 95 % intervals, at the largest common epsilon.
 
@@ -172,7 +178,6 @@ def compare(
 
 
 def _print_comparison(headline: "pl.DataFrame") -> None:
-    names = {"mod": "MOD", "excess": "excess", "accuracy": "accuracy"}
     heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
     lines = []
     for row in headline.iter_rows(named=True):
@@ -182,7 +187,7 @@ def _print_comparison(headline: "pl.DataFrame") -> None:
             [
                 row["model_a"] if len(pair) == 1 else f"{row['model_a']} → {row['model_b']}",
                 row["scope"] + (f" ({row['variant']})" if row["variant"] != "none" else ""),
-                names[row["measure"]],
+                "MOD" if row["measure"] == "mod" else row["measure"],
                 f"{row['before']:.3f}",
                 f"{row['after']:.3f}",
                 f"{row['difference']:+.3f}{interval}",
@@ -222,8 +227,4 @@ def export(
 
     reporter = Silent() if quiet else Terminal()
     written = export_run(folder, out, source=source, kind=kind, data=data, progress=reporter)
-    if as_json:
-        print_json({"written": list(map(str, written))})
-    elif not quiet:
-        for path in written:
-            say(str(path))
+    _print_written(written, quiet, as_json)

@@ -1,4 +1,4 @@
-"""Two runs on the same images: what changed, and whether a limit is passed beyond doubt."""
+"""Two runs on the same images: what changed, and whether a rise is clearly above a limit."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from lookaway.analysis import comparison
 from lookaway.errors import InputError, StoreError
 from lookaway.places import AnyPath
 from lookaway.result import Result, open_result
+from lookaway.study.settings import Study
 
 _SAME = ("image_size", "channels", "range", "quantize", "method", "ssim", "grid")
 
@@ -23,7 +24,7 @@ class RunComparison:
             perturbation, class policy, ε, measure and pair of models.
         headline: those of the largest common ε, of the clean image's class where both runs have
             it, and of all pairs, dead ones too.
-        passed: a sentence for each limit that was passed beyond doubt.
+        passed: a sentence for each rise whose whole 95 % interval lies above its limit.
     """
 
     differences: pl.DataFrame
@@ -39,7 +40,7 @@ def compare(
 ) -> RunComparison:
     """Compare two finished runs on the same images, image by image.
 
-    A limit is passed beyond doubt where the whole 95 % interval of the rise lies above it, at the
+    A limit is passed where the whole 95 % interval of the rise lies above it, at the
     largest ε that both runs have, for the class of the clean image where both have it, under any
     perturbation that both have (noise has a MOD, and no excess).
 
@@ -99,7 +100,7 @@ def _check_same(first: Result, second: Result) -> None:
             f"the runs were not made on the same test images: {len(different)} differ, such as "
             f"{different[0]!r}; give both studies the same folder, classes and split"
         )
-    settings = [_measure(run.plan["settings"]) for run in (first, second)]
+    settings = [_measure(run.plan.settings) for run in (first, second)]
     for name in _SAME:
         if settings[0][name] != settings[1][name]:
             raise StoreError(
@@ -108,12 +109,12 @@ def _check_same(first: Result, second: Result) -> None:
             )
 
 
-def _measure(settings: dict[str, Any]) -> dict[str, Any]:
+def _measure(settings: Study) -> dict[str, Any]:
     return {
-        **{name: settings["data"].get(name) for name in ("image_size", "channels", "range")},
-        "quantize": settings["quantize"],
-        "method": settings["explain"]["method"],
-        **settings["measure"],
+        **settings.data.model_dump(include={"image_size", "channels", "range"}),
+        "quantize": settings.quantize,
+        "method": settings.explain.method,
+        **settings.measure.model_dump(),
     }
 
 

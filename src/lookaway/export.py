@@ -1,24 +1,22 @@
 """A run's perturbed test images as files, one folder for each ε, from the stored signs alone."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from lookaway.data.folder import Record
 from lookaway.data.pixels import as_floats, as_picture
 from lookaway.data.samples import open_source
-from lookaway.errors import InputError, StoreError, StudyError
+from lookaway.errors import InputError, StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent
-from lookaway.registry import attack_names
 from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
 from lookaway.study.images import prepared_grid
+from lookaway.study.json_files import Plan
 from lookaway.study.keys import CellKey, plain, shards
 from lookaway.study.store import Store
-from lookaway.study.yaml_lines import read_yaml
 
 KINDS = ("png", "npy")
 
@@ -58,39 +56,38 @@ def export(
     """
     store, found = Store(folder), []
     plan = store.read_plan()
-    settings = plan["settings"]
-    name = _chosen(settings, source)
+    name = _chosen(plan.settings.transfer_from, source)
     if kind not in KINDS:
         raise InputError(f"there is no kind {kind!r}; possible: {', '.join(KINDS)}")
-    about = settings["data"]
-    images = open_source(data if data is not None else _data_folder(store), about["range"])
-    variants, size, channels = about["variants"], int(about["image_size"]), int(about["channels"])
+    about = plan.settings.data
+    images = open_source(about.folder if data is None else data, about.range)
     records = {
         variant: [
             Record(*row)
             for row in store.samples_of("test", variant).select("image", "label", "sha256").rows()
         ]
-        for variant in variants
+        for variant in about.variants
     }
     total = sum(map(len, records.values()))
     with (progress or Silent()).stage(f"{name}: exporting", total, "images") as advance:
-        for variant in variants:
-            root = to_path(out) if len(variants) == 1 else to_path(out) / variant
+        for variant in about.variants:
+            root = to_path(out) if len(about.variants) == 1 else to_path(out) / variant
             poses = read_poses(store, variant)
             for attack, record, change in _perturbed(store, plan, name, variant, records[variant]):
-                pixels = as_floats([prepared_grid(images, record, poses, size, channels)])
-                for level, epsilon in enumerate(settings["epsilons"]):
+                pixels = as_floats(
+                    [prepared_grid(images, record, poses, about.image_size, about.channels)]
+                )
+                for level, epsilon in enumerate(plan.settings.epsilons):
                     place = root / f"{plain(attack)}-from-{plain(name)}" / f"epsilon-{epsilon:g}"
                     changed = change.attacked(pixels, level, epsilon)[0]
                     _write(place, record.image, changed, kind)
                     found.append(place)
-                if attack == attack_names(settings)[0]:
+                if attack == plan.attacks[0]:
                     advance(1)
     return list(dict.fromkeys(found))
 
 
-def _chosen(settings: dict[str, Any], source: str | None) -> str:
-    sources: list[str] = settings["transfer_from"]
+def _chosen(sources: list[str], source: str | None) -> str:
     if not sources:
         raise InputError(
             "this study has no transfer_from, so only the pictured images' perturbations are "
@@ -101,26 +98,14 @@ def _chosen(settings: dict[str, Any], source: str | None) -> str:
     return source or sources[0]
 
 
-def _data_folder(store: Store) -> str:
-    try:
-        path = store.folder / "study.yaml"
-        study, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
-        return str(study["data"]["folder"])
-    except (OSError, ValueError, LookupError, TypeError, StudyError) as error:
-        raise StoreError(
-            f"the run's study.yaml does not say where its images are ({error}); give --data"
-        ) from error
-
-
 def _perturbed(
-    store: Store, plan: dict[str, Any], source: str, variant: str, records: list[Record]
+    store: Store, plan: Plan, source: str, variant: str, records: list[Record]
 ) -> Iterator[tuple[str, Record, Perturbation]]:
     """Each attack's change of each test image, shard after shard."""
-    data = plan["settings"]["data"]
-    shape = (data["channels"], data["image_size"], data["image_size"])
-    names = [spec["name"] for spec in plan["settings"]["models"]]
-    for place, chosen in enumerate(shards(len(records), plan["shard"])):
-        key = CellKey(variant, names.index(source), source, place)
+    data = plan.settings.data
+    shape = (data.channels, data.image_size, data.image_size)
+    for place, chosen in enumerate(shards(len(records), plan.shard)):
+        key = CellKey(variant, plan.models.index(source), source, place)
         for attack, stored in store.read_perturbations(key, shape).items():
             if len(stored.codes) != len(chosen):
                 raise StoreError(f"the run's perturbations of {source!r} do not fit its images")

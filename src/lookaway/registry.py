@@ -37,21 +37,6 @@ def short_name(name: str) -> str:
     return name.rpartition(":")[2].lower() if is_own_code(name) else name
 
 
-def attack_names(settings: Mapping[str, Any]) -> list[str]:
-    """The names of the attacks of a stored study, in its order.
-
-    Args:
-        settings: of the study, as its plan holds them.
-
-    >>> attack_names({"attacks": ["fgsm", {"name": "mine", "nets.attacks:Mine": {"steps": 3}}]})
-    ['fgsm', 'mine']
-    """
-    return [
-        short_name(each) if isinstance(each, str) else str(each["name"])
-        for each in settings["attacks"]
-    ]
-
-
 def known(name: str, table: Mapping[str, str], what: str) -> str:
     """A name that can be resolved; the code of a user's own is not looked at.
 

@@ -2,7 +2,6 @@
 
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -10,13 +9,12 @@ from lookaway.analysis import summary
 from lookaway.analysis.direction import direction
 from lookaway.analysis.frames import REGIONS, Frames
 from lookaway.analysis.regions import inside_frame, pack, read_regions
-from lookaway.errors import StoreError
 from lookaway.places import AnyPath
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
-from lookaway.report.headline import headline_table
 from lookaway.report.options import Options
-from lookaway.study.shapes import PLAN, check_shape
+from lookaway.report.tables import headline_table
+from lookaway.study.json_files import Manifest
 from lookaway.study.store import Store
 
 
@@ -85,19 +83,13 @@ class Result:
         return self.folder / "report.html"
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """Settings, versions, seeds and hashes of the finished run.
+    def manifest(self) -> Manifest:
+        """What the finished run was made of: settings, versions, hashes, trainings; and its rows.
 
         Raises:
             StoreError: the run is not finished.
         """
-        manifest = self.store.read_json("manifest.json")
-        if manifest is None:
-            raise StoreError(
-                f"the run in {str(self.folder)!r} is not finished; the command that began it goes "
-                "on where it stopped"
-            )
-        return manifest
+        return self.store.read_manifest()
 
     def rows(self) -> pl.DataFrame:
         """Every measurement: one row for each image, attack, source, ε, layer and class policy."""
@@ -151,7 +143,7 @@ class Result:
         return self.frames.unattacked
 
     def shuffled(self) -> pl.DataFrame:
-        """What two unrelated looks score, for each model; see ``analysis.scale.shuffled``."""
+        """The shuffled baseline of each model; see ``analysis.scale.shuffled``."""
         return self.frames.shuffled
 
     def excess(self) -> pl.DataFrame:
@@ -231,6 +223,6 @@ def open_result(folder: AnyPath | str) -> Result:
         RemoteError: the URL's store cannot be reached, or refuses.
     """
     result = Result(folder)
-    check_shape(result.plan, PLAN, str(result.folder / "plan.json"))
-    result.store.check_rows(result.manifest)
+    result.store.read_manifest()
+    result.store.check_complete(result.plan)
     return result

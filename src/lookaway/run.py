@@ -16,16 +16,16 @@ from lookaway.memory import kept_memory
 from lookaway.models.precision import computing
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
-from lookaway.report.loading import choices
+from lookaway.report.loading import details
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.result import Result
 from lookaway.study.drift import measure_drift
 from lookaway.study.grid_cache import grid_cache
+from lookaway.study.json_files import Manifest
 from lookaway.study.keys import picture_name
 from lookaway.study.lock import locked
-from lookaway.study.numbers import count
-from lookaway.study.plan import open_study, write_study
+from lookaway.study.plan import open_study
 from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.schedule import run_here
 from lookaway.study.session import Session
@@ -77,9 +77,10 @@ def run_study(
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source)
         run_cells = _engine(prepared)
-        for line in [*duplicates.warnings(prepared.plan["duplicates"]), *choices(prepared.plan)]:
+        doubtful = duplicates.warnings(prepared.plan.duplicates)
+        for line in [*doubtful, *details(prepared.plan, choices=True)]:
             reporter.warn(line)
-        store.begin(prepared.plan, write_study(checked), prepared.images.samples())
+        store.begin(prepared.plan, prepared.images.samples())
         store.reopen()
         with kept_memory(), computing(), grid_cache(store.folder) as cache:
             images = replace(prepared.images, cache=cache)
@@ -90,7 +91,9 @@ def run_study(
             measure_drift(session)
         with reporter.stage("tables, figures and page", None):
             build_report(store)
-        store.finish(_manifest(prepared, store))
+        rows, dead = store.count()
+        made = {**dict(prepared.plan), "trained": store.trained()}
+        store.write_model("manifest.json", Manifest(**made, rows=rows, dead_pairs=dead))
         _log(store, began)
     result = Result(out)  # whose numbers were checked or written just now
     for line in warnings(result.frames):
@@ -127,18 +130,6 @@ def _write_pictured(prepared: Prepared, store: Store) -> None:
                 picture = as_picture(images.grid(variant, record, size))
                 name = picture_name(variant, record.sha256)
                 store.keep_with(name, partial(picture.save, format="PNG"))
-
-
-def _manifest(prepared: Prepared, store: Store) -> dict[str, Any]:
-    """Every setting, version, seed and hash of the finished run."""
-    rows, dead = count(store)
-    return {
-        **prepared.plan,
-        "study": prepared.study.model_dump(mode="json"),
-        "trained": store.trained(),
-        "rows": rows,
-        "dead_pairs": dead,
-    }
 
 
 def _log(store: Store, began: float) -> None:

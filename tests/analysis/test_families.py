@@ -3,6 +3,7 @@
 import pytest
 
 from lookaway.analysis.families import families, family
+from plans import a_plan
 
 
 @pytest.mark.parametrize(
@@ -32,5 +33,5 @@ def test_only_the_papers_families_are_marked(timm, mark):
 
 
 def test_models_are_marked_by_architecture_not_by_name():
-    models = [{"name": "xception", "timm": "vgg16"}, {"name": "mine", "timm": "densenet121"}]
-    assert families({"settings": {"models": models}}) == {"xception": "deep", "mine": None}
+    plan = a_plan({"xception": "vgg16", "mine": "densenet121"})
+    assert families(plan) == {"xception": "deep", "mine": None}

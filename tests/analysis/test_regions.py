@@ -22,7 +22,8 @@ from lookaway.analysis.regions import (
 from lookaway.errors import DataError
 from lookaway.rows import ROW_SCHEMA
 from lookaway.study.keys import CellKey, map_key
-from lookaway.study.store import LAYOUT, CellResult, Store
+from lookaway.study.store import CellResult, Store
+from plans import a_plan
 
 IMAGES = ["ann/0.png", "ann/1.jpg", "bob/0.png"]
 FRACTION = st.floats(0, 1)
@@ -321,7 +322,7 @@ def one_cell(key, images, policies, settings, epsilons, spot):
 def store(tmp_path):
     """Two models; spots in the corners of 8×8 maps that tell each pair from every other."""
     store = Store(tmp_path / "run")
-    store.write_json("plan.json", {"layout": LAYOUT, "last_layers": {"a": "late", "b": "late"}})
+    store.write_model("plan.json", a_plan("ab", layers=["late"]))
 
     def spot(image, policy, setting, epsilon):
         if image == "dead" or (image == "dies" and epsilon == 0.5):

@@ -1,4 +1,4 @@
-"""A shift is told beside noise of the same size, and beside two unrelated looks."""
+"""A shift stands beside noise of the same size, and beside the shuffled baseline."""
 
 import numpy as np
 import polars as pl

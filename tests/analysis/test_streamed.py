@@ -48,7 +48,7 @@ def store(request, tmp_path_factory):
 def kept(store):
     """Every frame, of the run as a whole: its rows in memory, given to the formulas."""
     frames = Frames(store)
-    rows, last, compared = frames.rows, frames.last_rows, store.shuffled()
+    rows, last, compared = frames.rows, frames.last_rows, store.frame("shuffled")
     excess = scale.excess(rows, compared)
     by_depth = _of_variants(scale.by_depth(rows, excess)).sort("depth", maintain_order=True)
     measured = conventions.measured(last, frames.statistics, "gaussian11", 32)
@@ -88,13 +88,10 @@ def refuse(*_):
     raise AssertionError("the whole run was read")
 
 
-@pytest.mark.parametrize(
-    ("store", "rows"), [("all", 100), ("pictured", 1500)], indirect=["store"]
-)
+@pytest.mark.parametrize(("store", "rows"), [("all", 100), ("pictured", 1500)], indirect=["store"])
 def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatch, rows):
     frames = in_parts(store, monkeypatch, rows)
-    for name in ("rows", "shuffled", "statistics"):
-        monkeypatch.setattr(store, name, refuse)
+    monkeypatch.setattr(store, "frame", refuse)
     made = frames.to_keep()
     assert set(made) == set(kept) | {"robustness_of_ranking", "loaded"}
     for name, frame in kept.items():
@@ -107,7 +104,7 @@ def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatc
 def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
     store, kept, monkeypatch, way, include_zero
 ):
-    last = store.rows().filter(pl.col("layer") == "last")
+    last = store.frame("rows").filter(pl.col("layer") == "last")
     expected = vid(last, way, include_zero)
     small = Result(store.folder).vid(way, include_zero)
     order = [*SETTING, "explained_class", "pairs"]
@@ -115,7 +112,7 @@ def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
     if not include_zero:
         assert_frame_equal(small, kept["vid"].filter(per=way))
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", 100)
-    monkeypatch.setattr(Store, "rows", refuse)
+    monkeypatch.setattr(Store, "frame", refuse)
     large = Result(store.folder).vid(way, include_zero)
     assert_frame_equal(large, small, rel_tol=1e-5, abs_tol=1e-7)
 
@@ -139,7 +136,7 @@ def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypa
     found = Parts(store, store.read_plan())
     dimensions = ("variant", "model", "layer", "explained_class", "epsilon")
     every = [found.read("rows", (), part) for part in found.split(*dimensions[:2])]
-    last = store.rows().filter(pl.col("layer") == "last")
+    last = store.frame("rows").filter(pl.col("layer") == "last")
     assert sum(part.height for part in every) == last.height
     assert len(found.split(*dimensions, last=False)) == 2 * 2 * 2 * 2 * 2
     images = found.images()
@@ -147,7 +144,7 @@ def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypa
     assert [images[place] for place in read["image"]] == last["image"].to_list()
     for name in ("label", "model", "source", "attacked_class", "explained_class"):
         assert read[name].cast(pl.String).equals(last[name])
-    few = store.read_plan()["settings"]["explain"]["layers_of"] == "pictured"
+    few = store.read_plan().settings.explain.layers_of == "pictured"
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", 1000 if few else 2000)
     assert found.split(*dimensions, last=False) == [
         {"variant": variant, "model": model}

@@ -112,7 +112,7 @@ class Opened:
         frames, model = run.frames, run.frames.models[0]
         first = {
             "model": model,
-            "layer": run.plan["last_layers"][model],
+            "layer": run.plan.last_layers[model],
             "class": frames.policy,
             "attack": frames.attacks[0],
             "source": model,

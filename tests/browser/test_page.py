@@ -176,10 +176,10 @@ def check_pictures(run, page):
     frames = Frames(run.store)
     found = PicturedImages(frames)
     image, model = found.images[0], frames.models[0]
-    layer = frames.plan["last_layers"][model]
+    layer = frames.plan.last_layers[model]
     move(page, "epsilon", 2)
-    attack = frames.plan["settings"]["attacks"][0]
-    epsilon = frames.plan["settings"]["epsilons"][1]
+    attack = frames.attacks[0]
+    epsilon = frames.plan.settings.epsilons[1]
     clean = np.broadcast_to(image.pixels, (*image.pixels.shape[:2], 3))
     np.testing.assert_array_equal(page.pixels("picture-clean"), clean)
     attacked = 255 * found.attacked(image, attack, model, epsilon)
@@ -215,7 +215,7 @@ def test_what_is_said_is_what_was_measured(run, shared):
         & (pl.col("model") == model)
         & (pl.col("source") == model)
         & (pl.col("epsilon") == run.frames.top)
-        & (pl.col("layer") == run.plan["last_layers"][model])
+        & (pl.col("layer") == run.plan.last_layers[model])
         & (pl.col("explained_class") == run.frames.policy),
         named=True,
     )

@@ -15,6 +15,7 @@ from lookaway.cost import trial
 from lookaway.cost.estimate import estimate
 from lookaway.cost.trial import KINDS, LEAST, ModelTrial
 from lookaway.errors import InputError, StudyError
+from plans import a_plan
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_cells_and_images_are_those_that_the_study_has(both):
     parts = result.samples()["part"].value_counts()
     assert dict(parts.rows()) == told.parts
     assert told.read == len(result.samples())
-    assert told.classes == len(result.plan["classes"])
+    assert told.classes == len(result.plan.classes)
     rows = result.rows()
     for model in told.models:
         stem = f"*-{model.model}-*.parquet"
@@ -83,7 +84,7 @@ def made_trial(*_):
 def tried(monkeypatch):
     @contextmanager
     def bench(*_):
-        prepared = SimpleNamespace(plan={"shard": 64}, device="cpu")
+        prepared = SimpleNamespace(plan=a_plan(), device="cpu")
         yield SimpleNamespace(prepared=prepared, reading=0.25, faces=0.75)
 
     monkeypatch.setattr(module, "open_bench", bench)

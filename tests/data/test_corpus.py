@@ -85,16 +85,16 @@ def test_a_study_of_the_corpus_runs_to_its_page_and_reports_what_is_twice(
     told = capsys.readouterr().err
     samples = result.samples()
     assert set(samples["image"]) == {name for name, outcome in expected.items() if outcome == USED}
-    assert set(result.manifest["set_aside"]) == {n for n, o in expected.items() if o != USED}
+    assert set(result.plan.set_aside) == {n for n, o in expected.items() if o != USED}
     assert set(result.rows()["label"]) == {PLAIN, NAMES, DAMAGED, "Ann", "ann"}
-    twice = result.manifest["duplicates"]
+    twice = result.plan.duplicates
     parts = dict(samples.select("image", "part").iter_rows())
-    for leak in twice["across_parts"]["images"]:
+    for leak in twice["across_parts"].images:
         assert {part: parts[name] for part, name in leak.items()} == {part: part for part in leak}
         assert len(leak) > 1
-    (same,) = [images for images in twice["across_classes"]["images"] if "ann" in images]
+    (same,) = [images for images in twice["across_classes"].images if "ann" in images]
     assert same == {"Ann": "Ann/same.png", "ann": same["ann"]}
-    assert twice["across_classes"]["count"] == 2  # and a link to another class's image
+    assert twice["across_classes"].count == 2  # and a link to another class's image
     assert "models are measured on what they learnt from" in told
     aside = sum(outcome != USED for outcome in expected.values())
     assert f"{aside} files are set aside; the page lists them: " in told
@@ -116,7 +116,7 @@ def test_a_study_of_the_corpus_runs_to_its_page_and_reports_what_is_twice(
 
 
 def test_contents_that_are_twice_are_counted_and_the_first_ones_named():
-    from lookaway.data.duplicates import duplicates, warnings
+    from lookaway.data.duplicates import Duplicates, duplicates, warnings
     from lookaway.data.folder import Record
 
     def records(part, label, contents):
@@ -130,13 +130,10 @@ def test_contents_that_are_twice_are_counted_and_the_first_ones_named():
         "test": records("test", "a", range(25)) + records("test", "b", [90, 91, 91]),
     }
     found = duplicates(leaky)
-    assert found["across_parts"]["count"] == 26
-    assert len(found["across_parts"]["images"]) == 20
-    assert found["across_parts"]["images"][0] == {"train": "a/train-0", "test": "a/test-0"}
-    assert found["across_classes"] == {
-        "count": 1,
-        "images": [{"a": "a/val-90", "b": "b/test-90"}],
-    }
+    assert found["across_parts"].count == 26
+    assert len(found["across_parts"].images) == 20
+    assert found["across_parts"].images[0] == {"train": "a/train-0", "test": "a/test-0"}
+    assert found["across_classes"] == Duplicates(1, [{"a": "a/val-90", "b": "b/test-90"}])
     parts, classes = warnings(found)
     assert "(26): 'a/train-0' (train) = 'a/test-0' (test);" in parts
     assert parts.endswith("; …")

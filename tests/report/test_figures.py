@@ -176,8 +176,8 @@ def test_layers_are_shown_evenly_where_they_are_many(layered, monkeypatch):
     assert f"3 evenly spaced ones of {len(layers)}" in layered.figure("layers").note
     # The last layer counts, also where it is none of those that were asked for.
     frames = Frames(layered.store)
-    frames.plan["layers"]["one"] = [name for name in layers if name != layers[-1]]
-    frames.plan["last_layers"]["one"] = layers[-1]
+    frames.plan.layers["one"] = [name for name in layers if name != layers[-1]]
+    frames.plan.last_layers["one"] = layers[-1]
     monkeypatch.setattr(image_panels, "_MOST_LAYERS", len(layers) - 1)
     told = Figures(frames).figure("layers").note
     assert f"{len(layers) - 1} evenly spaced ones of {len(layers)}." in told

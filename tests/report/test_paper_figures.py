@@ -21,6 +21,7 @@ from lookaway.report.paper.figures import correspondence, paper_figures
 from lookaway.report.paper.form import paper_form
 from lookaway.report.pictured import PicturedImages
 from lookaway.study.keys import plain
+from plans import with_settings
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -74,11 +75,11 @@ def test_what_does_not_apply_is_left_out_with_its_reason(finished, convs):
     assert "training" not in convs.figures()
     assert "training" in finished.figures()
     frames = Frames(finished.store)
-    frames.plan["settings"]["explain"]["pictured"] = 0
+    frames.plan = with_settings(frames.plan, explain={"pictured": 0})
     lacking = {each.paper for each in correspondence(frames) if "pictures no image" in each.missing}
     assert lacking == {"Fig. 1", "Fig. 2", "Fig. 5", "Figs. 6–10"}
     frames = Frames(finished.store)
-    frames.plan["settings"]["data"]["variants"] = ["cascade"]
+    frames.plan = with_settings(frames.plan, data={"variants": ["cascade"]})
     for name in ("accuracy", "mod", "psnr"):
         frame = getattr(finished.frames, name).with_columns(variant=pl.lit("cascade"))
         setattr(frames, name, frame)
@@ -102,7 +103,8 @@ def test_names_say_which_of_the_papers_they_are_and_are_safe_as_files(finished, 
     assert layers.name == f"paper_fig6to10_layers_1_{plain(HOSTILE)}"
     assert re.fullmatch(r"[\w.-]+", layers.name)
     frames = Frames(convs.store)
-    frames.plan["settings"]["models"][0]["timm"] = "legacy_xception.tf_in1k"
+    other = {"name": HOSTILE, "timm": "legacy_xception.tf_in1k"}
+    frames.plan = with_settings(frames.plan, models=[other])
     (layers,) = [each for each in paper_figures(frames) if each.kind == "paper_layers"]
     assert layers.paper == "Fig. 10"
     assert layers.name.startswith("paper_fig10_layers_1_")
@@ -141,8 +143,8 @@ def images_of(figure):
 
 def test_all_explained_layers_are_numbered_from_the_first_to_the_last(convs):
     frames = convs.frames
-    layers = frames.parts.layers(HOSTILE)
-    assert set(layers) == {*frames.plan["layers"][HOSTILE], frames.plan["last_layers"][HOSTILE]}
+    layers = frames.plan.explained_layers(HOSTILE)
+    assert set(layers) == {*frames.plan.layers[HOSTILE], frames.plan.last_layers[HOSTILE]}
     assert len(layers) == 16
     for order, numbers in (("last-first", [16, 12, 8, 4]), ("first-last", [1, 5, 9, 13])):
         figure = convs.figure("paper_layers", order=order)
@@ -160,7 +162,7 @@ def test_the_tiles_are_the_stored_maps_in_the_asked_order(convs, order):
     frames = convs.frames
     found = PicturedImages(frames)
     figure = convs.figure("paper_layers", columns=1, heatmaps="raw", order=order)
-    layers = frames.parts.layers(HOSTILE)
+    layers = frames.plan.explained_layers(HOSTILE)
     layers = layers[::-1] if order == "last-first" else layers
     images = images_of(figure)
     alive = 0
@@ -243,7 +245,7 @@ def test_dead_maps_are_said_to_be_dead_and_hostile_names_are_text(finished):
 def test_the_shift_shows_what_fell_as_dropped_and_what_rose_as_added(layered):
     frames = layered.frames
     found, form = PicturedImages(frames), paper_form(frames)
-    layer = frames.plan["last_layers"]["one"]
+    layer = frames.plan.last_layers["one"]
     moved = 0
     for image in found.images:
         shown = paper_pictures.example(frames, found, form, image.image)

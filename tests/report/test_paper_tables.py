@@ -7,6 +7,7 @@ import pytest
 from lookaway.analysis.frames import Frames
 from lookaway.report.paper.tables import paper_tables
 from lookaway.rows import SHUFFLED_SCHEMA
+from plans import a_plan
 from rows import labels_of, measured
 
 LEVELS = (0.01, 0.05, 0.075, 0.1)
@@ -37,14 +38,14 @@ class Stored:
     def __init__(self, plan, rows):
         images = rows.group_by("image", "label", maintain_order=True)
         samples = images.agg(variants=pl.col("variant").unique()).with_columns(part=pl.lit("test"))
-        self.read_plan, self.rows, self.samples = lambda: plan, lambda: rows, lambda: samples
+        self.read_plan, self.samples = lambda: plan, lambda: samples
         self.frames = {"rows": rows, "shuffled": pl.DataFrame(schema=SHUFFLED_SCHEMA)}
 
-    def listed(self, folder, _pattern):
-        return [folder]
+    def scan(self, folder, _stem="*", columns=()):
+        yield self.frames[folder].select(columns or pl.all())
 
-    def read_frame(self, path, columns=()):
-        return self.frames[path].select(columns or pl.all())
+    def frame(self, folder):
+        return self.frames[folder]
 
 
 def rows_of(model, source, policy="own", change=0.0):
@@ -78,20 +79,17 @@ def frames_of(variants=("none",), policies=("own", "clean"), sources=("ResNet50"
                         variant=pl.lit(variant), psnr=pl.lit(20.0)
                     )
                 )
-    plan = {
-        "settings": {
+    plan = a_plan(
+        timm,
+        len(LABELS),
+        settings={
             "data": {"variants": list(variants)},
-            "models": [{"name": name, "timm": kind} for name, kind in timm.items()],
-            "attacks": ["fgsm"],
             "transfer_from": list(sources),
             "epsilons": list(LEVELS),
             "explain": {"explained_class": list(policies), "pictured": 0},
         },
-        "variants": {name: {"images": {"test": {"count": len(LABELS)}}} for name in variants},
-        "classes": [*sorted(set(LABELS)), "other"],
-        "last_layers": dict.fromkeys(timm, "last"),
-        "layers": {name: ["last"] for name in timm},
-    }
+        classes=[*sorted(set(LABELS)), "other"],
+    )
     return Frames(Stored(plan, pl.concat(parts)))
 
 

@@ -12,12 +12,12 @@ import lookaway as la
 from lookaway.attacks.base import SignAttack
 from lookaway.explainers.cam import CAM
 from lookaway.registry import ATTACKS, EXPLAINERS
-from lookaway.report.answer import answer
 from lookaway.report.figures import Figures
+from lookaway.report.opening import opening
 from lookaway.report.options import Options
-from lookaway.report.verdict import first_attack, first_images
+from lookaway.report.wording import first_attack, first_images
 
-TOLD = "Shown: FGSM; the study's other attack, BRIGHTER, in the tables."
+TOLD = "Shown: QUICK; the study's other attack, BRIGHTER, in the tables."
 IMAGES = "Images: none; those of landmarks in the tables."
 OF_ALL = {"accuracy_against_mod", "accuracy", "psnr"}
 OF_ALL |= {"mod", "excess", "beside_noise", "words"}
@@ -50,7 +50,7 @@ def run(small_study, tmp_path_factory):
         **small_study,
         "data": {**small_study["data"], **boxed},
         "models": [{**spec, "train": "none"} for spec in small_study["models"]],
-        "attacks": ["fgsm", "brighter"],
+        "attacks": [{"name": "quick", "fgsm": {}}, "brighter"],
         "explain": {"method": "hires", "pictured": 3, "layers": "stages"},
         "report": {"paper": True},
     }
@@ -61,8 +61,10 @@ def run(small_study, tmp_path_factory):
         return la.run_study(study, folder / "out", progress=False)
 
 
-def test_the_answer_and_each_part_of_the_page_say_which_attack_they_show(run):
-    assert answer(run.frames).sentences[-2:] == (TOLD, IMAGES)
+def test_the_opening_and_each_part_of_the_page_say_which_attack_they_show(run):
+    found = opening(run.frames)
+    assert found.sentences[-2:] == (TOLD, IMAGES)
+    assert all("after Holm" in sentence for sentence in found.sentences[1:3])
     page = run.report.read_text().replace("&#39;", "'")
     parts = dict(re.findall(r'<section id="(\w+)"(.*?)(?=<section id="\w+" aria|$)', page, re.S))
     for name in ("answer", "charts", "means", "paper"):
@@ -93,12 +95,12 @@ def test_figures_of_the_first_variant_say_so_those_of_all_do_not(run):
 def test_the_other_attack_is_in_the_tables(run):
     for name in ("mod_clean", "accuracy", "psnr", "scale_clean", "direction_clean", "vid"):
         table = (run.folder / "tables" / f"{name}.csv").read_text()
-        assert "fgsm white-box" in table
+        assert "quick white-box" in table
         assert "brighter white-box" in table
     assert "brighter from one" in (run.folder / "tables" / "mod_clean.csv").read_text()
 
 
 def test_with_one_attack_and_variant_nothing_is_said(finished):
     assert first_attack(finished.frames) == first_images(finished.frames) == ""
-    assert "in the tables." not in " ".join(answer(finished.frames).sentences)
+    assert "in the tables." not in " ".join(opening(finished.frames).sentences)
     assert "Shown: " not in finished.report.read_text()

@@ -22,6 +22,7 @@ from lookaway.progress import Silent
 from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
 from lookaway.study.class_order import find_order
+from lookaway.study.json_files import CheckpointUse
 from lookaway.study.plan import parse_study
 from lookaway.study.prepare import load_model, prepare
 from lookaway.study.settings import ModelSpec
@@ -135,15 +136,15 @@ def test_with_the_order_given_a_network_of_timm_s_script_is_right(
     given = study(beside, **settings)
     if kind in ("list", "file", "json"):  # the rest of the way is the same
         plan = prepare(parse_study(given), None, None, Silent(), "the study").plan
-        assert plan["class_order"]["one"]["logits"] == [int(name) for name in sorted(NUMBERS)]
+        assert plan.class_order["one"].logits == [int(name) for name in sorted(NUMBERS)]
         return
     result = run_quickly(given, tmp_path / "out", shard=64, progress=True)
     assert accuracy(result) == 1.0
-    assert result.plan["class_order"]["one"]["logits"] == [int(name) for name in sorted(NUMBERS)]
+    assert result.plan.class_order["one"].logits == [int(name) for name in sorted(NUMBERS)]
     told = capsys.readouterr().err
     assert "is right on" not in told
-    assert ("the checkpoint's class_to_idx says" in told) == (kind == "checkpoint")
-    assert "classes" in result.manifest["loaded"]["one"]
+    assert ("class order: the checkpoint's class_to_idx" in told) == (kind == "checkpoint")
+    assert result.manifest.loaded["one"].classes
 
 
 def test_what_a_file_of_names_says_is_known_by_its_content(study, tmp_path, run_quickly):
@@ -180,7 +181,7 @@ def test_classes_that_the_images_have_not_are_cut_or_kept(study, few, tmp_path, 
         for folder in ("0", "10", "3")
         for index in range(3)
     }
-    assert kept.plan["class_order"]["one"]["others"] == [
+    assert kept.plan.class_order["one"].others == [
         name for name in NUMBERS if name not in ("0", "3", "10")
     ]
     shown = explorer(kept.frames, PicturedImages(kept.frames)).about["classes"]
@@ -304,16 +305,15 @@ def test_the_weights_that_are_taken_are_told_and_may_be_chosen(
     beside = {"state_dict_ema": averaged}
     result = run_quickly(study(beside), tmp_path / "out", progress=True)
     told = capsys.readouterr().err
-    assert "the averaged weights are taken (state_dict_ema), not state_dict" in told
+    assert "averaged weights from state_dict_ema of its checkpoint, not state_dict" in told
     assert "`averaged: false` takes the raw ones" in told
-    about = result.manifest["loaded"]["one"]
-    assert about == {
-        "taken": "state_dict_ema",
-        "averaged": True,
-        "left": ["state_dict"],
-        "prefix": "module.",
-        "new_head": False,
-    }
+    assert result.plan.loaded["one"].checkpoint == CheckpointUse(
+        taken="state_dict_ema",
+        averaged=True,
+        left=["state_dict"],
+        prefix="module.",
+        new_head=False,
+    )
     run_quickly(study(beside, averaged=True), tmp_path / "out")  # the same weights
     with pytest.raises(StoreError, match=r"weights\.one"):
         run_quickly(study(beside, averaged=False), tmp_path / "out")
@@ -327,7 +327,7 @@ def test_a_trunk_alone_is_trained_a_head_and_refused_where_nothing_is_trained(
     given["data"]["split"] = {"train": 0.34, "val": 0.33, "test": 0.33}
     torch.save({"model": trunk}, tmp_path / "net.pth")
     result = run_quickly(given, tmp_path / "out")
-    assert result.manifest["loaded"]["one"]["new_head"]
+    assert result.plan.loaded["one"].checkpoint.new_head
     given["models"][0]["train"] = "none"
     with pytest.raises(StudyError, match=r"trunk alone.*`train: head`"):
         run_quickly(given, tmp_path / "other")

@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
-from typer.testing import CliRunner
 
 import lookaway as la
-from lookaway import cli
 from lookaway.errors import StoreError
+from lookaway.export import export
 from lookaway.models import training
 from lookaway.study import prepare
+from lookaway.study.keys import CellKey
 from lookaway.study.store import Store
 
 KINDS = {
@@ -29,6 +29,19 @@ KINDS = {
     "study": "study.yaml",
     "plan": "plan.json",
     "manifest": "manifest.json",
+}
+
+
+READS = {
+    "rows": lambda folder: la.open_result(folder).rows(),
+    "statistics": lambda folder: la.open_result(folder).direction(),
+    "shuffled": lambda folder: la.open_result(folder).shuffled(),
+    "maps": lambda folder: list(la.open_result(folder).store.cells_with_maps()),
+    "about-weights": lambda folder: la.open_result(folder).store.trained(),
+    "signs-of-a-source": lambda folder: export(folder, folder / "exported"),
+    "samples": lambda folder: la.open_result(folder).samples(),
+    "plan": la.open_result,
+    "manifest": la.open_result,
 }
 
 
@@ -94,10 +107,13 @@ def test_damaged_files_are_named_and_made_again(
     paths = {kind: sorted(copy.glob(KINDS[kind]))[0] for kind in kinds}
     for kind, path in paths.items():
         whole = path.read_bytes()
-        path.write_bytes(damage(whole))
-        if kind in ("rows", "statistics", "shuffled", "manifest"):
+        if kind in READS:
+            path.write_bytes(damage(whole))
             with pytest.raises(StoreError, match=path.name):
-                la.open_result(copy)
+                READS[kind](copy)
+            path.write_bytes(whole)
+    for path in paths.values():
+        path.write_bytes(damage(path.read_bytes()))
     again = run_quickly(small_study, copy, progress=True)
     # The manifest is taken away before the work begins, whatever it holds.
     named = [
@@ -193,23 +209,30 @@ def test_signs_that_were_made_before_their_cells_are_not_made_again(
     assert made_again(tmp_path / "out") == ["signs/none-001-two-00001.safetensors"]
 
 
-def test_numbers_are_hashed_once_where_this_process_just_wrote_or_checked_them(
-    small_study, finished, run_quickly, tmp_path, monkeypatch
+@pytest.mark.parametrize("folder", ["rows", "statistics", "shuffled"])
+def test_a_finished_run_that_lacks_a_cell_or_has_a_strange_one_is_not_opened(
+    finished, tmp_path, folder
 ):
-    real, checked = Store.check_rows, []
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    path = copy / folder / "none-001-two-00001.parquet"
+    strange = path.rename(path.with_name("none-002-two-00000.parquet"))
+    with pytest.raises(StoreError, match=rf"{folder}/none-001-two-00001\.parquet missing or of"):
+        la.open_result(copy)
+    shutil.copy(strange, path)
+    with pytest.raises(StoreError, match=rf"{folder}/none-002-two-00000\.parquet missing or of"):
+        la.open_result(copy)
 
-    def check(store, manifest):
-        checked.append(str(store.folder))
-        real(store, manifest)
 
-    monkeypatch.setattr(Store, "check_rows", check)
-    monkeypatch.setattr("lookaway.report.page.build_report", lambda *_a, **_k: None)
-    folder = shutil.copytree(finished.folder, tmp_path / "out")
-    run_quickly(small_study, folder)
-    assert not checked
-    assert CliRunner().invoke(cli.app, ["report", str(folder)]).exit_code == 0
-    assert checked == [str(folder)]
-    damaged = folder / KINDS["rows"]
-    damaged.write_bytes(flipped(damaged.read_bytes()))
-    with pytest.raises(StoreError, match="missing or altered"):
-        la.open_result(folder)
+def test_a_cell_s_file_of_other_weights_or_in_another_s_place_is_made_again(
+    finished, small_study, run_quickly, tmp_path
+):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
+    shutil.rmtree(copy / "log")
+    key = CellKey("none", 0, "one", 0)
+    names = [f"maps/{key.stem}.safetensors", f"statistics/{key.stem}.parquet"]
+    store = Store(copy)
+    store.write_arrays(names[0], store.read_maps(key), {"weights": "of an earlier training"})
+    shutil.copy(copy / "statistics/none-000-one-00001.parquet", copy / names[1])
+    run_quickly(small_study, copy)
+    assert sorted(made_again(copy)) == names
+    assert contents(copy) == contents(finished.folder)

@@ -12,18 +12,19 @@ import lookaway as la
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA
+from lookaway.study.checksum import is_whole
 from lookaway.study.keys import CellKey
 from lookaway.study.lock import locked
-from lookaway.study.seal import is_sealed
 from lookaway.study.store import CellResult, Store
 from machine import small_disk, without_rights
+from plans import a_manifest, a_plan
 
 KEY = CellKey("none", 0, "a model", 0)
 VALUES = {"String": "x", "Float64": 0.5, "Boolean": False}
 ROW = pl.DataFrame({name: [VALUES[str(kind)]] for name, kind in ROW_SCHEMA.items()}, ROW_SCHEMA)
 SIGNS = Perturbation.of_signs(np.array([[[[-1, 0, 1]]]], dtype=np.int8))
 CELL = (KEY, CellResult(ROW, ROW, ROW, {"m": np.ones((1, 2, 2))}, {"s": SIGNS}))
-SEALED = {".json", ".parquet", ".safetensors", ".yaml"}
+CHECKED = {".json", ".parquet", ".safetensors", ".yaml"}
 
 
 class Disk:
@@ -57,9 +58,9 @@ def broken(folder):
     return [
         path
         for path in folder.rglob("*")
-        if path.suffix in SEALED
+        if path.suffix in CHECKED
         and path.parent.name not in ("log", "heads")
-        and not is_sealed(path.read_bytes())
+        and not is_whole(path.read_bytes(), path.name)
     ]
 
 
@@ -101,7 +102,9 @@ def test_a_disk_that_is_full_at_every_write_of_a_study_in_turn_costs_no_row(
     assert refused > 20
     assert result.store.damaged == []
     assert_frame_equal(result.rows(), looked.rows(), check_exact=True)
-    assert_frame_equal(result.store.statistics(), looked.store.statistics(), check_exact=True)
+    assert_frame_equal(
+        result.store.frame("statistics"), looked.store.frame("statistics"), check_exact=True
+    )
 
 
 def test_a_small_disk_that_fills_up_and_then_grows_costs_no_row(
@@ -144,9 +147,9 @@ def test_a_disk_that_becomes_read_only_is_told_before_any_work_and_can_still_be_
 
 def test_a_folder_without_the_right_to_write_is_told_and_left_as_it_is(tmp_path):
     store = Store(tmp_path / "out")
-    store.begin({"layout": 2}, "", pl.DataFrame({"image": []}))
+    store.begin(a_plan(), pl.DataFrame({"image": []}))
     store.write_cell(*CELL)
-    store.finish({})
+    store.write_model("manifest.json", a_manifest())
     for place in (tmp_path, *tmp_path.rglob("*")):
         place.chmod(0o555 if place.is_dir() else 0o444)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

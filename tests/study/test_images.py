@@ -116,7 +116,7 @@ def test_images_cannot_be_imagined_in_folders_of_parts(parted):
 def test_a_leak_between_given_parts_is_reported(parted):
     shutil.copy(parted / "train/ann/0.png", parted / "test/ann/6.png")
     twice = found(a_study(parted, split="folders")).plan()["duplicates"]["across_parts"]
-    assert twice["images"] == [{"train": "train/ann/0.png", "test": "test/ann/6.png"}]
+    assert twice.images == [{"train": "train/ann/0.png", "test": "test/ann/6.png"}]
 
 
 def test_files_that_are_set_aside_are_told_by_kind_in_a_line(faces):

@@ -33,7 +33,7 @@ def both(quick_study, tmp_path_factory):
 
 
 def last(result):
-    layers = result.plan["last_layers"]
+    layers = result.plan.last_layers
     return pl.col("layer") == pl.col("model").replace_strict(layers, return_dtype=pl.String)
 
 
@@ -73,8 +73,8 @@ def test_maps_and_signs_stand_in_the_order_of_the_shard(both):
 
 def test_shuffled_heatmaps_are_of_the_images_that_a_layer_has(both):
     result = both["pictured"]
-    compared = result.store.shuffled()
-    whole = both["all"].store.shuffled()
+    compared = result.store.frame("shuffled")
+    whole = both["all"].store.frame("shuffled")
     assert compared.filter(last(result)).height == whole.filter(last(both["all"])).height
     shown = set(result.samples().filter("pictured")["image"])
     assert set(compared.filter(~last(result))["image"]) <= shown

@@ -86,18 +86,18 @@ def result(vggface2, tmp_path_factory):
 def test_the_paper_s_file_runs_on_vggface2_s_layout(result):
     rows = result.rows()
     assert set(rows["variant"]) == {"none", "landmarks"}
-    assert len(result.plan["classes"]) == 4
-    assert set(result.plan["classes"]) <= {f"n{person:06d}" for person in range(1, 7)}
+    assert len(result.plan.classes) == 4
+    assert set(result.plan.classes) <= {f"n{person:06d}" for person in range(1, 7)}
     names = ["VGG16", "ResNet50", "ResNet101", "Inception v3", "Xception"]
     for variant in ("none", "landmarks"):
         found = rows.filter(pl.col("variant") == variant)
         sources = found.select("model", "source").unique().rows()
         for name in names:
             assert {(name, name), (name, "ResNet50"), (name, None)} <= set(sources)
-    sizes = result.plan["variants"]
-    lost = sizes["landmarks"]["without_face"]
-    assert sum(part["count"] for part in sizes["none"]["images"].values()) == 48
-    assert sum(part["count"] for part in sizes["landmarks"]["images"].values()) == 48 - lost
+    sizes = result.plan.variants
+    lost = sizes["landmarks"].without_face
+    assert sum(part.count for _, part in sizes["none"].images) == 48
+    assert sum(part.count for _, part in sizes["landmarks"].images) == 48 - lost
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from lookaway.errors import DataError, EngineError
 from lookaway.study.keys import CellKey
 from lookaway.study.settings import ModelSpec
 from lookaway.study.worker import Job
+from plans import a_plan
 
 pytest.importorskip("ray")
 
@@ -80,7 +81,7 @@ def ray(monkeypatch):
         monkeypatch.setattr(on_ray.ray, name, getattr(played, name))
     monkeypatch.setattr(on_ray, "_ACTOR", played)
     monkeypatch.setattr(on_ray, "given_to", lambda _session, _job: {})
-    monkeypatch.setattr(on_ray, "trained_bytes", lambda _store, key, _spec: f"of {key.model}")
+    monkeypatch.setattr(on_ray, "trained_bytes", lambda _store, key, _spec: f"of {key.name}")
     return played
 
 
@@ -95,7 +96,7 @@ def pool(ray, monkeypatch):
             transfer_from=list(sources),
             models=specs,
         )
-        prepared = SimpleNamespace(study=study, device="cpu", plan={"versions": VERSIONS})
+        prepared = SimpleNamespace(study=study, device="cpu", plan=a_plan(versions=VERSIONS))
         told, stored = [], []
         session = SimpleNamespace(
             study=study, prepared=prepared, store=None, progress=SimpleNamespace(warn=told.append)
@@ -216,7 +217,7 @@ def test_weights_of_two_models_are_kept(ray, pool):
     made._hand_out = hand_out
     made.run(jobs("a", "b", "c"), lambda _: None)
     assert max(sizes) == 2
-    assert set(made._weights) == {("b", "none"), ("c", "none")}
+    assert {model.name for model in made._weights} == {"b", "c"}
     assert all(weights == f"of {job.key.model}" for _, job, weights in ray.given)
 
 

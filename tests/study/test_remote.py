@@ -17,8 +17,10 @@ from lookaway.cli import main
 from lookaway.errors import RemoteError, StoreError, StudyError
 from lookaway.places import RemotePath
 from lookaway.study import lock
+from lookaway.study.json_files import Plan
 from lookaway.study.lock import NAME, locked
 from lookaway.study.store import Store
+from plans import a_plan
 
 
 def on_disk(folder):
@@ -51,7 +53,12 @@ def test_a_study_of_a_bucket_in_a_bucket_has_the_files_of_one_on_disk_and_goes_o
     assert_frame_equal(result.rows(), looked.rows(), check_exact=True)
     here, there = contents(out), on_disk(looked.folder)
     assert set(here) == set(there)
-    own = {"study.yaml", "manifest.json"}  # these name the image folder
+    own = {
+        "study.yaml",
+        "plan.json",
+        "manifest.json",
+        "samples.parquet",
+    }  # which name the image folder
     assert {name for name in here if here[name] != there[name]} <= own
     assert not (out / NAME).exists()
 
@@ -59,8 +66,8 @@ def test_a_study_of_a_bucket_in_a_bucket_has_the_files_of_one_on_disk_and_goes_o
     raw = bytearray(victim.read_bytes())
     raw[len(raw) // 2] ^= 0x10
     victim.write_bytes(bytes(raw))
-    with pytest.raises(StoreError, match=r"none-001-two-00000.parquet missing or altered"):
-        la.open_result(str(out))
+    with pytest.raises(StoreError, match=r"none-001-two-00000.parquet' is missing or damaged"):
+        la.open_result(str(out)).rows()
     again = run_quickly(remote_study, str(out), progress=True)
     assert again.store.damaged == []
     told = capsys.readouterr().err.replace("\n", "")
@@ -178,11 +185,11 @@ def test_images_landmarks_and_checkpoints_that_cannot_be_used_are_problems_of_th
 
 def test_a_store_that_stops_answering_is_no_damage(bucket, connect_anew, monkeypatch):
     store = Store(str(bucket / "run"))
-    store.write_json("plan.json", {"layout": 3})
+    store.write_model("plan.json", a_plan())
     connect_anew()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    for ask in (lambda: store.sound_json("plan.json"), store.known_plan, store.reopen):
+    for ask in (lambda: store.sound_model("plan.json", Plan), store.known_plan, store.reopen):
         with pytest.raises(RemoteError, match="check the network"):
             ask()
     assert store.damaged == []

@@ -208,26 +208,28 @@ def test_the_folder_may_move_between_runs(small_study, faces, tmp_path, monkeypa
     )
 
 
-def test_broken_images_are_set_aside_and_listed_in_manifest_and_page(bare):
-    assert bare.manifest["set_aside"] == {"ann/<b>broken.jpg": "not an image file"}
+def test_broken_images_are_set_aside_and_listed_in_plan_and_page(bare):
+    assert bare.plan.set_aside == {"ann/<b>broken.jpg": "not an image file"}
     page = bare.report.read_text()
     assert "ann/&lt;b&gt;broken.jpg" in page
     assert "<b>broken" not in page
 
 
-def test_the_manifest_holds_settings_versions_and_hashes(finished):
-    manifest = finished.manifest
+def test_the_plan_holds_settings_versions_and_hashes(finished, small_study):
+    plan = finished.plan
     packages = {"lookaway", "torch", "timm", "pillow", "numpy", "scikit-image"}
-    assert set(manifest["versions"]) == packages
-    assert manifest["study"]["epsilons"] == [0.02, 0.1]
-    assert set(manifest["weights"]) == {"one", "two"}
-    assert all(len(sha) == 64 for sha in manifest["weights"].values())
-    stored = {p.relative_to(finished.folder).as_posix() for p in finished.folder.rglob("rows/*")}
-    assert stored <= set(manifest["files"])
-    assert manifest["trained"]["one"]["best_epoch"] >= 1
+    assert set(plan.versions) == packages
+    assert plan.settings == parse_study(small_study)
+    assert set(plan.weights) == {"one", "two"}
+    assert all(len(sha) == 64 for sha in plan.weights.values())
+    assert {f"rows/{key.stem}.parquet" for key in plan.cells()} == {
+        path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("rows/*")
+    }
+    assert finished.manifest.rows == finished.rows().height
+    assert finished.store.trained()["one"].best_epoch >= 1
     log = [json.loads(path.read_text()) for path in (finished.folder / "log").iterdir()]
     assert {"host", "seconds"} <= set(log[0])
-    assert "host" not in manifest
+    assert "host" not in (finished.folder / "plan.json").read_text()
 
 
 def test_maps_of_all_test_images_are_stored_as_they_were_compared(finished):
@@ -239,7 +241,7 @@ def test_maps_of_all_test_images_are_stored_as_they_were_compared(finished):
     maps = finished.store.read_maps(CellKey("none", 1, "two", 0))
     shard = rows["image"].unique(maintain_order=True)[:3].to_list()  # six in shards of at most 4
     rows = rows.filter(pl.col("image").is_in(shard))
-    layer = finished.plan["last_layers"]["two"]
+    layer = finished.plan.last_layers["two"]
     clean = maps[map_key("clean", "gradcam", "own", layer)]
     attacked = maps[map_key("attacked", "gradcam", "own", layer, "fgsm", "one")]
     assert attacked.shape[:2] == (clean.shape[0], 2)
@@ -383,8 +385,8 @@ def test_a_study_without_pictures_has_a_page(bare):
 def test_drawn_classes_are_stored(small_study, tmp_path):
     data = {**small_study["data"], "classes": 2}
     result = again(small_study, tmp_path / "out", data=data)
-    assert len(result.manifest["classes"]) == 2
-    assert set(result.samples()["label"]) == set(result.manifest["classes"])
+    assert len(result.plan.classes) == 2
+    assert set(result.samples()["label"]) == set(result.plan.classes)
 
 
 def test_all_weights_can_be_trained_from_scratch(small_study, tmp_path):

@@ -19,11 +19,15 @@ from lookaway.study.worker import Shard, do_cell
 
 def test_stored_rows_are_what_the_public_calls_give_from_stored_maps(looked):
     for index, model in enumerate(["one", "two"]):
-        layer = looked.plan["last_layers"][model]
+        layer = looked.plan.last_layers[model]
         for shard in (0, 1):
             key = CellKey("none", index, model, shard)
             rows = pl.read_parquet(looked.folder / "shuffled" / f"{key.stem}.parquet")
-            images = looked.store.cell_rows(key)["image"].unique(maintain_order=True).to_list()
+            images = (
+                next(looked.store.scan("rows", key.stem))["image"]
+                .unique(maintain_order=True)
+                .to_list()
+            )
             others = partners(images, 0)
             for policy in ("own", "clean", "label"):
                 maps = looked.store.read_maps(key)[map_key("clean", "gradcam", policy, layer)]
@@ -35,11 +39,11 @@ def test_stored_rows_are_what_the_public_calls_give_from_stored_maps(looked):
                 np.testing.assert_allclose(mine["nissim"].to_numpy(), expected, atol=2e-3)
                 dead = maps.max(axis=(1, 2)) == 0
                 np.testing.assert_array_equal(mine["dead"], dead | dead[others])
-    assert looked.store.shuffled()["nissim"].max() > 0.01
+    assert looked.store.frame("shuffled")["nissim"].max() > 0.01
 
 
 def test_a_row_for_each_image_model_and_policy_and_every_model_compares_the_same_pairs(looked):
-    rows = looked.store.shuffled()
+    rows = looked.store.frame("shuffled")
     assert dict(rows.schema) == SHUFFLED_SCHEMA
     assert rows.height == 6 * 2 * 3
     assert not rows.select("image", "model", "layer", "explained_class").is_duplicated().any()
@@ -69,12 +73,13 @@ def paper_cell(on_paper, quick_study):
     (last,) = on_paper.layer_names("last")
 
     def run(images=slice(None), batch_size=2, layers=(last,)):
-        plan = {"layers": {"one": list(layers)}, "last_layers": {"one": last}}
-        plan |= {"batch_sizes": {"one": batch_size}, "last_sizes": {"one": [4, 4]}}
+        other = {"layers": {"one": list(layers)}, "last_layers": {"one": last}}
+        other |= {"batch_sizes": {"one": batch_size}, "last_sizes": {"one": [4, 4]}}
+        plan = prepared.plan.model_copy(update=other)
         job = schedule.cells(prepared)[0]
         shard = Shard(
             job,
-            replace(prepared, plan={**prepared.plan, **plan}, images=images_of_two),
+            replace(prepared, plan=plan, images=images_of_two),
             names=list("abcde")[images],
             grids=grids[images],
             labels=np.zeros(5, dtype=np.int64)[images],
@@ -124,7 +129,7 @@ def test_a_study_of_shards_of_one_image_finishes_without_shuffled_rows(
 ):
     study = {**quick_study, "models": quick_study["models"][:1]}
     result = run_quickly(study, tmp_path / "out", shard=1)
-    assert result.store.shuffled().is_empty()
-    assert dict(result.store.shuffled().schema) == SHUFFLED_SCHEMA
+    assert result.store.frame("shuffled").is_empty()
+    assert dict(result.store.frame("shuffled").schema) == SHUFFLED_SCHEMA
     assert result.rows()["image"].n_unique() == 6
-    assert result.store.statistics().height == result.rows().height
+    assert result.store.frame("statistics").height == result.rows().height

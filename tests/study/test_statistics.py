@@ -21,7 +21,7 @@ def cells_of(result):
     """Each cell's key and last layer."""
     for index, model in enumerate(["one", "two"]):
         for shard in (0, 1):
-            yield CellKey("none", index, model, shard), result.plan["last_layers"][model]
+            yield CellKey("none", index, model, shard), result.plan.last_layers[model]
 
 
 def pairs_of(result):
@@ -29,7 +29,9 @@ def pairs_of(result):
     for key, layer in cells_of(result):
         maps = result.store.read_maps(key)
         frame = pl.read_parquet(result.folder / "statistics" / f"{key.stem}.parquet")
-        images = result.store.cell_rows(key)["image"].unique(maintain_order=True).to_list()
+        images = (
+            next(result.store.scan("rows", key.stem))["image"].unique(maintain_order=True).to_list()
+        )
         for row in frame.iter_rows(named=True):
             policy, level = row["explained_class"], [0.02, 0.1].index(row["epsilon"])
             place = images.index(row["image"])
@@ -42,7 +44,7 @@ def pairs_of(result):
 
 
 def test_a_row_of_statistics_for_each_row_of_the_last_layers(looked):
-    found = looked.store.statistics()
+    found = looked.store.frame("statistics")
     assert found.columns == [*STATISTIC_KEYS, *DISPLACEMENT, *conventions("gaussian11", 32)]
     rows = looked.rows().select(STATISTIC_KEYS)
     assert_frame_equal(found.select(STATISTIC_KEYS), rows, check_row_order=False)
@@ -50,7 +52,7 @@ def test_a_row_of_statistics_for_each_row_of_the_last_layers(looked):
 
 
 def test_every_number_is_what_the_public_calls_give_from_stored_maps(looked):
-    assert {tuple(size) for size in looked.plan["last_sizes"].values()} == {(2, 2), (5, 5)}
+    assert {tuple(size) for size in looked.plan.last_sizes.values()} == {(2, 2), (5, 5)}
     sizes, moved = set(), 0
     for row, clean, attacked in pairs_of(looked):
         sizes.add((row["model"], tuple(clean.shape[1:])))
@@ -91,18 +93,20 @@ def test_every_number_is_what_the_public_calls_give_from_stored_maps(looked):
 def test_maps_of_another_size_are_brought_to_the_common_one_first(looked):
     differs = {
         model: (part["uniform7@32"] - part["uniform7@common"]).abs().max()
-        for (model,), part in looked.store.statistics().partition_by("model", as_dict=True).items()
+        for (model,), part in looked.store.frame("statistics")
+        .partition_by("model", as_dict=True)
+        .items()
     }
     assert differs["one"] == 0
     assert differs["two"] > 0.01
 
 
 def test_strength_is_of_the_maxima_of_the_maps_as_they_were(looked):
-    found = looked.store.statistics()
+    found = looked.store.frame("statistics")
     seen = 0
     for key, layer in cells_of(looked):
         maps = looked.store.read_maps(key)
-        rows = looked.store.cell_rows(key)
+        rows = next(looked.store.scan("rows", key.stem))
         images = rows["image"].unique(maintain_order=True).to_list()
         before = maps[map_key("clean peak", "gradcam", "own", layer)]
         after = maps[map_key("attacked peak", "gradcam", "own", layer, "noise", None)]
@@ -124,7 +128,9 @@ def test_own_and_clean_agree_exactly_where_no_class_flips_and_differ_where_one_d
     keys = ["image", "model", "attack", "source", "epsilon"]
     classes = looked.rows().unique(keys, maintain_order=True)
     flips = classes.select(*keys, flip=pl.col("clean_class") != pl.col("attacked_class"))
-    found = looked.store.statistics().join(flips, on=keys, nulls_equal=True, maintain_order="left")
+    found = looked.store.frame("statistics").join(
+        flips, on=keys, nulls_equal=True, maintain_order="left"
+    )
     own, clean = (
         found.filter(pl.col("explained_class") == policy).drop("explained_class")
         for policy in ("own", "clean")
@@ -136,18 +142,19 @@ def test_own_and_clean_agree_exactly_where_no_class_flips_and_differ_where_one_d
     assert other.sum() >= 3
 
 
-def test_statistics_stand_beside_the_manifest_s_other_files(looked):
+def test_each_cell_has_statistics(looked):
     stored = {path.name for path in (looked.folder / "statistics").iterdir()}
     assert stored == {f"{key.stem}.parquet" for key, _ in cells_of(looked)}
-    for folder in ("statistics", "shuffled", "maps", "signs"):
-        kept = {f"{folder}/{path.name}" for path in (looked.folder / folder).iterdir()}
-        assert kept <= set(looked.manifest["files"])
 
 
 def test_statistics_are_the_same_in_a_second_run(looked, quick_study, run_quickly, tmp_path):
     second = run_quickly(quick_study, tmp_path / "new")
-    assert_frame_equal(second.store.statistics(), looked.store.statistics(), check_exact=True)
-    assert_frame_equal(second.store.shuffled(), looked.store.shuffled(), check_exact=True)
+    assert_frame_equal(
+        second.store.frame("statistics"), looked.store.frame("statistics"), check_exact=True
+    )
+    assert_frame_equal(
+        second.store.frame("shuffled"), looked.store.frame("shuffled"), check_exact=True
+    )
 
 
 def test_batch_sizes_agree_on_rows_and_nearly_on_numbers(
@@ -155,11 +162,11 @@ def test_batch_sizes_agree_on_rows_and_nearly_on_numbers(
 ):
     single = run_quickly({**quick_study, "run": {"batch_size": 1}}, tmp_path / "out")
     exact = STATISTIC_KEYS
-    many, few = looked.store.statistics(), single.store.statistics()
+    many, few = looked.store.frame("statistics"), single.store.frame("statistics")
     assert_frame_equal(many.select(exact), few.select(exact))
     for name in ("lost", "gained", "right", "down", "strength", "uniform7@32", "gaussian11@common"):
         difference = (many[name] - few[name]).abs().drop_nulls()
         assert difference.quantile(0.9) < 5e-3  # a random sign of FGSM may turn
-    rows = [result.store.shuffled() for result in (looked, single)]
+    rows = [result.store.frame("shuffled") for result in (looked, single)]
     assert_frame_equal(rows[0].drop("nissim"), rows[1].drop("nissim"))
     np.testing.assert_allclose(rows[0]["nissim"], rows[1]["nissim"], atol=1e-4)

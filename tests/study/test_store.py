@@ -1,7 +1,5 @@
 """Files are whole or absent; damage is noticed; other settings are refused by name."""
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
@@ -12,11 +10,13 @@ from polars.testing import assert_frame_equal
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.study.json_files import EpochLog, TrainedModel
 from lookaway.study.keys import CellKey, shards
-from lookaway.study.store import LAYOUT, CellResult, Store
+from lookaway.study.store import CellResult, Store
+from plans import a_manifest, a_plan, with_settings, write_json
 
 KEY = CellKey("none", 0, "a model", 0)
-PLAN = {"layout": LAYOUT, "settings": {"epsilons": [0.1], "grid": 224}, "images": {"test": "x"}}
+PLAN = a_plan(["a model"], images=1, settings={"epsilons": [0.1]})
 
 
 def samples(**hashes):
@@ -53,41 +53,53 @@ def row(schema=ROW_SCHEMA):
 @pytest.fixture
 def store(tmp_path):
     store = Store(tmp_path / "run")
-    store.begin(PLAN, "study", samples())
+    store.begin(PLAN, samples())
     return store
 
 
+def test_a_plan_s_attacks_have_the_names_that_rows_have(store):
+    attacks = ["fgsm", {"name": "mine", "nets.attacks:Mine": {"steps": 3}}]
+    store.write_model("plan.json", with_settings(PLAN, attacks=attacks))
+    assert store.read_plan().attacks == ["fgsm", "mine"]
+
+
 def test_the_same_run_is_welcome_again_and_another_is_refused_by_name(store):
-    store.begin(json.loads(json.dumps(PLAN)), "study", samples())
-    other = {**PLAN, "settings": {"epsilons": [0.2], "grid": 112}}
-    with pytest.raises(StoreError, match=r"(?s)epsilons\[0\]: 0.1 → 0.2.*grid: 224 → 112"):
-        store.begin(other, "study", samples())
+    store.begin(with_settings(PLAN), samples())
+    other = with_settings(PLAN, epsilons=[0.2], measure={"grid": 64})
+    with pytest.raises(StoreError, match=r"(?s)epsilons\[0\]: 0.1 → 0.2.*grid: 32 → 64"):
+        store.begin(other, samples())
 
 
 def test_files_that_were_not_used_change_no_result(store):
-    store.begin({**PLAN, "set_aside": {"notes.txt": "not named as an image file"}}, "", samples())
-    assert "notes.txt" in store.read_plan()["set_aside"]
+    aside = {"set_aside": {"notes.txt": "not named as an image file"}}
+    store.begin(PLAN.model_copy(update=aside), samples())
+    assert "notes.txt" in store.read_plan().set_aside
+
+
+def test_where_images_and_weights_lie_and_how_work_is_done_changes_no_result(store):
+    moved = with_settings(PLAN, data={"folder": "elsewhere"}, run={"engine": "ray", "workers": 2})
+    store.begin(moved, samples())
+    assert store.read_plan().settings.data.folder == "elsewhere"
 
 
 def test_a_run_killed_before_its_plan_was_written_begins_again(store):
     (store.folder / "plan.json").unlink()
-    store.begin(PLAN, "study", samples())
+    store.begin(PLAN, samples())
     assert store.read_plan() == PLAN
 
 
 def test_changed_images_are_named(tmp_path):
     store = Store(tmp_path / "run")
-    store.begin(PLAN, "study", samples(one="1", two="2", three="3"))
+    store.begin(PLAN, samples(one="1", two="2", three="3"))
+    other = a_plan(["a model"], images=2, settings={"epsilons": [0.1]})
     with pytest.raises(StoreError, match=r"(?s)added: four \(1\).*gone: one.*other content: two"):
-        store.begin(
-            {**PLAN, "images": {"test": "y"}}, "study", samples(two="!", three="3", four="4")
-        )
+        store.begin(other, samples(two="!", three="3", four="4"))
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(StoreError, match="not empty"):
-        Store(tmp_path).begin(PLAN, "study", samples())
+        Store(tmp_path).begin(PLAN, samples())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -96,7 +108,7 @@ def test_a_cell_comes_back_as_it_was(store):
     maps = {"m": np.arange(6, dtype=np.float16).reshape(1, 2, 3)}
     a_cell(store, maps=maps)
     assert store.has_cell(KEY)
-    assert dict(store.rows().schema) == ROW_SCHEMA
+    assert dict(store.frame("rows").schema) == ROW_SCHEMA
     np.testing.assert_array_equal(store.read_maps(KEY)["m"], maps["m"])
     found = store.read_perturbations(KEY, (1, 1, 3))
     np.testing.assert_array_equal(found["s"].codes, SIGNS.codes)
@@ -115,13 +127,13 @@ def test_a_damaged_cell_does_not_count_as_done(store, folder, damage):
 
 def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(store):
     with pytest.raises(StoreError, match="no shuffled yet"):
-        store.shuffled()
+        store.frame("shuffled")
     keys = [CellKey("none", 0, "a model", shard) for shard in range(3)]
     for key, partner in ((keys[2], ["z"]), (keys[0], ["y"])):
         given = {**row(SHUFFLED_SCHEMA), "partner": partner}
         a_cell(store, key, shuffled=pl.DataFrame(given, SHUFFLED_SCHEMA))
     a_cell(store, keys[1], shuffled=pl.DataFrame(schema=SHUFFLED_SCHEMA))
-    found = store.shuffled()
+    found = store.frame("shuffled")
     assert dict(found.schema) == SHUFFLED_SCHEMA
     assert found["partner"].to_list() == ["y", "z"]
     assert found["nissim"].to_list() == [0.5, 0.5]
@@ -130,10 +142,10 @@ def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(
 
 def test_statistics_come_back(store):
     with pytest.raises(StoreError, match="no statistics yet"):
-        store.statistics()
+        store.frame("statistics")
     frame = pl.DataFrame({"image": ["x"], "lost": [None]}, schema_overrides={"lost": pl.Float64})
     a_cell(store, statistics=frame)
-    assert_frame_equal(store.statistics(), frame)
+    assert_frame_equal(store.frame("statistics"), frame)
 
 
 @given(st.integers(1, 500), st.integers(1, 80))
@@ -148,9 +160,17 @@ def test_shards_are_strided_nearly_equal_and_cover_each_place_once(count, size):
 
 
 def test_rows_alone_make_a_cell_count_so_they_are_written_last(store, monkeypatch):
-    monkeypatch.setattr(Store, "write_frame", lambda *_a, **_k: (_ for _ in ()).throw(OSError))
+    real = Store.write_frame
+
+    def full(self, name, *given):
+        if name.startswith("rows"):
+            raise OSError
+        real(self, name, *given)
+
+    monkeypatch.setattr(Store, "write_frame", full)
     with pytest.raises(OSError):
         a_cell(store)
+    assert all((store.folder / name).is_dir() for name in ("maps", "signs", "shuffled"))
     assert not store.has_cell(KEY)
 
 
@@ -183,7 +203,7 @@ def test_a_damaged_plan_is_a_clear_error(tmp_path, text):
 def test_a_study_file_of_the_user_s_own_in_the_folder_is_left_alone(tmp_path):
     (tmp_path / "study.yaml").write_text("# mine")
     with pytest.raises(StoreError, match="not empty"):
-        Store(tmp_path).begin(PLAN, "study", samples())
+        Store(tmp_path).begin(PLAN, samples())
     assert (tmp_path / "study.yaml").read_text() == "# mine"
 
 
@@ -195,27 +215,12 @@ def test_a_file_in_the_folder_s_place_is_told_before_any_work(tmp_path):
 
 
 def test_a_run_that_goes_on_has_no_manifest_and_no_half_written_files(store):
-    store.finish({})
+    store.write_model("manifest.json", a_manifest())
     (store.folder / ".x.part").write_text("half")
     store.reopen()
-    assert store.read_json("manifest.json") is None
+    with pytest.raises(StoreError, match="not finished"):
+        store.read_manifest()
     assert not (store.folder / ".x.part").exists()
-
-
-@pytest.mark.parametrize("damage", ["gone", "cut", "strange"])
-def test_rows_that_are_not_those_of_the_finished_run_are_noticed(store, damage):
-    a_cell(store)
-    store.finish({})
-    manifest = store.read_json("manifest.json")
-    store.check_rows(manifest)
-    (path,) = (store.folder / "rows").iterdir()
-    if damage == "gone":
-        path.unlink()
-    else:
-        other = path if damage == "cut" else path.with_name("more.parquet")
-        other.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(StoreError, match="damaged"):
-        store.check_rows(manifest)
 
 
 @pytest.mark.parametrize("folder", ["rows", "statistics", "shuffled"])
@@ -229,25 +234,34 @@ def test_altered_numbers_do_not_count_though_their_file_can_be_read(store, folde
     assert not store.has_cell(KEY)
 
 
-@pytest.mark.parametrize("folder", ["rows", "statistics", "shuffled"])
-def test_a_finished_run_with_other_numbers_is_not_summed_up(store, folder):
-    a_cell(store)
-    store.finish({})
-    store.check_rows(store.read_json("manifest.json"))
-    (path,) = (store.folder / folder).iterdir()
-    path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(StoreError, match=f"{folder}/none-000"):
-        store.check_rows(store.read_json("manifest.json"))
+def test_a_plan_that_lacks_a_setting_or_has_another_kind_of_it_is_refused_with_the_place(store):
+    for odd, place in (
+        (lambda about: about["settings"].pop("epsilons"), r"settings\.epsilons"),
+        (lambda about: about["settings"]["measure"].update(grid="32"), r"settings\.measure\.grid"),
+        (lambda about: about["images"].pop("test"), r"images\.test"),
+        (lambda about: about.update(more=1), "more"),
+        (lambda about: about.update(layout=3), r"layout: got 3.* reads layout 4"),
+    ):
+        about = PLAN.model_dump(mode="json")
+        odd(about)
+        write_json(store, "plan.json", about)
+        for read in (store.read_plan, store.known_plan):
+            with pytest.raises(StoreError, match=place):
+                read()
 
 
-def test_histories_are_every_epoch_of_every_trained_model(store):
-    assert store.histories() == {}
+def test_trained_models_come_back_by_name_and_variant_with_every_epoch(store):
+    assert store.trained() == {}
     epoch = {"epoch": 1, "train_loss": 1.5, "train_accuracy": 0.5}
-    history = [{**epoch, "val_loss": 2.0, "val_accuracy": 0.25}]
-    about = {"trained": "head", "best_epoch": 1, "sha256": "x", "history": history}
-    for place, name in enumerate(["a/model", "b"]):
-        store.write_json(
-            f"heads/none-{place:03d}.json", {"model": name, "variant": "none", **about}
-        )
-    expected = {"best_epoch": 1, "history": history}
-    assert store.histories() == {"a/model": expected, "b": expected}
+    history = [EpochLog(**epoch, val_loss=2.0, val_accuracy=0.25)]
+    about = {"model": "a/model", "trained": "head", "sha256": "x", "history": history}
+    for variant in ("none", "cascade"):
+        model = TrainedModel(**about, variant=variant, best_epoch=1)
+        store.write_model(f"heads/{variant}-000-a-model.json", model)
+    found = store.trained()
+    assert list(found) == ["a/model / cascade", "a/model"]
+    assert found["a/model"] == model.model_copy(update={"variant": "none"})
+    assert found["a/model"].val_accuracy == 0.25
+    write_json(store, "heads/x.json", {**model.model_dump(), "best_epoch": 2})
+    with pytest.raises(StoreError, match=r"x\.json.*best_epoch is none of history"):
+        store.trained()

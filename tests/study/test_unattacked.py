@@ -91,7 +91,7 @@ def test_a_study_counts_them_warns_and_gives_mod_without_them(
     assert mods["attacked"]["n"] == round((1 - share) * mods["all"]["n"])
     assert mods["attacked"]["mod"] == pytest.approx(mods["all"]["mod"] / (1 - share))
     said = next(line for line in warnings(result.frames) if "no pixel" in line)
-    told = f"one, fgsm white-box, ε = {result.frames.plan['settings']['epsilons'][0]:g}"
+    told = f"one, fgsm white-box, ε = {result.frames.plan.settings.epsilons[0]:g}"
     assert said.startswith(f"{told}: no pixel was changed in ")
     assert f"({share:.1%})" in said
     page = result.report.read_text()
@@ -120,9 +120,10 @@ def test_one_image_in_a_hundred_is_told_in_the_table_alone():
     assert (found["n"], found["unattacked"]) == (200, 0.01)
     assert warnings(frames_of(rows)) == []
     not_attacked[2] = True
-    rows = measured("m", np.full(200, 0.2), labels, unattacked=not_attacked)
-    (said,) = warnings(frames_of(rows))
-    assert "in 3 of 200 images (1.5%)" in said
+    both = [measured(m, np.full(200, 0.2), labels, unattacked=not_attacked) for m in "mn"]
+    said = warnings(frames_of(pl.concat(both)))
+    assert [line.partition(", ε")[0] for line in said] == ["m, fgsm white-box", "n, fgsm from m"]
+    assert all("in 3 of 200 images (1.5%)" in line for line in said)
 
 
 def test_where_no_image_was_attacked_mod_without_them_is_null_not_0():

@@ -91,7 +91,7 @@ def of(result, variant):
 )
 def test_variants_stand_in_the_study_s_order(cropped, name):
     """That is not the order of their names, in which files stand."""
-    variants = cropped.plan["settings"]["data"]["variants"]
+    variants = cropped.plan.settings.data.variants
     assert variants != sorted(variants)
     frame = getattr(cropped, name)()
     for model in frame.partition_by("model"):
@@ -117,9 +117,9 @@ def test_a_variant_beside_another_changes_nothing(cropped, small_study, tmp_path
 def test_models_learn_from_each_variant_and_see_other_images(cropped):
     heads = sorted(path.name for path in (cropped.folder / "heads").glob("*.safetensors"))
     assert [name.partition("-")[0] for name in heads] == ["landmarks"] * 2 + ["none"] * 2
-    assert set(cropped.manifest["trained"]) == {"one", "one / landmarks", "two", "two / landmarks"}
+    assert set(cropped.store.trained()) == {"one", "one / landmarks", "two", "two / landmarks"}
     panels = cropped.figure("training").svg()
-    for name in cropped.manifest["trained"]:
+    for name in cropped.store.trained():
         assert f"accuracy: {name}" in panels
     keys = ["image", "model", "attack", "source", "epsilon", "layer", "explained_class"]
     both = of(cropped, "none").join(of(cropped, "landmarks"), on=keys, nulls_equal=True)
@@ -134,7 +134,7 @@ def test_images_without_a_face_are_set_aside_and_numbers_are_on_those_that_all_h
     assert lost == {unseen[0]}
     samples = dropped.samples().filter(pl.col("image").is_in(unseen))
     assert samples["variants"].to_list() == [["none"]] * 2
-    assert dropped.plan["variants"]["landmarks"]["without_face"] == 2
+    assert dropped.plan.variants["landmarks"].without_face == 2
     each, shared = (
         dict(frame.group_by("variant").agg(pl.col("n").unique()).iter_rows())
         for frame in (dropped.accuracy(), dropped.accuracy(shared=True))

@@ -30,7 +30,7 @@ _MODELS = {
     "interval": pl.String(),
 }
 _RUNS = {**_KEYS, "before": pl.Float64(), "after": pl.Float64(), **_ENDS, "interval": pl.String()}
-_LOOK = ["image", "label", "variant", "scope", "explained_class", "epsilon"]
+_SAME_IMAGE = ["image", "label", "variant", "scope", "explained_class", "epsilon"]
 
 
 def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
@@ -126,7 +126,7 @@ def _measured(rows: pl.DataFrame, *, accuracy: bool = False) -> pl.DataFrame:
 
 def _differences(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
     """The first's value less the second's, image by image."""
-    on = [*_LOOK, "measure"]
+    on = [*_SAME_IMAGE, "measure"]
     joined = first.join(
         second.select(*on, "value", "dead"), on=on, suffix="_b", maintain_order="left"
     )

@@ -1,8 +1,8 @@
 """Which networks the paper calls deep, and which wide."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+
+from lookaway.study.json_files import Plan
 
 DEEP, WIDE = "deep", "wide"
 _PATTERNS = {
@@ -29,10 +29,10 @@ def family(timm: str) -> str | None:
     return None
 
 
-def families(plan: Mapping[str, Any]) -> dict[str, str | None]:
+def families(plan: Plan) -> dict[str, str | None]:
     """Each model's mark, in the study's order.
 
     Args:
         plan: of a run.
     """
-    return {spec["name"]: family(spec["timm"]) for spec in plan["settings"]["models"]}
+    return {spec.name: family(spec.timm) for spec in plan.settings.models}

@@ -5,7 +5,6 @@ A run of many rows is never read whole: see ``Parts`` and ``Streamed``.
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,11 +18,17 @@ from lookaway.analysis import (
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
-from lookaway.registry import attack_names, short_name
-from lookaway.study.numbers import count, scan
+from lookaway.registry import short_name
+from lookaway.study.keys import ModelKey
+from lookaway.study.settings import Study
 from lookaway.study.store import Store
 
 REGIONS = "regions.safetensors"
+
+
+def _summary(name: str) -> cached_property[pl.DataFrame]:
+    """A frame of ``Streamed``, made when it is asked for and then kept."""
+    return cached_property(lambda frames: frames._frame(name))
 
 
 class Frames:
@@ -39,7 +44,7 @@ class Frames:
 
     def __init__(self, store: Store, only: Iterable[str] | None = None) -> None:
         self.store = store
-        self.plan: dict[str, Any] = store.read_plan()
+        self.plan = store.read_plan()
         self._only = only
 
     @cached_property
@@ -56,12 +61,12 @@ class Frames:
     @cached_property
     def rows(self) -> pl.DataFrame:
         """Every measurement."""
-        return self._counted(self.store.rows())
+        return self._counted(self.store.frame("rows"))
 
     @cached_property
     def statistics(self) -> pl.DataFrame:
         """What was measured of the last layers' maps, models in the study's order."""
-        return self._ordered(self._counted(self.store.statistics()))
+        return self._ordered(self._counted(self.store.frame("statistics")))
 
     # A few of them
 
@@ -83,7 +88,7 @@ class Frames:
     def _of_pictured(self, folder: str) -> pl.DataFrame:
         images = self.store.samples().filter("pictured")["image"].implode()
         return pl.concat(
-            frame.filter(pl.col("image").is_in(images)) for frame in scan(self.store, folder)
+            frame.filter(pl.col("image").is_in(images)) for frame in self.store.scan(folder)
         )
 
     def last_parts(self, variant: str, policy: str) -> Iterator[pl.DataFrame]:
@@ -108,20 +113,20 @@ class Frames:
         path = self.store.folder / REGIONS
         return regions.unpack(self.store.read_arrays(path)) if path.is_file() else None
 
-    @cached_property
+    @property
     def attacks(self) -> list[str]:
         """The names of the study's attacks, in its order."""
-        return attack_names(self.plan["settings"])
+        return self.plan.attacks
 
     @property
     def method(self) -> str:
         """The name of the study's explainer."""
-        return short_name(self.plan["settings"]["explain"]["method"])
+        return short_name(self.settings.explain.method)
 
     @property
     def policies(self) -> list[str]:
         """The explained classes of the study, in its order."""
-        return list(self.plan["settings"]["explain"]["explained_class"])
+        return list(self.settings.explain.explained_class)
 
     @property
     def policy(self) -> str:
@@ -138,37 +143,55 @@ class Frames:
 
     @property
     def models(self) -> list[str]:
-        """The models, in the study's order."""
-        return [spec["name"] for spec in self.plan["settings"]["models"]]
+        """The names of the models, in the study's order."""
+        return self.plan.models
+
+    @property
+    def sources(self) -> list[str]:
+        """The models whose perturbations all models get, in the study's order."""
+        return list(self.settings.transfer_from)
+
+    @property
+    def variants(self) -> list[str]:
+        """The ways in which the images were prepared, in the study's order."""
+        return list(self.settings.data.variants)
+
+    @property
+    def epsilons(self) -> list[float]:
+        """The ε of the study, in its order; pixels are in [0, 1]."""
+        return [float(epsilon) for epsilon in self.settings.epsilons]
+
+    @property
+    def settings(self) -> Study:
+        """The study's settings, as its plan holds them."""
+        return self.plan.settings
 
     @property
     def top(self) -> float:
         """The study's largest ε."""
-        return float(max(self.plan["settings"]["epsilons"]))
+        return max(self.epsilons)
 
     @property
     def several_layers(self) -> bool:
         """Whether a model is explained at more than its last layer."""
-        last = self.plan["last_layers"]
-        return any(set(layers) != {last[model]} for model, layers in self.plan["layers"].items())
+        return any(len(self.plan.explained_layers(model)) > 1 for model in self.models)
 
     @property
     def several_variants(self) -> bool:
         """Whether the images were prepared in more than one way."""
-        return len(self.plan["settings"]["data"]["variants"]) > 1
+        return len(self.variants) > 1
 
     @cached_property
     def counts(self) -> tuple[int, int]:
         """How many rows there are, and in how many of them a map is dead."""
-        return count(self.store)
+        return self.store.count()
 
     @cached_property
     def shared(self) -> "Frames | None":
         """Frames of the images that every variant has; None where all have the same."""
-        variants = len(self.plan["settings"]["data"]["variants"])
         test = self.store.samples().filter(pl.col("part") == "test")
         there = test.filter(pl.col("variants").list.len() > 0)
-        everywhere = there.filter(pl.col("variants").list.len() == variants)
+        everywhere = there.filter(pl.col("variants").list.len() == len(self.variants))
         if everywhere.height == there.height:
             return None
         return Frames(self.store, everywhere["image"])
@@ -183,62 +206,35 @@ class Frames:
         """A frame, made a part of the run at a time; variants in the study's order."""
         return self._streamed[name].sort(self._place("variant"), maintain_order=True)
 
-    # Of every layer
+    # Of every layer: see the functions of these names in ``summary`` and ``scale``
 
-    @cached_property
-    def accuracy(self) -> pl.DataFrame:
-        """See ``summary.accuracy``."""
-        return self._frame("accuracy")
+    accuracy = _summary("accuracy")
+    psnr = _summary("psnr")
+    unattacked = _summary("unattacked")
+    mod = _summary("mod")
+    spread = _summary("spread")
+    shuffled = _summary("shuffled")
+    excess = _summary("excess")
 
     @cached_property
     def loaded(self) -> pl.DataFrame:
         """Of the models that were only loaded; see ``loaded.loaded``."""
-        return loaded.loaded(self._predictions(), self.plan["classes"])
+        return loaded.loaded(self._predictions(), self.plan.classes)
 
     def _predictions(self) -> Iterator[tuple[str, str, pl.DataFrame]]:
         """For each variant and model that was only loaded, its predictions for clean images."""
-        settings, columns = self.plan["settings"], ["image", "label", "clean_class"]
-        for variant in settings["data"]["variants"]:
-            for place, spec in enumerate(settings["models"]):
-                if spec.get("train") == "none":
-                    stem = f"{variant}-{place:03d}-*"
+        columns = ["image", "label", "clean_class"]
+        for variant in self.variants:
+            for place, spec in enumerate(self.settings.models):
+                if spec.train == "none":
+                    stem = ModelKey(variant, place, spec.name).cells
                     found = pl.concat(  # an image is in one cell alone
                         self._counted(frame.unique("image")).group_by(columns[1:]).len()
-                        for frame in scan(self.store, "rows", stem, columns)
+                        for frame in self.store.scan("rows", stem, columns)
                     )
                     total = found.group_by(columns[1:]).agg(pl.col("len").sum())
                     if total.height:
-                        yield variant, spec["name"], total.sort(columns[1:])
-
-    @cached_property
-    def psnr(self) -> pl.DataFrame:
-        """See ``summary.psnr``."""
-        return self._frame("psnr")
-
-    @cached_property
-    def unattacked(self) -> pl.DataFrame:
-        """See ``summary.unattacked``."""
-        return self._frame("unattacked")
-
-    @cached_property
-    def mod(self) -> pl.DataFrame:
-        """See ``summary.mod``."""
-        return self._frame("mod")
-
-    @cached_property
-    def spread(self) -> pl.DataFrame:
-        """See ``summary.spread``."""
-        return self._frame("spread")
-
-    @cached_property
-    def shuffled(self) -> pl.DataFrame:
-        """See ``scale.shuffled``."""
-        return self._frame("shuffled")
-
-    @cached_property
-    def excess(self) -> pl.DataFrame:
-        """See ``scale.excess``."""
-        return self._frame("excess")
+                        yield variant, spec.name, total.sort(columns[1:])
 
     @cached_property
     def by_depth(self) -> pl.DataFrame:
@@ -246,7 +242,12 @@ class Frames:
         found = self._frame("by_depth")
         return self._ordered(found.sort("depth", maintain_order=True))
 
-    # Of each model's last layer
+    # Of each model's last layer: see the modules ``direction``, ``outcomes`` and ``comparison``
+
+    direction = _summary("direction")
+    outcomes = _summary("outcomes")
+    transfer = _summary("transfer")
+    compare_models = _summary("compare_models")
 
     @cached_property
     def last_rows(self) -> pl.DataFrame:
@@ -256,41 +257,17 @@ class Frames:
     @cached_property
     def vid(self) -> dict[str, pl.DataFrame]:
         """For each way of reading eq. 4; see ``summary.vid``."""
-        return {way: self._vid(way, include_zero=False) for way in summary.VID_WAYS}
+        return {way: self._frame(f"vid_{way}") for way in summary.VID_WAYS}
 
     @cached_property
     def vid_with_zero(self) -> dict[str, pl.DataFrame]:
         """The same with ε = 0 as a level."""
-        return {way: self._vid(way, include_zero=True) for way in summary.VID_WAYS}
-
-    def _vid(self, way: str, *, include_zero: bool) -> pl.DataFrame:
-        name = f"vid_{way}_with_zero" if include_zero else f"vid_{way}"
-        return self._frame(name)
+        return {way: self._frame(f"vid_{way}_with_zero") for way in summary.VID_WAYS}
 
     @cached_property
     def inside(self) -> pl.DataFrame | None:
         """The share of participation inside the run's regions, where it has some."""
         return None if self.regions is None else regions.inside_frame(self.store, self.regions)
-
-    @cached_property
-    def direction(self) -> pl.DataFrame:
-        """See ``direction.direction``."""
-        return self._frame("direction")
-
-    @cached_property
-    def outcomes(self) -> pl.DataFrame:
-        """See ``outcomes.outcomes``."""
-        return self._frame("outcomes")
-
-    @cached_property
-    def transfer(self) -> pl.DataFrame:
-        """See ``outcomes.transfer``."""
-        return self._frame("transfer")
-
-    @cached_property
-    def compare_models(self) -> pl.DataFrame:
-        """See ``comparison.compare_models``."""
-        return self._frame("compare_models")
 
     @cached_property
     def conventions(self) -> pl.DataFrame:
@@ -300,8 +277,8 @@ class Frames:
     @cached_property
     def robustness_of_ranking(self) -> pl.DataFrame:
         """See ``conventions.robustness_of_ranking``."""
-        measure = self.plan["settings"]["measure"]
-        reference = (self.policy, measure["ssim"], str(measure["grid"]))
+        measure = self.settings.measure
+        reference = (self.policy, measure.ssim, str(measure.grid))
         return conventions.robustness_of_ranking(self.conventions, self.models, reference)
 
     def to_keep(self) -> dict[str, pl.DataFrame]:
@@ -316,7 +293,7 @@ class Frames:
 
     def last(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of each model's last layer, models in the study's order."""
-        last = self.plan["last_layers"]
+        last = self.plan.last_layers
         return self._ordered(
             frame.filter(
                 pl.col("layer") == pl.col("model").replace_strict(last, return_dtype=pl.String)
@@ -329,7 +306,6 @@ class Frames:
 
     def _place(self, key: str) -> pl.Expr:
         """Where a model or a variant stands in the study."""
-        variants = self.plan["settings"]["data"]["variants"]
-        names = self.models if key == "model" else variants
+        names = self.models if key == "model" else self.variants
         order = {name: place for place, name in enumerate(names)}
         return pl.col(key).replace_strict(order, return_dtype=pl.Int64)

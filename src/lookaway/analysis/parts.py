@@ -6,9 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from lookaway.registry import attack_names
-from lookaway.study.keys import predicted_classes
-from lookaway.study.numbers import scan
+from lookaway.study.json_files import Plan
+from lookaway.study.keys import ModelKey
 from lookaway.study.store import Store
 
 ROWS_AT_ONCE = 200_000  # a run of fewer is one part
@@ -23,21 +22,18 @@ class Parts:
         only: names of the only images that count; None: all.
     """
 
-    def __init__(
-        self, store: Store, plan: Mapping[str, Any], only: Iterable[str] | None = None
-    ) -> None:
+    def __init__(self, store: Store, plan: Plan, only: Iterable[str] | None = None) -> None:
         self._store, self._plan = store, plan
         self.only = None if only is None else pl.Series(only, dtype=pl.String).implode()
-        settings = plan["settings"]
-        self.models: list[str] = [spec["name"] for spec in settings["models"]]
-        self.policies: list[str] = settings["explain"]["explained_class"]
-        self._levels: list[float] = settings["epsilons"]
-        self._attacks: list[str] = attack_names(settings)
-        self._sources: list[str] = settings["transfer_from"]
+        self.models = plan.models
+        self.policies: list[str] = [*plan.settings.explain.explained_class]
+        self._levels = plan.settings.epsilons
+        self._attacks = plan.attacks
+        self._sources = plan.settings.transfer_from
         # As the files stand.
-        self._variants: list[str] = sorted(settings["data"]["variants"])
+        self._variants: list[str] = sorted(plan.settings.data.variants)
         # Layers that only the pictured images have are few rows.
-        self._few = settings["explain"].get("layers_of") == "pictured"
+        self._few = plan.settings.explain.layers_of == "pictured"
 
     def split(self, *dimensions: str, last: bool = True) -> list[dict[str, Any]]:
         """The parts of a run: what the rows of each have in common, in the order of the files.
@@ -74,13 +70,14 @@ class Parts:
         """
         stem = f"{part.get('variant', '')}*"
         if {"variant", "model"} <= part.keys():
-            stem = f"{part['variant']}-{self.models.index(part['model']):03d}-*"
+            model = part["model"]
+            stem = ModelKey(part["variant"], self.models.index(model), model).cells
         found = []
-        for frame in scan(self._store, folder, stem, columns):
+        for frame in self._store.scan(folder, stem, columns):
             same = [pl.col(name) == value for name, value in part.items() if name in frame.columns]
             if last and "layer" in frame.columns:
                 layers = pl.col("model").replace_strict(
-                    self._plan["last_layers"], return_dtype=pl.String
+                    self._plan.last_layers, return_dtype=pl.String
                 )
                 same.append(pl.col("layer") == layers)
             if self.only is not None:
@@ -105,8 +102,10 @@ class Parts:
 
     @cached_property
     def _names(self) -> dict[str, pl.Enum]:
-        layers = dict.fromkeys(layer for model in self.models for layer in self.layers(model))
-        classes, models = pl.Enum(predicted_classes(self._plan)), pl.Enum(self.models)
+        layers = dict.fromkeys(
+            layer for model in self.models for layer in self._plan.explained_layers(model)
+        )
+        classes, models = pl.Enum(self._plan.predicted_classes()), pl.Enum(self.models)
         return {
             "label": classes,
             "clean_class": classes,
@@ -121,16 +120,15 @@ class Parts:
 
     def _rows(self, *, last: bool) -> float:
         """About how many rows there are."""
-        about = self._plan["variants"]
-        images = sum(about[name]["images"]["test"]["count"] for name in self._variants)
+        images = sum(self._plan.variants[name].images.test.count for name in self._variants)
         met = len(self._attacks) * (1 + len(self._sources)) + 1
         one = last or self._few
-        layers = sum(1 if one else len(self.layers(model)) for model in self.models)
+        layers = sum(1 if one else len(self._plan.explained_layers(model)) for model in self.models)
         return float(images * met * layers * len(self.policies) * len(self._levels))
 
     def _values(self, dimension: str, part: Mapping[str, Any]) -> Sequence[Any]:
         if dimension == "layer":
-            return self.layers(part["model"])
+            return self._plan.explained_layers(part["model"])
         values: dict[str, Sequence[Any]] = {
             "variant": self._variants,
             "model": self.models,
@@ -138,10 +136,6 @@ class Parts:
             "epsilon": self._levels,
         }
         return values[dimension]
-
-    def layers(self, model: str) -> list[str]:
-        """All explained layers of a model, from the first to the last, each once."""
-        return list(dict.fromkeys([*self._plan["layers"][model], self._plan["last_layers"][model]]))
 
     def small(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows as ``read`` gives them."""

@@ -217,7 +217,7 @@ def inside_frame(store: Store, regions: Mapping[str, np.ndarray]) -> pl.DataFram
         image, variant, model, attack, source, epsilon, explained_class, clean_inside,
         attacked_inside; null where a map is dead or the image has no region.
     """
-    last = store.read_plan()["last_layers"]
+    last = store.read_plan().last_layers
     parts = []
     for rows, maps in store.cells_with_maps():
         layer = last[rows["model"][0]]

@@ -1,11 +1,11 @@
-"""The scale of a shift: beside noise of the same size, and beside two unrelated looks."""
+"""The scale of a shift: beside noise of the same size, and beside the shuffled baseline."""
 
 from collections.abc import Sequence
 
 import polars as pl
 
 from lookaway.analysis.grouped import (
-    LOOK,
+    HEATMAP,
     SETTING,
     Grouped,
     by_pairs,
@@ -19,11 +19,11 @@ NOT_RESOLVABLE = (
 )
 _NO_PARTNER = "not resolvable: no other image to compare with"
 _NO_PAIRS = "no pair in which no map is dead"
-_LOOK_OF_MODEL = ["variant", "model", *LOOK]
+_HEATMAP_OF_MODEL = ["variant", "model", *HEATMAP]
 
 
 def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
-    """What two unrelated looks score: the mean NISSIM of two different clean images' heatmaps.
+    """The shuffled baseline: the mean NISSIM of the clean heatmaps of two different images.
 
     Args:
         compared: each clean heatmap against another's, as a run stores them.
@@ -35,7 +35,7 @@ def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
     rows = compared.with_columns(value="nissim")
     parts = by_pairs(rows, pl.col("dead"), ["value"])
     return pl.concat(
-        mean_frames(part, _LOOK_OF_MODEL, "shuffled").with_columns(pairs=pl.lit(pairs))
+        mean_frames(part, _HEATMAP_OF_MODEL, "shuffled").with_columns(pairs=pl.lit(pairs))
         for pairs, part in parts.items()
     )
 
@@ -50,7 +50,7 @@ def beside_noise(rows: pl.DataFrame) -> pl.DataFrame:
         The rows of attacks with noise (its NISSIM), noise_dead, and excess: the attack's NISSIM
         less the noise's.
     """
-    same = ["image", "epsilon", *_LOOK_OF_MODEL]
+    same = ["image", "epsilon", *_HEATMAP_OF_MODEL]
     noise = rows.filter(pl.col("source").is_null()).select(
         *same,
         pl.col("nissim").alias("noise"),
@@ -65,8 +65,8 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     """How much more an attack moves the heatmaps than noise of the same ε does.
 
     The excess of an image is its NISSIM under attack less its NISSIM under noise. The share is the
-    mean excess over the mean distance from noise to the shuffled level: 0 where the attack does
-    what noise does, 1 where it makes looks as unlike as those at two different images.
+    mean excess over the mean distance from noise to the shuffled baseline: 0 where the attack does
+    what noise does, 1 where it makes heatmaps as unlike as those of two different images.
 
     Args:
         rows: measurements.
@@ -80,18 +80,18 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     beside = beside_noise(rows)
     other = compared.select(
         "image",
-        *_LOOK_OF_MODEL,
+        *_HEATMAP_OF_MODEL,
         pl.col("nissim").alias("shuffled"),
         pl.col("dead").alias("shuffled_dead"),
     )
     joined = beside.join(
-        other, on=["image", *_LOOK_OF_MODEL], how="left", maintain_order="left"
+        other, on=["image", *_HEATMAP_OF_MODEL], how="left", maintain_order="left"
     ).with_columns(
         pl.col("shuffled_dead").fill_null(value=False),
         distance=pl.col("shuffled") - pl.col("noise"),
     )
     dead = pl.any_horizontal("clean_dead", "attacked_dead", "noise_dead", "shuffled_dead")
-    keys = [*SETTING, *LOOK, "epsilon"]
+    keys = [*SETTING, *HEATMAP, "epsilon"]
     names = ["nissim", "noise", "excess"]
     parts = []
     for pairs, part in by_pairs(joined, dead, [*names, "shuffled", "distance"]).items():
@@ -132,7 +132,7 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
         noise, shuffled, excess, low, high, clean_dead, attacked_dead (shares of the images whose
         map is dead), interval; by depth.
     """
-    keys = [*SETTING, *LOOK, "epsilon"]
+    keys = [*SETTING, *HEATMAP, "epsilon"]
     dead = rows.group_by(keys).agg(
         pl.col("clean_dead").cast(pl.Float64).mean(),
         pl.col("attacked_dead").cast(pl.Float64).mean(),
@@ -140,15 +140,15 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     joined = found.filter(pl.col("pairs") == "all").join(
         dead, on=keys, how="left", nulls_equal=True, maintain_order="left"
     )
-    names = ["n", "mod", "noise", "shuffled", "excess", "low", "high"]
-    look = ["explained_class", "epsilon", "depth", "layer", "map_size"]
-    return joined.select(*SETTING, *look, *names, "clean_dead", "attacked_dead", "interval").sort(
+    heatmap = ["explained_class", "epsilon", "depth", "layer", "map_size"]
+    names = ["n", "mod", "noise", "shuffled", "excess", "low", "high", "clean_dead"]
+    return joined.select(*SETTING, *heatmap, *names, "attacked_dead", "interval").sort(
         "depth", maintain_order=True
     )
 
 
 def _shares(part: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """The share of the way from noise to shuffled of each group, where it can be told."""
+    """The share of the way from noise to shuffled of each group, where it is resolvable."""
     return pl.concat(
         _share_frame(table) for table in grouped(part, keys, ["excess", "distance", "shuffled"])
     )
@@ -159,7 +159,7 @@ def _share_frame(table: Grouped) -> pl.DataFrame:
     used = table.used.astype(float)
     reached, _ = table.bootstrap.intervals(distance, used)
     clear = [end is not None and end > 0 for end in reached]
-    told = [
+    reasons = [
         None if plain or not some else NOT_RESOLVABLE
         for plain, some in zip(clear, (n > 0 for n in table.used.sum(axis=0)), strict=True)
     ]
@@ -177,5 +177,5 @@ def _share_frame(table: Grouped) -> pl.DataFrame:
         pl.Series("shuffled", table.means("shuffled"), dtype=pl.Float64),
         pl.Series("share", shares, dtype=pl.Float64),
         *named_ends("share_", ends),
-        share_reason=pl.Series(told, dtype=pl.String),
+        share_reason=pl.Series(reasons, dtype=pl.String),
     )

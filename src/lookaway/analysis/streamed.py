@@ -6,12 +6,13 @@ from typing import Any
 import polars as pl
 
 from lookaway.analysis import comparison, conventions, direction, outcomes, scale, summary
-from lookaway.analysis.grouped import LOOK, SETTING
+from lookaway.analysis.grouped import HEATMAP, SETTING
 from lookaway.analysis.parts import Parts
+from lookaway.study.json_files import Plan
 
 _IMAGE = ["image", "label", *SETTING, "epsilon"]
-_LAYER = [*_IMAGE, *LOOK, "nissim", "clean_dead", "attacked_dead", "unattacked"]
-_COMPARED = ["image", "label", "variant", "model", *LOOK, "nissim", "dead"]
+_LAYER = [*_IMAGE, *HEATMAP, "nissim", "clean_dead", "attacked_dead", "unattacked"]
+_COMPARED = ["image", "label", "variant", "model", *HEATMAP, "nissim", "dead"]
 _CLASSES = ["clean_class", "attacked_class"]
 _CONFIDENCES = ["clean_confidence", "attacked_confidence"]
 
@@ -57,9 +58,7 @@ class Streamed:
         inside: the share of participation inside the run's regions, where it has some.
     """
 
-    def __init__(
-        self, parts: Parts, plan: Mapping[str, Any], inside: Callable[[], pl.DataFrame | None]
-    ) -> None:
+    def __init__(self, parts: Parts, plan: Plan, inside: Callable[[], pl.DataFrame | None]) -> None:
         self._parts, self._plan, self._inside = parts, plan, inside
         self._made: dict[str, pl.DataFrame] = {}
 
@@ -85,7 +84,7 @@ class Streamed:
             }
 
     def layers(self) -> Iterator[_Found]:
-        """What is told of every layer, at one ε."""
+        """Summaries of every layer, at one ε."""
         dimensions = ("variant", "model", "layer", "explained_class", "epsilon")
         for part in self._parts.split(*dimensions, last=False):
             rows = self._parts.read("rows", _LAYER, part, last=False)
@@ -99,15 +98,15 @@ class Streamed:
                 "by_depth": scale.by_depth(rows, excess),
             }
 
-    def unrelated(self) -> Iterator[_Found]:
-        """What two unrelated looks score."""
+    def baseline(self) -> Iterator[_Found]:
+        """The shuffled baseline."""
         dimensions = ("variant", "model", "layer", "explained_class")
         for part in self._parts.split(*dimensions, last=False):
             # Empty where no image has a partner: a frame without rows.
             yield {"shuffled": scale.shuffled(self._compared(part))}
 
     def last_layers(self) -> Iterator[_Found]:
-        """What is told of the last layers, at one ε."""
+        """Summaries of the last layers, at one ε."""
         columns = [*_LAYER, *_CLASSES, *_CONFIDENCES]
         inside = self._inside()
         for part in self._parts.split("variant", "model", "explained_class", "epsilon"):
@@ -121,16 +120,14 @@ class Streamed:
             yield {"direction": direction.direction(statistics, inside=regions)}
 
     def curves(self) -> Iterator[_Found]:
-        """What is told of the last layers, of all ε together."""
-        measure = self._plan["settings"]["measure"]
+        """Summaries of the last layers, of all ε together."""
+        measure = self._plan.settings.measure
         for part in self._parts.split("variant", "model", "explained_class"):
             rows = self._parts.read("rows", _LAYER, part)
             yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
             statistics = self._parts.read("statistics", (), part)
             yield {
-                "conventions": conventions.measured(
-                    rows, statistics, measure["ssim"], measure["grid"]
-                )
+                "conventions": conventions.measured(rows, statistics, measure.ssim, measure.grid)
             }
 
     def curves_with_zero(self) -> Iterator[_Found]:
@@ -152,7 +149,7 @@ class Streamed:
 _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
     **dict.fromkeys(["accuracy", "psnr", "unattacked"], Streamed.images),
     **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
-    "shuffled": Streamed.unrelated,
+    "shuffled": Streamed.baseline,
     **dict.fromkeys(["outcomes", "transfer", "direction"], Streamed.last_layers),
     **dict.fromkeys([*(f"vid_{way}" for way in summary.VID_WAYS), "conventions"], Streamed.curves),
     **dict.fromkeys(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.grouped import LOOK, SETTING, Grouped, by_pairs, grouped, mean_frames
+from lookaway.analysis.grouped import HEATMAP, SETTING, Grouped, by_pairs, grouped, mean_frames
 from lookaway.analysis.intervals import Bootstrap, Ends
 from lookaway.errors import InputError
 
@@ -70,7 +70,7 @@ def mod(rows: pl.DataFrame) -> pl.DataFrame:
         variant, model, attack, source, layer, depth, map_size, explained_class, epsilon, pairs,
         n, mod, low, high, interval.
     """
-    keys = [*SETTING, *LOOK, "epsilon"]
+    keys = [*SETTING, *HEATMAP, "epsilon"]
     found = _by_pairs(rows, lambda chosen: mean_frames(chosen, keys, "mod"))
     attacked = rows.with_columns(value=pl.when(~pl.col("unattacked")).then("nissim"))
     attacked = mean_frames(attacked, keys, "mod").with_columns(pairs=pl.lit("attacked"))
@@ -102,7 +102,7 @@ def spread(rows: pl.DataFrame) -> pl.DataFrame:
 
     def deviations(chosen: pl.DataFrame) -> pl.DataFrame:
         parts = []
-        for table in grouped(chosen, [*SETTING, *LOOK, "epsilon"]):
+        for table in grouped(chosen, [*SETTING, *HEATMAP, "epsilon"]):
             values = table.values["value"]
             points = [
                 float(np.std(column[used])) if used.any() else None
@@ -133,7 +133,7 @@ def vid(rows: pl.DataFrame, per: str = "image", include_zero: bool = False) -> p
     """
     check_way(per)
     if include_zero:
-        zero = rows.filter(pl.col("epsilon") == pl.col("epsilon").min().over([*SETTING, *LOOK]))
+        zero = rows.filter(pl.col("epsilon") == pl.col("epsilon").min().over([*SETTING, *HEATMAP]))
         zero = zero.with_columns(epsilon=pl.lit(0.0), nissim=pl.lit(0.0))
         zero = zero.with_columns(attacked_dead=pl.col("clean_dead"))
         rows = pl.concat([rows, zero])
@@ -231,7 +231,7 @@ _Measured = tuple[list[float | None], Ends, np.ndarray]
 
 def _vid(rows: pl.DataFrame, measure: Callable[["_Levels"], _Measured]) -> pl.DataFrame:
     parts = []
-    for table in grouped(rows, [*SETTING, *LOOK, "epsilon"]):
+    for table in grouped(rows, [*SETTING, *HEATMAP, "epsilon"]):
         levels = _Levels(table)
         points, ends, images = measure(levels)
         several = [len(columns) > 1 for columns in levels.columns]
@@ -252,7 +252,7 @@ class _Levels:
 
     def __init__(self, table: Grouped) -> None:
         self.table = table
-        keys = [*SETTING, *LOOK]
+        keys = [*SETTING, *HEATMAP]
         placed = table.groups.with_row_index("_column")
         found = placed.group_by(keys, maintain_order=True).agg("_column")
         self.groups = found.select(keys)

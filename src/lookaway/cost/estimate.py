@@ -179,7 +179,7 @@ def estimate(
                 found[spec.name] = try_model(bench, index)
                 advance(1)
         reading, faces = counts.read * bench.reading, counts.used * bench.faces
-        shard, device = int(bench.prepared.plan["shard"]), bench.prepared.device
+        shard, device = bench.prepared.plan.shard, bench.prepared.device
     models = tuple(
         _model(checked, spec, counts, found[spec.name], shard) for spec in checked.models
     )

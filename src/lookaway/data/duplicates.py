@@ -1,7 +1,7 @@
 """Images whose files have the same content, where that spoils what a study measures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from lookaway.data.folder import Record
 
@@ -9,15 +9,27 @@ _LISTED = 20  # contents that are named
 _NAMES = 5  # of each, where it stands in so many classes
 
 
-def duplicates(parts: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class Duplicates:
+    """Contents that stand in several parts, or in several classes.
+
+    Attributes:
+        count: how many contents.
+        images: of the first ones, an image with this content by part or class.
+    """
+
+    count: int
+    images: list[dict[str, str]]
+
+
+def duplicates(parts: Mapping[str, Sequence[Record]]) -> dict[str, Duplicates]:
     """Contents that stand in more than one part (a leak), or in more than one class.
 
     Args:
         parts: records of train, val and test.
 
     Returns:
-        Plain data: for ``across_parts`` and ``across_classes`` the ``count`` of contents and, of
-        the first ones, the ``images``: by part or class, an image with this content.
+        Those ``across_parts`` and those ``across_classes``.
     """
     by_content: dict[str, list[tuple[str, Record]]] = {}
     for part, records in parts.items():
@@ -30,7 +42,7 @@ def duplicates(parts: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any
     }
 
 
-def warnings(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def warnings(found: Mapping[str, Duplicates]) -> list[str]:
     """What ``duplicates`` found, as lines for the user; none where all is well."""
     told = {
         "across_parts": "the same content is in more than one of train, val and test, so that "
@@ -43,20 +55,20 @@ def warnings(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         about = found[kind]
         named = [
             " = ".join(f"{image!r} ({key})" for key, image in images.items())
-            for images in about["images"][:3]
+            for images in about.images[:3]
         ]
         if named:
-            more = "; …" if about["count"] > 3 else ""
-            lines.append(f"{why} ({about['count']}): {'; '.join(named)}{more}")
+            more = "; …" if about.count > 3 else ""
+            lines.append(f"{why} ({about.count}): {'; '.join(named)}{more}")
     return lines
 
 
 def _told(
     several: Sequence[Sequence[tuple[str, Record]]], key: Callable[[str, Record], str]
-) -> dict[str, Any]:
+) -> Duplicates:
     chosen = []
     for same in several:
         images = {key(part, record): record.image for part, record in reversed(same)}
         if len(images) > 1:
             chosen.append(dict(list(reversed(images.items()))[:_NAMES]))
-    return {"count": len(chosen), "images": chosen[:_LISTED]}
+    return Duplicates(len(chosen), chosen[:_LISTED])

@@ -12,7 +12,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 
 _CHOSEN = "chosen"
-NOISE, SHUFFLED = "noise", "shuffled (two unrelated looks)"
+NOISE, SHUFFLED = "noise", "shuffled baseline"
 _CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
 _CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3]}
 _DEPTH = "depth (0 first layer, 1 last)"
@@ -40,12 +40,12 @@ def excess(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 
 
 def beside_noise(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """MOD over ε beside noise and the shuffled level, a panel for each model."""
+    """MOD over ε beside noise and the shuffled baseline, a panel for each model."""
     scoped = _own_lines(summary.by_scope(_of(frames.last(frames.mod), policy)))
     scoped = scoped.select("variant", "model", "scope", "epsilon", "mod", "low", "high", "n")
     steps = scoped.select("epsilon").unique().sort("epsilon")
-    unrelated = _of(frames.last(frames.shuffled), policy).rename({"shuffled": "mod"})
-    level = unrelated.with_columns(scope=pl.lit(SHUFFLED)).join(steps, how="cross")
+    baseline = _of(frames.last(frames.shuffled), policy).rename({"shuffled": "mod"})
+    level = baseline.with_columns(scope=pl.lit(SHUFFLED)).join(steps, how="cross")
     return _scopes(
         pl.concat([scoped, level.select(scoped.columns)]),
         x=("epsilon", "ε", sorted(steps["epsilon"].to_list())),
@@ -55,7 +55,7 @@ def beside_noise(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 
 
 def mod_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """MOD of every layer over its depth at the largest ε, beside noise and the shuffled level."""
+    """MOD of every layer over depth at the largest ε, beside noise and the shuffled baseline."""
     found = _at_top(frames, policy)
     shared = ["variant", "model", "depth", "layer", "n"]
     own = found.filter(pl.col("scope").str.ends_with("white-box"))
@@ -163,7 +163,7 @@ def _models(
     ends = alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")
     area = base.mark_area().encode(y=ends[0], y2=ends[1], opacity=_dimmed(0.18))
     line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=_dimmed(1.0))
-    told = [
+    tooltips = [
         alt.Tooltip("panel:N", title="perturbation"),
         alt.Tooltip("model:N"),
         alt.Tooltip("epsilon:Q", title="ε"),
@@ -176,7 +176,7 @@ def _models(
         y=y,
         shape=shape,
         opacity=_dimmed(1.0),
-        tooltip=told,
+        tooltip=tooltips,
     )
     return in_panels(
         [area, line.add_params(chosen), points],
@@ -216,8 +216,8 @@ def _scopes(
 
     names = {"layer": "layer:N", x[0]: f"{x[0]}:Q", "n": "n:Q"}
     numbers = {y[0]: y[1], "low": "95 % from", "high": "to"}
-    told = [alt.Tooltip(field) for name, field in names.items() if name in data.columns]
-    told += [
+    tooltips = [alt.Tooltip(field) for name, field in names.items() if name in data.columns]
+    tooltips += [
         alt.Tooltip(f"{name}:Q", title=title, format=".3f")
         for name, title in numbers.items()
         if name in data.columns
@@ -237,7 +237,7 @@ def _scopes(
         tooltip=[
             alt.Tooltip("panel:N", title="model"),
             alt.Tooltip("scope:N", title="perturbation"),
-            *told,
+            *tooltips,
         ],
     )
     layers = [line.add_params(chosen), points]

@@ -1,4 +1,4 @@
-"""What became of single images: NISSIM by ε, words, and whose perturbations hurt whom."""
+"""How NISSIM is distributed over the images, what became of heatmaps, and transferability."""
 
 from dataclasses import replace
 from typing import Any
@@ -34,8 +34,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         policy: the explained class.
         layout: sizes.
     """
-    settings = frames.plan["settings"]
-    attack, variant = frames.attacks[0], settings["data"]["variants"][0]
+    attack, variant = frames.attacks[0], frames.variants[0]
     own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
     noise = pl.col("source").is_null()
     here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy)
@@ -66,7 +65,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         scale=alt.Scale(domain=kinds, range=[_ATTACK, _NOISE]),
         legend=legend(layout, "share of images; vertical lines: means"),
     )
-    side = layout.panel * layout.panels // max(4, len(settings["epsilons"])) - 8
+    side = layout.panel * layout.panels // max(4, len(frames.epsilons)) - 8
     x = alt.X(
         "from:Q",
         title="NISSIM",
@@ -75,7 +74,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     )
     y = alt.Y("share:Q", title=None, axis=alt.Axis(tickCount=3, format=".0%"))
     fields = ["model:N", "ε:N", "perturbation:N", "from:Q", "share:Q", "mean:Q", "n:Q"]
-    told = [alt.Tooltip(field) for field in fields]
+    tooltips = [alt.Tooltip(field) for field in fields]
     base = alt.Chart().encode(color=colour)
     bars = base.transform_filter(alt.datum.perturbation == attack).mark_area(
         interpolate="step-after", opacity=0.55
@@ -85,11 +84,11 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     )
     rule = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("mean(mean):Q"))
     layers = [
-        bars.encode(x=x, y=y, tooltip=told),
-        outline.encode(x=x, y=y, tooltip=told),
+        bars.encode(x=x, y=y, tooltip=tooltips),
+        outline.encode(x=x, y=y, tooltip=tooltips),
         rule,
     ]
-    names = [f"ε = {epsilon:g}" for epsilon in settings["epsilons"]]
+    names = [f"ε = {epsilon:g}" for epsilon in frames.epsilons]
     header = alt.Header(labelFontSize=12, title=None, labelLimit=int(side * 1.2))
     beside = alt.Header(
         labelFontSize=11, title=None, labelLimit=_HEIGHT, labelOrient="left", labelAngle=-90
@@ -102,7 +101,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 
 
 def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """What became of the looks: the share of each word, by ε, for each model and its own attack.
+    """What became of the heatmaps: the share of each word, by ε, for each model and its own attack.
 
     Args:
         frames: of a run.
@@ -125,7 +124,7 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         ),
         place=pl.col("measure").replace_strict(order, return_dtype=pl.Int64),
     ).select("panel", "level", "measure", "value", "n", "place")
-    squares = alt.Legend(title="the look", orient="bottom", columns=2 * layout.legend)
+    squares = alt.Legend(title="change", orient="bottom", columns=2 * layout.legend)
     bars = (
         alt.Chart()
         .mark_bar()
@@ -151,7 +150,7 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
             tooltip=[
                 alt.Tooltip("panel:N", title="model"),
                 alt.Tooltip("level:N", title="perturbation, ε"),
-                alt.Tooltip("measure:N", title="the look"),
+                alt.Tooltip("measure:N", title="change"),
                 alt.Tooltip("value:Q", title="share of images", format=".1%"),
                 alt.Tooltip("n:Q", title="images"),
             ],
@@ -167,7 +166,7 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 
 
 def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """Whose perturbations hurt whom, at the largest ε: matrices of sources and targets.
+    """Transferability at the largest ε: matrices of sources and targets.
 
     Of the first variant and attack.
 
@@ -176,11 +175,10 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         policy: the explained class of MOD and excess.
         layout: sizes.
     """
-    settings = frames.plan["settings"]
     found = frames.transfer.filter(
         pl.col("epsilon") == frames.top,
         pl.col("attack") == frames.attacks[0],
-        pl.col("variant") == settings["data"]["variants"][0],
+        pl.col("variant") == frames.variants[0],
         pl.col("explained_class").is_null() | (pl.col("explained_class") == policy),
     )
     names = {"accuracy": "accuracy", "mod": "MOD", "excess": "excess shift"}

@@ -15,7 +15,6 @@ from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
 from lookaway.perturbation import Perturbation
 from lookaway.report.pictured import Pictured, PicturedImages
-from lookaway.study.keys import predicted_classes
 
 _IMAGES = 500  # in the page, at most
 _CODE_BYTES = 10_000_000  # of all perturbations, before compression
@@ -84,9 +83,8 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     Raises:
         StoreError: a file is missing or damaged.
     """
-    settings = frames.plan["settings"]
-    side, sources = int(settings["data"]["image_size"]), len(frames.models)
-    channels = int(settings["data"]["channels"])
+    data, sources = frames.settings.data, len(frames.models)
+    side, channels = data.image_size, data.channels
     perturbations = [Perturbed(a, source) for a in frames.attacks for source in range(sources)]
     perturbations.append(Perturbed("noise", None))
     fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
@@ -112,10 +110,10 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     for place, image in enumerate(images):
         change = found.perturbation(image, "noise", None)
         blobs[f"codes-{len(perturbations) - 1}-{place}"] = _codes(change)
-    met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan["classes"]}
-    classes = [name for name in predicted_classes(frames.plan) if name in met_classes]
+    met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan.classes}
+    classes = [name for name in frames.plan.predicted_classes() if name in met_classes]
     about = {
-        "epsilons": settings["epsilons"],
+        "epsilons": frames.epsilons,
         "side": side,
         "channels": channels,
         "policies": frames.policies,
@@ -146,7 +144,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
 
 def _met(frames: Frames, perturbations: Sequence[Perturbed]) -> list[list[int]]:
     """For each model the perturbations that it met: its own, those of the sources, noise."""
-    sources = [frames.models.index(name) for name in frames.plan["settings"]["transfer_from"]]
+    sources = [frames.models.index(name) for name in frames.sources]
     found = []
     for index in range(len(frames.models)):
         its = [index, *(source for source in sources if source != index), None]
@@ -165,13 +163,13 @@ def _layers(
 ) -> tuple[dict[str, list[Layer]], int]:
     """Each model's layers in the page by depth; and of how many images those before the last."""
     known = rows.select("model", "layer", "depth", "map_size").unique().sort("depth", "layer")
-    last = frames.plan["last_layers"]
+    last = frames.plan.last_layers
     sizes = [
         tuple(map(int, row["map_size"].split("x")))
         for row in known.iter_rows(named=True)
         if row["layer"] != last[row["model"]]
     ]
-    each = 1 + perturbations * len(frames.plan["settings"]["epsilons"])
+    each = 1 + perturbations * len(frames.epsilons)
     cost = {side: each * sum(min(h, side) * min(w, side) for h, w in sizes) for side in _SIDES}
     side = next((side for side in _SIDES if images * cost[side] <= _MAP_BYTES), _SIDES[-1])
     deep = min(images, _MAP_BYTES // cost[side]) if sizes else images
@@ -246,7 +244,7 @@ def _results(
     each ε class, confidence and PSNR. ``nissim``: for each layer, policy of the study and such
     perturbation, for each ε.
     """
-    epsilons = list(frames.plan["settings"]["epsilons"])
+    epsilons = frames.epsilons
     classes = {name: place for place, name in enumerate(names)}
     places = {image.image: place for place, image in enumerate(images)}
     models = {name: place for place, name in enumerate(frames.models)}
@@ -301,23 +299,23 @@ def _note(
     layers: Mapping[str, Sequence[Layer]],
 ) -> str:
     """Which of the images are in the page, and what of them is not."""
-    tested = frames.plan["variants"][found.variant]["images"]["test"]["count"]
-    told = []
+    tested = frames.plan.variants[found.variant].images.test.count
+    notes = []
     if 0 < images < tested:
-        told.append(
+        notes.append(
             f"{images:,} of the {tested:,} test images are drawn here, chosen by a hash of their "
             "content, one of each class in turn; numbers and charts are of all."
         )
     if images < len(found.images):
-        told.append(f"{images:,} of the {len(found.images):,} pictured images are in this page.")
+        notes.append(f"{images:,} of the {len(found.images):,} pictured images are in this page.")
     every = [layer for its in layers.values() for layer in its]
     smaller = [layer for layer in every if layer.shown != layer.size]
     if smaller:
         side = max(max(layer.shown) for layer in smaller)
-        told.append(f"Maps larger than {side}×{side} are averaged down to that size here.")
+        notes.append(f"Maps larger than {side}×{side} are averaged down to that size here.")
     if deep < images and any(not layer.last for layer in every):
-        told.append(f"Layers before the last are in this page for the first {deep} images.")
-    return " ".join(told)
+        notes.append(f"Layers before the last are in this page for the first {deep} images.")
+    return " ".join(notes)
 
 
 def _short(value: float) -> float:

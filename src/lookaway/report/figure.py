@@ -100,7 +100,7 @@ class Figure:
         return f"{head}>{rest}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        shown = {"text/plain": f"Figure({self.name!r}: {self.title})", "image/svg+xml": self.svg()}
+        bundle = {"text/plain": f"Figure({self.name!r}: {self.title})", "image/svg+xml": self.svg()}
         if self.spec is None:
-            return shown
-        return shown | {"application/vnd.vegalite.v6+json": dict(self.spec)}
+            return bundle
+        return bundle | {"application/vnd.vegalite.v6+json": dict(self.spec)}

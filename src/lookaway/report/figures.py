@@ -17,7 +17,7 @@ from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
 from lookaway.report.options import Options
 from lookaway.report.paper.figures import paper_figures
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.verdict import first_attack, first_images
+from lookaway.report.wording import first_attack, first_images
 from lookaway.study.files import Files
 
 _Make = Callable[[Options], Figure]
@@ -55,7 +55,7 @@ _CHARTS = {
     ),
     "beside_noise": _Chart(
         "MOD of each model beside noise",
-        "Dashes: noise of the same size. Dots: what two unrelated looks score.",
+        "Dashes: noise of the same size. Dots: the shuffled baseline.",
         curves.beside_noise,
     ),
     "nissim": _Chart(
@@ -66,13 +66,13 @@ _CHARTS = {
         first=True,
     ),
     "words": _Chart(
-        "What became of the looks, by ε",
-        "The share of images whose look stayed, moved, spread, shrank, was inverted or died.",
+        "What became of the heatmaps, by ε",
+        "The share of images whose heatmap stayed, moved, spread, shrank, was inverted or died.",
         distributions.words,
     ),
     "transfer": _Chart(
-        "Whose perturbations hurt whom, at the largest ε",
-        "Rows: the model that made the perturbation; columns: the model that met it. Darker: more.",
+        "Transferability at the largest ε",
+        "Rows: the model that made the perturbation; columns: the attacked model. Darker: more.",
         distributions.transfer,
         transfer=True,
         first=True,
@@ -163,7 +163,7 @@ class Figures:
         for kind, chart in _CHARTS.items():
             if chart.layers and not frames.several_layers:
                 continue
-            if chart.transfer and not frames.plan["settings"]["transfer_from"]:
+            if chart.transfer and not frames.sources:
                 continue
             for policy in frames.ordered_policies if chart.by_policy else [None]:
                 name = f"{kind}_{policy}" if policy else kind
@@ -173,7 +173,7 @@ class Figures:
             name = f"mean_heatmaps_{policy}"
             title = f"{_MEANS}, explained class: {policy}"
             yield "mean_heatmaps", name, title, self._means(name, title, policy)
-        if frames.plan["settings"]["explain"]["pictured"]:
+        if frames.settings.explain.pictured:
             yield from self._pictured()
         for planned in paper_figures(frames):
             yield planned.kind, planned.name, planned.title, planned.make
@@ -229,7 +229,7 @@ class Figures:
             pictured = PicturedImages(self._frames)
             panels = image_panels.every_layer(self._frames, pictured, model, policy, options)
             count = len(image_panels.shown_layers(self._frames, model))
-            every = len(self._frames.parts.layers(model))
+            every = len(self._frames.plan.explained_layers(model))
             note = "Rows: layers from the first to the last; columns: clean, then each ε."
             if count < every:
                 note += f" {count} evenly spaced ones of {every}."
@@ -240,9 +240,9 @@ class Figures:
 
     def _of_first(self, note: str, *, images: bool = True) -> str:
         """A note with what is shown, where the study has several attacks or variants."""
-        told = [note, first_attack(self._frames)]
-        told += [first_images(self._frames)] if images else []
-        return " ".join(filter(None, told))
+        parts = [note, first_attack(self._frames)]
+        parts += [first_images(self._frames)] if images else []
+        return " ".join(filter(None, parts))
 
 
 def write_figures(

@@ -89,7 +89,7 @@ def model_panels(
         StoreError: a map or a perturbation is missing or damaged.
     """
     attack, source = frames.attacks[0], source or model
-    layer = frames.plan["last_layers"][model]
+    layer = frames.plan.last_layers[model]
     rows = measured(frames, pictured, model, attack, source, policy)
     levels = rows.filter(pl.col("image") == image.image).to_dicts()
     attacked = [pictured.attacked(image, attack, source, row["epsilon"]) for row in levels]
@@ -131,7 +131,7 @@ def every_layer(
     image, attack = image_of(pictured, options.image), frames.attacks[0]
     layers = shown_layers(frames, model)
     unit = "ε = " if options.columns == 2 else ""
-    epsilons = frames.plan["settings"]["epsilons"]
+    epsilons = frames.epsilons
     heads = ("clean", *(f"{unit}{epsilon:g}" for epsilon in epsilons))
     blocks = options.columns if len(layers) > _ROWS else 1
     each = -(-len(layers) // blocks)
@@ -150,7 +150,7 @@ def every_layer(
 
 def shown_layers(frames: Frames, model: str) -> list[str]:
     """A model's layers in order; where there are more than 24, evenly spaced ones."""
-    layers = frames.parts.layers(model)
+    layers = frames.plan.explained_layers(model)
     if len(layers) <= _MOST_LAYERS:
         return layers
     places = np.linspace(0, len(layers) - 1, _MOST_LAYERS).round().astype(int)

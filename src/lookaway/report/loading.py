@@ -1,97 +1,72 @@
 """What was taken of checkpoints, and whether networks that were only loaded tell the classes."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.loaded import CHANCE, ORDER
 from lookaway.errors import shown
-from lookaway.report.verdict import isolated
+from lookaway.report.wording import isolated
+from lookaway.study.json_files import Plan
 
 
-def choices(plan: Mapping[str, Any]) -> list[str]:
-    """What a user should know of how models were loaded: where there was a choice, and what by.
-
-    Args:
-        plan: of a run.
-    """
-    lines = []
-    for model, about in plan.get("loaded", {}).items():
-        name, left = _plain(model), ", ".join(about.get("left", []))
-        if left:
-            kind = "averaged" if about["averaged"] else "raw"
-            lines.append(
-                f"{name}: of its checkpoint the {kind} weights are taken ({about['taken']}), not "
-                f"{left}; `averaged: {str(not about['averaged']).lower()}` takes the "
-                f"{'raw' if about['averaged'] else 'averaged'} ones"
-            )
-        if about.get("classes", "").startswith("the checkpoint"):
-            lines.append(
-                f"{name}: {about['classes']} says which of its outputs is which class; `classes` "
-                "says it otherwise"
-            )
-    return lines
-
-
-def details(plan: Mapping[str, Any]) -> list[str]:
+def details(plan: Plan, *, choices: bool = False) -> list[str]:
     """What was taken of each model's checkpoint, in a line; none for models without one.
 
     Args:
-        plan: of a run.
+        plan: what ``plan.json`` holds.
+        choices: only where the user could choose otherwise.
     """
     lines = []
-    for model, about in plan.get("loaded", {}).items():
-        parts = []
-        if "taken" in about:
-            kind = "averaged weights" if about["averaged"] else "weights"
-            parts.append(f"{kind} from {about['taken'] or 'the top'} of its checkpoint")
-            if about["left"]:
-                parts.append(f"not taken: {', '.join(about['left'])}")
-            if about["prefix"]:
-                parts.append(f"{about['prefix']!r} taken off all names")
-            if about["new_head"]:
+    for model, about in plan.loaded.items():
+        parts, used = [], about.checkpoint
+        left = [] if used is None else used.left
+        if used is not None:
+            kind = "averaged weights" if used.averaged else "weights"
+            parts.append(f"{kind} from {used.taken or 'the top'} of its checkpoint")
+            if left:
+                other = "raw" if used.averaged else "averaged"
+                choice = f"averaged: {str(not used.averaged).lower()}"
+                parts[-1] += f", not {', '.join(left)}; `{choice}` takes the {other} ones"
+            if used.prefix:
+                parts.append(f"{used.prefix!r} taken off all names")
+            if used.new_head:
                 parts.append("no classification layer in it, so a new one")
-        if "classes" in about:
-            parts.append(f"class order: {about['classes']}")
-        lines += [f"{_plain(model)}: {'; '.join(parts)}"] if parts else []
+        order = about.classes or ""
+        found = order.startswith("the checkpoint")
+        if order:
+            parts.append(f"class order: {order}{' (`classes` sets another)' if found else ''}")
+        if parts and (left or found or not choices):
+            lines.append(f"{_plain(model)}: {'; '.join(parts)}")
     return lines
 
 
 def doubts(frames: Frames) -> list[str]:
-    """Warnings about networks that were only loaded and do not tell the classes of clean images.
-
-    Args:
-        frames: of a run.
-    """
+    """Warnings about networks that were only loaded and do not tell the classes of clean images."""
     lines = []
     for row in frames.loaded.iter_rows(named=True):
-        name = _plain(row["model"])
         where = f" ({row['variant']})" if row["variant"] != "none" else ""
-        right = f"{name}{where} is right on {_percent(row['accuracy'])} of the {row['n']} clean "
-        right += f"test images ({_percent(row['chance'])} by chance)"
-        if row["finding"] == ORDER:
-            known = frames.plan.get("loaded", {}).get(row["model"], {}).get("classes")
-            likely = (
-                f"its outputs likely stand for the classes in another order than "
-                f"{known or 'that of sorted names'}"
-            )
-            if known is None and row["natural"] > 0.9 * row["reassigned"]:
-                lines.append(
-                    f"{right}, but on {_percent(row['natural'])} if its outputs stand for the "
-                    f"classes in natural order (2 before 10): {likely}; `classes: natural`"
-                )
-            else:
-                lines.append(
-                    f"{right}, but on {_percent(row['reassigned'])} if each class that it predicts "
-                    f"is taken for another one ({_percent(row['reassigned_by_chance'])} by "
-                    f"chance): {likely}; give the model's `classes`: names in the network's "
-                    "order, or a file of them"
-                )
-        elif row["finding"] == CHANCE:
+        right = f"{_plain(row['model'])}{where} is right on {_percent(row['accuracy'])} of the "
+        right += f"{row['n']} clean test images ({_percent(row['chance'])} by chance)"
+        if row["finding"] == CHANCE:
             lines.append(
                 f"{right}: what an attack changes in it says little. Are its weights trained for "
                 "these classes, and are mean, std, input_size and `classes` those that it was "
                 "trained with?"
+            )
+        if row["finding"] != ORDER:
+            continue
+        known = frames.plan.loaded[row["model"]].classes
+        likely = "its outputs likely stand for the classes in another order than "
+        likely += known or "that of sorted names"
+        if known is None and row["natural"] > 0.9 * row["reassigned"]:
+            lines.append(
+                f"{right}, but on {_percent(row['natural'])} if its outputs stand for the classes "
+                f"in natural order (2 before 10): {likely}; `classes: natural`"
+            )
+        else:
+            lines.append(
+                f"{right}, but on {_percent(row['reassigned'])} if each class that it predicts is "
+                f"taken for another one ({_percent(row['reassigned_by_chance'])} by chance): "
+                f"{likely}; give the model's `classes`: names in the network's order, or a file of "
+                "them"
             )
     return lines
 

@@ -86,7 +86,7 @@ def mean_heatmaps(frames: Frames, policy: str) -> list[MeanHeatmaps]:
     images: dict[tuple[str, str], int] = {}
     for rows, maps in frames.store.cells_with_maps():
         variant, model = rows["variant"][0], rows["model"][0]
-        key = frames.method, policy, frames.plan["last_layers"][model]
+        key = frames.method, policy, frames.plan.last_layers[model]
         clean = maps[map_key("clean", *key)].astype(float)
         attacked = maps[map_key("attacked", *key, attack, model)].astype(float)
         levels = [clean, *attacked.swapaxes(0, 1)]
@@ -98,14 +98,14 @@ def mean_heatmaps(frames: Frames, policy: str) -> list[MeanHeatmaps]:
         counts[group] = counts.get(group, 0) + alive
         images[group] = images.get(group, 0) + len(clean)
     found = []
-    for variant in frames.plan["settings"]["data"]["variants"]:
+    for variant in frames.variants:
         for model in frames.models:
             group = variant, model
             means = [
                 total / count if count else None
                 for total, count in zip(sums[group], counts[group], strict=True)
             ]
-            epsilons = tuple(frames.plan["settings"]["epsilons"])
+            epsilons = tuple(frames.epsilons)
             alive_counts = tuple(counts[group].tolist())
             found.append(
                 MeanHeatmaps(

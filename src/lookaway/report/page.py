@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from PIL import Image
 
 from lookaway.analysis.frames import Frames
 from lookaway.places import AnyPath
-from lookaway.report import tables
-from lookaway.report.answer import answer
+from lookaway.report.conclusions import conclusions
 from lookaway.report.explorer import explorer
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
 from lookaway.report.loading import details
 from lookaway.report.mean_heatmaps import MeanHeatmaps, mean_figure, mean_heatmaps
+from lookaway.report.opening import opening
 from lookaway.report.options import Options
 from lookaway.report.overlays import GAINED, LOST, coloured
 from lookaway.report.panels import saved
@@ -30,8 +31,10 @@ from lookaway.report.paper.tables import SECTION, paper_tables
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
-from lookaway.report.verdict import first_attack, first_images, listed, signed, verdict
+from lookaway.report.tables import all_tables
 from lookaway.report.warnings import warnings
+from lookaway.report.wording import first_attack, listed, signed
+from lookaway.study.settings import settings_that_change_results
 from lookaway.study.store import Store
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -45,13 +48,6 @@ _SCRIPTS = [
     "layers.js",
     "start.js",
 ]
-_BIBTEX = """\
-@article{chakraborty2022generalizing,
-  title   = {Generalizing Adversarial Explanations with Grad-CAM},
-  author  = {Chakraborty, Tanmay and Trehan, Utkarsh and Mallat, Khawla and Dugelay, Jean-Luc},
-  journal = {arXiv preprint arXiv:2204.05427},
-  year    = {2022}
-}"""
 _EXPLAINERS = {"gradcam": "Grad-CAM"}  # by the names of the literature; others by their own
 _LISTED = 200  # files set aside that the page names
 
@@ -70,8 +66,8 @@ def build_report(store: Store, *, paper: bool | None = None) -> AnyPath:
         StoreError: something stored is missing or damaged.
     """
     frames = Frames(store)
-    paper = frames.plan["report"]["paper"] if paper is None else paper
-    made_tables, papers = tables.all_tables(frames), []
+    paper = frames.settings.report.paper if paper is None else paper
+    made_tables, papers = all_tables(frames), []
     if paper:
         made_tables += paper_tables(frames)
         papers = [planned.make(Options()) for planned in paper_figures(frames)]
@@ -91,36 +87,33 @@ def build_report(store: Store, *, paper: bool | None = None) -> AnyPath:
 
 
 def done(frames: Frames) -> str:
-    """What was done, in a sentence.
-
-    Args:
-        frames: of a run.
-    """
-    settings, counts = frames.plan["settings"], frames.plan["images"]
-    models = frames.models
+    """What was done, in a sentence."""
+    plan, models = frames.plan, frames.models
     attacks = " and ".join(name.upper() for name in frames.attacks)
-    sources = settings["transfer_from"]
-    transfer = f" and in transfer from {listed(sources)}" if sources else ""
+    transfer = f" and in transfer from {listed(frames.sources)}" if frames.sources else ""
     return (
         f"{listed(models)} {'was' if len(models) == 1 else 'were'} attacked with {attacks}, "
-        f"white-box{transfer}, on {counts['test']['count']} test images of "
-        f"{len(frames.plan['classes'])} classes; random signs of the same size are the control."
+        f"white-box{transfer}, on {plan.images.test.count} test images of "
+        f"{len(plan.classes)} classes; random signs of the same size are the control."
     )
 
 
-def _sections(made_tables: list[Table]) -> list[tuple[str, list[Table]]]:
-    names = dict.fromkeys(table.section for table in made_tables)
-    return [(name, [table for table in made_tables if table.section == name]) for name in names]
+def _sections(tables: list[Table]) -> dict[str, list[Table]]:
+    """The page's tables by section, but for those that stand in a part of their own."""
+    found: dict[str, list[Table]] = {}
+    for table in tables:
+        if table.section not in ("Headline", SECTION):
+            found.setdefault(table.section, []).append(table)
+    return found
 
 
 def _page(
     frames: Frames,
-    made_tables: list[Table],
+    tables: list[Table],
     charts: list[Figure],
     papers: list[Figure],
     means: list[MeanHeatmaps],
 ) -> str:
-    plan, store = frames.plan, frames.store
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
@@ -130,60 +123,43 @@ def _page(
     )
     environment.filters["data_uri"] = _jpeg
     found = explorer(frames, PicturedImages(frames))
-    whole = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None: all of Vega
-    vega = _inline(whole)
+    vega = _inline(vl_convert.javascript_bundle(None))  # type: ignore[arg-type]  # None: all of it
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
-    return environment.get_template(
-        "page.html.j2"
-    ).render(
-        answer=answer(frames),
+    return environment.get_template("page.html.j2").render(
+        frames=frames,
+        plan=frames.plan,
+        opening=opening(frames),
+        done=done(frames),
         warnings=warnings(frames),
-        bibtex=_BIBTEX,
-        blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
+        conclusions=conclusions(frames),
+        signed=signed,
+        first_attack=first_attack(frames),
+        explainer=_EXPLAINERS.get(frames.method, frames.method),
+        headline=next(table for table in tables if table.section == "Headline"),
+        sections=_sections(tables),
+        tables_data={table.name: table.csv() for table in tables},
         charts=charts,
         colours=_colours(),
         charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
-        correspondence=correspondence(frames) if papers else [],
-        css=Markup(_asset("page.css")),  # noqa: S704  our own
-        details=details(plan),
-        done=done(frames),
         explorer_data=found.about,
         explorer_note=found.note,
-        policies=frames.ordered_policies,
-        policy_of_content=_content_policy(vega, script),
-        script=Markup(script),  # noqa: S704  our own
-        signed=signed,
-        tables_data={table.name: table.csv() for table in made_tables},
-        trained=store.trained(),
-        variants=plan["settings"]["data"]["variants"],
-        vega=Markup(vega),  # noqa: S704  Vega's own
-        verdict=verdict(frames),
+        blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
         means=[(mean, *mean.panels()) for mean in means],
-        aligned=[name for name in plan["settings"]["data"]["variants"] if name != "none"],
-        top=frames.top,
-        headline_policy=frames.policy,
-        headline=next(table for table in made_tables if table.section == "Headline"),
+        correspondence=correspondence(frames) if papers else [],
         papers=[(figure, _source(figure)) for figure in papers],
-        paper_tables=[table for table in made_tables if table.section == SECTION],
-        sections=_sections([t for t in made_tables if t.section not in ("Headline", SECTION)]),
-        attack=frames.attacks[0].upper(),
-        explainer=_EXPLAINERS.get(frames.method, frames.method),
-        first_attack=first_attack(frames),
-        first_images=first_images(frames),
-        rows=frames.counts[0],
-        dead_pairs=frames.counts[1],
-        set_aside=list(plan["set_aside"].items())[:_LISTED],
-        set_aside_count=len(plan["set_aside"]),
-        images=plan["images"],
-        duplicates=plan["duplicates"],
-        classes=plan["classes"],
+        paper_tables=[table for table in tables if table.section == SECTION],
         interval=frames.mod["interval"][0],
-        grid=plan["settings"]["measure"]["grid"],
-        settings=yaml.safe_dump(plan["settings"], sort_keys=False, allow_unicode=True),
-        versions=plan["versions"],
-        weights=plan["weights"],
-        layers=plan["last_layers"],
         map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
+        set_aside=dict(islice(frames.plan.set_aside.items(), _LISTED)),
+        details=details(frames.plan),
+        trained=frames.store.trained(),
+        settings=yaml.safe_dump(
+            settings_that_change_results(frames.settings), sort_keys=False, allow_unicode=True
+        ),
+        css=Markup(_asset("page.css")),  # noqa: S704  our own
+        script=Markup(script),  # noqa: S704  our own
+        vega=Markup(vega),  # noqa: S704  Vega's own
+        policy_of_content=_content_policy(vega, script),
     )
 
 

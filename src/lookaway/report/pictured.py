@@ -58,22 +58,18 @@ class PicturedImages:
     def __init__(self, frames: Frames, variant: str | None = None) -> None:
         self._frames = frames
         self._store = frames.store
-        settings = frames.plan["settings"]
-        self.variant: str = variant or settings["data"]["variants"][0]
-        self._sources: list[str] = settings["transfer_from"]
-        self._seed: int = settings["data"]["split"]["seed"]
-        with self._told():
+        self.variant = variant or frames.variants[0]
+        self._seed: int = frames.settings.data.split.seed
+        with self._readable():
             self.images = self._find()
         # The arrays of one cell at a time: callers go model by model, shard by shard.
         self._maps = lru_cache(maxsize=1)(self._store.read_maps)
         self._perturbations = lru_cache(maxsize=2)(self._store.read_perturbations)
-        self._method: str = frames.method
-        self._epsilons: list[float] = settings["epsilons"]
 
     def clean_map(self, image: Pictured, model: str, layer: str, policy: str) -> np.ndarray:
         """(h, w) float16: the clean image's native map ÷ its maximum; zeros where dead."""
-        with self._told():
-            return self._of(image, model, map_key("clean", self._method, policy, layer), layer)
+        with self._readable():
+            return self._map(image, model, layer, "clean", policy)
 
     def attacked_maps(
         self,
@@ -85,18 +81,17 @@ class PicturedImages:
         source: str | None,
     ) -> np.ndarray:
         """(E, h, w) float16: the attacked images' native maps ÷ their maxima, one for each ε."""
-        with self._told():
-            key = map_key("attacked", self._method, policy, layer, attack, source)
-            return self._of(image, model, key, layer)
+        with self._readable():
+            return self._map(image, model, layer, "attacked", policy, attack, source)
 
     def perturbation(self, image: Pictured, attack: str, source: str | None) -> Perturbation:
         """What an attack changes in the image; ``source`` None for noise."""
         pixels = image.pixels.transpose(2, 0, 1)
-        with self._told():
+        with self._readable():
             if source is None:
                 floats = pixels.astype(np.float32) / np.float32(255)
                 return Perturbation.of_signs(random_signs(self._seed, floats)[None])
-            place = image.place if source in self._sources else image.pictured_place
+            place = image.place if source in self._frames.sources else image.pictured_place
             stored = self._perturbations(self._key(source, image), pixels.shape)[attack]
             return stored.of([place])
 
@@ -108,11 +103,14 @@ class PicturedImages:
             return image.rgb
         change = self.perturbation(image, attack, source)
         clean = image.pixels.transpose(2, 0, 1)[None] / 255.0
-        changed = change.attacked(clean, self._epsilons.index(epsilon), epsilon)[0]
+        changed = change.attacked(clean, self._frames.epsilons.index(epsilon), epsilon)[0]
         return np.broadcast_to(changed.transpose(1, 2, 0), image.rgb.shape)
 
-    def _of(self, image: Pictured, model: str, key: str, layer: str) -> np.ndarray:
-        last = self._frames.plan["last_layers"][model]
+    def _map(
+        self, image: Pictured, model: str, layer: str, kind: str, policy: str, *made_by: str | None
+    ) -> np.ndarray:
+        key = map_key(kind, self._frames.method, policy, layer, *made_by)
+        last = self._frames.plan.last_layers[model]
         place = image.place if layer == last else image.pictured_place
         found: np.ndarray = self._maps(self._key(model, image))[key][place]
         return found
@@ -122,7 +120,7 @@ class PicturedImages:
 
     def _find(self) -> list[Pictured]:
         test = self._store.samples_of("test", self.variant).with_row_index("place")
-        places = shards(test.height, self._frames.plan["shard"])
+        places = shards(test.height, self._frames.plan.shard)
         shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
         return [self._read(test, places, entry) for entry in shown.iter_rows(named=True)]
 
@@ -141,7 +139,7 @@ class PicturedImages:
         )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _readable(self) -> Iterator[None]:
         try:
             yield
         except (OSError, LookupError, ValueError) as error:

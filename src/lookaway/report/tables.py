@@ -1,180 +1,215 @@
-"""Which tables a run has: frames to tables."""
+"""Which tables a run has: findings to tables."""
+
+from collections.abc import Iterator
 
 import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.curves import SHUFFLED
-from lookaway.report.evidence import evidence
-from lookaway.report.headline import headline_table
-from lookaway.report.levels import POLICY, by_level, marked
-from lookaway.report.preparation import preparation
+from lookaway.report.detail_tables import detail_tables
+from lookaway.report.findings import findings
+from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.table import Cell, Row, Table
 from lookaway.study.keys import trained_name
 
+_POLICY = {
+    "own": "Each map explains the class predicted for that very image.",
+    "clean": "Both maps explain the class predicted for the clean image.",
+    "label": "Both maps explain the true class.",
+}
+_PREPARATION = "Preparation of the images"
+
 
 def all_tables(frames: Frames) -> list[Table]:
-    """What the shift means, then accuracy, MOD, excess, VID, spread and PSNR of the last layers.
-
-    Args:
-        frames: of a run.
-    """
-    policies = frames.ordered_policies
+    """What the shift means, then the numbers by ε, preparation, and drift in bfloat16."""
     tables = [headline_table(frames)]
-    tables += [table for policy in policies for table in evidence(frames, policy)]
-    tables += [
-        by_level(
-            "accuracy",
-            "Accuracy",
-            "Share of test images whose predicted class is the true one; ε = 0 is the clean image.",
-            summary.by_scope(frames.accuracy),
-            "accuracy",
-            form="%",
-        )
-    ]
-    for policy in policies:
-        for pairs in ["all", "alive"] if frames.counts[1] else ["all"]:
-            without = "" if pairs == "all" else ", without dead maps"
-            used = (pl.col("explained_class") == policy) & (pl.col("pairs") == pairs)
-            chosen = summary.by_scope(frames.last(frames.mod).filter(used))
-            tables.append(
-                by_level(
-                    f"mod_{policy}" + ("" if pairs == "all" else "_alive"),
-                    f"MOD, explained class: {policy}{without}",
-                    "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap: 0 the "
-                    "same, towards 1 dissimilar. " + POLICY[policy],
-                    pl.concat([chosen, _unrelated(frames, used)], how="diagonal"),
-                    "mod",
-                    mean=True,
-                )
-            )
-            over = summary.by_scope(frames.last(frames.excess).filter(used))
-            tables.append(
-                by_level(
-                    f"excess_{policy}" + ("" if pairs == "all" else "_alive"),
-                    f"Excess shift, explained class: {policy}{without}",
-                    "Each image's dissimilarity under attack less that under noise of the same ε, "
-                    "averaged. " + POLICY[policy],
-                    over,
-                    "excess",
-                    mean=True,
-                    form="+.3f",
-                )
-            )
-        if frames.unattacked["unattacked"].max():
-            used = (pl.col("explained_class") == policy) & (pl.col("pairs") == "attacked")
-            tables.append(
-                by_level(
-                    f"mod_{policy}_attacked",
-                    f"MOD, explained class: {policy}, without images that were not attacked",
-                    "Without the images of which the attack changed no pixel. " + POLICY[policy],
-                    summary.by_scope(frames.last(frames.mod).filter(used)),
-                    "mod",
-                    mean=True,
-                )
-            )
-    tables.append(_vid(frames))
-    for policy in policies:
-        chosen = summary.by_scope(
-            frames.last(frames.spread).filter(
-                (pl.col("explained_class") == policy) & (pl.col("pairs") == "all")
-            )
-        )
-        title = f"Spread of NISSIM over the images, explained class: {policy}"
-        note = "Population standard deviation of NISSIM over the test images at one ε."
-        tables.append(by_level(f"spread_{policy}", title, note, chosen, "spread"))
-    tables.append(
-        by_level(
-            "psnr",
-            "PSNR (dB)",
-            "How strong the change of the pixels is, peak 1; higher is weaker.",
-            summary.by_scope(frames.psnr),
-            "psnr",
-            form=".2f",
-        )
-    )
-    tables.append(
-        by_level(
-            "unattacked",
-            "Images that were not attacked",
-            "Share of test images of which no pixel was changed, as where the gradient is exactly "
-            "zero: their dissimilarity of 0 is no stability.",
-            summary.by_scope(frames.unattacked),
-            "unattacked",
-            form="%",
-        )
-    )
-    return tables + preparation(frames) + _drift(frames)
+    for policy in frames.ordered_policies:
+        tables += detail_tables(frames, policy)
+    return [*tables, *_by_level(frames), *_preparation(frames), *_drift(frames)]
 
 
-def _drift(frames: Frames) -> list[Table]:
-    """What computing in bfloat16 changed; nothing for a study in float32."""
-    found = frames.store.drifts()
-    if not found:
-        return []
-    precision = frames.plan["settings"]["run"]["precision"]
-    return [
-        Table(
-            "drift",
-            f"Drift of {precision} from float32",
-            f"The same {found[0]['images']} test images in both precisions. MOD: the mean and the "
-            "largest of its differences over attacks, ε, layers and explained classes. "
-            "predictions: share of clean and attacked images with the same class. heatmaps: mean "
-            "difference of a position, clean images.",
-            ("model", "MOD, mean", "MOD, largest", "predictions", "heatmaps"),
-            tuple(
-                Row(
-                    (trained_name(each["model"], each["variant"]),),
-                    tuple(Cell(each[name]) for name in _DRIFT),
-                )
-                for each in found
-            ),
-            (".4f", ".4f", "%", ".4f"),
-            section="Precision",
-        )
-    ]
-
-
-_DRIFT = ("mod", "largest", "classes", "heatmaps")
-
-
-def _unrelated(frames: Frames, used: pl.Expr) -> pl.DataFrame:
-    """The shuffled level as lines of the table of MOD: the same at every ε."""
-    levels = frames.mod.select("epsilon").unique().sort("epsilon")
-    found = frames.last(frames.shuffled).filter(used).rename({"shuffled": "mod"})
-    return found.with_columns(scope=pl.lit(SHUFFLED)).join(levels, how="cross")
-
-
-def _vid(frames: Frames) -> Table:
-    """A line for each scope and model, a column for each policy and way of reading eq. 4."""
-    scoped = {
-        way: summary.by_scope(frames.vid[way].filter(pl.col("pairs") == "all"))
-        for way in summary.VID_WAYS
-    }
-    first = scoped["image"]
-    several = first["variant"].n_unique() > 1
-    rows = []
-    for keys in first.select("variant", "scope", "model").unique(maintain_order=True).iter_rows():
-        cells = []
-        for policy in frames.policies:
-            for way in summary.VID_WAYS:
-                found = scoped[way].filter(
-                    (pl.col("variant") == keys[0])
-                    & (pl.col("scope") == keys[1])
-                    & (pl.col("model") == keys[2])
-                    & (pl.col("explained_class") == policy)
-                )
-                row = found.row(0, named=True)
-                cells.append(Cell(row["vid"], row["low"], row["high"]))
-        names = (*keys[:2], marked(keys[2], keys[1]))
-        rows.append(Row(names if several else names[1:], tuple(cells)))
-    heads = ["perturbation", "model"] if not several else ["images", "perturbation", "model"]
-    heads += [f"{policy}, {way}" for policy in frames.policies for way in summary.VID_WAYS]
+def headline_table(frames: Frames) -> Table:
+    """Each model's excess, MOD and VID, for each explained class: the run in one table."""
+    form = {"excess": ("excess", "+.3f"), "mod": ("MOD", ".3f"), "vid_image": ("VID", ".3f")}
+    top = pl.col("epsilon").eq(frames.top).fill_null(value=True)
     return Table(
+        "headline",
+        f"Headline at ε = {frames.top:g}",
+        "excess: MOD under attack less MOD under noise of the same size. VID: standard deviation "
+        "of each image's dissimilarity over the ε levels, then the mean.",
+        *pivoted(
+            frames,
+            findings(frames, *form).filter(top, pairs="all"),
+            {
+                (policy, measure): (f"{head}, {policy}", shown)
+                for policy in frames.ordered_policies
+                for measure, (head, shown) in form.items()
+            },
+            by=("explained_class", "measure"),
+        ),
+        section="Headline",
+    )
+
+
+def _by_level(frames: Frames) -> Iterator[Table]:
+    yield Table(
+        "accuracy",
+        "Accuracy",
+        "Share of test images whose predicted class is the true one; ε = 0 is the clean image.",
+        *by_level(frames, findings(frames, "accuracy"), "%"),
+    )
+    for policy in frames.ordered_policies:
+        yield from _of_policy(frames, policy)
+    ways = {f"vid_{way}": way for way in summary.VID_WAYS}
+    yield Table(
         "vid",
         "VID",
         "Standard deviation of NISSIM over the ε levels. image: of each image, then the mean; "
         "level: of the MOD curve; pooled: of all images and levels together.",
-        tuple(heads),
-        tuple(rows),
+        *pivoted(
+            frames,
+            findings(frames, *ways).filter(pairs="all"),
+            {
+                (policy, measure): (f"{policy}, {way}", ".3f")
+                for policy in frames.policies
+                for measure, way in ways.items()
+            },
+            by=("explained_class", "measure"),
+        ),
     )
+    for policy in frames.ordered_policies:
+        found = findings(frames, "deviation").filter(explained_class=policy, pairs="all")
+        yield Table(
+            f"spread_{policy}",
+            f"Spread of NISSIM over the images, explained class: {policy}",
+            "Population standard deviation of NISSIM over the test images at one ε.",
+            *by_level(frames, found),
+        )
+    yield Table(
+        "psnr",
+        "PSNR (dB)",
+        "How strong the change of the pixels is, peak 1; higher is weaker.",
+        *by_level(frames, findings(frames, "psnr"), ".2f"),
+    )
+    yield Table(
+        "unattacked",
+        "Images that were not attacked",
+        "Share of test images of which no pixel was changed, as where the gradient is exactly "
+        "zero: their dissimilarity of 0 is no stability.",
+        *by_level(frames, findings(frames, "unattacked"), "%"),
+    )
+
+
+def _of_policy(frames: Frames, policy: str) -> Iterator[Table]:
+    """MOD and excess of one explained class."""
+    found = findings(frames, "mod", "excess").filter(explained_class=policy)
+    for pairs in ["all", "alive"] if frames.counts[1] else ["all"]:
+        suffix, without = ("", "") if pairs == "all" else ("_alive", ", without dead maps")
+        mods = found.filter(measure="mod", pairs=pairs)
+        shuffled = _shuffled(frames, explained_class=policy, pairs=pairs)
+        yield Table(
+            f"mod_{policy}{suffix}",
+            f"MOD, explained class: {policy}{without}",
+            "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap: 0 the same, "
+            f"towards 1 dissimilar. {_POLICY[policy]}",
+            *by_level(frames, pl.concat([mods, shuffled], how="diagonal"), mean=True),
+        )
+        yield Table(
+            f"excess_{policy}{suffix}",
+            f"Excess shift, explained class: {policy}{without}",
+            "Each image's dissimilarity under attack less that under noise of the same ε, "
+            f"averaged. {_POLICY[policy]}",
+            *by_level(frames, found.filter(measure="excess", pairs=pairs), "+.3f", mean=True),
+        )
+    if frames.unattacked["unattacked"].max():
+        yield Table(
+            f"mod_{policy}_attacked",
+            f"MOD, explained class: {policy}, without images that were not attacked",
+            f"Without the images of which the attack changed no pixel. {_POLICY[policy]}",
+            *by_level(frames, found.filter(pairs="attacked"), mean=True),
+        )
+
+
+def _shuffled(frames: Frames, **used: str) -> pl.DataFrame:
+    """The shuffled baseline as lines of the table of MOD: the same at every ε."""
+    found = frames.last(frames.shuffled).filter(**used).rename({"shuffled": "value"})
+    levels = pl.DataFrame({"epsilon": frames.epsilons})
+    return found.with_columns(scope=pl.lit(SHUFFLED)).join(levels, how="cross")
+
+
+def _preparation(frames: Frames) -> Iterator[Table]:
+    """Faces found in each variant, and accuracy and MOD on the images that all variants have."""
+    if frames.variants == ["none"]:
+        return
+    yield _faces(frames)
+    shared = frames.shared
+    if shared is None:
+        return
+    where = f"on the {shared.accuracy['n'][0]} test images that every variant has"
+    yield Table(
+        "accuracy_shared",
+        f"Accuracy {where}",
+        "Variants differ in their images where no face was found; these are the same for all.",
+        *by_level(frames, findings(shared, "accuracy"), "%"),
+        _PREPARATION,
+    )
+    for policy in frames.ordered_policies:
+        found = findings(shared, "mod").filter(explained_class=policy, pairs="all")
+        yield Table(
+            f"mod_shared_{policy}",
+            f"MOD {where}, explained class: {policy}",
+            _POLICY[policy],
+            *by_level(frames, found, mean=True),
+            _PREPARATION,
+        )
+
+
+def _faces(frames: Frames) -> Table:
+    dropped = frames.settings.data.without_face == "drop"
+    total = sum(part.count for _, part in frames.plan.images)
+    rows = []
+    for name, about in frames.plan.variants.items():
+        unseen = about.without_face
+        found = None if name == "none" else total - unseen
+        aside = unseen if dropped else 0
+        cells = total - aside, found, unseen - aside, aside, about.images.test.count
+        rows.append(Row((name,), tuple(Cell(x if x is None else float(x)) for x in cells)))
+    return Table(
+        "preparation",
+        "Faces found",
+        "none: images as they are, their centre cut out. cascade: the largest face that a cascade "
+        "of local binary patterns finds. landmarks: turned and scaled by five points. Where no "
+        "face is found, the centre is cut out or the image is set aside, as the study says.",
+        ("images", "used", "with a face", "centre cut out instead", "set aside", "test images"),
+        tuple(rows),
+        (".0f",),
+        _PREPARATION,
+    )
+
+
+def _drift(frames: Frames) -> Iterator[Table]:
+    """What computing in bfloat16 changed; nothing for a study in float32."""
+    found = frames.store.drifts()
+    if found:
+        rows = (
+            Row(
+                (trained_name(each.model, each.variant),),
+                tuple(
+                    Cell(getattr(each, name)) for name in ("mod", "largest", "classes", "heatmaps")
+                ),
+            )
+            for each in found
+        )
+        yield Table(
+            "drift",
+            f"Drift of {frames.settings.run.precision} from float32",
+            f"The same {found[0].images} test images in both precisions. MOD: the mean and the "
+            "largest of its differences over attacks, ε, layers and explained classes. "
+            "predictions: share of clean and attacked images with the same class. heatmaps: mean "
+            "difference of a position, clean images.",
+            ("model", "MOD, mean", "MOD, largest", "predictions", "heatmaps"),
+            tuple(rows),
+            (".4f", ".4f", "%", ".4f"),
+            "Precision",
+        )

@@ -6,9 +6,8 @@ from typing import Any
 
 from pydantic import ValidationInfo, model_serializer, model_validator
 
-from lookaway.attacks.base import attack_of
 from lookaway.registry import ATTACKS, is_own_code, known, short_name
-from lookaway.study.fields import Settings, mended
+from lookaway.study.fields import Settings, is_stored, mended
 
 
 class AttackSpec(Settings):
@@ -46,9 +45,9 @@ class AttackSpec(Settings):
     def _possible(self, info: ValidationInfo) -> "AttackSpec":
         if self.name == "noise" or self.kind == "noise":
             raise ValueError("noise is the control and always runs; leave it out")
-        mended(self.kind, partial(known, self.kind, ATTACKS, "attack"))
+        mended(self.kind, partial(known, self.kind, ATTACKS, "attack"), info)
         check_trusted(self.kind, info)
-        mended(self.kind, self.make)
+        mended(self.kind, self.make, info)
         return self
 
     @model_serializer
@@ -60,6 +59,8 @@ class AttackSpec(Settings):
 
     def make(self) -> Any:
         """The attack."""
+        from lookaway.attacks.base import attack_of
+
         made = attack_of(self.kind, self.options)
         made.name = self.name
         return made
@@ -71,7 +72,8 @@ def check_trusted(name: str, info: ValidationInfo) -> None:
     Raises:
         ValueError: with what to do.
     """
-    if is_own_code(name) and not (info.context or {}).get("trust_code"):
+    trusted = is_stored(info) or (info.context or {}).get("trust_code")
+    if is_own_code(name) and not trusted:
         raise ValueError(
             f"{name!r} is code that this study would run; where you trust it, say so: "
             "lookaway run --trust-code, or run_study(…, trust_code=True)"

@@ -3,12 +3,12 @@
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lookaway.errors import ModelError, nearest, shown
 from lookaway.models.class_names import Names, natural_order, output_names, read_names
 from lookaway.models.classifier import Classifier
 from lookaway.places import local_path
+from lookaway.study.json_files import OutputOrder
 from lookaway.study.settings import ModelSpec
 
 _TOLD = 5  # classes in an error
@@ -28,9 +28,9 @@ class ClassOrder:
     others: tuple[str, ...]
     source: str
 
-    def plan(self) -> dict[str, Any]:
-        """What of it changes results, as plain data."""
-        return {"logits": list(self.logits), "others": list(self.others)}
+    def plan(self) -> OutputOrder:
+        """What of it changes results."""
+        return OutputOrder(logits=list(self.logits), others=list(self.others))
 
 
 def find_order(spec: ModelSpec, clf: Classifier, classes: Sequence[str]) -> ClassOrder | None:

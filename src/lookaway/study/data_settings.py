@@ -9,6 +9,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -92,13 +93,13 @@ class Data(Settings):
 
     @field_validator("folder")
     @classmethod
-    def _there(cls, value: str) -> str:
-        return mended(value, lambda: open_source(value))
+    def _there(cls, value: str, info: ValidationInfo) -> str:
+        return mended(value, lambda: open_source(value), info)
 
     @field_validator("landmarks")
     @classmethod
-    def _here(cls, value: str | None) -> str | None:
-        return value if value is None else mended(value, lambda: local_path(value, "landmarks"))
+    def _here(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return value and mended(value, lambda: local_path(value, "landmarks"), info)
 
     @field_validator("range")
     @classmethod

@@ -8,6 +8,7 @@ import torch
 
 from lookaway.explainers.base import heatmap
 from lookaway.kernel import Key, Measured
+from lookaway.study.json_files import Drift
 from lookaway.study.schedule import cells
 from lookaway.study.session import Session
 from lookaway.study.trained import ready_model, trained_bytes, weights_made
@@ -24,23 +25,24 @@ def measure_drift(session: Session) -> None:
     jobs = [next(same) for _, same in groupby(cells(session.prepared), key=lambda job: job.model)]
     with session.progress.stage(f"drift of {precision}", len(jobs), "models") as advance:
         for job in jobs:
-            weights = weights_made(store, job.key, job.spec)
-            known = store.sound_json(f"drift/{job.key.stem}.json")
-            if known is None or known.get("weights") != weights:
+            weights = weights_made(store, job.model, job.spec)
+            known = store.sound_model(f"drift/{job.model.stem}.json", Drift)
+            if known is None or known.weights != weights:
                 few = replace(job, images=job.images[:IMAGES])
                 shard = Shard.load(session.prepared, few)
-                trained = trained_bytes(store, job.key, job.spec)
+                trained = trained_bytes(store, job.model, job.spec)
                 found = []
                 for one in ("float32", None):
                     clf = ready_model(session.prepared, job.spec, trained, one)
                     found.append([part for _, part in shard.measure(clf, {})])
-                about = {
-                    "model": job.spec.name,
-                    "variant": job.key.variant,
-                    "weights": weights,
-                    "images": len(shard.names),
-                }
-                store.write_json(f"drift/{job.key.stem}.json", {**about, **drift(*found)})
+                about = Drift(
+                    model=job.spec.name,
+                    variant=job.key.variant,
+                    weights=weights,
+                    images=len(shard.names),
+                    **drift(*found),
+                )
+                store.write_model(f"drift/{job.model.stem}.json", about)
             advance(1)
 
 

@@ -9,7 +9,7 @@ from lookaway.data.folder import ImageSource, Record
 from lookaway.errors import StoreError
 from lookaway.hashing import digest_json
 from lookaway.progress import Reporter
-from lookaway.study.shapes import check_columns
+from lookaway.study.files import check_columns
 from lookaway.study.store import Store
 
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -77,12 +77,13 @@ def _known(
     if not (store.folder / name).is_file():
         return {}
     try:
-        frame, kept = store.read_kept(store.folder / name)
+        frame = store.read_frame(store.folder / name)
+        metadata = store.read_metadata(store.folder / name)
         check_columns(frame, _SCHEMA, store.folder / name)
     except StoreError:
         store.note_damage(name)
         return {}
-    if kept.get("about") != about:
+    if metadata.get("about") != about:
         return {}
     same = frame["sha256"] == frame["image"].replace_strict(
         content, default="", return_dtype=pl.String

@@ -7,7 +7,7 @@ from fractions import Fraction as Rational
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from lookaway.errors import LookawayError
 from lookaway.places import RemotePath
@@ -15,6 +15,7 @@ from lookaway.places import RemotePath
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 MOST = 10**9  # of anything that is counted
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+STORED = {"stored": True}  # context of validation: what a run stored, whose settings were checked
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FRACTION = re.compile(r"(\d+) ?/ ?(\d+)", re.ASCII)
 
@@ -53,8 +54,22 @@ LearningRate = Annotated[Number, Field(gt=0.0, allow_inf_nan=False)]
 PathText = Annotated[str, BeforeValidator(text), Field(min_length=1)]
 
 
-def mended(value: str, check: Callable[[], object]) -> str:
-    """A value that passes a check, whose error becomes one of the study file's problems."""
+def is_stored(info: ValidationInfo) -> bool:
+    """Whether a stored study is read: nothing that it names is looked up again."""
+    return bool((info.context or {}).get("stored"))
+
+
+def mended(value: str, check: Callable[[], object], info: ValidationInfo | None = None) -> str:
+    """A value that passes a check, whose error becomes one of the study file's problems.
+
+    Args:
+        value: a setting.
+        check: raises LookawayError where it is not possible.
+        info: of the validation, where the check looks something up: a stored study's is not
+            checked again. None: the check needs nothing but the value.
+    """
+    if info is not None and is_stored(info):
+        return value
     try:
         check()
     except LookawayError as error:

@@ -1,4 +1,4 @@
-"""Files of a run's folder: whole or absent, sealed, and read without running anything in them."""
+"""Files of a run's folder: whole or absent, checked, and read without running what is in them."""
 
 import io
 import json
@@ -6,29 +6,44 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypeVar
 
 import numpy as np
 import polars as pl
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from lookaway.errors import StoreError
 from lookaway.places import AnyPath, RemotePath, files_in, to_path
-from lookaway.study.seal import is_sealed, sealed, slot
+from lookaway.study.changes import differences
+from lookaway.study.checksum import embed, is_whole, placeholder
+from lookaway.study.fields import STORED
 
-_SEAL = "seal"  # where JSON, Parquet and safetensors keep their checksum
+_CHECKSUM = "checksum"  # where JSON, Parquet and safetensors keep it
 # Polars panics at some files that are no Parquet at all, though their checksum fits.
-_UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RecursionError,
+    SafetensorError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Files:
     """Reads and writes the files of one folder; every error names the file.
 
-    JSON, Parquet and safetensors carry their own checksum, and reading one that was cut or
-    altered is an error.
+    JSON, Parquet, safetensors and YAML carry their own checksum, and reading one that was cut,
+    altered or renamed is an error.
 
     Args:
         folder: where they are: a path, or a URL such as ``s3://bucket/runs/first``.
@@ -52,43 +67,62 @@ class Files:
             path = str(self.folder / name)
             self._tell(f"{path!r} is missing or altered since it was written; it is made again")
 
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the run, or None where it is not there.
+    def read_model(self, name: str, kind: type[_Model]) -> _Model | None:
+        """What a JSON file of the run holds, or None where it is not there.
+
+        Args:
+            name: of the file.
+            kind: what it holds.
 
         Raises:
-            StoreError: it is damaged.
+            StoreError: it is damaged, or holds something else; with the place.
         """
         path = self.folder / name
         try:
             if not path.is_file():
                 return None
             value = json.loads(_whole(path))
-        except (OSError, ValueError, RecursionError) as error:
+            del value[_CHECKSUM]
+            model = kind.model_validate_json(json.dumps(value), context=STORED)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            place = ".".join(map(str, fault["loc"])) or "the top"
+            odd = f"{place}: {fault['msg'].removeprefix('Value error, ')}"
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{str(path)!r} cannot be read: {error}; run the study again, and it is made again"
             ) from error
-        if not isinstance(value, dict):
-            raise StoreError(f"{str(path)!r} is not what lookaway writes")
-        value.pop(_SEAL, None)
-        return value
+        else:  # what is absent would be read as its default
+            odd = ", ".join(islice(differences(value, model.model_dump(mode="json")), 3))
+            if not odd:
+                return model
+        raise StoreError(f"{str(path)!r} is not what lookaway writes: at {odd}")
 
-    def sound_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file, or None where it is not there or damaged, which is told."""
+    def sound_model(self, name: str, kind: type[_Model]) -> _Model | None:
+        """What a JSON file holds, or None where it is not there or damaged, which is told."""
         try:
-            return self.read_json(name)
+            return self.read_model(name, kind)
         except StoreError:
             self.note_damage(name)
             return None
 
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+    def write_model(self, name: str, value: BaseModel) -> None:
         """Write a JSON file whole."""
-        place = slot()
-        text = json.dumps({**value, _SEAL: place}, indent=2, ensure_ascii=False) + "\n"
-        self.write_bytes(name, sealed(_encoded(text), place))
+        held = value.model_dump(mode="json")
+
+        def text(place: str) -> bytes:
+            whole = json.dumps({**held, _CHECKSUM: place}, indent=2, ensure_ascii=False)
+            return f"{whole}\n".encode()
+
+        self.write_checked(name, text)
+
+    def write_yaml(self, name: str, text: str) -> None:
+        """Write a YAML file whole, its checksum in a comment at its end."""
+        self.write_checked(name, lambda place: f"{text}# {_CHECKSUM}: {place}\n".encode())
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file whole."""
-        self.write_bytes(name, _encoded(text))
+        """Write a text file whole, without a checksum."""
+        self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, raw: bytes) -> None:
         """Write a file whole."""
@@ -136,7 +170,13 @@ class Files:
         self, name: str, frame: pl.DataFrame, metadata: dict[str, str] | None = None
     ) -> None:
         """Write a Parquet file whole."""
-        self._write(self.folder / name, as_parquet(frame, metadata))
+
+        def parquet(place: str) -> bytes:
+            buffer = io.BytesIO()
+            frame.write_parquet(buffer, metadata={**(metadata or {}), _CHECKSUM: place})
+            return buffer.getvalue()
+
+        self.write_checked(name, parquet)
 
     def read_frame(self, path: AnyPath, columns: Sequence[str] = ()) -> pl.DataFrame:
         """Read a Parquet file, or some columns of it.
@@ -147,30 +187,32 @@ class Files:
         with _readable(path):
             return pl.read_parquet(_whole(path), columns=list(columns) or None)
 
-    def read_kept(self, path: AnyPath) -> tuple[pl.DataFrame, dict[str, str]]:
-        """Read a Parquet file and what was kept with it.
+    def read_metadata(self, path: AnyPath) -> dict[str, str]:
+        """What was kept with a Parquet or safetensors file.
 
         Raises:
             StoreError: it is missing or damaged.
         """
         with _readable(path):
             raw = _whole(path)
-            return pl.read_parquet(raw), pl.read_parquet_metadata(io.BytesIO(raw))
+            if path.suffix == ".parquet":
+                return pl.read_parquet_metadata(io.BytesIO(raw))
+            header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+            return dict(json.loads(header["__metadata__"][_CHECKSUM])[0])
 
     def write_arrays(
         self,
         name: str,
         arrays: Mapping[str, np.ndarray],
         metadata: Mapping[str, str] | None = None,
-    ) -> bytes:
-        """Write a safetensors file whole; its content."""
-        place = slot()
+    ) -> None:
+        """Write a safetensors file whole."""
         whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         # One entry, for safetensors writes several in any order.
-        kept = {_SEAL: json.dumps([dict(metadata or {}), place])}
-        raw = sealed(save_arrays(whole, kept), place)
-        self._write(self.folder / name, raw)
-        return raw
+        kept = json.dumps(dict(metadata or {}))
+        self.write_checked(
+            name, lambda place: save_arrays(whole, {_CHECKSUM: f'[{kept}, "{place}"]'})
+        )
 
     def read_arrays(self, path: AnyPath) -> dict[str, np.ndarray]:
         """Read a safetensors file.
@@ -178,25 +220,18 @@ class Files:
         Raises:
             StoreError: it is missing or damaged.
         """
-        try:
+        with _readable(path):
             return load_arrays(_whole(path))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise StoreError(
-                f"{str(path)!r} is missing or damaged ({error}); run the study again"
-            ) from error
 
-    def arrays_kept(self, path: AnyPath) -> dict[str, str]:
-        """What was kept with a safetensors file.
+    def is_whole(self, name: str) -> bool:
+        """Whether a file is there and is what was written, by its own checksum."""
+        path = self.folder / name
+        return is_whole(self.read_bytes(name) or b"", path.name)
 
-        Raises:
-            StoreError: it is missing or damaged.
-        """
-        try:
-            raw = _whole(path)
-            header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-            return dict(json.loads(header["__metadata__"][_SEAL])[0])
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            raise StoreError(f"{str(path)!r} is missing or damaged ({error})") from error
+    def write_checked(self, name: str, content: Callable[[str], bytes]) -> None:
+        """Write a file with its checksum in the place of the placeholder that it is given."""
+        path, place = self.folder / name, placeholder()
+        self._write(path, embed(content(place), place, path.name))
 
     def _write(self, path: AnyPath, raw: bytes) -> None:
         """Write aside, then rename: a file is whole or absent, as an object is by itself."""
@@ -237,7 +272,7 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def _readable(path: AnyPath) -> Iterator[None]:
-    """Tell which Parquet file cannot be read."""
+    """Tell which file cannot be read."""
     try:
         yield
     except _UNREADABLE as error:
@@ -246,20 +281,22 @@ def _readable(path: AnyPath) -> Iterator[None]:
         ) from error
 
 
-def as_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A frame as the content of a Parquet file, sealed."""
-    buffer, place = io.BytesIO(), slot()
-    frame.write_parquet(buffer, metadata={**(metadata or {}), _SEAL: place})
-    return sealed(buffer.getvalue(), place)
+def check_columns(
+    frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]], path: AnyPath
+) -> None:
+    """Refuse a frame that lacks a column, or has it of another type.
 
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8")
+    Raises:
+        StoreError: with the columns.
+    """
+    odd = [name for name, kind in schema.items() if frame.schema.get(name) != kind]
+    if odd:
+        raise StoreError(f"{str(path)!r} is not what lookaway writes: at {', '.join(odd[:3])}")
 
 
 def _whole(path: AnyPath) -> bytes:
-    """A file's content; ValueError where it is not what was sealed."""
+    """A file's content; ValueError where it is not what was written."""
     raw = path.read_bytes()
-    if not is_sealed(raw):
+    if not is_whole(raw, path.name):
         raise ValueError("its checksum does not fit: it was cut or altered")
     return raw

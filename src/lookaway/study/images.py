@@ -31,6 +31,7 @@ from lookaway.progress import Reporter
 from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.faces import find_poses
 from lookaway.study.grid_cache import GridCache
+from lookaway.study.json_files import ImageList, PartImages, VariantPlan
 from lookaway.study.settings import FolderSplit, Study
 from lookaway.study.store import Store
 
@@ -119,16 +120,16 @@ class Images:
         )
 
     def plan(self) -> dict[str, Any]:
-        """What of the images changes results, as plain data."""
+        """What of the images changes results, as the plan's fields."""
         return {
             "classes": self.classes,
-            "images": {part: _hashed(records) for part, records in self.parts.items()},
+            "images": _hashed(self.parts),
             "variants": {
-                name: {
-                    "aligner": dict(variant.about),
-                    "without_face": len(variant.without_face),
-                    "images": {part: _hashed(records) for part, records in variant.parts.items()},
-                }
+                name: VariantPlan(
+                    aligner=dict(variant.about),
+                    without_face=len(variant.without_face),
+                    images=_hashed(variant.parts),
+                )
                 for name, variant in self.variants.items()
             },
             "duplicates": duplicates(self.parts),
@@ -319,11 +320,12 @@ def _with_faces(
     return kept
 
 
-def _hashed(records: list[Record]) -> dict[str, Any]:
-    return {
-        "count": len(records),
-        "sha256": digest_json([[r.image, r.label, r.sha256] for r in records]),
-    }
+def _hashed(parts: Mapping[str, list[Record]]) -> PartImages:
+    found = {}
+    for part, records in parts.items():
+        content = [[record.image, record.label, record.sha256] for record in records]
+        found[part] = ImageList(count=len(records), sha256=digest_json(content))
+    return PartImages(**found)
 
 
 def _reasons(set_aside: dict[str, str]) -> str:

@@ -2,9 +2,26 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """Which model: its place in the study and its name, and the variant that it learns from."""
+
+    variant: str
+    index: int
+    name: str
+
+    @property
+    def stem(self) -> str:
+        """The name of its files: safe on every system, and in order."""
+        return f"{self.variant}-{self.index:03d}-{plain(self.name)}"
+
+    @property
+    def cells(self) -> str:
+        """A pattern of the names of its cells' files."""
+        return f"{self.stem}-*"
 
 
 @dataclass(frozen=True)
@@ -17,9 +34,14 @@ class CellKey:
     shard: int
 
     @property
+    def of_model(self) -> ModelKey:
+        """Its model."""
+        return ModelKey(self.variant, self.model_index, self.model)
+
+    @property
     def stem(self) -> str:
-        """The cell's file name: safe on every system, and in order."""
-        return f"{self.variant}-{self.model_index:03d}-{plain(self.model)}-{self.shard:05d}"
+        """The name of the cell's files, behind that of its model."""
+        return f"{self.of_model.stem}-{self.shard:05d}"
 
 
 def plain(name: str) -> str:
@@ -32,20 +54,14 @@ def trained_name(model: str, variant: str) -> str:
     return model if variant == "none" else f"{model} / {variant}"
 
 
-def other_classes(plan: Mapping[str, Any], model: str) -> list[str]:
-    """Names of a model's logits behind those of the study's classes; mostly none."""
-    return list(plan.get("class_order", {}).get(model, {}).get("others", []))
-
-
-def predicted_classes(plan: Mapping[str, Any]) -> list[str]:
-    """The names that predictions may have: the study's classes, then those that networks keep."""
-    others = [name for model in plan.get("class_order", {}) for name in other_classes(plan, model)]
-    return list(dict.fromkeys([*plan["classes"], *others]))
-
-
 def picture_name(variant: str, sha256: str) -> str:
     """The file of a pictured image, as a variant has it."""
     return f"images/{variant}-{sha256}.png"
+
+
+def shard_count(count: int, size: int) -> int:
+    """How many shards of at most ``size`` images ``count`` images make."""
+    return -(-count // size)
 
 
 def shards(count: int, size: int) -> list[range]:
@@ -54,7 +70,7 @@ def shards(count: int, size: int) -> list[range]:
     Each takes every so many-th image, so that images of one class, which stand together, are
     spread over the shards.
     """
-    steps = -(-count // size)
+    steps = shard_count(count, size)
     return [range(start, count, steps) for start in range(steps)]
 
 

@@ -1,9 +1,10 @@
 """The models of a study: where their weights come from, and what is trained."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from lookaway.places import local_path
 from lookaway.study.fields import MOST, LearningRate, PathText, Settings, mended, number, text
@@ -30,6 +31,18 @@ def _names(value: Any) -> Any:
     if isinstance(value, list):
         return [str(name) if type(name) is int else name for name in value]
     return text(value)
+
+
+def _check_name(value: str) -> None:
+    from lookaway.models.zoo import check_name
+
+    check_name(value)
+
+
+def _check_checkpoint(value: str) -> None:
+    from lookaway.models.checkpoint import check_path
+
+    check_path(local_path(value, "a checkpoint"))
 
 
 # In place of a file with the names of a network's outputs; see ``study/class_order.py``.
@@ -76,31 +89,25 @@ class ModelSpec(Settings):
 
     @field_validator("timm")
     @classmethod
-    def _known(cls, value: str) -> str:
-        from lookaway.models.zoo import check_name
-
-        return mended(value, lambda: check_name(value))
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        return mended(value, partial(_check_name, value), info)
 
     @field_validator("checkpoint")
     @classmethod
-    def _there(cls, value: str | None) -> str | None:
-        from lookaway.models.weights import check_path
-
-        return (
-            value
-            if value is None
-            else mended(value, lambda: check_path(local_path(value, "a checkpoint")))
-        )
+    def _there(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return value and mended(value, partial(_check_checkpoint, value), info)
 
     @field_validator("classes")
     @classmethod
-    def _readable(cls, value: list[str] | str | None) -> list[str] | str | None:
+    def _readable(
+        cls, value: list[str] | str | None, info: ValidationInfo
+    ) -> list[str] | str | None:
         from lookaway.models.class_names import output_names, read_names
 
         if isinstance(value, list):
-            mended("", lambda: output_names(value))
+            mended("", lambda: output_names(value), info)
         elif value is not None and value not in CLASS_ORDERS:
-            mended("", lambda: read_names(local_path(value, "a file of classes")))
+            mended("", lambda: read_names(local_path(value, "a file of classes")), info)
         return value
 
     @model_validator(mode="after")

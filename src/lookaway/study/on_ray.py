@@ -23,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from lookaway.errors import EngineError, LookawayError
 from lookaway.memory import kept_memory
-from lookaway.study.keys import CellKey
+from lookaway.study.keys import CellKey, ModelKey
 from lookaway.study.prepare import Prepared, versions
 from lookaway.study.schedule import given_to, keep, open_jobs, open_perturbations, sources_of
 from lookaway.study.session import Session
@@ -154,7 +154,7 @@ class _Hand:
     actor: Any
     about: Mapping[str, Any]
     jobs: dict[Any, Job] = field(default_factory=dict)
-    model: tuple[str, str] | None = None
+    model: ModelKey | None = None
 
 
 class _Pool:
@@ -164,9 +164,9 @@ class _Pool:
         self._session, self._study, self._prepared = session, session.study, session.prepared
         self._tell = session.progress.warn
         self._given = ray.put(session.prepared)
-        self._waiting: dict[tuple[str, str], deque[Job]] = {}
+        self._waiting: dict[ModelKey, deque[Job]] = {}
         self._needed: set[CellKey] = set()
-        self._weights: dict[tuple[str, str], Any] = {}
+        self._weights: dict[ModelKey, Any] = {}
         self._starting: dict[Any, Any] = {}  # actors by the reference of what they are
         self._hands: list[_Hand] = []
         self._deaths: Counter[str] = Counter()
@@ -220,7 +220,7 @@ class _Pool:
                 while len(self._weights) > 1:
                     self._weights.pop(next(iter(self._weights)))
                 self._weights[model] = ray.put(
-                    trained_bytes(self._session.store, job.key, job.spec)
+                    trained_bytes(self._session.store, job.model, job.spec)
                 )
             given = given_to(self._session, job)
             outcome = hand.actor.do.remote(job, given, [self._weights[model]])
@@ -269,7 +269,7 @@ class _Pool:
             return
         odd = {
             name: f"{about['versions'].get(name)} there, {own} here"
-            for name, own in self._prepared.plan["versions"].items()
+            for name, own in self._prepared.plan.versions.items()
             if about["versions"].get(name) != own
         }
         if odd:

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -22,8 +21,9 @@ from lookaway.progress import Reporter
 from lookaway.registry import own_code
 from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
-from lookaway.study.settings import ModelSpec, Study, settings_that_change_results
-from lookaway.study.store import LAYOUT, Store
+from lookaway.study.json_files import LAYOUT, CheckpointUse, Loading, OutputOrder, Plan
+from lookaway.study.settings import ModelSpec, Study
+from lookaway.study.store import Store
 from lookaway.study.yaml_lines import Lines
 
 SHARD = 64  # test images in a cell
@@ -45,11 +45,11 @@ class Prepared:
     study: Study
     images: Images
     device: str
-    plan: dict[str, Any]
+    plan: Plan
 
     def batch_size(self, model: str) -> int:
         """The batch size of a model."""
-        return int(self.plan["batch_sizes"][model])
+        return self.plan.batch_sizes[model]
 
 
 def prepare(
@@ -95,8 +95,8 @@ def prepare(
     except DataError as error:
         note(("data",), "data", error)
     weights: dict[str, str] = {}
-    orders: dict[str, Any] = {}
-    loaded: dict[str, Any] = {}
+    orders: dict[str, OutputOrder] = {}
+    loaded: dict[str, Loading] = {}
     sizes: dict[str, int] = {}
     layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
@@ -131,17 +131,24 @@ def prepare(
         raise StudyError(problems, source)
     for line in _order_warnings(study, images.classes):
         progress.warn(line)
-    models = {
-        "batch_sizes": sizes,
-        "weights": weights,
-        "class_order": orders,
-        "loaded": loaded,
-        "layers": layers,
-        "last_layers": last,
-        "last_sizes": last_sizes,
-        "training_precision": training_precision(study, old_plan, device),
-    }
-    return Prepared(study, images, device, _plan(study, images, models, device))
+    plan = Plan(
+        layout=LAYOUT,
+        settings=study,
+        device=device,
+        shard=SHARD,
+        versions=versions(),
+        own_code=own_code([*(each.kind for each in study.attacks), study.explain.method]),
+        batch_sizes=sizes,
+        weights=weights,
+        class_order=orders,
+        loaded=loaded,
+        layers=layers,
+        last_layers=last,
+        last_sizes=last_sizes,
+        training_precision=training_precision(study, old_plan, device),
+        **images.plan(),
+    )
+    return Prepared(study, images, device, plan)
 
 
 def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
@@ -179,7 +186,7 @@ def load_model(
     study: Study,
     spec: ModelSpec,
     classes: list[str] | None,
-    known: Mapping[str, Any] | None = None,
+    known: Mapping[str, OutputOrder] | None = None,
 ) -> tuple[Classifier, ClassOrder | None]:
     """Load a model of a study, before training.
 
@@ -223,7 +230,7 @@ def load_model(
             "explain: {explained_class: [label]}"
         )
     if known is not None:
-        clf.choose(known[spec.name]["logits"] if spec.name in known else None)
+        clf.choose(known[spec.name].logits if spec.name in known else None)
         return clf, None
     order = None
     if classes is not None:
@@ -241,19 +248,18 @@ def load_model(
     return clf, order
 
 
-def about_loading(clf: Classifier, order: ClassOrder | None) -> dict[str, Any]:
-    """What was taken of a checkpoint, and what says which classes there are, as plain data."""
-    found: dict[str, Any] = {}
-    if clf.origin is not None:
-        about = clf.origin
-        found = {
-            "taken": about.taken,
-            "averaged": about.averaged,
-            "left": list(about.left),
-            "prefix": about.prefix,
-            "new_head": about.new_head,
-        }
-    return found | ({"classes": order.source} if order is not None else {})
+def about_loading(clf: Classifier, order: ClassOrder | None) -> Loading:
+    """What was taken of a checkpoint, and what says which classes there are."""
+    used, about = None, clf.origin
+    if about is not None:
+        used = CheckpointUse(
+            taken=about.taken,
+            averaged=about.averaged,
+            left=list(about.left),
+            prefix=about.prefix,
+            new_head=about.new_head,
+        )
+    return Loading(checkpoint=used, classes=None if order is None else order.source)
 
 
 def _device(asked: str) -> str:
@@ -267,7 +273,7 @@ def _device(asked: str) -> str:
     return asked
 
 
-def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, name: str) -> int:
+def _batch_size(study: Study, clf: Classifier, old_plan: Plan | None, name: str) -> int:
     """The batch size asked for, or a fixed rule of model and memory.
 
     The rule: the largest power of two up to 8 for which an eighth of the memory holds the
@@ -275,9 +281,8 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     """
     if study.run.batch_size != "auto":
         return study.run.batch_size
-    old = (old_plan or {}).get("batch_sizes", {}).get(name)
-    if isinstance(old, int):
-        return old
+    if old_plan is not None and name in old_plan.batch_sizes:
+        return old_plan.batch_sizes[name]
     memory = memory_of(study.run.device)
     size = study.data.image_size
     fits = memory / 8 / (2 * clf.trace((size, size)).activation_bytes)
@@ -287,13 +292,12 @@ def _batch_size(study: Study, clf: Classifier, old_plan: dict[str, Any] | None, 
     return batch
 
 
-def training_precision(study: Study, old_plan: dict[str, Any] | None, device: str) -> str:
+def training_precision(study: Study, old_plan: Plan | None, device: str) -> str:
     """What networks are trained in, whole ones: decided once for a run."""
     if study.training.precision != "auto":
         return study.training.precision
-    old = (old_plan or {}).get("training_precision")
-    if isinstance(old, str):
-        return old
+    if old_plan is not None:
+        return old_plan.training_precision
     whole = any(spec.train == "all" for spec in study.models)
     return "bfloat16" if whole and fast_bfloat16(device) else "float32"
 
@@ -306,23 +310,3 @@ def memory_of(device: str) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):
         return 8 * 2**30  # a system that does not tell
-
-
-def _plan(
-    study: Study,
-    images: Images,
-    models: dict[str, Any],
-    device: str,
-) -> dict[str, Any]:
-    """Everything that changes results, for the run's folder."""
-    return {
-        "layout": LAYOUT,
-        "settings": settings_that_change_results(study),
-        "report": study.report.model_dump(),
-        "device": device,
-        "shard": SHARD,
-        "versions": versions(),
-        "own_code": own_code([*(each.kind for each in study.attacks), study.explain.method]),
-        **images.plan(),
-        **models,
-    }

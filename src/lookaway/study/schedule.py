@@ -25,16 +25,16 @@ def cells(prepared: Prepared) -> list[Job]:
     return [
         Job(spec, CellKey(variant.name, index, spec.name, place), images)
         for (index, spec), variant in product(sources_first, prepared.images.variants.values())
-        for place, images in enumerate(shards(len(variant.parts["test"]), prepared.plan["shard"]))
+        for place, images in enumerate(shards(len(variant.parts["test"]), prepared.plan.shard))
     ]
 
 
 def open_jobs(session: Session) -> list[Job]:
     """Every cell that is not done yet, in order, with the hash of its model's trained weights."""
     found = []
-    for _, same_model in groupby(cells(session.prepared), key=lambda job: job.model):
+    for model, same_model in groupby(cells(session.prepared), key=lambda job: job.model):
         jobs = list(same_model)
-        weights = weights_made(session.store, jobs[0].key, jobs[0].spec)
+        weights = weights_made(session.store, model, jobs[0].spec)
         found += [
             job.with_weights(weights)
             for job in jobs
@@ -98,14 +98,14 @@ def run_here(session: Session) -> None:
         (open_perturbations(session, left), "perturbations for the others"),
         (left, "attacking, explaining, comparing"),
     ):
-        for (model, variant), same_model in groupby(jobs, key=lambda job: job.model):
+        for model, same_model in groupby(jobs, key=lambda job: job.model):
             mine = list(same_model)
             images = sum(len(job.images) for job in mine)
-            name = f"{trained_name(model, variant)}: {what}"
+            name = f"{trained_name(model.name, model.variant)}: {what}"
             with session.progress.stage(name, images, "images") as advance:
                 for job in mine:
 
                     def weights(job: Job = job) -> bytes | None:
-                        return trained_bytes(session.store, job.key, job.spec)
+                        return trained_bytes(session.store, job.model, job.spec)
 
                     keep(session, job, worker.do(job, given_to(session, job), weights, advance))

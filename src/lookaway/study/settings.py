@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from lookaway.explainers.base import explainer_of
 from lookaway.registry import EXPLAINERS, is_own_code, known
 from lookaway.study.attack_settings import AttackSpec, check_trusted
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit
 from lookaway.study.data_settings import Split as Split
-from lookaway.study.fields import MOST, LearningRate, Settings, level, mended, unique
+from lookaway.study.fields import MOST, LearningRate, Settings, is_stored, level, mended, unique
 from lookaway.study.model_settings import CLASS_ORDERS as CLASS_ORDERS
 from lookaway.study.model_settings import ModelSpec as ModelSpec
 
@@ -30,6 +29,12 @@ class Training(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
+def _make_explainer(name: str) -> None:
+    from lookaway.explainers.base import explainer_of
+
+    explainer_of(name)
+
+
 class Explain(Settings):
     """What is explained."""
 
@@ -44,9 +49,9 @@ class Explain(Settings):
     @field_validator("method")
     @classmethod
     def _possible(cls, value: str, info: ValidationInfo) -> str:
-        mended(value, partial(known, value, EXPLAINERS, "explainer"))
+        mended(value, partial(known, value, EXPLAINERS, "explainer"), info)
         check_trusted(value, info)
-        return mended(value, partial(explainer_of, value)) if is_own_code(value) else value
+        return mended(value, partial(_make_explainer, value), info) if is_own_code(value) else value
 
     @field_validator("explained_class")
     @classmethod
@@ -77,8 +82,8 @@ class Run(Settings):
 
     @field_validator("engine")
     @classmethod
-    def _installed(cls, value: str) -> str:
-        if value == "ray" and importlib.util.find_spec("ray") is None:
+    def _installed(cls, value: str, info: ValidationInfo) -> str:
+        if value == "ray" and not is_stored(info) and importlib.util.find_spec("ray") is None:
             raise ValueError("ray is not installed; pip install 'lookaway[ray]'")
         return value
 
@@ -105,7 +110,7 @@ class Study(Settings):
     models: Annotated[list[ModelSpec], Field(min_length=1)]
     training: Training = Training()
     attacks: Annotated[list[AttackSpec], Field(min_length=1)] = [
-        AttackSpec(name="fgsm", kind="fgsm")
+        AttackSpec.model_construct(name="fgsm", kind="fgsm")  # not made here: that needs PyTorch
     ]
     transfer_from: list[str] = []
     epsilons: Annotated[list[Annotated[float, BeforeValidator(level)]], Field(min_length=1)] = [

@@ -1,7 +1,8 @@
 """A run's folder: files whole or absent, resumed where it stopped, read back without torch."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,18 @@ import numpy as np
 import polars as pl
 
 from lookaway.errors import StoreError
-from lookaway.hashing import digest
 from lookaway.perturbation import Perturbation
-from lookaway.rows import SAMPLE_SCHEMA
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.cell_result import CellResult as CellResult
 from lookaway.study.changes import changed_images, differences
-from lookaway.study.files import Files, as_parquet, check_writable
+from lookaway.study.fields import STORED
+from lookaway.study.files import Files, check_columns, check_writable
+from lookaway.study.json_files import Drift, Manifest, Plan, TrainedModel
 from lookaway.study.keys import CellKey, trained_name
-from lookaway.study.numbers import scan
-from lookaway.study.seal import is_sealed, sealed, slot
-from lookaway.study.shapes import MANIFEST, TRAINED, check_columns, check_shape
-
-LAYOUT = 4  # the version of the folder's layout
+from lookaway.study.plan import write_study
 
 _NUMBERS = ("rows", "shuffled", "statistics")  # what summaries are made of
-_HASHED = ("faces", "heads", "signs", "maps", "drift", "images", *_NUMBERS)
+_SCHEMAS = {"rows": ROW_SCHEMA, "shuffled": SHUFFLED_SCHEMA}
 _PARTS = {  # of a cell, beside its rows
     "maps": "safetensors",
     "signs": "safetensors",
@@ -61,12 +59,12 @@ class Store(Files):
                 "folder with --out"
             )
 
-    def begin(self, plan: Mapping[str, Any], study_yaml: str, samples: pl.DataFrame) -> None:
+    def begin(self, plan: Plan, samples: pl.DataFrame) -> None:
         """Start a run here, or check that the run that is here is the same one.
 
         Args:
-            plan: everything that changes results: settings, versions, hashes.
-            study_yaml: the resolved study, to be kept beside it.
+            plan: everything that changes results; its settings are kept as ``study.yaml`` too, for
+                people.
             samples: every image's part and hash, to be kept too.
 
         Raises:
@@ -74,18 +72,10 @@ class Store(Files):
                 files, or cannot be written.
         """
         old = self.known_plan()
-        kept = {"plan": json.dumps(plan)}  # a copy, should plan.json be damaged
         if old is not None:
-            # Files that were not used change no result, nor how weights lay in their file, nor
-            # what the page shows.
-            told = ("set_aside", "loaded", "report")
-            before, after = (
-                {name: part for name, part in whole.items() if name not in told}
-                for whole in (old, plan)
-            )
-            changes = list(differences(before, after))
+            changes = list(differences(old.results(), plan.results()))
             if changes:
-                if old.get("images") != plan["images"]:
+                if old.images != plan.images:
                     changes += self._changed_images(samples)
                 raise StoreError(
                     f"{str(self.folder)!r} holds a run that was made otherwise; results made "
@@ -94,36 +84,33 @@ class Store(Files):
                     + "\nUndo the change, or give another --out."
                 )
             for name in ("samples.parquet", "study.yaml"):
-                if not is_sealed(self.read_bytes(name) or b""):
+                if not self.is_whole(name):
                     self.note_damage(name)
         else:
             self.check_usable()
-        place = slot()
-        self.write_frame("samples.parquet", samples, kept)
-        text = f"{study_yaml}# checksum: {place}\n".encode()
-        self.write_bytes("study.yaml", sealed(text, place))
-        self.write_json("plan.json", plan)
+        # With a copy of the plan: were that one file damaged, no result could be used any more.
+        self.write_frame("samples.parquet", samples, {"plan": plan.model_dump_json()})
+        self.write_yaml("study.yaml", write_study(plan.settings))
+        self.write_model("plan.json", plan)
 
-    def known_plan(self) -> dict[str, Any] | None:
+    def known_plan(self) -> Plan | None:
         """The plan of the run that is here, or None; where it is damaged, its copy.
 
         Raises:
-            StoreError: the copy is damaged too.
+            StoreError: the copy is damaged too, or the run is of another layout.
         """
+        if not (self.folder / "plan.json").is_file() or self.is_whole("plan.json"):
+            return self.read_model("plan.json", Plan)
+        self.note_damage("plan.json")
         try:
-            return self.read_json("plan.json")
-        except StoreError:
-            self.note_damage("plan.json")
-        try:
-            _, kept = self.read_kept(self.folder / "samples.parquet")
-            plan: dict[str, Any] = json.loads(kept["plan"])
+            copy = self.read_metadata(self.folder / "samples.parquet")["plan"]
+            return Plan.model_validate_json(copy, context=STORED)
         except (StoreError, KeyError, ValueError) as error:
             raise StoreError(
                 f"{str(self.folder / 'plan.json')!r} is damaged, and so is its copy in "
                 "samples.parquet, so what the stored results were made with is not known; give "
                 "another --out"
             ) from error
-        return plan
 
     def _changed_images(self, samples: pl.DataFrame) -> list[str]:
         """Which images differ from the stored ones."""
@@ -132,22 +119,17 @@ class Store(Files):
         except StoreError:
             return []
 
-    def read_plan(self) -> dict[str, Any]:
+    def read_plan(self) -> Plan:
         """What a run is, as it was begun.
 
         Raises:
-            StoreError: there is no run here.
+            StoreError: there is no run here, or its plan is damaged or of another layout.
         """
-        plan = self.read_json("plan.json")
+        plan = self.read_model("plan.json", Plan)
         if plan is None:
             raise StoreError(
                 f"{str(self.folder)!r} holds no run of lookaway; make one with "
                 "`lookaway run STUDY.yaml --out DIR` or `lookaway demo --out DIR`"
-            )
-        if plan.get("layout") != LAYOUT:
-            raise StoreError(
-                f"{str(self.folder)!r} has the layout {plan.get('layout')!r}; this version of "
-                f"lookaway reads layout {LAYOUT}"
             )
         return plan
 
@@ -161,79 +143,49 @@ class Store(Files):
         except OSError as error:
             raise StoreError(f"{str(self.folder)!r} cannot be written: {error}") from error
 
-    def check_rows(self, manifest: Mapping[str, Any]) -> None:
-        """Refuse a finished run whose numbers are not those that it finished with.
+    def read_manifest(self) -> Manifest:
+        """What says that the run is finished.
 
         Raises:
-            StoreError: with the files that are missing, altered or strange.
+            StoreError: it is not, or the manifest is damaged.
         """
-        check_shape(manifest, MANIFEST, str(self.folder / "manifest.json"))
-        stored = {
-            name: sha
-            for name, sha in manifest["files"].items()
-            if name.partition("/")[0] in _NUMBERS
-        }
-        found = {
-            f"{folder}/{path.name}": digest(path.read_bytes())
-            for folder in _NUMBERS
-            for path in self.listed(folder, "*.parquet")
-        }
-        odd = sorted(name for name in {*stored, *found} if stored.get(name) != found.get(name))
-        if odd:
+        manifest = self.read_model("manifest.json", Manifest)
+        if manifest is None:
             raise StoreError(
-                f"the run in {str(self.folder)!r} is damaged: {', '.join(odd[:5])} missing or "
-                "altered; run the study again, and only what is damaged is made again"
+                f"the run in {str(self.folder)!r} is not finished; the command that began it goes "
+                "on where it stopped"
             )
+        return manifest
 
-    def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, last of all, with the hash of every file that holds results."""
-        files = {
-            f"{folder}/{path.name}": digest(path.read_bytes())
-            for folder in _HASHED
-            for path in self.listed(folder)
-        }
-        self.write_json("manifest.json", {**manifest, "files": files})
+    def check_complete(self, plan: Plan) -> None:
+        """Refuse a finished run that lacks a cell's numbers, or has some of no cell of its own.
 
-    def trained(self) -> dict[str, dict[str, Any]]:
-        """What was trained of each model: which layers, the best epoch, the weights' hash.
-
-        By ``trained_name``.
+        Raises:
+            StoreError: with the files.
         """
-        return {
-            name: {
-                "trained": about["trained"],
-                "best_epoch": about["best_epoch"],
-                "val_accuracy": about["history"][about["best_epoch"] - 1]["val_accuracy"],
-                "sha256": about["sha256"],
-            }
-            for name, about in self._heads()
-        }
+        for folder in _NUMBERS:
+            found = {path.stem for path in self.listed(folder, "*.parquet")}
+            missing = islice((key.stem for key in plan.cells() if key.stem not in found), 5)
+            odd = list(missing) or sorted(found - {key.stem for key in plan.cells()})
+            if odd:
+                raise StoreError(
+                    f"the run in {str(self.folder)!r} is damaged: "
+                    f"{', '.join(f'{folder}/{stem}.parquet' for stem in odd[:5])} missing or of no "
+                    "cell of this run; run the study again, and only what is missing is made "
+                    "again; delete what is strange"
+                )
 
-    def histories(self) -> dict[str, dict[str, Any]]:
-        """How each model was trained: the best epoch, and loss and accuracy of every epoch.
+    def trained(self) -> dict[str, TrainedModel]:
+        """How each model was trained, by ``trained_name``."""
+        paths = self.listed("heads", "*.json")
+        found = [self.read_model(f"heads/{path.name}", TrainedModel) for path in paths]
+        return {trained_name(each.model, each.variant): each for each in found if each}
 
-        Returns:
-            By ``trained_name``, ``best_epoch`` (from 1) and ``history``: a record of each epoch
-            with epoch, train_loss, train_accuracy, val_loss and val_accuracy.
-        """
-        return {
-            name: {key: about[key] for key in ("best_epoch", "history")}
-            for name, about in self._heads()
-        }
-
-    def _heads(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What is stored beside each trained network's weights, by ``trained_name``."""
-        for path in self.listed("heads", "*.json"):
-            about = self.read_json(f"heads/{path.name}") or {}
-            check_shape(about, TRAINED, str(path))
-            if not 1 <= about["best_epoch"] <= len(about["history"]):
-                raise StoreError(f"{str(path)!r} is not what lookaway writes: at best_epoch")
-            yield trained_name(about["model"], about["variant"]), about
-
-    def drifts(self) -> list[dict[str, Any]]:
+    def drifts(self) -> list[Drift]:
         """How far each model is from float32, in order; none in a study in float32."""
         paths = self.listed("drift", "*.json")
-        return [self.read_json(f"drift/{path.name}") or {} for path in paths]
+        found = [self.read_model(f"drift/{path.name}", Drift) for path in paths]
+        return [each for each in found if each]
 
     def samples(self) -> pl.DataFrame:
         """Every image's part and hash.
@@ -263,97 +215,93 @@ class Store(Files):
         Args:
             key: which cell.
             result: what was measured.
-            weights: the hash of the trained weights that it was made with.
+            weights: the hash of the trained weights that it was made with; each file has it.
         """
-        kept = {
-            "weights": weights,
-            "signs": digest(self.write_perturbations(key, result.perturbations, weights)),
-        }
-        name = f"maps/{key.stem}.safetensors"
-        kept["maps"] = digest(self.write_arrays(name, result.maps, {"weights": weights}))
-        for folder, frame in (("shuffled", result.shuffled), ("statistics", result.statistics)):
-            raw = as_parquet(frame)
-            self.write_bytes(f"{folder}/{key.stem}.parquet", raw)
-            kept[folder] = digest(raw)
-        self.write_frame(f"rows/{key.stem}.parquet", result.rows, metadata=kept)
+        made_with = {"weights": weights}
+        self.write_perturbations(key, result.perturbations, weights)
+        self.write_arrays(f"maps/{key.stem}.safetensors", result.maps, made_with)
+        self.write_frame(f"shuffled/{key.stem}.parquet", result.shuffled, made_with)
+        self.write_frame(f"statistics/{key.stem}.parquet", result.statistics, made_with)
+        self.write_frame(f"rows/{key.stem}.parquet", result.rows, made_with)
 
     def write_perturbations(
         self, key: CellKey, perturbations: Mapping[str, Perturbation], weights: str = ""
-    ) -> bytes:
+    ) -> None:
         """Keep a model's perturbations by attack; a source's come before its cell is done."""
         arrays = {
             json.dumps([attack, kind]): array
             for attack, perturbation in perturbations.items()
             for kind, array in perturbation.arrays().items()
         }
-        return self.write_arrays(f"signs/{key.stem}.safetensors", arrays, {"weights": weights})
+        self.write_arrays(f"signs/{key.stem}.safetensors", arrays, {"weights": weights})
 
     def has_perturbations(self, key: CellKey, weights: str = "") -> bool:
         """Whether a source's perturbations are there, made with these weights; damage is told."""
-        name = f"signs/{key.stem}.safetensors"
-        if not (self.folder / name).is_file():
-            return False
-        try:
-            return self.arrays_kept(self.folder / name).get("weights") == weights
-        except StoreError:
-            self.note_damage(name)
-            return False
+        return self._made_with(f"signs/{key.stem}.safetensors", weights)
 
     def has_cell(self, key: CellKey, weights: str = "") -> bool:
         """Whether a cell is done with these weights and its files are what was written.
 
         Damaged files are told.
         """
-        kept = self._kept(f"rows/{key.stem}.parquet")
-        if kept is None or kept.get("weights") != weights:
+        if not self._made_with(f"rows/{key.stem}.parquet", weights):
             return False
-        damaged = [
-            name
-            for part, kind in _PARTS.items()
-            for name in [f"{part}/{key.stem}.{kind}"]
-            if digest(self.read_bytes(name) or b"") != kept.get(part)
-        ]
+        names = [f"{folder}/{key.stem}.{kind}" for folder, kind in _PARTS.items()]
+        damaged = [name for name in names if not self._made_with(name, weights)]
         for name in damaged:
             self.note_damage(name)
         return not damaged
 
-    def _kept(self, name: str) -> dict[str, str] | None:
-        """What was kept with a Parquet file; None where it is absent or damaged, which is told."""
-        if not (self.folder / name).is_file():
-            return None
+    def _made_with(self, name: str, weights: str) -> bool:
+        """Whether a file of a cell is there, made with these weights; damage is told."""
+        path = self.folder / name
+        if not path.is_file():
+            return False
         try:
-            return self.read_kept(self.folder / name)[1]
+            return self.read_metadata(path).get("weights") == weights
         except StoreError:
             self.note_damage(name)
-            return None
+            return False
 
-    def rows(self) -> pl.DataFrame:
-        """Every measurement, in the order of cells, images and settings.
+    def scan(
+        self, folder: str, stem: str = "*", columns: Sequence[str] = ()
+    ) -> Iterator[pl.DataFrame]:
+        """The stored frames of cells, one at a time, in their order: memory follows from one cell.
 
-        Raises:
-            StoreError: there are none, or a file is damaged.
-        """
-        return pl.concat(scan(self, "rows"))
-
-    def shuffled(self) -> pl.DataFrame:
-        """Each clean heatmap against another image's, in the order of cells and layers.
-
-        Raises:
-            StoreError: there are none, or a file is damaged.
-        """
-        return pl.concat(scan(self, "shuffled"))
-
-    def statistics(self) -> pl.DataFrame:
-        """What was measured of the last layers' maps, beside NISSIM; see ``rows.statistic_rows``.
+        Args:
+            folder: rows, shuffled or statistics.
+            stem: a pattern of the cells' names.
+            columns: those to read; empty: all.
 
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        return pl.concat(scan(self, "statistics"))
+        paths = self.listed(folder, f"{stem}.parquet")
+        if not paths:
+            raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
+        schema: Mapping[str, Any] | None = _SCHEMAS.get(folder)
+        for path in paths:
+            frame = self.read_frame(path, columns)
+            schema = schema or dict(frame.schema)
+            wanted = {name: kind for name, kind in schema.items() if not columns or name in columns}
+            check_columns(frame, wanted, path)
+            yield frame
 
-    def cell_rows(self, key: CellKey) -> pl.DataFrame:
-        """A cell's rows."""
-        return self.read_frame(self.folder / "rows" / f"{key.stem}.parquet")
+    def frame(self, folder: str) -> pl.DataFrame:
+        """All that ``scan`` reads, as one frame."""
+        return pl.concat(self.scan(folder))
+
+    def count(self) -> tuple[int, int]:
+        """How many rows there are, and in how many of them a map is dead.
+
+        Raises:
+            StoreError: there are none, or a file is damaged.
+        """
+        rows = dead = 0
+        for frame in self.scan("rows", columns=["clean_dead", "attacked_dead"]):
+            rows += frame.height
+            dead += int((frame["clean_dead"] | frame["attacked_dead"]).sum())
+        return rows, dead
 
     def cells_with_maps(self) -> Iterator[tuple[pl.DataFrame, dict[str, np.ndarray]]]:
         """Each stored cell's rows and maps, in order.

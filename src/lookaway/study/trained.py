@@ -16,30 +16,30 @@ from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.training import Recipe, train
+from lookaway.study.checksum import placeholder
 from lookaway.study.images import Grids
-from lookaway.study.keys import CellKey, trained_name
+from lookaway.study.json_files import EpochLog, TrainedModel
+from lookaway.study.keys import ModelKey, trained_name
 from lookaway.study.prepare import Prepared, load_model
 from lookaway.study.session import Session
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import Store
-
-_CHECKSUM = 64  # characters of a SHA-256
 
 
 def train_models(session: Session) -> None:
     """Train what the study asks for and is not stored yet: each model on each variant."""
     for variant in session.prepared.images.variants.values():
         for index, spec in enumerate(session.study.models):
-            key = CellKey(variant.name, index, spec.name, 0)
+            key = ModelKey(variant.name, index, spec.name)
             if spec.train != "none" and _stored(session.store, key) is None:
                 _train(session, key, spec)
 
 
-def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
+def _train(session: Session, key: ModelKey, spec: ModelSpec) -> None:
     study, prepared, store = session.study, session.prepared, session.store
     images, size = prepared.images, study.data.image_size
     parts = images.variants[key.variant].parts
-    clf, _ = load_model(study, spec, images.classes, prepared.plan["class_order"])
+    clf, _ = load_model(study, spec, images.classes, prepared.plan.class_order)
     clf = placed(clf, prepared)
     if spec.train != "all":
         fold_batch_norm(clf)  # of the frozen trunk; what is trained lies behind it
@@ -48,11 +48,11 @@ def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
         batch_size=study.training.batch_size,
         learning_rate=spec.learning_rate or study.training.learning_rate,
         seed=seed_from(study.data.split.seed, "training", spec.name),
-        precision=prepared.plan["training_precision"],
+        precision=prepared.plan.training_precision,
     )
-    unfinished = f"training/{_stem(key)}.state"
+    unfinished = f"training/{key.stem}.state"
     with session.progress.stage(
-        f"{trained_name(key.model, key.variant)}: training", recipe.epochs, "epochs"
+        f"{trained_name(key.name, key.variant)}: training", recipe.epochs, "epochs"
     ) as advance:
         result = train(
             clf,
@@ -65,39 +65,38 @@ def _train(session: Session, key: CellKey, spec: ModelSpec) -> None:
             partial(write_state, store, unfinished),
         )
     raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
-    store.write_bytes(f"heads/{_stem(key)}.safetensors", raw)
-    store.write_json(
-        f"heads/{_stem(key)}.json",
-        {
-            "model": spec.name,
-            "variant": key.variant,
-            "trained": spec.train,
-            "best_epoch": result.best,
-            "sha256": digest(raw),
-            "history": [asdict(epoch) for epoch in result.history],
-        },
+    store.write_bytes(f"heads/{key.stem}.safetensors", raw)
+    store.write_model(
+        f"heads/{key.stem}.json",
+        TrainedModel(
+            model=spec.name,
+            variant=key.variant,
+            trained=spec.train,
+            best_epoch=result.best,
+            sha256=digest(raw),
+            history=[EpochLog(**asdict(epoch)) for epoch in result.history],
+        ),
     )
     store.remove(unfinished)
 
 
 def write_state(store: Store, name: str, state: dict[str, Any]) -> None:
-    """Store where a training stands, with a checksum."""
+    """Store where a training stands, behind a checksum."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    raw = buffer.getvalue()
-    store.write_bytes(name, digest(raw).encode() + raw)
+    store.write_checked(name, lambda place: place.encode() + buffer.getvalue())
 
 
 def read_state(store: Store, name: str) -> dict[str, Any] | None:
     """Where a training stands; None where it is not there, or damaged, which is told."""
-    found = store.read_bytes(name)
-    if found is None:
+    raw = store.read_bytes(name)
+    if raw is None:
         return None
-    checksum, raw = found[:_CHECKSUM], found[_CHECKSUM:]
-    if digest(raw).encode() != checksum:
+    if not store.is_whole(name):
         store.note_damage(name)
         return None
-    state: dict[str, Any] = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    content = io.BytesIO(raw[len(placeholder()) :])
+    state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
     return state
 
 
@@ -115,7 +114,7 @@ def ready_model(
         trained: its trained weights as they are stored; None for one that is not trained.
         precision: what it computes in; None: what the study says.
     """
-    known = prepared.plan["class_order"]
+    known = prepared.plan.class_order
     clf, _ = load_model(prepared.study, spec, prepared.images.classes, known)
     if trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
@@ -136,7 +135,7 @@ def quick(
         spec: of the model.
         precision: what it computes in; None: what the study says.
     """
-    wanted = {*prepared.plan["layers"][spec.name], prepared.plan["last_layers"][spec.name]}
+    wanted = {*prepared.plan.explained_layers(spec.name)}
     if explainer_of(prepared.study.explain.method).undoes_scale:
         fold_batch_norm(clf, shift=wanted)
     else:
@@ -150,19 +149,21 @@ def placed(clf: Classifier, prepared: Prepared) -> Classifier:
     return clf.to(prepared.device).to(memory_format=torch.channels_last)
 
 
-def weights_made(store: Store, key: CellKey, spec: ModelSpec) -> str:
+def weights_made(store: Store, key: ModelKey, spec: ModelSpec) -> str:
     """The hash of a model's trained weights; empty for one that is not trained."""
-    about = store.sound_json(f"heads/{_stem(key)}.json") if spec.train != "none" else None
-    return str(about["sha256"]) if about else ""
+    if spec.train == "none":
+        return ""
+    about = store.sound_model(f"heads/{key.stem}.json", TrainedModel)
+    return about.sha256 if about else ""
 
 
-def trained_bytes(store: Store, key: CellKey, spec: ModelSpec) -> bytes | None:
+def trained_bytes(store: Store, key: ModelKey, spec: ModelSpec) -> bytes | None:
     """A model's trained weights as they are stored; None for one that is not trained.
 
     Args:
         store: the run's files.
-        key: of one of its cells; which shard does not matter.
-        spec: the model.
+        key: of the model.
+        spec: its settings.
 
     Raises:
         StoreError: they are missing or damaged.
@@ -175,20 +176,15 @@ def trained_bytes(store: Store, key: CellKey, spec: ModelSpec) -> bytes | None:
     return raw
 
 
-def _stem(key: CellKey) -> str:
-    return key.stem.rpartition("-")[0]
-
-
-def _stored(store: Store, key: CellKey) -> bytes | None:
+def _stored(store: Store, key: ModelKey) -> bytes | None:
     """Trained weights as they were stored; None where they are missing, or damaged and told."""
-    stem = _stem(key)
-    about = store.sound_json(f"heads/{stem}.json")
+    about = store.sound_model(f"heads/{key.stem}.json", TrainedModel)
     if about is None:
         return None
-    name = f"heads/{stem}.safetensors"
+    name = f"heads/{key.stem}.safetensors"
     raw = store.read_bytes(name) or b""
     try:
-        if digest(raw) == about.get("sha256"):
+        if digest(raw) == about.sha256:
             load_tensors(raw)
             return raw
     except SafetensorError:

@@ -29,7 +29,7 @@ from lookaway.rows import (
     shuffled_rows,
     statistic_rows,
 )
-from lookaway.study.keys import CellKey, map_key, other_classes
+from lookaway.study.keys import CellKey, ModelKey, map_key
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import CellResult
@@ -57,9 +57,9 @@ class Job:
     perturbs_only: bool = False
 
     @property
-    def model(self) -> tuple[str, str]:
-        """Its model, and the variant of the images that this learnt from, where it learns."""
-        return self.key.model, self.key.variant
+    def model(self) -> ModelKey:
+        """Its model."""
+        return self.key.of_model
 
     def with_weights(self, weights: str) -> "Job":
         """The same with the hash of trained weights."""
@@ -158,12 +158,11 @@ class Shard:
     def settings(self) -> MeasureSettings:
         """How the images are measured."""
         study, plan, model = self.prepared.study, self.prepared.plan, self.job.spec.name
-        last = plan["last_layers"][model]
-        sizes = plan["last_sizes"].values()
+        sizes = plan.last_sizes.values()
         return MeasureSettings(
             epsilons=tuple(study.epsilons),
-            layers=tuple(dict.fromkeys([*plan["layers"][model], last])),
-            last=last,
+            layers=tuple(plan.explained_layers(model)),
+            last=plan.last_layers[model],
             policies=tuple(study.explain.explained_class),
             ssim=study.measure.ssim,
             grid=study.measure.grid,
@@ -248,7 +247,7 @@ def do_cell(
         variant=job.key.variant,
         images=shard.names,
         labels=shard.labels,
-        classes=[*prepared.images.classes, *other_classes(prepared.plan, job.spec.name)],
+        classes=[*prepared.images.classes, *prepared.plan.other_classes(job.spec.name)],
         epsilons=settings.epsilons,
         layers={name: (each.depth, "x".join(map(str, each.size))) for name, each in layers.items()},
     )

@@ -219,22 +219,21 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
         frames: of a run.
         layout: sizes.
     """
-    histories = frames.store.histories()
-    variants = frames.plan["settings"]["data"]["variants"]
-    names = [trained_name(model, variant) for model in frames.models for variant in variants]
-    trained = [name for name in names if name in histories]
+    models = frames.store.trained()
+    names = [trained_name(model, name) for model in frames.models for name in frames.variants]
+    trained = [name for name in names if name in models]
     values: list[dict[str, Any]] = []
     panels = []
     for model in trained:
-        best = histories[model]["best_epoch"]
+        best, history = models[model].best_epoch, models[model].history
         for measure in ("loss", "accuracy"):
             panels.append(f"{measure}: {model}")
-            learnt = [epoch[f"train_{measure}"] for epoch in histories[model]["history"]]
+            learnt = [getattr(epoch, f"train_{measure}") for epoch in history]
             most = 1.5 * max(learnt) if measure == "loss" else 1.0  # validation may begin far above
-            for epoch in histories[model]["history"]:
+            for epoch in history:
                 for part, images in (("train", "training"), ("val", "validation")):
-                    found = epoch[f"{part}_{measure}"]
-                    at = {"panel": panels[-1], "images": images, "epoch": epoch["epoch"]}
+                    found = getattr(epoch, f"{part}_{measure}")
+                    at = {"panel": panels[-1], "images": images, "epoch": epoch.epoch}
                     values.append({**at, "value": found, "drawn": min(found, most)})
             values.append({"panel": panels[-1], "best": best, "measure": measure})
     names = ["training", "validation"]

@@ -15,8 +15,9 @@ from lookaway.report.paper import charts, layers, pictures
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.verdict import first_attack
+from lookaway.report.wording import first_attack
 from lookaway.study.keys import plain
+from lookaway.study.settings import ModelSpec
 
 # The paper's pictures of all layers, by architecture.
 _LAYERS = {
@@ -73,13 +74,13 @@ def paper_figures(frames: Frames) -> list[Planned]:
 
 def _of_first(frames: Frames, planned: Planned) -> Planned:
     """A figure that says which attack it shows, where the study has several."""
-    told = first_attack(frames)
-    if not told or planned.name in _OF_ALL:
+    shown = first_attack(frames)
+    if not shown or planned.name in _OF_ALL:
         return planned
 
     def make(options: Options) -> Figure:
         made = planned.make(options)
-        return replace(made, note=f"{made.note} {told}")
+        return replace(made, note=f"{made.note} {shown}")
 
     return replace(planned, make=make)
 
@@ -98,8 +99,7 @@ def correspondence(frames: Frames) -> list[Correspondence]:
 
 def _missing(frames: Frames) -> Iterator[Correspondence]:
     """What of the paper the run does not have, and why."""
-    settings = frames.plan["settings"]
-    variants, shown = settings["data"]["variants"], settings["explain"]["pictured"]
+    variants, shown = frames.variants, frames.settings.explain.pictured
     if UNPREPARED not in variants:
         why = "the study has no unprepared images (data.variants without none)"
         yield Correspondence("Table 1", "Accuracy by ε, unprepared images", missing=why, table=True)
@@ -109,7 +109,7 @@ def _missing(frames: Frames) -> Iterator[Correspondence]:
     if not shown:
         yield Correspondence("Fig. 1", "The observed shift", missing=_NO_PICTURES)
         yield Correspondence("Fig. 2", "One attack", missing=_NO_PICTURES)
-    if not shown or not settings["transfer_from"]:
+    if not shown or not frames.sources:
         why = _NO_PICTURES if not shown else "the study has no source (transfer_from: [])"
         yield Correspondence("Fig. 5", "One image in every model", missing=why)
     if not shown or not frames.several_layers:
@@ -117,7 +117,7 @@ def _missing(frames: Frames) -> Iterator[Correspondence]:
         if shown:
             why = "the study explains the last layers alone; explain.layers: convs explains all"
         yield Correspondence(_ALL_LAYERS, "Every layer at one image", missing=why)
-    if not frames.store.histories():
+    if not frames.store.trained():
         why = "the study trains no model (train: none)"
         yield Correspondence("", "Training", missing=why)
 
@@ -129,8 +129,7 @@ def _place(found: Correspondence) -> tuple[bool, bool, int]:
 
 
 def _figures(frames: Frames) -> Iterator[Planned]:
-    settings = frames.plan["settings"]
-    shown = bool(settings["explain"]["pictured"])
+    shown = bool(frames.settings.explain.pictured)
     form = paper_form(frames)
     if shown:
         own = f"explained class: {form.policy}"
@@ -157,7 +156,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
     if shown and form.source is not None:
         yield _transfer(frames, form)
     if shown and frames.several_layers:
-        for place, spec in enumerate(settings["models"]):
+        for place, spec in enumerate(frames.settings.models):
             yield _layers(frames, place, spec)
     yield _chart(
         frames,
@@ -168,7 +167,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
         "paper holds that deep networks keep more accuracy at equal MOD.",
         charts.accuracy_against_mod,
     )
-    if frames.store.histories():
+    if frames.store.trained():
         yield _chart(
             frames,
             "",
@@ -235,9 +234,9 @@ def _transfer(frames: Frames, form: PaperForm) -> Planned:
     return Planned("Fig. 5", name, name, title, make)
 
 
-def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
-    model = spec["name"]
-    paper = _LAYERS.get(spec["timm"].partition(".")[0], _ALL_LAYERS)
+def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
+    model = spec.name
+    paper = _LAYERS.get(spec.timm.partition(".")[0], _ALL_LAYERS)
     number = paper.removeprefix("Fig. ") if paper != _ALL_LAYERS else "6to10"
     name = f"paper_fig{number}_layers_{place + 1}_{plain(model)}".rstrip("_")
     policy = paper_form(frames).policy
@@ -247,7 +246,7 @@ def _layers(frames: Frames, place: int, spec: dict[str, Any]) -> Planned:
         pictured, form = _pictured(frames)
         image = image_of(pictured, options.image)
         panels = layers.layers_figure(frames, pictured, form, image, model, options)
-        count = len(frames.parts.layers(model))
+        count = len(frames.plan.explained_layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
         return Figure(name, title, note, options.columns, form.policy, panels=panels, paper=paper)
 

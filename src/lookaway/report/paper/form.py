@@ -78,13 +78,11 @@ def paper_form(frames: Frames, variant: str | None = None) -> PaperForm:
     Returns:
         With ``own`` as the explained class where the study has it, as the paper most likely did.
     """
-    settings = frames.plan["settings"]
-    variants = settings["data"]["variants"]
-    prepared = [name for name in variants if name != UNPREPARED]
+    prepared = [name for name in frames.variants if name != UNPREPARED]
     return PaperForm(
         attack=frames.attacks[0],
-        source=next(iter(settings["transfer_from"]), None),
-        variant=variant or (prepared or variants)[0],
+        source=next(iter(frames.sources), None),
+        variant=variant or (prepared or frames.variants)[0],
         policy="own" if "own" in frames.policies else frames.policy,
         families=families(frames.plan),
     )

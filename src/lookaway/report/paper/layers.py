@@ -37,7 +37,7 @@ def layers_figure(
         model: a model of the study.
         options: how it is drawn; ``order`` says which layer stands top left.
     """
-    numbered = list(enumerate(frames.parts.layers(model), start=1))
+    numbered = list(enumerate(frames.plan.explained_layers(model), start=1))
     if options.order == "last-first":
         numbered.reverse()
     across = math.ceil(math.sqrt(len(numbered)))

@@ -89,8 +89,8 @@ def shift(
         options: how it is drawn.
     """
     clean, attacked = shown.image.rgb, _attacked(pictured, form, shown)
-    place = frames.plan["settings"]["epsilons"].index(shown.epsilon)
-    key = shown.image, shown.model, frames.plan["last_layers"][shown.model], form.policy
+    place = frames.epsilons.index(shown.epsilon)
+    key = shown.image, shown.model, frames.plan.last_layers[shown.model], form.policy
     before = pictured.clean_map(*key)
     after = pictured.attacked_maps(*key, form.attack, shown.model)[place]
     size = (clean.shape[1], clean.shape[0])

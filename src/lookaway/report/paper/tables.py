@@ -5,7 +5,7 @@ import polars as pl
 from lookaway.analysis.frames import Frames
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
-from lookaway.report.verdict import first_attack
+from lookaway.report.wording import first_attack
 
 SECTION = "As in the paper"
 _CLASS = {
@@ -23,10 +23,9 @@ def paper_tables(frames: Frames) -> list[Table]:
     Args:
         frames: of a run.
     """
-    variants = frames.plan["settings"]["data"]["variants"]
-    found = [accuracy(frames, variant) for variant in variants]
+    found = [accuracy(frames, variant) for variant in frames.variants]
     if frames.shared is not None:
-        found += [accuracy(frames, variant, common=True) for variant in variants]
+        found += [accuracy(frames, variant, common=True) for variant in frames.variants]
     return [*sorted(found, key=lambda table: table.paper), mod(frames), psnr(frames)]
 
 
@@ -39,7 +38,7 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
         common: count only the images that every variant holds.
     """
     form = paper_form(frames, variant)
-    prepared = [name for name in frames.plan["settings"]["data"]["variants"] if name != UNPREPARED]
+    prepared = [name for name in frames.variants if name != UNPREPARED]
     if variant == UNPREPARED:
         number, name, images = "Table 1", "paper_table1_accuracy_unprepared", "unprepared images"
     else:
@@ -57,7 +56,7 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
         name,
         f"Accuracy by ε, {form.whose}, {images}",
         f"Share of the {count} test images whose predicted class is the true one; ε = 0 is the "
-        f"clean image. {_told(frames, form)}The paper's {number} has this form.",
+        f"clean image. {_marks(frames, form)}The paper's {number} has this form.",
         _heads(form, sorted(by_model[frames.models[0]])),
         tuple(_lines(frames, form, by_model)),
         ("%",),
@@ -89,7 +88,7 @@ def mod(frames: Frames, variant: str | None = None) -> Table:
         "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap of the last layer; at "
         f"ε = 0 they are the same. Explained class: {form.policy}, {_CLASS[form.policy]}. Images: "
         f"{'unprepared' if form.variant == UNPREPARED else f'prepared ({form.variant})'}. Mean "
-        f"shift: the mean over the models{within}. {_told(frames, form)}The paper's Table 3 has "
+        f"shift: the mean over the models{within}. {_marks(frames, form)}The paper's Table 3 has "
         "this form.",
         _heads(form, levels),
         (*_lines(frames, form, by_model), mean),
@@ -141,7 +140,7 @@ def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
     return pl.concat([own, noise.with_columns(perturbation=pl.col("attack"))])
 
 
-def _told(frames: Frames, form: PaperForm) -> str:
+def _marks(frames: Frames, form: PaperForm) -> str:
     """What stands at the names of the lines, and which attack it is where there are several."""
     marks = "deep, wide: the paper's marks. " if any(form.families.values()) else ""
     marks += "white-box: this model made the perturbations. " if form.source else ""
@@ -149,8 +148,8 @@ def _told(frames: Frames, form: PaperForm) -> str:
 
 
 def _shown(frames: Frames) -> str:
-    told = first_attack(frames)
-    return f"{told} " if told else ""
+    shown = first_attack(frames)
+    return f"{shown} " if shown else ""
 
 
 def _heads(form: PaperForm, levels: list[float]) -> tuple[str, ...]:

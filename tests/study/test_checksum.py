@@ -1,4 +1,4 @@
-"""A sealed file that differs in one bit, or is cut, is never taken for what was written."""
+"""A file that differs in one bit, is cut or misnamed is never taken for what was written."""
 
 import io
 
@@ -8,18 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import plans
 from lookaway.errors import StoreError
+from lookaway.study.checksum import embed, is_whole, placeholder
 from lookaway.study.files import Files
-from lookaway.study.seal import is_sealed, sealed, slot
+from lookaway.study.json_files import Drift
 
-PLAN = {"name": "a model ✓", "epsilons": [0.1, 0.2], "inner": {"grid": 32}}
+DRIFT = Drift(
+    model="m", variant="none", weights="", images=2, mod=0.5, largest=0.5, classes=1.0, heatmaps=0.1
+)
 ARRAYS = {"map": np.arange(12, dtype=np.float16).reshape(2, 2, 3)}
 FRAME = pl.DataFrame({"image": ["a/1", "b/2"], "nissim": [0.25, 0.5], "dead": [True, False]})
 
 
 def write_json(files):
-    files.write_json("x", PLAN)
-    return files.read_json
+    files.write_model("x", DRIFT)
+    return lambda name: files.read_model(name, Drift)
 
 
 def write_arrays(files):
@@ -43,27 +47,35 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path, write):
         for place, byte in enumerate(raw)
         for flip in (0x01, 0x20, 0x80)
     ]
-    assert not any(map(is_sealed, others))
+    assert not any(is_whole(other, "x") for other in others)
     for other in others[:: len(others) // 25]:
         (tmp_path / "x").write_bytes(other)
         with pytest.raises(StoreError, match="checksum"):
             read("x")
 
 
+@pytest.mark.parametrize("write", [write_json, write_arrays, write_frame])
+def test_a_file_under_another_s_name_is_noticed(tmp_path, write):
+    read = write(Files(tmp_path))
+    (tmp_path / "x").rename(tmp_path / "y")
+    with pytest.raises(StoreError, match="checksum"):
+        read("y")
+
+
 def test_what_was_written_comes_back_with_what_was_kept_beside_it(tmp_path):
     files = Files(tmp_path)
     write_json(files)
-    assert files.read_json("x") == PLAN
-    write_arrays(files)
-    np.testing.assert_array_equal(files.read_arrays(tmp_path / "x")["map"], ARRAYS["map"])
-    assert files.arrays_kept(tmp_path / "x")["weights"] == "w"
-    write_frame(files)
-    frame, kept = files.read_kept(tmp_path / "x")
-    assert frame.equals(FRAME)
-    assert kept["weights"] == "w"
+    assert files.read_model("x", Drift) == DRIFT
+    files.write_arrays("x.safetensors", ARRAYS, {"weights": "w"})
+    found = files.read_arrays(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(found["map"], ARRAYS["map"])
+    assert files.read_metadata(tmp_path / "x.safetensors")["weights"] == "w"
+    files.write_frame("x.parquet", FRAME, {"weights": "w"})
+    assert files.read_frame(tmp_path / "x.parquet").equals(FRAME)
+    assert files.read_metadata(tmp_path / "x.parquet")["weights"] == "w"
 
 
-def test_any_library_reads_sealed_files_and_the_same_content_gives_the_same_bytes(tmp_path):
+def test_any_library_reads_the_files_and_the_same_content_gives_the_same_bytes(tmp_path):
     from safetensors.numpy import load_file
 
     files, raws = Files(tmp_path), []
@@ -77,28 +89,44 @@ def test_any_library_reads_sealed_files_and_the_same_content_gives_the_same_byte
 
 
 @given(st.binary(max_size=60), st.lists(st.text("0123456789abcdef", min_size=64, max_size=64)))
-def test_text_that_looks_like_a_seal_does_no_harm(raw, others):
-    place = slot()
+def test_text_that_looks_like_a_checksum_does_no_harm(raw, others):
+    place = placeholder()
     strange = raw + b"".join(b"lookaway:" + other.encode() for other in others)
-    whole = sealed(strange + place.encode() + strange, place)
-    assert is_sealed(whole)
+    whole = embed(strange + place.encode() + strange, place, "x")
+    assert is_whole(whole, "x")
     assert strange in whole
-    assert not is_sealed(strange)
-    assert not is_sealed(whole + b"0")
+    assert not is_whole(strange, "x")
+    assert not is_whole(whole + b"0", "x")
 
 
 def test_damage_that_is_mended_is_told_once_by_its_name(tmp_path):
     told = []
     files = Files(tmp_path, told.append)
-    files.write_json("plan.json", PLAN)
-    assert files.sound_json("plan.json") == PLAN
-    (tmp_path / "plan.json").write_text("{}")
-    assert files.sound_json("plan.json") is None
-    assert files.sound_json("plan.json") is None
-    assert files.sound_json("nothing.json") is None
-    assert files.damaged == ["plan.json"]
+    files.write_model("manifest.json", DRIFT)
+    assert files.sound_model("manifest.json", Drift) == DRIFT
+    (tmp_path / "manifest.json").write_text("{}")
+    assert files.sound_model("manifest.json", Drift) is None
+    assert files.sound_model("manifest.json", Drift) is None
+    assert files.sound_model("nothing.json", Drift) is None
+    assert files.damaged == ["manifest.json"]
     assert len(told) == 1
-    assert "plan.json" in told[0]
+    assert "manifest.json" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda held: held.pop("mod"), "mod"),
+        (lambda held: held.update(images="2"), "images"),
+        (lambda held: held.update(more=2), "more"),
+    ],
+)
+def test_a_whole_file_that_holds_something_else_is_refused_with_the_place(tmp_path, change, place):
+    files, held = Files(tmp_path), DRIFT.model_dump()
+    change(held)
+    plans.write_json(files, "drift.json", held)
+    with pytest.raises(StoreError, match=rf"drift\.json' is not what lookaway .* at {place}"):
+        files.read_model("drift.json", Drift)
 
 
 def test_a_picture_is_written_where_it_is_missing_or_another(tmp_path):

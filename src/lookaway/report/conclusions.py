@@ -1,0 +1,229 @@
+"""What a run shows, in sentences that a table below each can check."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from lookaway.analysis import direction, outcomes
+from lookaway.analysis.frames import Frames
+from lookaway.report.findings import at_top, findings, headlines, of_first
+from lookaway.report.table import Cell
+from lookaway.report.wording import isolated, listed, signed
+
+_DID = {
+    "moved": "moved to other places",
+    "spread": "spread",
+    "shrank": "shrank",
+    "inverted": f"were inverted (rank correlation ≤ −{-direction.REVERSED:g})",
+    "died": "lost all evidence for the class (dead maps)",
+}
+_RIGHT, _FLIPPED, _ = outcomes.OUTCOMES
+_AUROC = f"{outcomes.FLIPPED_OR_NOT}: auroc"
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """One part of what a run shows.
+
+    Attributes:
+        title: its heading.
+        opening: what holds for all models.
+        table: the name of the table that shows it.
+        models: a model's name and what holds for it.
+        closing: what follows; may be empty.
+    """
+
+    title: str
+    opening: str
+    table: str
+    models: tuple[tuple[str, str], ...] = ()
+    closing: str = ""
+
+
+def conclusions(frames: Frames) -> list[Conclusion]:
+    """Scale (and depth, where several layers are explained), direction, consequence, certainty.
+
+    Of each model under its own perturbations at the study's largest ε, for the class seen in the
+    clean image where the study has it, and of the first variant of the images.
+    """
+    found = [_scale(frames), _direction(frames), _consequence(frames), _certainty(frames)]
+    return [found[0], _depth(frames), *found[1:]] if frames.several_layers else found
+
+
+def _scale(frames: Frames) -> Conclusion:
+    numbers = headlines(frames, "noise", "shuffled", "excess")
+    clear = [model for model, cells in numbers.items() if _is_positive(cells["excess"])]
+    if len(clear) == len(numbers):
+        moved = "every model's heatmaps" if len(clear) > 1 else f"{isolated(clear[0])}'s heatmaps"
+    else:
+        moved = f"the heatmaps of {listed(clear)}" if clear else "no model's heatmaps"
+    opening = f"{frames.attacks[0].upper()} moves {moved} clearly further than noise of the same "
+    opening += "size, those of the others not." if 0 < len(clear) < len(numbers) else "size."
+    fragile = [
+        model
+        for model, cells in numbers.items()
+        if cells["shuffled"].value is not None
+        and (cells["noise"].value or 0.0) >= cells["shuffled"].value
+    ]
+    closing = [_largest(frames)]
+    if fragile:
+        closing.append(
+            f"The heatmaps of {listed(fragile)} are fragile by themselves: noise alone changes "
+            "them at least as much as another image does (the shuffled baseline)."
+        )
+    table = f"scale_{frames.policy}"
+    return Conclusion("Scale", opening, table, closing=" ".join(filter(None, closing)))
+
+
+def _is_positive(cell: Cell) -> bool:
+    """Whether the whole interval lies above 0."""
+    return cell.low is not None and cell.low > 0
+
+
+def _largest(frames: Frames) -> str:
+    """Where the attack adds most, if that is not at the largest ε."""
+    found = findings(frames, "excess").filter(explained_class=frames.policy, **of_first(frames))
+    best = found.drop_nulls("value").sort("value", descending=True, maintain_order=True)
+    best = best.unique("model", keep="first").filter(
+        pl.col("value") > 0, pl.col("epsilon") != frames.top
+    )
+    most = {row["model"]: row for row in best.iter_rows(named=True)}
+    parts = [
+        f"in {isolated(model)} at ε = {most[model]['epsilon']:g} ({signed(most[model]['value'])})"
+        for model in frames.models
+        if model in most
+    ]
+    return f"It adds most below the largest ε: {'; '.join(parts)}." if parts else ""
+
+
+def _depth(frames: Frames) -> Conclusion:
+    """Where in each network the shift beyond noise begins."""
+    rows = frames.by_depth.filter(
+        at_top(frames),
+        pl.col("source") == pl.col("model"),
+        attack=frames.attacks[0],
+        variant=frames.variants[0],
+    )
+    models = []
+    for model in frames.models:
+        layers = rows.filter(model=model).to_dicts()
+        clear = [layer["low"] is not None and layer["low"] > 0 for layer in layers]
+        largest = max(layers, key=lambda row: row["excess"] or 0.0)
+        most = f"most at {largest['layer']} (depth {largest['depth']:.2f}): "
+        most += signed(largest["excess"] or 0.0)
+        begins = len(clear) - clear[::-1].index(False) if False in clear else 0
+        if not clear[-1]:
+            text = "not clearly beyond noise at the last layer"
+        elif begins == 0:
+            text = "every explained layer moves clearly further than under noise"
+        else:
+            text = f"from {layers[begins]['layer']} on (depth {layers[begins]['depth']:.2f}) every "
+            text += "layer moves clearly further than under noise"
+        models.append((model, f"{text}; {most}"))
+    opening = "Where in the network the shift beyond noise begins (depth 0: first layer, 1: last):"
+    return Conclusion("Depth", opening, f"depth_{frames.policy}", tuple(models))
+
+
+def _direction(frames: Frames) -> Conclusion:
+    region = ["clean_inside", "attacked_inside"] if frames.regions is not None else []
+    measures = (*direction.WORDS, "lost", "gained", "distance", "right", "down", *region)
+    noise = headlines(frames, "stayed", scope="noise")
+    models = []
+    for model, cells in headlines(frames, *measures).items():
+        if cells["lost"].value is None:
+            models.append((model, "every clean map is dead, so nothing can have gone anywhere"))
+            continue
+        share = {word: cells[word].value or 0.0 for word in direction.WORDS}
+        text = f"{share['stayed']:.0%} of the heatmaps stayed where they were"
+        text += f" ({noise[model]['stayed'].value or 0.0:.0%} under noise of the same size)"
+        for word in sorted(_DID, key=lambda word: -share[word])[:2]:
+            text += f", {share[word]:.0%} {_DID[word]}" if share[word] > 0 else ""
+        text += (
+            f"; they lost {cells['lost'].value:.0%} of their participation and gained "
+            f"{cells['gained'].value:.0%} in new places{_way(cells)}"
+        )
+        if region and cells[region[0]].value is not None:
+            before, after = (cells[name].value for name in region)
+            text += f"; inside the region it went from {before:.0%} to {after:.0%}"
+        models.append((model, text))
+    opening = "Where participation went under attack:"
+    return Conclusion("Direction", opening, f"words_{frames.policy}", tuple(models))
+
+
+def _way(cells: Mapping[str, Cell]) -> str:
+    """How far the centre moved, and whether in one direction."""
+    if cells["distance"].value is None:
+        return ""
+    names = {"right": ("left", "right"), "down": ("up", "down")}
+    ways = [
+        ends[_is_positive(cells[measure])]
+        for measure, ends in names.items()
+        if _is_positive(cells[measure]) or (cells[measure].high or 0.0) < 0
+    ]
+    where = f"mostly {' and '.join(ways)}" if ways else "in no common direction"
+    return f"; the centre moved by {cells['distance'].value:.0%} of the image's side, {where}"
+
+
+def _consequence(frames: Frames) -> Conclusion:
+    measures = f"{_FLIPPED}: share", f"{_FLIPPED}: mod", f"{_RIGHT}: mod", _AUROC
+    numbers = headlines(frames, *measures)
+    models = []
+    for model, cells in numbers.items():
+        share, flipped, right, auroc = (cells[measure] for measure in measures)
+        text = f"{share.value:.0%} of the images flipped"
+        if auroc.value is None:
+            models.append((model, f"{text} ({auroc.reason})"))
+            continue
+        interval = "" if auroc.low is None else f", {auroc.low:.2f} to {auroc.high:.2f}"
+        text += f"; MOD {flipped.value:.3f} where they flipped, {right.value:.3f} where they "
+        models.append((model, f"{text}stayed right (AUROC {auroc.value:.2f}{interval})"))
+    further = [model for model, cells in numbers.items() if (cells[_AUROC].low or 0.0) > 0.5]
+    opening = (
+        f"Looking elsewhere goes with failing in {listed(further)}: the heatmaps of images that "
+        "flipped moved further than those of images that stayed right."
+        if further
+        else "No model's heatmaps moved clearly further where its prediction flipped."
+    )
+    return Conclusion("Consequence", opening, f"outcomes_{frames.policy}", tuple(models))
+
+
+def _certainty(frames: Frames) -> Conclusion:
+    count, test = len(frames.plan.classes), frames.plan.images.test.count
+    drawn = (
+        f"over whole classes, {count} of them, so they speak of other classes too"
+        if frames.mod["interval"][0] == "classes"
+        else f"over the images within each class and so hold for these {count} classes alone"
+    )
+    opening = f"Intervals are 95 %, bootstrapped {drawn}; {test} test images."
+    if len(frames.models) < 2:
+        return Conclusion("Certainty", opening, f"scale_{frames.policy}")
+    here = of_first(frames)
+    apart = frames.compare_models.filter(
+        at_top(frames), pl.col("p_holm") < 0.05, measure="excess", **here
+    )
+    pairs = []
+    for row in apart.iter_rows(named=True):
+        names = [isolated(row["model_a"]), isolated(row["model_b"])]
+        less, more = reversed(names) if row["difference"] > 0 else names
+        pairs.append(f"less to {less} than to {more}")
+    text = (
+        f"The attack adds clearly different amounts (p < 0.05 after Holm): {'; '.join(pairs)}."
+        if pairs
+        else "No two models differ clearly in what the attack adds (p ≥ 0.05 after Holm)."
+    )
+    ranking = frames.robustness_of_ranking.filter(
+        scope=here["scope"], variant=here["variant"], measure="excess", epsilon=frames.top
+    )
+    for row in ranking.iter_rows(named=True):
+        trust = "so it hardly depends on a convention"
+        if row["held"] == row["conventions"]:
+            trust = "so it does not depend on a convention"
+        elif row["held"] < 0.8 * row["conventions"]:
+            trust = "so do not build on the whole order"
+        text += (
+            " The order of what the attack adds, "
+            f"{' < '.join(map(isolated, row['ranking']))}, holds in {row['held']} of "
+            f"{row['conventions']} conventions of comparing heatmaps, {trust}."
+        )
+    return Conclusion("Certainty", opening, "rankings", closing=text)

@@ -1,0 +1,192 @@
+"""Tables of what a shift means: its scale, its direction, its consequence, its certainty."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from lookaway.analysis import direction, outcomes, summary
+from lookaway.analysis.frames import Frames
+from lookaway.report.findings import at_top, findings
+from lookaway.report.pivot import LINES, Body, listing, pivoted
+from lookaway.report.table import Table
+
+_SCALE = "Scale: more than noise?"
+_DIRECTION = "Direction: where did it go?"
+_CONSEQUENCE = "Consequence: does it go with failing?"
+_CERTAINTY = "Certainty: how sure?"
+_OF_SCALE = {
+    "MOD": (".3f", "mod"),
+    "noise": (".3f", "noise"),
+    "shuffled": (".3f", "shuffled"),
+    "excess": ("+.3f", "excess", "low", "high"),
+}
+_OF_DIRECTION = {
+    "lost": ("lost", "%"),
+    "gained": ("gained", "%"),
+    "distance": ("centre moved", "+.3f"),
+    "right": ("to the right", "+.3f"),
+    "down": ("downwards", "+.3f"),
+    "growth": ("growth", "+.3f"),
+    "rank_correlation": ("rank correlation", "+.3f"),
+    "strength": ("strength", "+.3f"),
+    "clean_inside": ("inside region, clean", "%"),
+    "attacked_inside": ("inside region, attacked", "%"),
+    "left_region": ("left the region", "%"),
+}
+_RIGHT, _FLIPPED, _WRONG = outcomes.OUTCOMES
+_OF_OUTCOMES = {
+    **{f"{outcome}: share": (outcome, "%") for outcome in outcomes.OUTCOMES},
+    f"{_RIGHT}: mod": (f"MOD, {_RIGHT}", ".3f"),
+    f"{_FLIPPED}: mod": (f"MOD, {_FLIPPED}", ".3f"),
+    f"{outcomes.FLIPPED_OR_NOT}: auroc": ("AUROC", ".3f"),
+    f"{_WRONG}: mod": (f"MOD, {_WRONG}", ".3f"),
+    f"{_RIGHT}: attacked_confidence": (f"confidence, {_RIGHT}", "%"),
+    f"{_FLIPPED}: attacked_confidence": (f"confidence, {_FLIPPED}", "%"),
+}
+_MEASURES = {"mod": "MOD", "excess": "excess", "vid": "VID"}
+
+
+def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
+    """The tables of one explained class, at the study's largest ε."""
+    where = f"ε = {frames.top:g}, explained class: {policy}"
+    here = at_top(frames, policy)
+    yield Table(
+        f"scale_{policy}",
+        f"Scale of the shift at {where}",
+        "noise: MOD under noise of the same size. shuffled: the shuffled baseline, the mean "
+        "dissimilarity of the clean heatmaps of two different images. excess: each image's "
+        "dissimilarity under attack less that under noise, averaged. share: the excess over the "
+        "distance from noise to shuffled.",
+        *listing(
+            frames,
+            summary.by_scope(frames.last(frames.excess)).filter(here, pairs="all"),
+            {**_OF_SCALE, "share": ("%", "share", "share_low", "share_high", "share_reason")},
+        ),
+        _SCALE,
+    )
+    if frames.several_layers:
+        own = pl.col("source") == pl.col("model"), pl.col("scope").str.ends_with(" white-box")
+        yield Table(
+            f"depth_{policy}",
+            f"The shift by layer at {where}",
+            "Each model under its own perturbations. depth: 0 the first layer, 1 the last. dead: "
+            "share of the attacked images whose map holds no evidence there.",
+            *listing(
+                frames,
+                summary.by_scope(frames.by_depth).filter(here, *own),
+                {"depth": (".2f", "depth"), **_OF_SCALE, "dead": ("%", "attacked_dead")},
+                (*LINES, "layer"),
+            ),
+            _SCALE,
+        )
+    measured = frames.direction["measure"].unique()
+    yield Table(
+        f"direction_{policy}",
+        f"Where participation went at {where}",
+        "Means over the images. lost, gained: shares of the clean heatmap's mass that left its "
+        "place, and that came. centre moved: how far, in widths of the image; to the right and "
+        "downwards: its mean way (negative: left, up). growth: change of the share of the image "
+        "above half maximum. rank correlation: of the two maps' cells, −1 inverted. strength: "
+        "(after − before) / (after + before) of the maps' maxima.",
+        *_measures(frames, policy, {k: v for k, v in _OF_DIRECTION.items() if k in measured}),
+        _DIRECTION,
+    )
+    yield Table(
+        f"words_{policy}",
+        f"What became of the heatmaps at {where}",
+        f"Share of the images whose clean map is alive. {direction.RULE}.",
+        *_measures(frames, policy, {word: (word, "%") for word in direction.WORDS}),
+        _DIRECTION,
+    )
+    first = " A flip changes the explained class here by itself, so read the table of the clean "
+    yield Table(
+        f"outcomes_{policy}",
+        f"Does looking elsewhere go with failing? {where}",
+        "Images that stayed right, flipped (right on the clean image, wrong under attack), or were "
+        "wrong before: how many, their MOD, and the confidence of the attacked prediction. AUROC: "
+        "the chance that a flipped image's heatmap moved more than that of one that stayed right; "
+        f"0.5 is no relation.{first + 'class first.' if policy == 'own' else ''}",
+        *_measures(frames, policy, _OF_OUTCOMES),
+        _CONSEQUENCE,
+    )
+    yield Table(
+        f"transfer_{policy}",
+        f"Transferability at {where}",
+        "A line for each model that made the perturbations, a column for each model that was "
+        "attacked with them: its accuracy, then its excess shift.",
+        *pivoted(
+            frames,
+            frames.transfer.filter(here),
+            {
+                (measure, model): (f"{measure}, {model}", form)
+                for measure, form in (("accuracy", "%"), ("excess", "+.3f"))
+                for model in frames.models
+            },
+            by=("measure", "model"),
+            lines=("variant", "attack", "source"),
+        ),
+        _CONSEQUENCE,
+    )
+    if len(frames.models) > 1:
+        yield _differences(frames, policy, where)
+        if policy == frames.policy:
+            yield _rankings(frames)
+
+
+def _measures(frames: Frames, policy: str, columns: dict[str, tuple[str, str]]) -> Body:
+    found = findings(frames, *columns).filter(at_top(frames, policy), pairs="all")
+    return pivoted(frames, found, {(name,): column for name, column in columns.items()})
+
+
+def _differences(frames: Frames, policy: str, where: str) -> Table:
+    found = frames.compare_models.filter(at_top(frames, policy), pairs="all").with_columns(
+        pl.col("measure").replace_strict(_MEASURES),
+        pair=pl.format("{} − {}", "model_a", "model_b"),
+    )
+    lines = ("variant", "scope", "measure", "pair")
+    return Table(
+        f"models_{policy}",
+        f"Models in pairs at {where}",
+        "On the same images. p: paired permutation test; p (Holm): corrected for the pairs of one "
+        "perturbation and measure. P(first is smaller): under the bootstrap.",
+        *listing(
+            frames,
+            pl.concat(found.partition_by(lines[:3], maintain_order=True) or [found]),
+            {
+                "difference": ("+.3f", "difference", "low", "high"),
+                "p": (".4f", "p"),
+                "p (Holm)": (".4f", "p_holm"),
+                "P(first is smaller)": (".3f", "probability"),
+            },
+            lines,
+        ),
+        _CERTAINTY,
+    )
+
+
+def _rankings(frames: Frames) -> Table:
+    at = pl.format(", ε = {}", pl.col("epsilon").map_elements("{:g}".format, pl.String))
+    name, ranking = "ranking, smallest first", pl.col("ranking").list.join(" < ")
+    found = frames.robustness_of_ranking.with_columns(
+        pl.col("measure").replace_strict(_MEASURES) + at.fill_null(""),
+        ranking.alias(name),
+    )
+    return Table(
+        "rankings",
+        f"Does the ranking depend on a convention? Explained class: {frames.policy}",
+        "Each ranking again under both SSIM presets, two grids, maps brought to one resolution, "
+        "rank correlation and the overlap of the top 10 %, each class policy, with and without "
+        "dead maps. holds: in how many of them the whole order is the same; pairs: the share of "
+        "pairs of models that keep their order.",
+        *listing(
+            frames,
+            found,
+            {
+                "holds in": (".0f", "held"),
+                "of": (".0f", "conventions"),
+                "pairs": ("%", "pairs_held"),
+            },
+            ("variant", "scope", "measure", name),
+        ),
+        _CERTAINTY,
+    )

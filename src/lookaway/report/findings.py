@@ -1,0 +1,104 @@
+"""The numbers of the last layers in one long frame: sentences, tables and terminal read it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from lookaway.analysis import summary
+from lookaway.analysis.frames import Frames
+from lookaway.report.table import Cell
+
+_TEXT = ("variant", "model", "attack", "source", "explained_class", "pairs", "measure", "reason")
+_SCHEMA: dict[str, pl.DataType] = {
+    **dict.fromkeys(_TEXT, pl.String()),
+    **dict.fromkeys(("epsilon", "value", "low", "high"), pl.Float64()),
+    "n": pl.Int64(),
+}
+
+
+def findings(frames: Frames, *measures: str) -> pl.DataFrame:
+    """Numbers of each model's last layer; only what holds these measures is computed.
+
+    Args:
+        frames: the run's summaries.
+        measures: accuracy, psnr, unattacked, mod, deviation (of NISSIM over the images), noise,
+            shuffled and excess (MOD under noise, the shuffled baseline of the same images, and
+            what the attack adds to noise), vid_image, vid_level, vid_pooled; a measure of
+            ``analysis.direction``; or one of ``analysis.outcomes``, as ``flipped: share``.
+
+    Returns:
+        variant, model, attack, source, scope (see ``summary.by_scope``), explained_class, epsilon,
+        pairs, measure, n, value, low, high, reason (why a value is null). What does not depend on
+        the explained class or on ε has null there.
+    """
+    return summary.by_scope(pl.concat(_long(frames, measure) for measure in measures))
+
+
+def _long(frames: Frames, measure: str) -> pl.DataFrame:
+    """A measure's numbers, whatever frame holds them."""
+    value, kind, of_outcome = measure, *measure.partition(": ")[::2]
+    if of_outcome:
+        found, value = frames.outcomes.filter(outcome=kind, measure=of_outcome), "value"
+    elif measure in ("accuracy", "psnr", "unattacked"):
+        found = getattr(frames, measure)
+    elif measure in ("noise", "shuffled", "excess"):
+        found = frames.last(frames.excess)
+    elif measure == "mod":
+        found = frames.last(frames.mod)
+    elif measure == "deviation":
+        found, value = frames.last(frames.spread), "spread"
+    elif measure.startswith("vid_"):
+        found, value = frames.vid[measure.removeprefix("vid_")], "vid"
+    else:
+        found, value = frames.direction.filter(measure=measure), "value"
+    known = {"pairs": pl.lit("all")}
+    known |= {name: pl.col(name) for name in _SCHEMA if name in found.columns}
+    known |= {"value": pl.col(value), "measure": pl.lit(measure)}
+    if measure in ("noise", "shuffled"):  # the interval beside them is the excess's
+        known |= {"low": pl.lit(None), "high": pl.lit(None)}
+    return found.select(
+        known.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in _SCHEMA.items()
+    )
+
+
+def at_top(frames: Frames, policy: str | None = None) -> pl.Expr:
+    """Which rows are of the largest ε and of one explained class, or do not depend on them.
+
+    Args:
+        frames: the run's summaries.
+        policy: the explained class; None: that of the headlines.
+    """
+    same = pl.col("explained_class").eq(policy or frames.policy).fill_null(value=True)
+    return same & pl.col("epsilon").eq(frames.top).fill_null(value=True)
+
+
+def of_first(frames: Frames) -> dict[str, str]:
+    """Which rows are of all pairs, the first variant, and each model's own first attack."""
+    scope = f"{frames.attacks[0]} white-box"
+    return {"pairs": "all", "variant": frames.variants[0], "scope": scope}
+
+
+def headlines(frames: Frames, *measures: str, **where: str) -> dict[str, dict[str, Cell]]:
+    """What sentences speak of: each model under its own perturbations of the study's first attack.
+
+    At the largest ε, for the headlines' explained class, of the first variant, dead maps counted.
+
+    Args:
+        frames: the run's summaries.
+        measures: see ``findings``.
+        where: what is otherwise, such as ``scope="noise"``.
+
+    Returns:
+        For each model its measures.
+    """
+    found = findings(frames, *measures).filter(at_top(frames), **of_first(frames) | where)
+    numbers: dict[str, dict[str, Cell]] = {model: {} for model in frames.models}
+    for row in found.iter_rows(named=True):
+        numbers[row["model"]][row["measure"]] = cell(row)
+    return numbers
+
+
+def cell(row: Mapping[str, Any]) -> Cell:
+    """A finding as a table has it."""
+    return Cell(row["value"], row["low"], row["high"], row.get("reason"))

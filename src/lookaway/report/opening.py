@@ -1,0 +1,104 @@
+"""What a page opens with: which model looks elsewhere most, how much of it is attack, how sure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lookaway.analysis.frames import Frames
+from lookaway.report.findings import at_top, headlines, of_first
+from lookaway.report.table import Cell
+from lookaway.report.wording import first_attack, first_images, isolated, signed, with_interval
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The opening.
+
+    Attributes:
+        model: the one with the largest MOD; None where no model has a pair of heatmaps.
+        title: in a few words, without the model.
+        sentences: how much, how much beyond noise, and how sure; of what, where there is more.
+        bars: of each model that has pairs mod, noise, shuffled and excess; all at the largest ε.
+        scale: what the longest bar, with its interval, reaches.
+    """
+
+    model: str | None
+    title: str
+    sentences: tuple[str, ...]
+    bars: Mapping[str, Mapping[str, Cell]]
+    scale: float
+
+
+def opening(frames: Frames) -> Opening:
+    """Which model looks elsewhere most under its own perturbations, at the study's largest ε."""
+    every = headlines(frames, "mod", "noise", "shuffled", "excess")
+    bars = {model: cells for model, cells in every.items() if cells["excess"].value is not None}
+    if not bars:
+        return Opening(None, "No pair of heatmaps to compare", (), {}, 1.0)
+    ends = [
+        end or 0.0
+        for cells in bars.values()
+        for cell in (cells["mod"], cells["noise"], cells["shuffled"])
+        for end in (cell.value, cell.high)
+    ]
+    scale = max(ends) or 1.0
+    by_mod = sorted(bars, key=lambda model: -(bars[model]["mod"].value or 0.0))
+    first = by_mod[0]
+    sentences = [
+        f"{frames.attacks[0].upper()} at ε = {frames.top:g} gives it MOD "
+        f"{with_interval(bars[first]['mod'])}; {_beyond_noise(bars[first])}."
+    ]
+    title = "under attack"
+    if len(bars) > 1:
+        title, certain = _compared(frames, bars, by_mod)
+        sentences += certain
+    sentences += filter(None, (first_attack(frames), first_images(frames)))
+    return Opening(first, title, tuple(sentences), bars, scale)
+
+
+def _compared(
+    frames: Frames, bars: Mapping[str, Mapping[str, Cell]], by_mod: list[str]
+) -> tuple[str, list[str]]:
+    """The title, and how sure it is that the first model is first."""
+    first, second = by_mod[:2]
+    most, next_ = sorted(bars, key=lambda model: -(bars[model]["excess"].value or 0.0))[:2]
+    certainty, clear = _certainty(frames, "mod", first, second)
+    certainty_beyond, clear_beyond = _certainty(frames, "excess", most, next_)
+    if most == first:
+        beyond = "Beyond noise it is first too"
+    else:
+        beyond = f"What the attack adds to noise is largest in {isolated(most)}, "
+        beyond += with_interval(bars[most]["excess"], sign=True)
+    title = "looks elsewhere most"
+    if clear is False:
+        title += (
+            ", clearly so beyond what noise causes"
+            if clear_beyond and most == first
+            else f", not clearly more than {isolated(second)}"
+        )
+    return title, [
+        f"{isolated(second)} is next with {bars[second]['mod'].value:.3f}: {certainty}.",
+        f"{beyond}; {isolated(next_)} is next with {signed(bars[next_]['excess'].value or 0.0)}: "
+        f"{certainty_beyond}.",
+    ]
+
+
+def _certainty(frames: Frames, measure: str, first: str, second: str) -> tuple[str, bool | None]:
+    """Whether two models differ clearly on the same images, in words too; None: not known."""
+    found = frames.compare_models.filter(at_top(frames), measure=measure, **of_first(frames))
+    for row in found.iter_rows(named=True):
+        chance = row["p_holm"]
+        if {row["model_a"], row["model_b"]} == {first, second} and chance is not None:
+            known = f"p = {chance:.3f}" if chance >= 0.001 else "p < 0.001"
+            clear = chance < 0.05
+            certainty = "the difference is clear" if clear else "the two are not clearly apart"
+            return f"{certainty} ({known} after Holm)", clear
+    return "the certainty of that difference is not known", None
+
+
+def _beyond_noise(cells: Mapping[str, Cell]) -> str:
+    """How much of a model's shift is the attack's, and how much any noise's."""
+    excess = cells["excess"]
+    amount = with_interval(excess, sign=True)
+    if excess.low is not None and excess.low > 0:
+        return f"{amount} of it is more than noise of the same size causes"
+    return f"not clearly more than noise of the same size causes: {amount}"

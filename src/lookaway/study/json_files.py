@@ -1,0 +1,221 @@
+"""What a run's JSON files hold: its plan, its trained models, its drift and its manifest."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lookaway.data.duplicates import Duplicates
+from lookaway.study.keys import CellKey, shard_count
+from lookaway.study.settings import Study, settings_that_change_results
+
+LAYOUT = 4  # the version of a run's folder
+
+
+class JsonFile(BaseModel):
+    """A JSON file of a run, or a section of one: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ImageList(JsonFile):
+    """How many images a part has, and the SHA-256 of their names, labels and contents."""
+
+    count: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+class PartImages(JsonFile):
+    """The images of each part."""
+
+    train: ImageList
+    val: ImageList
+    test: ImageList
+
+
+class VariantPlan(JsonFile):
+    """How a variant's images are made, in how many no face was found, and its images by part."""
+
+    aligner: dict[str, Any]
+    without_face: int
+    images: PartImages
+
+
+class OutputOrder(JsonFile):
+    """The outputs that a network keeps, in order: the study's classes, then the named others."""
+
+    logits: list[int]
+    others: list[str]
+
+
+class CheckpointUse(JsonFile):
+    """What was taken of a checkpoint; see ``models.checkpoint.Origin``."""
+
+    taken: str
+    averaged: bool
+    left: list[str]
+    prefix: str
+    new_head: bool
+
+
+class Loading(JsonFile):
+    """Where a model's weights and the order of its classes come from; None: neither is given."""
+
+    checkpoint: CheckpointUse | None = None
+    classes: str | None = None
+
+
+class Plan(JsonFile):
+    """Everything that changes a run's results: ``plan.json``.
+
+    Attributes:
+        layout: the version of the run's folder.
+        settings: the study, whole.
+        device: where its models work.
+        shard: the most test images in a cell.
+        versions: of what makes the numbers, by package.
+        own_code: SHA-256 of each of the user's own modules.
+        classes: names, sorted.
+        images: of each part.
+        variants: by name, in the study's order.
+        duplicates: under ``across_parts`` and ``across_classes``.
+        set_aside: files that were not used, and why.
+        batch_sizes: by model, as all that follows.
+        weights: SHA-256 before training.
+        class_order: of models that are only loaded, where something says it.
+        loaded: what was taken of checkpoints.
+        layers: the explained ones, without the last where it is not asked for.
+        last_layers: the last one with a map.
+        last_sizes: [height, width] of its map, px.
+        training_precision: of networks trained whole.
+    """
+
+    layout: int
+    settings: Study
+    device: str
+    shard: Annotated[int, Field(ge=1)]
+    versions: dict[str, str]
+    own_code: dict[str, str]
+    classes: list[str]
+    images: PartImages
+    variants: dict[str, VariantPlan]
+    duplicates: dict[str, Duplicates]
+    set_aside: dict[str, str]
+    batch_sizes: dict[str, int]
+    weights: dict[str, str]
+    class_order: dict[str, OutputOrder]
+    loaded: dict[str, Loading]
+    layers: dict[str, list[str]]
+    last_layers: dict[str, str]
+    last_sizes: dict[str, list[int]]
+    training_precision: str
+
+    @field_validator("layout")
+    @classmethod
+    def _this_version_s(cls, value: int) -> int:
+        if value != LAYOUT:
+            raise ValueError(f"got {value}; this version of lookaway reads layout {LAYOUT}")
+        return value
+
+    def results(self) -> dict[str, Any]:
+        """What of it changes results, as plain data.
+
+        Files that were not used change none, nor how weights lay in their file.
+        """
+        kept = self.model_dump(mode="json", exclude={"settings", "set_aside", "loaded"})
+        return {"settings": settings_that_change_results(self.settings), **kept}
+
+    @property
+    def models(self) -> list[str]:
+        """The models' names, in the study's order."""
+        return [spec.name for spec in self.settings.models]
+
+    @property
+    def attacks(self) -> list[str]:
+        """The attacks' names, in the study's order."""
+        return [attack.name for attack in self.settings.attacks]
+
+    def explained_layers(self, model: str) -> list[str]:
+        """All explained layers of a model, from the first to the last, each once."""
+        return list(dict.fromkeys([*self.layers[model], self.last_layers[model]]))
+
+    def other_classes(self, model: str) -> list[str]:
+        """Names of a model's logits behind those of the study's classes; mostly none."""
+        return self.class_order[model].others if model in self.class_order else []
+
+    def predicted_classes(self) -> list[str]:
+        """The names that predictions may have: the study's classes, then those networks keep."""
+        others = [name for order in self.class_order.values() for name in order.others]
+        return list(dict.fromkeys([*self.classes, *others]))
+
+    def cells(self) -> Iterator[CellKey]:
+        """The cells of the whole run."""
+        for variant, about in self.variants.items():
+            for index, model in enumerate(self.models):
+                for shard in range(shard_count(about.images.test.count, self.shard)):
+                    yield CellKey(variant, index, model, shard)
+
+
+class EpochLog(JsonFile):
+    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch, from 1."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+class TrainedModel(JsonFile):
+    """How a model was trained on a variant of the images; beside its weights in ``heads``.
+
+    Attributes:
+        trained: which layers: head, fully_connected or all.
+        best_epoch: the one whose weights are kept, from 1.
+        sha256: of the file of these weights.
+    """
+
+    model: str
+    variant: str
+    trained: str
+    best_epoch: int
+    sha256: str
+    history: list[EpochLog]
+
+    @model_validator(mode="after")
+    def _best_is_an_epoch(self) -> Self:
+        if not 1 <= self.best_epoch <= len(self.history):
+            raise ValueError("best_epoch is none of history's")
+        return self
+
+    @property
+    def val_accuracy(self) -> float:
+        """Accuracy on the validation images, 0 to 1, in the best epoch."""
+        return self.history[self.best_epoch - 1].val_accuracy
+
+
+class Drift(JsonFile):
+    """How far a model is from float32; see ``drift.drift``.
+
+    ``images``: how many were measured; ``weights``: SHA-256 of the trained ones, or empty.
+    """
+
+    model: str
+    variant: str
+    weights: str
+    images: int
+    mod: float
+    largest: float
+    classes: float
+    heatmaps: float
+
+
+class Manifest(Plan):
+    """Written last of all: what the finished run was made of, with its trainings and rows.
+
+    ``trained``: by model and variant; ``dead_pairs``: rows in which a map is dead.
+    """
+
+    trained: dict[str, TrainedModel]
+    rows: int
+    dead_pairs: int

@@ -1,0 +1,97 @@
+"""Sentences say what the frames say, and each has a table on the page that shows it."""
+
+import html
+
+import polars as pl
+import pytest
+
+from lookaway.analysis.direction import WORDS
+from lookaway.analysis.frames import Frames
+from lookaway.report.conclusions import conclusions
+from lookaway.report.wording import isolated
+
+
+def found_in(frames):
+    return {each.title: each for each in conclusions(frames)}
+
+
+@pytest.mark.parametrize("run", ["finished", "layered"])
+def test_each_conclusion_and_the_table_that_shows_it_are_on_the_page(run, request):
+    result = request.getfixturevalue(run)
+    page = html.unescape(result.report.read_text())
+    found = found_in(result.frames)
+    depth = ["Depth"] if run == "layered" else []
+    assert list(found) == ["Scale", *depth, "Direction", "Consequence", "Certainty"]
+    for each in found.values():
+        assert f'id="table-{each.table}"' in page
+        assert each.opening in page
+        assert each.closing in page
+
+
+def test_sentences_hold_the_numbers_of_the_frames(finished):
+    found = found_in(finished.frames)
+    here = {"model": "two", "epsilon": 0.1, "explained_class": "clean"}
+    stayed = finished.direction().filter(measure="stayed", **here)
+    own, noise = stayed.filter(source="two"), stayed.filter(attack="noise")
+    text = dict(found["Direction"].models)["two"]
+    assert f"{own['value'][0]:.0%} of the heatmaps stayed" in text
+    assert f"({noise['value'][0]:.0%} under noise" in text
+    flipped = finished.outcomes().filter(source="two", outcome="flipped", measure="share", **here)
+    text = dict(found["Consequence"].models)["two"]
+    assert f"{flipped['value'][0]:.0%} of the images flipped" in text
+    excess = {"scope": "fgsm white-box", "measure": "excess", "epsilon": 0.1}
+    ranking = finished.robustness_of_ranking().filter(**excess)
+    held = f"holds in {ranking['held'][0]} of {ranking['conventions'][0]}"
+    assert held in found["Certainty"].closing
+
+
+@pytest.mark.parametrize(
+    ("lows", "said"),
+    [
+        ((0.01, 0.02), "FGSM moves every model's heatmaps clearly further than noise"),
+        ((-0.01, 0.02), "FGSM moves the heatmaps of two clearly further than noise of the same "),
+        ((-0.01, -0.01), "FGSM moves no model's heatmaps clearly further than noise"),
+    ],
+)
+def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finished, lows, said):
+    frames = Frames(finished.store)
+    frames.excess = finished.excess().with_columns(
+        low=pl.col("model").replace_strict(frames.models, lows),
+        excess=0.3 - pl.col("epsilon"),
+        noise=pl.lit(0.3),
+        shuffled=pl.lit(0.2),
+    )
+    scale = found_in(frames)["Scale"]
+    assert scale.opening.startswith(said)
+    assert scale.opening.endswith("others not.") == (lows == (-0.01, 0.02))
+    most = "; ".join(f"in {isolated(model)} at ε = 0.02 (+0.280)" for model in frames.models)
+    assert scale.closing.startswith(f"It adds most below the largest ε: {most}.")
+    assert "are fragile by themselves" in scale.closing
+
+
+def test_heatmaps_that_were_inverted_are_said_to_be(finished):
+    frames = Frames(finished.store)
+    inverted = (pl.col("measure") == "inverted").cast(float)
+    value = pl.when(pl.col("measure").is_in(WORDS)).then(inverted).otherwise("value")
+    frames.direction = finished.direction().with_columns(value=value)
+    text = dict(found_in(frames)["Direction"].models)["two"]
+    assert "0% of the heatmaps stayed where they were" in text
+    assert ", 100% were inverted (rank correlation ≤ −0.5);" in text
+
+
+def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(layered):
+    frames = Frames(layered.store)
+    rows = layered.by_depth().filter(layer=layered.plan.last_layers["one"])
+
+    def text(*lows):
+        frames.by_depth = pl.concat(
+            rows.with_columns(layer=pl.lit(f"l{place}"), low=low, excess=pl.lit(0.9 - place / 10))
+            for place, low in enumerate(map(pl.lit, lows))
+        )
+        return found_in(frames)["Depth"].models[0][1]
+
+    found = text(0.1, -0.1, 0.1, 0.1)
+    assert found.startswith("from l2 on (depth 1.00) every layer moves clearly further")
+    assert found.endswith("most at l0 (depth 1.00): +0.900")
+    assert text(0.1, 0.1).startswith("every explained layer moves clearly further")
+    assert text(0.1, -0.1).startswith("not clearly beyond noise at the last layer")

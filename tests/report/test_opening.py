@@ -1,0 +1,89 @@
+"""What the page opens with: who looks elsewhere most, how much is attack, and how sure that is."""
+
+import html
+
+import polars as pl
+import pytest
+
+from lookaway.analysis.frames import Frames
+from lookaway.report.opening import opening
+from lookaway.report.wording import isolated, listed, signed
+
+
+def with_mods(finished, *, mod=(0.2, 0.4), p=(0.01, 0.01), excess=(0.1, 0.2), low=(0.05, 0.15)):
+    """The run's frames, with these numbers of its two models, and these of MOD and excess."""
+    frames = Frames(finished.store)
+
+    def each(values):
+        return pl.col("model").replace_strict(frames.models, values)
+
+    frames.mod = finished.mod().with_columns(mod=each(mod))
+    frames.excess = finished.excess().with_columns(
+        mod=each(mod), excess=each(excess), low=each(low), high=each((0.3, 0.4))
+    )
+    frames.compare_models = finished.compare_models().with_columns(
+        p_holm=pl.col("measure").replace_strict(
+            ["mod", "excess"], p, default=None, return_dtype=pl.Float64
+        )
+    )
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("numbers", "first", "title", "sentences"),
+    [
+        ({"p": (0.001, 0.3)}, 1, "looks elsewhere most", ["is clear (p = 0.001 ", "not clearly"]),
+        ({"mod": (0.4, 0.2), "p": (0.0001, 0.3)}, 0, "looks elsewhere most", ["(p < 0.001 ", ""]),
+        (
+            {"p": (0.3, 0.001)},
+            1,
+            "looks elsewhere most, clearly so beyond what noise causes",
+            ["the two are not clearly apart (p = 0.300 after Holm)", "is clear (p = 0.001 "],
+        ),
+        (
+            {"p": (0.3, 0.001), "excess": (0.3, 0.1)},
+            1,
+            "looks elsewhere most, not clearly more than {}",
+            ["", "What the attack adds to noise is largest in {}, +0.300"],
+        ),
+    ],
+)
+def test_it_names_the_model_with_the_largest_mod_and_how_sure_that_is(
+    finished, numbers, first, title, sentences
+):
+    found = opening(with_mods(finished, **numbers))
+    models = finished.frames.models
+    other = isolated(models[1 - first])
+    assert (found.model, found.title) == (models[first], title.format(other))
+    for part, sentence in zip(sentences, found.sentences[1:], strict=True):
+        assert part.format(other) in sentence
+
+
+def test_it_says_how_much_is_more_than_noise_only_where_it_is(finished):
+    amount = f"{signed(0.2)} (95 % interval {signed(0.15)} to {signed(0.4)})"
+    assert f"{amount} of it is more" in opening(with_mods(finished)).sentences[0]
+    unsure = opening(with_mods(finished, low=(0.05, -0.01))).sentences[0]
+    assert "not clearly more than noise of the same size causes" in unsure
+
+
+def test_bars_are_the_models_numbers_and_the_page_has_all_of_it(finished):
+    found = opening(finished.frames)
+    excess = finished.frames.last(finished.excess()).filter(
+        pl.col("source") == pl.col("model"), epsilon=0.1, explained_class="clean", pairs="all"
+    )
+    assert list(found.bars) == finished.frames.models
+    for name, column in (("mod", "mod"), ("noise", "noise"), ("excess", "excess")):
+        assert [cells[name].value for cells in found.bars.values()] == excess[column].to_list()
+    assert all(cells["noise"].low is None for cells in found.bars.values())
+    assert found.scale >= max(cells["mod"].high for cells in found.bars.values())
+    page = html.unescape(finished.report.read_text())
+    for sentence in found.sentences:
+        assert sentence in page
+    for row in excess.iter_rows(named=True):
+        assert f"noise {row['noise']:.3f}" in page
+
+
+def test_a_name_that_turns_letters_around_turns_only_itself():
+    turning = "\u202eabc"
+    assert listed([turning, "plain", "<b> 🙂"]) == f"\u2068{turning}\u2069, plain and <b> 🙂"
+    assert isolated("شخص") == "\u2068شخص\u2069"
