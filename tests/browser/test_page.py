@@ -11,8 +11,8 @@ import pytest
 from browser_pages import EPSILONS, HOSTILE, PICTURED
 from lookaway.analysis.frames import Frames
 from lookaway.explainers.base import heatmap
+from lookaway.report.overlays import coloured
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.pictures import turbo
 
 
 @pytest.fixture(
@@ -191,7 +191,7 @@ def check_pictures(run, page):
         expected = pixels
         if native.max() > 0:
             heat = np.asarray(_heatmap(native, side))
-            expected = 0.45 * pixels + 0.55 * 255 * turbo(heat)
+            expected = 0.45 * pixels + 0.55 * 255 * coloured(heat, "turbo")
         difference = np.abs(page.pixels(f"picture-{name}") - expected)
         assert difference.max() <= 8  # colours in 256 steps
         assert difference.mean() <= 1.5

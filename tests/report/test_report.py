@@ -3,12 +3,12 @@
 import base64
 import hashlib
 import html
+import json
 import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import markupsafe
 import numpy as np
@@ -19,8 +19,7 @@ import lookaway as la
 from hostile import HOSTILE
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.cli import app
-from lookaway.report import mean_maps, pictures
-from lookaway.report import page as pages
+from lookaway.report import mean_heatmaps, overlays
 from lookaway.report.figures import Figures
 from lookaway.study.keys import CellKey, map_key
 
@@ -106,38 +105,24 @@ def test_the_report_is_made_again_without_torch(layered, tmp_path):
     assert {path.stem for path in (copy / "figures").glob("*.svg")} >= {"mod_clean", "accuracy"}
 
 
-def test_turbo_goes_from_blue_to_red():
-    low, middle, high = pictures.turbo(np.array([[0.05, 0.5, 0.95]]))[0]
-    assert low.argmax() == 2
-    assert middle.argmax() == 1
-    assert high.argmax() == 0
-
-
-def test_an_overlay_of_nothing_is_blue_and_keeps_the_image():
-    image = np.random.default_rng(0).random((8, 8, 3))
-    laid = pictures.overlay(image, np.zeros((2, 2)))
-    assert laid[..., 2].mean() > laid[..., 0].mean()
-    assert np.corrcoef(laid[..., 1].ravel(), image[..., 1].ravel())[0, 1] > 0.99
-
-
 def test_mean_heatmaps_are_the_means_of_the_stored_maps(finished):
-    look = mean_maps.mean_looks(finished.frames, "clean")[1]
+    mean = mean_heatmaps.mean_heatmaps(finished.frames, "clean")[1]
     layer = finished.plan.last_layers["two"]
     maps = finished.store.read_maps(CellKey("none", 1, "two", 0))
     clean = maps[map_key("clean", "gradcam", "clean", layer)].astype(float)
     attacked = maps[map_key("attacked", "gradcam", "clean", layer, "fgsm", "two")].astype(float)
     alive = clean.max(axis=(1, 2)) > 0
-    np.testing.assert_allclose(look.clean, clean[alive].mean(axis=0))
+    np.testing.assert_allclose(mean.clean, clean[alive].mean(axis=0))
     for level in (0, 1):
         alive = attacked[:, level].max(axis=(1, 2)) > 0
-        np.testing.assert_allclose(look.attacked[level], attacked[alive, level].mean(axis=0))
-        assert look.counts[1 + level] == alive.sum()
-    difference = look.differences()[0]
-    np.testing.assert_allclose(difference, look.attacked[0] - look.clean)
+        np.testing.assert_allclose(mean.attacked[level], attacked[alive, level].mean(axis=0))
+        assert mean.counts[1 + level] == alive.sum()
+    difference = mean.differences()[0]
+    np.testing.assert_allclose(difference, mean.attacked[0] - mean.clean)
 
 
-def test_blue_is_lost_and_orange_is_gained():
-    look = mean_maps.MeanLook(
+def test_mean_panels_say_how_many_maps_are_alive_and_which_variant_they_show():
+    mean = mean_heatmaps.MeanHeatmaps(
         variant="none",
         model=HOSTILE,
         epsilons=(0.1, 0.2),
@@ -146,29 +131,31 @@ def test_blue_is_lost_and_orange_is_gained():
         counts=(5, 5, 0),
         of=5,
     )
-    change = mean_maps.change_colours(look.differences()[0], look.largest_difference())
-    left, right = change[0, 0], change[0, -1]
-    assert left.argmax() == 2
-    assert right.argmax() == 0
-    _, second = mean_maps.tiles(look)
-    assert len(second) == 2
-    svg = mean_maps.as_svg([look])
-    assert "<script" not in svg
-    assert "0/5 maps" in svg
-    other = mean_maps.as_svg([look, replace(look, variant="landmarks")])
-    assert [f"({name})" in other for name in ("none", "landmarks")] == [True, True]
-    assert "(none)" not in svg
+    heatmaps, changes = mean.panels()
+    assert [panel.lines for panel in heatmaps] == [
+        ("clean",),
+        ("ε = 0.1",),
+        ("ε = 0.2", "0/5 maps"),
+    ]
+    left, right = changes[0].pixels[0, 0], changes[0].pixels[0, -1]
+    assert (left.argmax(), right.argmax()) == (2, 0)
+    for variants in (["none"], ["none", "landmarks"]):
+        figure = mean_heatmaps.mean_figure([replace(mean, variant=name) for name in variants])
+        words = " ".join(text.get_text() for text in figure.axes[0].texts)
+        assert [f"({name})" in words for name in variants] == [len(variants) > 1] * len(variants)
+        assert "full colour ±1.00" in words
 
 
-def test_lost_and_gained_have_one_colour_each_everywhere():
-    """What draws in the browser holds the same numbers as what draws here."""
-    assets = Path(pages.__file__).parent / "assets"
-    for name, colour in (("LOST", mean_maps.LOST), ("GAINED", mean_maps.GAINED)):
-        red, green, blue = (round(255 * part) for part in colour)
-        assert f"const {name} = [{red}, {green}, {blue}];" in (assets / "draw.js").read_text()
-        assert f"#{red:02x}{green:02x}{blue:02x}" in (assets / "page.css").read_text()
-    for path in assets.iterdir():
-        assert not re.search(r"gained \(red|blue and red", path.read_text())
+def test_the_page_draws_in_the_colours_of_the_figures(finished):
+    page = finished.report.read_text()
+    held = json.loads(re.search(r'id="colours-data">(.*?)</script>', page)[1])
+    shades = np.array([*held["turbo"], held["lost"], held["gained"]]) / 255
+    turbo = overlays.colour_map("turbo")(np.arange(256))[:, :3]
+    np.testing.assert_allclose(
+        shades, [*turbo, overlays.LOST, overlays.GAINED], atol=0.5 / 255 + 1e-9
+    )
+    for name in ("lost", "gained"):
+        assert f"rgb({' '.join(map(str, held[name]))})" in page
 
 
 def test_layers_are_drawn_over_depth_where_there_are_several(layered):

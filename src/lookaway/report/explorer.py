@@ -323,10 +323,10 @@ def _short(value: float) -> float:
 
 
 def _deflated(array: np.ndarray) -> bytes:
-    return zlib.compress(array.tobytes(), 9)
+    return zlib.compress(array.tobytes())
 
 
 def _png(pixels: np.ndarray) -> str:
     buffer = BytesIO()
-    as_picture(pixels).save(buffer, "PNG", optimize=True)
+    as_picture(pixels).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,17 +1,21 @@
 """One figure: for the page and notebooks, and in the formats and widths of a paper."""
 
-import re
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import vl_convert
 
 from lookaway.errors import InputError
 from lookaway.places import AnyPath, to_path
+from lookaway.report.options import POINTS
+from lookaway.report.panels import saved
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 FORMATS = ("pdf", "svg", "png")
-POINTS = {1: 252, 2: 516}  # width of one column and of two, as IEEE and CVF have them
 _DPI = 300
 
 
@@ -27,8 +31,8 @@ class Figure:
         note: how to read it, in a sentence.
         columns: of a paper that it is as wide as: 1 (252 pt) or 2 (516 pt).
         policy: the explained class, where it has one.
-        spec: a Vega-Lite specification with its data inside; None where it is a picture.
-        picture: SVG; None where it is a chart.
+        spec: a Vega-Lite specification with its data inside; None where it has image panels.
+        panels: matplotlib's figure of image panels; None where it is a chart.
         paper: which of the paper's it corresponds to, such as ``Fig. 1``; empty: none.
     """
 
@@ -38,24 +42,28 @@ class Figure:
     columns: int
     policy: str | None = None
     spec: Mapping[str, Any] | None = None
-    picture: str | None = None
+    panels: "matplotlib.figure.Figure | None" = None
     paper: str = ""
 
     def svg(self) -> str:
         """The figure as SVG, as wide as its columns."""
-        drawn = self.picture
-        if drawn is None:
-            drawn = vl_convert.vegalite_to_svg(dict(self.spec or {}))
-        return self._sized(drawn, "pt")
+        if self.panels is None:
+            return self._sized("pt")
+        whole = saved(self.panels, "svg").decode()
+        return whole[whole.index("<svg") :]  # without a prolog, so that it may stand in a page
 
     def pdf(self) -> bytes:
         """The figure as PDF, as wide as its columns, its letters as letters."""
-        found: bytes = vl_convert.svg_to_pdf(self._sized(self.svg()))
+        if self.panels is not None:
+            return saved(self.panels, "pdf")
+        found: bytes = vl_convert.svg_to_pdf(self._sized())
         return found
 
     def png(self) -> bytes:
         """The figure as PNG, as wide as its columns at 300 dots per inch."""
-        found: bytes = vl_convert.svg_to_png(self._sized(self.svg()), scale=_DPI / 72)
+        if self.panels is not None:
+            return saved(self.panels, "png")
+        found: bytes = vl_convert.svg_to_png(self._sized(), scale=_DPI / 72)
         return found
 
     def content(self, kind: str) -> bytes:
@@ -80,15 +88,16 @@ class Figure:
         path.write_bytes(content)
         return path
 
-    def _sized(self, svg: str, unit: str = "") -> str:
-        """The same picture, as wide as the columns."""
-        head = svg[: svg.index(">") + 1]
-        box = [float(found) for found in re.search(r'viewBox="([^"]*)"', head)[1].split()]  # type: ignore[index]
-        width = POINTS[self.columns]
-        height = width * box[3] / box[2]
-        for side, points in (("width", float(width)), ("height", height)):
-            head = re.sub(rf'\b{side}="[^"]*"', f'{side}="{points:g}{unit}"', head, count=1)
-        return head + svg[svg.index(">") + 1 :]
+    def _sized(self, unit: str = "") -> str:
+        """The chart as SVG, as wide as its columns, by the width and height in its first tag."""
+        drawn: str = vl_convert.vegalite_to_svg(dict(self.spec or {}))
+        head, _, rest = drawn.partition(">")
+        sides = ET.fromstring(f"{head}/>").attrib  # noqa: S314  our own
+        scale = POINTS[self.columns] / float(sides["width"])
+        for side in ("width", "height"):
+            points = f"{scale * float(sides[side]):g}{unit}"
+            head = head.replace(f'{side}="{sides[side]}"', f'{side}="{points}"')
+        return f"{head}>{rest}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle = {"text/plain": f"Figure({self.name!r}: {self.title})", "image/svg+xml": self.svg()}

@@ -10,9 +10,10 @@ from altair.utils.schemapi import debug_mode
 from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
-from lookaway.report import curves, distributions, mean_maps, strips
+from lookaway.report import curves, distributions, image_panels
 from lookaway.report.figure import FORMATS, Figure
 from lookaway.report.layout import LAYOUTS
+from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
 from lookaway.report.options import Options
 from lookaway.report.paper.figures import paper_figures
 from lookaway.report.pictured import PicturedImages
@@ -203,38 +204,37 @@ class Figures:
 
     def _means(self, name: str, title: str, policy: str) -> _Make:
         def make(options: Options) -> Figure:
-            looks = mean_maps.mean_looks(self._frames, policy)
             note = "Blue: participation that was lost; orange: gained."
             note = self._of_first(note, images=False)
-            svg = mean_maps.as_svg(looks, options)
-            return Figure(name, title, note, options.columns, policy, picture=svg)
+            panels = mean_figure(mean_heatmaps(self._frames, policy), options)
+            return Figure(name, title, note, options.columns, policy, panels=panels)
 
         return make
 
     def _images(self, title: str, policy: str) -> _Make:
         def make(options: Options) -> Figure:
-            found = PicturedImages(self._frames)
-            svg = strips.every_model(self._frames, found, policy, options)
+            pictured = PicturedImages(self._frames)
+            panels = image_panels.every_model(self._frames, pictured, policy, options)
             note = (
                 "Each model under its own perturbations: prediction, confidence, NISSIM; wrong "
                 "predictions have a cross."
             )
             note = self._of_first(note)
-            return Figure(f"images_{policy}", title, note, options.columns, policy, picture=svg)
+            return Figure(f"images_{policy}", title, note, options.columns, policy, panels=panels)
 
         return make
 
     def _layers(self, name: str, title: str, model: str, policy: str) -> _Make:
         def make(options: Options) -> Figure:
-            found = PicturedImages(self._frames)
-            svg = strips.every_layer(self._frames, found, model, policy, options)
-            count = len(strips.shown_layers(self._frames, model))
+            pictured = PicturedImages(self._frames)
+            panels = image_panels.every_layer(self._frames, pictured, model, policy, options)
+            count = len(image_panels.shown_layers(self._frames, model))
             every = len(self._frames.plan.explained_layers(model))
             note = "Rows: layers from the first to the last; columns: clean, then each ε."
             if count < every:
                 note += f" {count} evenly spaced ones of {every}."
             note = self._of_first(note)
-            return Figure(name, title, note, options.columns, policy, picture=svg)
+            return Figure(name, title, note, options.columns, policy, panels=panels)
 
         return make
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from lookaway.errors import InputError
-from lookaway.report.colour_maps import COLOUR_MAPS, ENDS, ColourMap
-from lookaway.report.figure import POINTS
 
+POINTS = {1: 252, 2: 516}  # width of one column and of two, as IEEE and CVF have them
+# Colour maps of heatmaps, and what their ends are called.
+COLOURS = {"turbo": ("blue", "red"), "viridis": ("violet", "yellow")}
 ORDERS = ("last-first", "first-last")
 HEATMAPS = ("overlaid", "raw")
 
@@ -36,7 +37,7 @@ class Options:
         if self.columns not in POINTS:
             raise InputError(f"columns must be 1 or 2; got {self.columns!r}")
         for name, possible in (
-            ("colours", tuple(COLOUR_MAPS)),
+            ("colours", tuple(COLOURS)),
             ("heatmaps", HEATMAPS),
             ("order", ORDERS),
         ):
@@ -44,13 +45,3 @@ class Options:
                 raise InputError(
                     f"got {name} {getattr(self, name)!r}; possible: {', '.join(possible)}"
                 )
-
-    @property
-    def colour_map(self) -> ColourMap:
-        """The colours of heatmaps."""
-        return COLOUR_MAPS[self.colours]
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """What the colours of no participation and of the highest are called."""
-        return ENDS[self.colours]

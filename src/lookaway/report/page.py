@@ -2,25 +2,30 @@
 
 import base64
 import hashlib
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import numpy as np
 import vl_convert
 import yaml
 from markupsafe import Markup
+from PIL import Image
 
 from lookaway.analysis.frames import Frames
 from lookaway.places import AnyPath
-from lookaway.report import mean_maps
 from lookaway.report.conclusions import conclusions
 from lookaway.report.explorer import explorer
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
 from lookaway.report.loading import details
-from lookaway.report.mean_maps import MeanLook, mean_looks
+from lookaway.report.mean_heatmaps import MeanHeatmaps, mean_figure, mean_heatmaps
 from lookaway.report.opening import opening
 from lookaway.report.options import Options
+from lookaway.report.overlays import GAINED, LOST, coloured
+from lookaway.report.panels import saved
 from lookaway.report.paper.figures import correspondence, paper_figures
 from lookaway.report.paper.tables import SECTION, paper_tables
 from lookaway.report.pictured import PicturedImages
@@ -67,15 +72,17 @@ def build_report(store: Store, *, paper: bool | None = None) -> AnyPath:
         made_tables += paper_tables(frames)
         papers = [planned.make(Options()) for planned in paper_figures(frames)]
     charts = list(Figures(frames).charts())
-    looks = mean_looks(frames, frames.policy)
+    means = mean_heatmaps(frames, frames.policy)
     for name, frame in frames.to_keep().items():
         store.write_frame(f"frames/{name}.parquet", frame)
     for name, text in table_files(made_tables).items():
         store.write_text(f"tables/{name}", text)
-    for chart in [*charts, *papers]:
-        store.write_text(f"figures/{chart.name}.svg", chart.svg())
-    store.write_text(f"figures/mean_heatmaps_{frames.policy}.svg", mean_maps.as_svg(looks))
-    store.write_text("report.html", _page(frames, made_tables, charts, papers, looks))
+    panels = mean_figure(means)
+    name = f"mean_heatmaps_{frames.policy}"
+    figures = [*charts, *papers, Figure(name, "", "", 2, panels=panels)]
+    for figure in figures:
+        store.write_text(f"figures/{figure.name}.svg", figure.svg())
+    store.write_text("report.html", _page(frames, made_tables, charts, papers, means))
     return store.folder / "report.html"
 
 
@@ -105,7 +112,7 @@ def _page(
     tables: list[Table],
     charts: list[Figure],
     papers: list[Figure],
-    looks: list[MeanLook],
+    means: list[MeanHeatmaps],
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
@@ -114,6 +121,7 @@ def _page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["data_uri"] = _jpeg
     found = explorer(frames, PicturedImages(frames))
     vega = _inline(vl_convert.javascript_bundle(None))  # type: ignore[arg-type]  # None: all of it
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
@@ -131,11 +139,12 @@ def _page(
         sections=_sections(tables),
         tables_data={table.name: table.csv() for table in tables},
         charts=charts,
+        colours=_colours(),
         charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
         explorer_data=found.about,
         explorer_note=found.note,
         blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
-        looks=[(look, *mean_maps.tiles(look)) for look in looks],
+        means=[(mean, *mean.panels()) for mean in means],
         correspondence=correspondence(frames) if papers else [],
         papers=[(figure, _source(figure)) for figure in papers],
         paper_tables=[table for table in tables if table.section == SECTION],
@@ -154,11 +163,25 @@ def _page(
     )
 
 
+def _colours() -> dict[str, list[Any]]:
+    """The page's colours of heatmaps and changes, each as red, green and blue up to 255."""
+    turbo = coloured(np.linspace(0.0, 1.0, 256), "turbo")
+    named = {"turbo": turbo, "lost": np.array(LOST), "gained": np.array(GAINED)}
+    return {name: (255 * shades).round().astype(int).tolist() for name, shades in named.items()}
+
+
+def _jpeg(pixels: np.ndarray) -> str:
+    """An image (H, W, 3) in [0, 1] as a data URI."""
+    buffer = BytesIO()
+    Image.fromarray((255 * pixels).round().astype(np.uint8)).save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def _source(figure: Figure) -> str:
-    """A picture as the source of an image; empty for a chart, which the page draws itself."""
-    if figure.picture is None:
+    """Image panels as a data URI; empty for a chart, which the page draws itself."""
+    if figure.panels is None:
         return ""
-    return "data:image/svg+xml;base64," + base64.b64encode(figure.svg().encode()).decode()
+    return "data:image/webp;base64," + base64.b64encode(saved(figure.panels, "webp")).decode()
 
 
 def _asset(name: str) -> str:

@@ -1,24 +1,7 @@
 // Pixels of the explorer's pictures: the same colours and the same enlargement as everywhere.
 
-// Turbo (A. Mikhailov, 2019) without its almost black first tenth.
-const TURBO = (() => {
-  const fit = [
-    [0.13572138, 4.6153926, -42.66032258, 132.13108234, -152.94239396, 59.28637943],
-    [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604],
-    [0.1066733, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973],
-  ];
-  const colours = new Float32Array(256 * 3);
-  for (let value = 0; value < 256; value += 1) {
-    const x = 0.1 + (0.9 * value) / 255;
-    fit.forEach((terms, channel) => {
-      const y = terms.reduceRight((sum, term) => sum * x + term, 0);
-      colours[3 * value + channel] = 255 * Math.min(1, Math.max(0, y));
-    });
-  }
-  return colours;
-})();
-const LOST = [0, 114, 178];
-const GAINED = [213, 94, 0];
+// turbo: of each value from 0 to 255; lost and gained: of a change of 1. Red, green, blue, to 255.
+const COLOURS = held("colours-data");
 
 // A map enlarged bilinearly to side × side, pixel centres aligned as heatmaps are; 0 to 255.
 function enlarged(map, [height, width], side) {
@@ -70,10 +53,10 @@ function overlayPixels(pixels, heat, strength) {
   const out = new Uint8ClampedArray(pixels);
   if (heat === null) return out;
   for (let place = 0; place < heat.length; place += 1) {
-    const colour = 3 * Math.round(heat[place]);
+    const colour = COLOURS.turbo[Math.round(heat[place])];
     for (let channel = 0; channel < 3; channel += 1) {
       const k = 4 * place + channel;
-      out[k] = (1 - strength) * pixels[k] + strength * TURBO[colour + channel];
+      out[k] = (1 - strength) * pixels[k] + strength * colour[channel];
     }
   }
   return out;
@@ -86,7 +69,7 @@ function differencePixels(pixels, before, after) {
     const k = 4 * place;
     const grey = 0.299 * pixels[k] + 0.587 * pixels[k + 1] + 0.114 * pixels[k + 2];
     const change = ((after ? after[place] : 0) - (before ? before[place] : 0)) / 255;
-    const colour = change < 0 ? LOST : GAINED;
+    const colour = change < 0 ? COLOURS.lost : COLOURS.gained;
     const share = Math.min(1, Math.abs(change));
     for (let channel = 0; channel < 3; channel += 1) {
       out[k + channel] = (1 - share) * (150 + 0.4 * grey) + share * colour[channel];

@@ -8,13 +8,13 @@ from altair.utils.schemapi import debug_mode
 
 from lookaway.analysis.frames import Frames
 from lookaway.report.figure import Figure
+from lookaway.report.image_panels import image_of
 from lookaway.report.layout import LAYOUTS, Layout
 from lookaway.report.options import Options
 from lookaway.report.paper import charts, layers, pictures
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.strips import image_of
 from lookaway.report.wording import first_attack
 from lookaway.study.keys import plain
 from lookaway.study.settings import ModelSpec
@@ -197,29 +197,22 @@ def _chart(
 
 def _pictured(frames: Frames) -> tuple[PicturedImages, PaperForm]:
     """The pictured images, and the paper's form for their variant."""
-    found = PicturedImages(frames, paper_form(frames).variant)
-    return found, paper_form(frames, found.variant)
+    pictured = PicturedImages(frames, paper_form(frames).variant)
+    return pictured, paper_form(frames, pictured.variant)
 
 
 def _example(frames: Frames, paper: str, name: str, title: str) -> Planned:
     def make(options: Options) -> Figure:
-        found, form = _pictured(frames)
-        shown = pictures.example(frames, found, form, options.image)
+        pictured, form = _pictured(frames)
+        shown = pictures.example(frames, pictured, form, options.image)
         if name == "paper_fig1_shift":
-            svg = pictures.shift(frames, found, form, shown, options)
+            panels = pictures.shift(frames, pictured, form, shown, options)
             note = "Where participation was dropped (blue) and added (orange)."
         else:
-            svg = pictures.attack(found, form, shown, options)
+            panels = pictures.attack(pictured, form, shown, options)
             note = "The image, ε times the signs of the loss's gradient, and their sum."
-        return Figure(
-            name,
-            title,
-            f"{note} {shown.told}",
-            options.columns,
-            form.policy,
-            picture=svg,
-            paper=paper,
-        )
+        note = f"{note} {shown.caption}"
+        return Figure(name, title, note, options.columns, form.policy, panels=panels, paper=paper)
 
     return Planned(paper, name, name, title, make)
 
@@ -229,13 +222,14 @@ def _transfer(frames: Frames, form: PaperForm) -> Planned:
     title = f"One image in every model, {form.whose}, explained class: {form.policy}"
 
     def make(options: Options) -> Figure:
-        found, form = _pictured(frames)
-        svg = pictures.transfer(frames, found, form, options)
+        pictured, form = _pictured(frames)
+        panels = pictures.transfer(frames, pictured, form, options)
         note = (
-            f"Image: {image_of(found, options.image).image}. Prediction, confidence, NISSIM; wrong "
-            "predictions have a cross."
+            f"Image: {image_of(pictured, options.image).image}. Prediction, confidence, NISSIM; "
+            "wrong predictions have a cross."
         )
-        return Figure(name, title, note, options.columns, form.policy, picture=svg, paper="Fig. 5")
+        width, policy = options.columns, form.policy
+        return Figure(name, title, note, width, policy, panels=panels, paper="Fig. 5")
 
     return Planned("Fig. 5", name, name, title, make)
 
@@ -249,11 +243,11 @@ def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
     title = f"Every layer of {model} at one image, white-box, explained class: {policy}"
 
     def make(options: Options) -> Figure:
-        found, form = _pictured(frames)
-        image = image_of(found, options.image)
-        svg = layers.mosaic(frames, found, form, image, model, options)
+        pictured, form = _pictured(frames)
+        image = image_of(pictured, options.image)
+        panels = layers.layers_figure(frames, pictured, form, image, model, options)
         count = len(frames.plan.explained_layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
-        return Figure(name, title, note, options.columns, form.policy, picture=svg, paper=paper)
+        return Figure(name, title, note, options.columns, form.policy, panels=panels, paper=paper)
 
     return Planned(paper, "paper_layers", name, title, make)

@@ -1,0 +1,129 @@
+"""Mean heatmaps of each model, clean and attacked, and their differences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lookaway.analysis.frames import Frames
+from lookaway.report.options import Options
+from lookaway.report.overlays import change_colours, mean_heatmap
+from lookaway.report.panels import Panel, panel_rows
+from lookaway.study.keys import map_key
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIDE = 132  # px, of a panel
+
+
+@dataclass(frozen=True)
+class MeanHeatmaps:
+    """A model's mean heatmaps under its own perturbations.
+
+    Attributes:
+        variant: how the images were prepared.
+        model: its name.
+        epsilons: the levels, E of them.
+        clean: (h, w) mean of the clean maps ÷ their maxima, dead ones left out; None where all are.
+        attacked: (E, h, w), likewise; None where all maps of a level are dead.
+        counts: how many maps were alive: of the clean ones, then of each level's.
+        of: how many images there are.
+    """
+
+    variant: str
+    model: str
+    epsilons: tuple[float, ...]
+    clean: np.ndarray | None
+    attacked: tuple[np.ndarray | None, ...]
+    counts: tuple[int, ...]
+    of: int
+
+    def differences(self) -> list[np.ndarray | None]:
+        """Attacked less clean, for each ε."""
+        return [
+            None if self.clean is None or attacked is None else attacked - self.clean
+            for attacked in self.attacked
+        ]
+
+    def largest_difference(self) -> float:
+        """The largest change of a place, over all ε."""
+        return max(
+            (float(np.abs(change).max()) for change in self.differences() if change is not None),
+            default=0.0,
+        )
+
+    def panels(self, colours: str = "turbo") -> tuple[list[Panel], list[Panel]]:
+        """The mean heatmaps, clean and at each ε; and for each ε what was lost and gained."""
+        names = ["clean", *(f"ε = {epsilon:g}" for epsilon in self.epsilons)]
+        alive = [(f"{count}/{self.of} maps",) if count < self.of else () for count in self.counts]
+        heatmaps = [
+            Panel(mean_heatmap(heat, SIDE, colours), (name, *count))
+            for name, count, heat in zip(names, alive, [self.clean, *self.attacked], strict=True)
+        ]
+        scale = self.largest_difference()
+        changes = [
+            Panel(change_colours(change, scale, SIDE), (name, "less clean"))
+            for name, change in zip(names[1:], self.differences(), strict=True)
+        ]
+        return heatmaps, changes
+
+
+def mean_heatmaps(frames: Frames, policy: str) -> list[MeanHeatmaps]:
+    """The mean heatmaps of every variant and model, from the stored maps of its last layer.
+
+    Args:
+        frames: the run's summaries.
+        policy: the explained class.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    attack = frames.attacks[0]
+    sums: dict[tuple[str, str], list[np.ndarray]] = {}
+    counts: dict[tuple[str, str], np.ndarray] = {}
+    images: dict[tuple[str, str], int] = {}
+    for rows, maps in frames.store.cells_with_maps():
+        variant, model = rows["variant"][0], rows["model"][0]
+        key = frames.method, policy, frames.plan.last_layers[model]
+        clean = maps[map_key("clean", *key)].astype(float)
+        attacked = maps[map_key("attacked", *key, attack, model)].astype(float)
+        levels = [clean, *attacked.swapaxes(0, 1)]
+        added = [level.sum(axis=0) for level in levels]
+        alive = np.array([int((level.max(axis=(1, 2)) > 0).sum()) for level in levels])
+        group = variant, model
+        before = sums.get(group, [0.0] * len(added))
+        sums[group] = [a + b for a, b in zip(before, added, strict=True)]
+        counts[group] = counts.get(group, 0) + alive
+        images[group] = images.get(group, 0) + len(clean)
+    found = []
+    for variant in frames.variants:
+        for model in frames.models:
+            group = variant, model
+            means = [
+                total / count if count else None
+                for total, count in zip(sums[group], counts[group], strict=True)
+            ]
+            epsilons = tuple(frames.epsilons)
+            alive_counts = tuple(counts[group].tolist())
+            found.append(
+                MeanHeatmaps(
+                    *group, epsilons, means[0], tuple(means[1:]), alive_counts, images[group]
+                )
+            )
+    return found
+
+
+def mean_figure(means: Sequence[MeanHeatmaps], options: Options | None = None) -> "Figure":
+    """Two rows for each model: its mean heatmaps, and below them what was lost and gained."""
+    options = options or Options()
+    several = len({mean.variant for mean in means}) > 1
+    rows: list[tuple[str, list[Panel]]] = []
+    for mean in means:
+        heatmaps, changes = mean.panels(options.colours)
+        scale = "full colour", f"±{mean.largest_difference():.2f}"
+        name = f"{mean.model} ({mean.variant})" if several else mean.model
+        rows.append((name, heatmaps))
+        rows.append(("", [Panel(None, scale), *changes]))
+    return panel_rows(rows, options, note="blue: lost; orange: gained")

@@ -1,0 +1,78 @@
+"""Colours of heatmaps and of changes."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from lookaway.errors import InputError
+from lookaway.report.options import COLOURS, Options
+from lookaway.report.overlays import (
+    GAINED,
+    LOST,
+    change_colours,
+    colour_map,
+    heatmap_on,
+    mean_heatmap,
+    tinted,
+)
+
+
+def test_colour_maps_are_matplotlibs_and_turbo_begins_blue():
+    values = np.linspace(0, 1, 256)
+    viridis, turbo = (matplotlib.colormaps[name] for name in ("viridis", "turbo"))
+    np.testing.assert_array_equal(colour_map("viridis")(values), viridis(values))
+    np.testing.assert_allclose(colour_map("turbo")(values), turbo(0.1 + 0.9 * values), atol=0.02)
+    low, middle, high = colour_map("turbo")([0.0, 0.5, 1.0])[:, :3]
+    assert (low.argmax(), middle.argmax(), high.argmax()) == (2, 1, 0)
+    assert low[2] > 0.7
+
+
+@pytest.mark.parametrize("colours", COLOURS)
+def test_heatmaps_are_laid_over_the_image_or_raw_and_dead_ones_have_no_colour(colours):
+    pixels = np.random.default_rng(0).random((8, 8, 3))
+    heat = np.array([[0.0, 0.25], [0.5, 1.0]], np.float16)
+    overlaid, raw = (
+        heatmap_on(pixels, heat, Options(colours=colours, heatmaps=way))
+        for way in ("overlaid", "raw")
+    )
+    np.testing.assert_allclose(raw[0, 0], colour_map(colours)(0.0)[:3])
+    np.testing.assert_allclose(raw[-1, -1], colour_map(colours)(1.0)[:3])
+    np.testing.assert_allclose(overlaid, 0.45 * pixels + 0.55 * raw)
+    dead = np.zeros((2, 2))
+    np.testing.assert_array_equal(heatmap_on(pixels, dead, Options()), pixels)
+    assert np.ptp(heatmap_on(pixels, dead, Options(heatmaps="raw"))) == 0
+    assert np.ptp(mean_heatmap(None, 4, colours)) == 0
+
+
+def test_a_change_is_blue_where_lost_and_orange_where_gained():
+    change = change_colours(np.array([[-0.5, 0.25, 0.0]]), scale=0.5, side=6)
+    np.testing.assert_allclose(change[0, 0], LOST)
+    assert change[0, 2].argmax() == 0
+    np.testing.assert_allclose(change[0, -1], 1.0)
+    assert np.ptp(change_colours(None, 1.0, 6)) == 0
+
+
+def test_only_what_grew_is_tinted():
+    pixels = np.full((2, 2, 3), 0.5)
+    change = np.array([[1.0, -1.0], [0.0, 0.5]])
+    gained, lost = tinted(pixels, change, GAINED), tinted(pixels, -change, LOST)
+    np.testing.assert_allclose(gained[0, 0], GAINED)
+    np.testing.assert_allclose(lost[0, 1], LOST)
+    pale = np.full(3, 1 - 0.35 * 0.5)
+    np.testing.assert_allclose(gained[0, 1], pale)
+    np.testing.assert_allclose(gained[1, 0], pale)
+    np.testing.assert_allclose(gained[1, 1], (pale + GAINED) / 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "possible"),
+    [
+        ({"columns": 3}, "columns must be 1 or 2; got 3"),
+        ({"colours": "jet"}, "got colours 'jet'; possible: turbo, viridis"),
+        ({"heatmaps": "none"}, "possible: overlaid, raw"),
+        ({"order": "first"}, "possible: last-first, first-last"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_what_is_possible(wrong, possible):
+    with pytest.raises(InputError, match=possible):
+        Options(**wrong)
