@@ -164,3 +164,9 @@ def test_arguments_reach_an_attack_in_memory_too(own_module):
     assert methods == [(a, m) for a in ("fgsm", "noise", "steps") for m in ("gradcam", "hires")]
     assert {key.method for key in found.maps if isinstance(key, Key)} == {"gradcam", "hires"}
     assert isinstance(found.rows(), pl.DataFrame)
+
+
+def test_an_attack_of_another_norm_is_refused_before_work(quick_study, run_quickly, tmp_path):
+    given = {**quick_study, "attacks": ["fgsm", {"name": "long", "pgd": {"norm": "l2"}}]}
+    with pytest.raises(StudyError, match="long measures ε in l2"):
+        run_quickly(given, tmp_path / "out")

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationInfo, model_serializer, model_validator
 
+from lookaway.errors import InputError
 from lookaway.registry import ATTACKS, is_own_code, known, short_name
 from lookaway.study.fields import Settings, is_stored, mended
 
@@ -47,7 +48,7 @@ class AttackSpec(Settings):
             raise ValueError("noise is the control and always runs; leave it out")
         mended(self.kind, partial(known, self.kind, ATTACKS, "attack"), info)
         check_trusted(self.kind, info)
-        mended(self.kind, self.make, info)
+        mended(self.kind, self._check_norm, info)
         return self
 
     @model_serializer
@@ -56,6 +57,14 @@ class AttackSpec(Settings):
         if not self.options and self.name == short_name(self.kind):
             return self.kind
         return {"name": self.name, self.kind: self.options}
+
+    def _check_norm(self) -> None:
+        norm = getattr(self.make(), "norm", "linf")
+        if norm != "linf":
+            raise InputError(
+                f"{self.name} measures ε in {norm}, and a study's ε is the largest change of a "
+                "pixel; la.measure(…) takes attacks of the other norm"
+            )
 
     def make(self) -> Any:
         """The attack."""
