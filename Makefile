@@ -11,9 +11,9 @@ demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's p
 	$(BIN)/lookaway demo --out $(OUT)
 
 # Several processes of one thread each: two processes of several threads would wait for each other.
-# Files go out in the order of collection: tests/conftest.py puts the longest first.
+# tests/conftest.py says how many, and puts the longest files first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-PYTEST += --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST += --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: .venv/dev.stamp  ## the fast tests
 	$(PYTEST) -m "not slow"

@@ -23,12 +23,13 @@ from lookaway.models.classifier import Classifier
 from networks import narrow_vgg
 from oracles import enliven, pixels
 from resamples import few_resamples
+from shared_runs import made_once
 
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("the same every time")
 
 # Files that take longest: begun last, they would leave the other processes idle.
-_FIRST = ("test_page.py", "test_on_ray.py", "test_report.py", "test_run.py", "test_streamed.py")
+_FIRST = ("test_page.py", "test_run.py", "test_on_ray.py", "test_report.py", "test_wheel.py")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -36,6 +37,12 @@ def resamples():
     """Few; tests of what the intervals are take them all."""
     with few_resamples():
         yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are processors, for some wait for a browser or for Ray; four at most."""
+    return min(4, 1 + (os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items):
@@ -194,7 +201,7 @@ def faces(tmp_path):
 @pytest.fixture(scope="session")
 def faces_for_all(tmp_path_factory):
     """The same folder for tests that only read it."""
-    return _draw_faces(tmp_path_factory.mktemp("images") / "faces")
+    return made_once(tmp_path_factory, "faces", _draw_faces)
 
 
 @pytest.fixture(scope="session")
@@ -229,7 +236,10 @@ def grey_run(small_study, tmp_path_factory):
         "models": [untrained],
         "explain": {"pictured": 3},
     }
-    return la.run_study(study, tmp_path_factory.mktemp("grey") / "out", progress=False)
+    folder = made_once(
+        tmp_path_factory, "grey", lambda out: la.run_study(study, out, progress=False)
+    )
+    return la.open_result(folder)
 
 
 @pytest.fixture(scope="session")

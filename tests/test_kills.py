@@ -27,10 +27,12 @@ def study(small_study, tmp_path_factory):
     boxes = tmp_path_factory.mktemp("boxes") / "boxes.csv"
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))]
     boxes.write_text("image,x,y,w,h\n" + "".join(f"{name},4,6,28,20\n" for name in names))
+    one, two = small_study["models"]
     data = {**small_study["data"], "variants": ["landmarks"], "landmarks": str(boxes)}
     return {
         **small_study,
         "data": data,
+        "models": [one, {**two, "train": "none"}],
         "training": {"epochs": 2},
         "transfer_from": ["one", "two"],
     }

@@ -4,6 +4,13 @@ import pytest
 
 import lookaway as la
 from hostile import HOSTILE
+from shared_runs import made_once
+
+
+def _run(tmp_path_factory, name, study):
+    """Tests read it and change nothing."""
+    folder = made_once(tmp_path_factory, name, lambda out: la.run_study(study, out, progress=False))
+    return la.open_result(folder)
 
 
 @pytest.fixture(scope="package")
@@ -14,7 +21,7 @@ def finished(small_study, tmp_path_factory):
         "transfer_from": [HOSTILE],
         "report": {"paper": True},
     }
-    return la.run_study(study, tmp_path_factory.mktemp("run") / "out", progress=False)
+    return _run(tmp_path_factory, "finished", study)
 
 
 @pytest.fixture(scope="package")
@@ -23,4 +30,4 @@ def layered(small_study, tmp_path_factory):
     explain = {**small_study["explain"], "layers": "stages"}
     study = {**small_study, "explain": explain, "models": small_study["models"][:1]}
     study["report"] = {"paper": True}
-    return la.run_study(study, tmp_path_factory.mktemp("layered") / "out", progress=False)
+    return _run(tmp_path_factory, "layered", study)

@@ -85,9 +85,9 @@ def test_the_page_says_how_it_was_made(finished):
     assert "arXiv:2204.05427" in text
 
 
-def test_the_report_is_made_again_without_torch(finished, tmp_path):
-    copy = shutil.copytree(finished.folder, tmp_path / "out")
-    before = finished.report.read_text()
+def test_the_report_is_made_again_without_torch(layered, tmp_path):
+    copy = shutil.copytree(layered.folder, tmp_path / "out")
+    before = layered.report.read_text()
     for name in ("report.html", "tables", "figures", "frames"):
         path = copy / name
         path.unlink() if path.is_file() else shutil.rmtree(path)

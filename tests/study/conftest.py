@@ -4,6 +4,7 @@ import pytest
 
 import lookaway as la
 from lookaway.study import prepare
+from shared_runs import made_once
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +42,11 @@ def run_quickly(monkeypatch):
 @pytest.fixture(scope="session")
 def looked(quick_study, tmp_path_factory):
     """The study, run once; tests read it and change nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "SHARD", 4)
-        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-        return la.run_study(quick_study, tmp_path_factory.mktemp("quick") / "out", progress=False)
+
+    def run(out):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepare, "SHARD", 4)
+            patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
+            la.run_study(quick_study, out, progress=False)
+
+    return la.open_result(made_once(tmp_path_factory, "quick", run))

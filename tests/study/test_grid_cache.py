@@ -36,7 +36,7 @@ def test_a_run_decodes_each_image_once_a_variant_with_the_same_rows(
         **small_study,
         "data": {**small_study["data"], **more},
         "models": [{**one, "train": "all"}, {**two, "train": "none"}],
-        "training": {"epochs": 2},
+        "training": {"epochs": 1},
         "transfer_from": [],
         "epsilons": [0.1],
         "run": {"precision": "bfloat16"},  # so that drift is measured
