@@ -261,6 +261,14 @@ def test_the_shift_shows_what_fell_as_dropped_and_what_rose_as_added(layered):
     assert moved
 
 
+def test_titles_and_notes_keep_a_name_that_turns_letters_to_itself(finished):
+    for planned in paper_figures(finished.frames):
+        figure = planned.make(Options())
+        for text in (figure.title, figure.note):
+            assert text.count(HOSTILE) == text.count(f"\N{FIRST STRONG ISOLATE}{HOSTILE}")
+    assert HOSTILE in finished.figure("paper_fig5_transfer").title
+
+
 def test_a_transfer_shows_every_model_under_the_sources_perturbations(finished):
     frames = finished.frames
     image = PicturedImages(frames).images[0]

@@ -17,7 +17,7 @@ from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
 from lookaway.report.options import Options
 from lookaway.report.paper.figures import paper_figures
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.wording import first_attack, first_images
+from lookaway.report.wording import first_attack, first_images, isolated
 from lookaway.study.files import Files
 
 _Make = Callable[[Options], Figure]
@@ -188,7 +188,7 @@ class Figures:
             for place, model in enumerate(frames.models):
                 plain = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:40].strip("-.")
                 name = f"layers_{place + 1}_{plain}".rstrip("_")
-                title = f"{_LAYERS} {model}, explained class: {policy}"
+                title = f"{_LAYERS} {isolated(model)}, explained class: {policy}"
                 yield "layers", name, title, self._layers(name, title, model, policy)
 
     def _chart(self, name: str, title: str, chart: _Chart, policy: str | None) -> _Make:

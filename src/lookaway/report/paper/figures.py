@@ -15,7 +15,7 @@ from lookaway.report.paper import charts, layers, pictures
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.wording import first_attack
+from lookaway.report.wording import first_attack, isolated
 from lookaway.study.keys import plain
 from lookaway.study.settings import ModelSpec
 
@@ -225,8 +225,8 @@ def _transfer(frames: Frames, form: PaperForm) -> Planned:
         pictured, form = _pictured(frames)
         panels = pictures.transfer(frames, pictured, form, options)
         note = (
-            f"Image: {image_of(pictured, options.image).image}. Prediction, confidence, NISSIM; "
-            "wrong predictions have a cross."
+            f"Image: {isolated(image_of(pictured, options.image).image)}. Prediction, confidence, "
+            "NISSIM; wrong predictions have a cross."
         )
         width, policy = options.columns, form.policy
         return Figure(name, title, note, width, policy, panels=panels, paper="Fig. 5")
@@ -240,7 +240,7 @@ def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
     number = paper.removeprefix("Fig. ") if paper != _ALL_LAYERS else "6to10"
     name = f"paper_fig{number}_layers_{place + 1}_{plain(model)}".rstrip("_")
     policy = paper_form(frames).policy
-    title = f"Every layer of {model} at one image, white-box, explained class: {policy}"
+    title = f"Every layer of {isolated(model)} at one image, white-box, explained class: {policy}"
 
     def make(options: Options) -> Figure:
         pictured, form = _pictured(frames)

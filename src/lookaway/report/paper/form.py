@@ -6,6 +6,7 @@ import polars as pl
 
 from lookaway.analysis.families import families
 from lookaway.analysis.frames import Frames
+from lookaway.report.wording import isolated
 
 UNPREPARED = "none"  # the variant of images that are used as they are
 
@@ -50,7 +51,7 @@ class PaperForm:
         """Whose perturbations they are, for a title."""
         if self.source is None:
             return f"each model under its own {self.attack.upper()} (white-box)"
-        return f"under {self.attack.upper()} from {self.source}"
+        return f"under {self.attack.upper()} from {isolated(self.source)}"
 
     def maker(self, model: str) -> str:
         """Who made the perturbations that a model meets."""

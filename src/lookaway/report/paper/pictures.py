@@ -13,6 +13,7 @@ from lookaway.report.overlays import GAINED, LOST, enlarged, heatmap_on, tinted
 from lookaway.report.panels import Panel, panel_rows
 from lookaway.report.paper.form import PaperForm
 from lookaway.report.pictured import Pictured, PicturedImages
+from lookaway.report.wording import isolated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,14 +65,18 @@ def example(frames: Frames, pictured: PicturedImages, form: PaperForm, name: str
     found = measured(frames, pictured, model, form.attack, model, form.policy)
     rows = {(row["image"], row["epsilon"]): row for row in found.iter_rows(named=True)}
     images = pictured.images if name is None else [first]
+
+    def named(image: Pictured) -> str:
+        return f"{isolated(image.image)}, {isolated(model)}"
+
     for epsilon in found["epsilon"].unique().sort().to_list():
         for image in images:
             row = rows[image.image, epsilon]
             if row["clean_class"] == row["label"] != row["attacked_class"]:
-                said = f"{image.image}, {model}, ε = {epsilon:g}, the smallest at which it flips."
+                said = f"{named(image)}, ε = {epsilon:g}, the smallest at which it flips."
                 return Example(image, model, epsilon, row, flipped=True, caption=said)
     none = "no pictured image flips" if name is None else "it does not flip"
-    said = f"{first.image}, {model}, ε = {frames.top:g}: no successful attack, as {none} at any ε."
+    said = f"{named(first)}, ε = {frames.top:g}: no successful attack, as {none} at any ε."
     row = rows[first.image, frames.top]
     return Example(first, model, frames.top, row, flipped=False, caption=said)
 
