@@ -4,6 +4,7 @@ import html
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -200,17 +201,17 @@ def test_the_attack_that_is_shown_is_the_first_flip_at_the_smallest_epsilon(fini
         attacked_class=pl.when(flips).then(pl.lit("other")).otherwise("label")
     )
     shown = paper_pictures.example(frames, found, form, None)
-    assert (shown.image.image, shown.epsilon, shown.flipped) == (names[3], 0.02, True)
+    assert (shown.image.image, shown.epsilon) == (names[3], 0.02)
     assert shown.model == HOSTILE
     assert "the smallest at which it flips" in shown.caption
     shown = paper_pictures.example(frames, found, form, names[1])
     assert (shown.image.image, shown.epsilon) == (names[1], 0.1)
     shown = paper_pictures.example(frames, found, form, names[0])
-    assert (shown.image.image, shown.epsilon, shown.flipped) == (names[0], 0.1, False)
+    assert (shown.image.image, shown.epsilon) == (names[0], 0.1)
     assert "it does not flip" in shown.caption
     frames.pictured_rows = rows.with_columns(attacked_class=pl.col("label"))
     shown = paper_pictures.example(frames, found, form, None)
-    assert (shown.image.image, shown.flipped) == (names[0], False)
+    assert shown.image.image == names[0]
     assert "no pictured image flips" in shown.caption
 
 
@@ -232,6 +233,24 @@ def test_the_pictures_of_an_attack_say_what_was_measured(layered):
     assert f"{look['lost'][0]:.0%} of the clean mass" in shift
     assert f"{look['gained'][0]:.0%} of the clean mass" in shift
     assert shown.caption in layered.figure("paper_fig1_shift").note
+
+
+def test_a_change_that_is_not_along_signs_is_amplified_and_says_how_much(layered, monkeypatch):
+    whole = PicturedImages.perturbation
+
+    def halved(self, image, attack, source):
+        return replace(whole(self, image, attack, source), scale=np.full((1, 1), 0.5, np.float32))
+
+    monkeypatch.setattr(PicturedImages, "perturbation", halved)
+    figure = layered.figure("paper_fig2_attack")
+    words = words_of(figure)
+    assert "change" in words
+    assert not any("signs" in word for word in (*words, figure.note))
+    frames = layered.frames
+    shown = paper_pictures.example(frames, PicturedImages(frames), paper_form(frames), None)
+    assert f"+ {shown.epsilon / 2:.2g} ×" in words
+    change = figure.panels.axes[0].images[1].get_array()
+    assert (change.min(), change.max()) == (0, 255)
 
 
 def test_dead_maps_are_said_to_be_dead_and_hostile_names_are_text(finished):

@@ -73,14 +73,7 @@ def model_panels(
 ) -> list[Panel]:
     """An image and what a model sees in it, clean and attacked.
 
-    Args:
-        frames: the run's summaries.
-        pictured: the run's pictured images.
-        image: one of them.
-        model: whose heatmaps.
-        policy: the explained class.
-        options: how heatmaps are drawn.
-        source: whose perturbations; None: the model's own.
+    The perturbations are the source's, or the model's own where it is None.
 
     Returns:
         The clean image, the attacked one at the largest ε, the clean heatmap, one for each ε.

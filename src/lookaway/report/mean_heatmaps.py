@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,45 +74,26 @@ class MeanHeatmaps:
 def mean_heatmaps(frames: Frames, policy: str) -> list[MeanHeatmaps]:
     """The mean heatmaps of every variant and model, from the stored maps of its last layer.
 
-    Args:
-        frames: the run's summaries.
-        policy: the explained class.
-
     Raises:
         StoreError: a file is missing or damaged.
     """
     attack = frames.attacks[0]
-    sums: dict[tuple[str, str], list[np.ndarray]] = {}
-    counts: dict[tuple[str, str], np.ndarray] = {}
-    images: dict[tuple[str, str], int] = {}
+    totals: dict[tuple[str, str], tuple[Any, Any, int]] = {}
     for rows, maps in frames.store.cells_with_maps():
-        variant, model = rows["variant"][0], rows["model"][0]
-        key = frames.method, policy, frames.plan.last_layers[model]
-        clean = maps[map_key("clean", *key)].astype(float)
-        attacked = maps[map_key("attacked", *key, attack, model)].astype(float)
-        levels = [clean, *attacked.swapaxes(0, 1)]
-        added = [level.sum(axis=0) for level in levels]
-        alive = np.array([int((level.max(axis=(1, 2)) > 0).sum()) for level in levels])
-        group = variant, model
-        before = sums.get(group, [0.0] * len(added))
-        sums[group] = [a + b for a, b in zip(before, added, strict=True)]
-        counts[group] = counts.get(group, 0) + alive
-        images[group] = images.get(group, 0) + len(clean)
+        group = rows["variant"][0], rows["model"][0]
+        key = frames.method, policy, frames.plan.last_layers[group[1]]
+        clean = maps[map_key("clean", *key)]
+        attacked = maps[map_key("attacked", *key, attack, group[1])]
+        levels = np.concatenate([clean[:, None], attacked], axis=1).astype(float)
+        alive = (levels.max(axis=(2, 3)) > 0).sum(axis=0)
+        total, counts, images = totals.get(group, (0.0, 0, 0))
+        totals[group] = total + levels.sum(axis=0), counts + alive, images + len(levels)
     found = []
-    for variant in frames.variants:
-        for model in frames.models:
-            group = variant, model
-            means = [
-                total / count if count else None
-                for total, count in zip(sums[group], counts[group], strict=True)
-            ]
-            epsilons = tuple(frames.epsilons)
-            alive_counts = tuple(counts[group].tolist())
-            found.append(
-                MeanHeatmaps(
-                    *group, epsilons, means[0], tuple(means[1:]), alive_counts, images[group]
-                )
-            )
+    for group in product(frames.variants, frames.models):
+        total, counts, images = totals[group]
+        means = [heat / count if count else None for heat, count in zip(total, counts, strict=True)]
+        epsilons, of_levels = tuple(frames.epsilons), tuple(counts.tolist())
+        found.append(MeanHeatmaps(*group, epsilons, means[0], tuple(means[1:]), of_levels, images))
     return found
 
 

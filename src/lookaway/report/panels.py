@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def panel_rows(
         if colour_bar:
             _colour_bar(axes, y, options)
             y += 1.5 * _LINE
-        for line in _wrapped(note, room):
+        for line in wrap(clear(note), int(room / (0.6 * _SIZE))):
             _write(axes, _GAP, y, line, room)
             y += _LINE
         figure.set_size_inches(width / 72, (y + _GAP) / 72)
@@ -172,17 +173,6 @@ def _width(text: str, **font: Any) -> float:
 
     properties = FontProperties(size=_SIZE, weight=font.get("fontweight"))
     return text_to_path.get_text_width_height_descent(text, properties, ismath=False)[0]
-
-
-def _wrapped(text: str, room: float) -> list[str]:
-    lines: list[str] = []
-    for word in clear(text).split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and _width(longer) <= room:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
 
 
 def _write(axes: "Axes", x: float, y: float, text: str, room: float, **font: Any) -> None:

@@ -11,7 +11,7 @@ from lookaway.report.figure import Figure
 from lookaway.report.image_panels import image_of
 from lookaway.report.layout import LAYOUTS, Layout
 from lookaway.report.options import Options
-from lookaway.report.paper import charts, layers, pictures
+from lookaway.report.paper import charts, pictures
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
@@ -210,7 +210,9 @@ def _example(frames: Frames, paper: str, name: str, title: str) -> Planned:
             note = "Where participation was dropped (blue) and added (orange)."
         else:
             panels = pictures.attack(pictured, form, shown, options)
-            note = "The image, ε times the signs of the loss's gradient, and their sum."
+            signs = pictures.along_signs(pictured, form, shown)
+            change = "ε times the signs of the loss's gradient" if signs else "the amplified change"
+            note = f"The image, {change}, and their sum."
         note = f"{note} {shown.caption}"
         return Figure(name, title, note, options.columns, form.policy, panels=panels, paper=paper)
 
@@ -245,7 +247,7 @@ def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
     def make(options: Options) -> Figure:
         pictured, form = _pictured(frames)
         image = image_of(pictured, options.image)
-        panels = layers.layers_figure(frames, pictured, form, image, model, options)
+        panels = pictures.every_layer(frames, pictured, form, image, model, options)
         count = len(frames.plan.explained_layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
         return Figure(name, title, note, options.columns, form.policy, panels=panels, paper=paper)
