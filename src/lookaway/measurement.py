@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lookaway.analysis import summary
-from lookaway.attacks.base import Attack, check_epsilons, norm_of
+from lookaway.attacks.base import Attack, norm_of
 from lookaway.attacks.fgsm import FGSM
+from lookaway.attacks.norms import check_epsilons
 from lookaway.errors import InputError
 from lookaway.explainers.base import MIN_GRID, Explainer
 from lookaway.explainers.gradcam import GradCAM

@@ -1,6 +1,6 @@
 """What an attack changes in images: codes, and the formula of the attacked image.
 
-Arrays are NumPy's or PyTorch's; PyTorch is not imported.
+Arrays are NumPy's or PyTorch's, which only ``on`` imports.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,6 +9,7 @@ import torch
 
 import lookaway as la
 from lookaway.attacks.norms import random_in_ball
+from lookaway.attacks.targets import chosen
 from lookaway.errors import InputError
 from lookaway.perturbation import Perturbation
 from oracles import loss_gradient, pixels
@@ -113,6 +114,22 @@ def test_pgd_finds_more_errors_than_fgsm_and_targets_are_reached(tiny, images):
     towards = la.PGD(20, targets="next")(tiny, images, clean, [0.5])[0]
     before, reached = (tiny(each).gather(1, targets[:, None]) for each in (images, towards))
     assert bool((reached > before).all())
+
+
+def test_targets_are_chosen_as_they_say_and_are_never_the_label():
+    logits = torch.tensor([[0.0, 2.0, 1.0], [0.0, 2.0, 1.0]]).repeat(20, 1)
+    labels = torch.tensor([0, 1]).repeat(20)
+    images = pixels(40, 1, 4, 4, seed=3)
+    assert chosen("least_likely", logits, labels, images, 0).tolist() == [2, 0] * 20
+    assert chosen("next", logits, labels, images, 0).tolist() == [1, 2] * 20
+    drawn = [chosen("random", logits, labels, images, seed) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not drawn[0].eq(labels).any()
+    assert set((drawn[0] - labels).remainder(3).tolist()) == {1, 2}
+    assert chosen("random", logits[3:4], labels[3:4], images[3:4], 0) == drawn[0][3]
+    with pytest.raises(InputError, match="needs a second class"):
+        chosen("next", logits[:, :1], labels, images, 0)
 
 
 @pytest.mark.parametrize("attack", [la.PGD(3), la.PGD(3, norm="l2", targets="random"), la.FGSM()])

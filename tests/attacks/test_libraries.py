@@ -118,6 +118,21 @@ def test_what_they_do_not_have_is_refused_with_what_they_have(make, message):
         make()
 
 
+def test_targets_are_gone_to_or_refused(tiny, images):
+    targets = torch.tensor([1, 0, 2])
+    for attack in (
+        library_attack("foolbox", "LinfDeepFoolAttack", {}),
+        la.from_torchattacks(StepsLike),
+    ):
+        with pytest.raises(InputError, match=f"{attack.name} is untargeted; leave targets out"):
+            attack(tiny, images, LABELS, LEVELS, targets=targets)
+    (changed,) = library_attack("foolbox", "LinfPGD", {})(
+        tiny, images, LABELS, [0.3], targets=targets
+    )
+    before, after = (tiny(each).gather(1, targets[:, None]) for each in (images, changed))
+    assert bool((after > before).all())
+
+
 def test_one_that_leaves_the_ball_is_refused(tiny, images):
     with pytest.raises(AttackError, match=r"outside at epsilon 0\.02"):
         la.from_torchattacks(Outside)(tiny, images, LABELS, LEVELS)

@@ -170,3 +170,24 @@ def test_an_attack_of_another_norm_is_refused_before_work(quick_study, run_quick
     given = {**quick_study, "attacks": ["fgsm", {"name": "long", "pgd": {"norm": "l2"}}]}
     with pytest.raises(StudyError, match="long measures ε in l2"):
         run_quickly(given, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"steps": 1}, 3), ({"steps": 1, "seed": 7}, 7)])
+def test_what_is_random_in_an_attack_follows_from_the_study_s_seed(
+    quick_study, run_quickly, tmp_path, monkeypatch, options, expected
+):
+    seeds, perturb = set(), la.PGD.perturb
+    monkeypatch.setattr(
+        la.PGD, "perturb", lambda self, *given: (seeds.add(self.seed), perturb(self, *given))[1]
+    )
+    split = {**quick_study["data"]["split"], "seed": 3}
+    study = {
+        **quick_study,
+        "data": {**quick_study["data"], "split": split},
+        "models": quick_study["models"][:1],
+        "attacks": [{"name": "short", "pgd": options}],
+        "epsilons": [0.1],
+    }
+    found = run_quickly(study, tmp_path / "out").rows()
+    assert seeds == {expected}
+    assert set(found["attack"]) == {"short", "noise"}

@@ -1,6 +1,5 @@
 """What every attack keeps: pixels in [0, 1], inside the ε-ball."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -8,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lookaway.attacks.norms import check_norm, size, steepest
+from lookaway.attacks.norms import check_ball, check_epsilons, check_norm, steepest
 from lookaway.attacks.targets import check_targets, chosen
 from lookaway.errors import AttackError, InputError, ModelError
 from lookaway.models.checks import check_classes, check_labels, check_pixels
@@ -17,8 +16,6 @@ from lookaway.models.gradient import pixel_gradient
 from lookaway.models.hooks import frozen
 from lookaway.perturbation import FULL, Perturbation
 from lookaway.registry import ATTACKS, resolve
-
-_SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
 
 
 class Attack(ABC):
@@ -271,58 +268,6 @@ def encoded(
     # Towards zero; a whole step that float32 rounded stays a whole step.
     codes = (shares * FULL * (1 + 1e-5)).trunc().clamp(-FULL, FULL)
     return Perturbation(codes.to(torch.int8))
-
-
-def check_epsilons(epsilons: Iterable[Any], norm: str = "linf") -> list[float]:
-    """Refuse levels outside (0, 1], or, as lengths, of at most 0; and repeated ones.
-
-    Raises:
-        InputError: with the level that is wrong.
-    """
-    try:
-        given = [] if isinstance(epsilons, str) else list(epsilons)
-        if any(isinstance(epsilon, str | bytes) for epsilon in given):
-            raise TypeError("text")
-        levels = [float(epsilon) for epsilon in given]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"epsilons must be a list of numbers in (0, 1], such as [0.01, 0.1]; got {epsilons!r}"
-        ) from error
-    if not levels:
-        raise InputError(f"epsilons must hold at least one level in (0, 1]; got {epsilons!r}")
-    for level in levels:
-        if norm == "l2" and not (math.isfinite(level) and level > 0.0):
-            raise InputError(f"epsilon {level:g} is no length of a change; it must be above 0")
-        if norm == "linf" and not (math.isfinite(level) and 0.0 < level <= 1.0):
-            raise InputError(
-                f"epsilon {level:g} is outside (0, 1]; pixels lie in [0, 1], so 8/255 is 0.0314"
-            )
-    if len(set(levels)) < len(levels):
-        raise InputError(f"epsilons repeats a level: {levels}")
-    return levels
-
-
-def check_ball(
-    images: Tensor, perturbed: Tensor, epsilons: Sequence[float], name: str, norm: str = "linf"
-) -> None:
-    """Refuse perturbed pixels outside [0, 1] or outside the ε-ball of a norm.
-
-    Raises:
-        AttackError: with what was found.
-    """
-    expected = (len(epsilons), *images.shape)
-    if tuple(perturbed.shape) != expected:
-        raise AttackError(f"{name} gave {tuple(perturbed.shape)} where {expected} is needed")
-    slack = max(_SLACK, torch.finfo(images.dtype).eps)
-    for level, changed in zip(epsilons, perturbed.detach(), strict=True):
-        low, high = (float(bound) for bound in torch.aminmax(changed))
-        reach = float(size(changed - images.detach().to(changed.device), norm).max())
-        most = level + slack if norm == "linf" else level * (1 + 1e-4) + slack
-        if not (low >= 0 and high <= 1 and reach <= most):
-            raise AttackError(
-                f"{name} at epsilon {level:g} gave pixels from {low:g} to {high:g}, "
-                f"up to {reach:g} ({norm}) from the image"
-            )
 
 
 def norm_of(attacks: Iterable[Attack]) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lookaway.attacks.base import Attack
-from lookaway.attacks.norms import of_content
+from lookaway.attacks.norms import check_norm, of_content
 from lookaway.errors import InputError, nearest
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import frozen
@@ -27,7 +27,6 @@ _INSTALL = {
     "torchattacks": "pip install --no-deps torchattacks (it pins an old requests otherwise)",
     "foolbox": "pip install foolbox",
 }
-_NORMS = {"linf": "linf", "l2": "l2"}
 
 
 def library_attack(library: str, name: str, options: Mapping[str, Any]) -> Attack:
@@ -151,9 +150,7 @@ class _TorchAttack(_LibraryAttack):
                 "foolbox's attacks that search for the least change can"
             )
         said = str(self.setting("norm") or ("l2" if self.name.endswith("l2") else "linf")).lower()
-        if said not in _NORMS:
-            raise InputError(f"{self.name}: norm {said!r}; possible: Linf, L2")
-        self.norm = said
+        self.norm = check_norm(said)
 
     def perturb(
         self,
@@ -172,8 +169,10 @@ class _TorchAttack(_LibraryAttack):
             for epsilon in epsilons:
                 attack = self.make(clf, eps=epsilon, **options)
                 if targets is not None:
-                    if "targeted" not in getattr(attack, "supported_mode", ["targeted"]):
-                        raise InputError(f"torchattacks' {self.name} is untargeted")
+                    if "targeted" not in getattr(attack, "supported_mode", []):
+                        raise InputError(
+                            f"torchattacks' {self.name} is untargeted; leave targets out"
+                        )
                     attack.set_mode_targeted_by_label(quiet=True)
                 attacked = attack(images, labels if targets is None else targets)
                 found.append(attacked.detach().clamp(0.0, 1.0))
@@ -192,6 +191,9 @@ class _FoolboxAttack(_LibraryAttack):
         if order not in (2, float("inf")):
             raise InputError(f"foolbox's {self.name} measures changes neither in L∞ nor in L2")
         self.norm = "l2" if order == 2 else "linf"
+        # Others, such as DeepFool, take a goal and do not go there.
+        goals = str(inspect.signature(self.attack.run).parameters["criterion"].annotation)
+        self.takes_targets = "TargetedMisclassification" in goals
 
     def perturb(
         self,
@@ -204,6 +206,8 @@ class _FoolboxAttack(_LibraryAttack):
         """All levels in one call; see ``Attack.perturb``."""
         foolbox = import_module("foolbox")
         criteria = import_module("foolbox.criteria")
+        if targets is not None and not self.takes_targets:
+            raise InputError(f"foolbox's {self.name} is untargeted; leave targets out")
         goal = (
             criteria.Misclassification(labels)
             if targets is None

@@ -1,12 +1,17 @@
 """What ε measures: the largest change of a pixel (L∞), or the length of an image's change (L2)."""
 
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from lookaway.errors import InputError
+from lookaway.errors import AttackError, InputError
 from lookaway.hashing import digest, seed_from
 
 NORMS = ("linf", "l2")
+_SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
 
 
 def check_norm(norm: str) -> str:
@@ -18,6 +23,58 @@ def check_norm(norm: str) -> str:
     if norm not in NORMS:
         raise InputError(f"norm={norm!r} is unknown; possible: {', '.join(NORMS)}")
     return norm
+
+
+def check_epsilons(epsilons: Iterable[Any], norm: str = "linf") -> list[float]:
+    """Refuse levels outside (0, 1], or, as lengths, of at most 0; and repeated ones.
+
+    Raises:
+        InputError: with the level that is wrong.
+    """
+    try:
+        given = [] if isinstance(epsilons, str) else list(epsilons)
+        if any(isinstance(epsilon, str | bytes) for epsilon in given):
+            raise TypeError("text")
+        levels = [float(epsilon) for epsilon in given]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"epsilons must be a list of numbers in (0, 1], such as [0.01, 0.1]; got {epsilons!r}"
+        ) from error
+    if not levels:
+        raise InputError(f"epsilons must hold at least one level in (0, 1]; got {epsilons!r}")
+    for level in levels:
+        if norm == "l2" and not (math.isfinite(level) and level > 0.0):
+            raise InputError(f"epsilon {level:g} is no length of a change; it must be above 0")
+        if norm == "linf" and not (math.isfinite(level) and 0.0 < level <= 1.0):
+            raise InputError(
+                f"epsilon {level:g} is outside (0, 1]; pixels lie in [0, 1], so 8/255 is 0.0314"
+            )
+    if len(set(levels)) < len(levels):
+        raise InputError(f"epsilons repeats a level: {levels}")
+    return levels
+
+
+def check_ball(
+    images: Tensor, perturbed: Tensor, epsilons: Sequence[float], name: str, norm: str = "linf"
+) -> None:
+    """Refuse perturbed pixels outside [0, 1] or outside the ε-ball of a norm.
+
+    Raises:
+        AttackError: with what was found.
+    """
+    expected = (len(epsilons), *images.shape)
+    if tuple(perturbed.shape) != expected:
+        raise AttackError(f"{name} gave {tuple(perturbed.shape)} where {expected} is needed")
+    slack = max(_SLACK, torch.finfo(images.dtype).eps)
+    for level, changed in zip(epsilons, perturbed.detach(), strict=True):
+        low, high = (float(bound) for bound in torch.aminmax(changed))
+        reach = float(size(changed - images.detach().to(changed.device), norm).max())
+        most = level + slack if norm == "linf" else level * (1 + 1e-4) + slack
+        if not (low >= 0 and high <= 1 and reach <= most):
+            raise AttackError(
+                f"{name} at epsilon {level:g} gave pixels from {low:g} to {high:g}, "
+                f"up to {reach:g} ({norm}) from the image"
+            )
 
 
 def size(change: Tensor, norm: str) -> Tensor:

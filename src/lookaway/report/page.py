@@ -48,7 +48,14 @@ _SCRIPTS = [
     "layers.js",
     "start.js",
 ]
-_EXPLAINERS = {"gradcam": "Grad-CAM"}  # by the names of the literature; others by their own
+_EXPLAINERS = {  # by the names of the literature; others by their own
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
+    "eigencam": "Eigen-CAM",
+}
 _LISTED = 200  # files set aside that the page names
 
 

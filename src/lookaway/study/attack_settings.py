@@ -66,12 +66,14 @@ class AttackSpec(Settings):
                 "pixel; la.measure(…) takes attacks of the other norm"
             )
 
-    def make(self) -> Any:
-        """The attack."""
+    def make(self, seed: int = 0) -> Any:
+        """The attack; ``seed`` is that of what is random in it, where its arguments give none."""
         from lookaway.attacks.base import attack_of
 
         made = attack_of(self.kind, self.options)
         made.name = self.name
+        if "seed" not in self.options:
+            made.seed = seed
         return made
 
 

@@ -186,7 +186,8 @@ class Shard:
     @property
     def attacks(self) -> list[Attack]:
         """Of the study, made anew."""
-        return [attack.make() for attack in self.prepared.study.attacks]
+        study = self.prepared.study
+        return [attack.make(study.data.split.seed) for attack in study.attacks]
 
     @property
     def explainers(self) -> list[Explainer]:
