@@ -1,5 +1,7 @@
 """Files are whole or absent; damage is noticed; other settings are refused by name."""
 
+from fnmatch import fnmatch
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +13,7 @@ from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.json_files import EpochLog, TrainedModel
-from lookaway.study.keys import CellKey, shards
+from lookaway.study.keys import CellKey, ModelKey, shards
 from lookaway.study.store import CellResult, Store
 from plans import a_manifest, a_plan, with_settings, write_json
 
@@ -265,3 +267,14 @@ def test_trained_models_come_back_by_name_and_variant_with_every_epoch(store):
     write_json(store, "heads/x.json", {**model.model_dump(), "best_epoch": 2})
     with pytest.raises(StoreError, match=r"x\.json.*best_epoch is none of history"):
         store.trained()
+
+
+def test_the_pattern_of_a_model_s_cells_matches_its_own_alone():
+    names = ["one", "one-0", "two"]
+    stems = {
+        (name, place): CellKey("none", place, name, 3).stem for place, name in enumerate(names)
+    }
+    for place, name in enumerate(names):
+        pattern = ModelKey("none", place, name).cells
+        assert [key for key, stem in stems.items() if fnmatch(stem, pattern)] == [(name, place)]
+    assert not fnmatch(CellKey("cascade", 0, "one", 3).stem, ModelKey("none", 0, "one").cells)
