@@ -27,6 +27,7 @@ def measured(
     attacked_dead=False,
     unattacked=False,
     layer="last",
+    method="gradcam",
 ):
     """Rows of one model under one source, None for noise.
 
@@ -58,6 +59,7 @@ def measured(
             "attacked_class": np.where(said(right_after), label, "other"),
             "clean_confidence": [0.9] * rows,
             "attacked_confidence": [0.6] * rows,
+            "method": [method] * rows,
             "layer": [layer] * rows,
             "depth": [1.0] * rows,
             "map_size": ["7x7"] * rows,
@@ -69,7 +71,9 @@ def measured(
     )
 
 
-def shuffled_rows(model, values, labels, *, policy="clean", dead=False, layer="last"):
+def shuffled_rows(
+    model, values, labels, *, policy="clean", dead=False, layer="last", method="gradcam"
+):
     """Each clean heatmap of a model against another image's."""
     count = len(labels)
     return pl.DataFrame(
@@ -78,6 +82,7 @@ def shuffled_rows(model, values, labels, *, policy="clean", dead=False, layer="l
             "label": labels,
             "variant": ["none"] * count,
             "model": [model] * count,
+            "method": [method] * count,
             "layer": [layer] * count,
             "depth": [1.0] * count,
             "map_size": ["7x7"] * count,
@@ -90,7 +95,8 @@ def shuffled_rows(model, values, labels, *, policy="clean", dead=False, layer="l
 
 def statistics_of(rows, **numbers):
     """What was measured of each row's maps: numbers that are given, one for all or one a row."""
-    kept = ["image", "label", "variant", "model", "attack", "source", "epsilon", "explained_class"]
+    kept = ["image", "label", "variant", "model", "attack", "source", "epsilon", "method"]
+    kept += ["explained_class"]
     defaults = {
         "lost": 0.1,
         "gained": 0.2,

@@ -179,15 +179,18 @@ def compare(
 
 def _print_comparison(headline: "pl.DataFrame") -> None:
     heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
-    lines = []
+    lines, methods = [], headline["method"].unique(maintain_order=True).to_list()
     for row in headline.iter_rows(named=True):
+        if row["measure"] == "accuracy" and row["method"] != methods[0]:
+            continue  # it is the same for all
         pair = {row["model_a"], row["model_b"]}
         interval = "" if row["low"] is None else f" ({row['low']:+.3f}, {row['high']:+.3f})"
         lines.append(
             [
                 row["model_a"] if len(pair) == 1 else f"{row['model_a']} → {row['model_b']}",
                 row["scope"] + (f" ({row['variant']})" if row["variant"] != "none" else ""),
-                "MOD" if row["measure"] == "mod" else row["measure"],
+                ("MOD" if row["measure"] == "mod" else row["measure"])
+                + (f", {row['method']}" if row["measure"] != "accuracy" and methods[1:] else ""),
                 f"{row['before']:.3f}",
                 f"{row['after']:.3f}",
                 f"{row['difference']:+.3f}{interval}",

@@ -12,7 +12,7 @@ from lookaway.places import AnyPath
 from lookaway.result import Result, open_result
 from lookaway.study.settings import Study
 
-_SAME = ("image_size", "channels", "range", "quantize", "method", "ssim", "grid")
+_SAME = ("image_size", "channels", "range", "quantize", "methods", "ssim", "grid")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _measure(settings: Study) -> dict[str, Any]:
     return {
         **settings.data.model_dump(include={"image_size", "channels", "range"}),
         "quantize": settings.quantize,
-        "method": settings.explain.method,
+        "methods": settings.explain.model_dump()["methods"],
         **settings.measure.model_dump(),
     }
 
@@ -130,10 +130,11 @@ def _headline(differences: pl.DataFrame) -> pl.DataFrame:
 
 def _passed(rows: pl.DataFrame, limit: float) -> list[str]:
     names = {"mod": "MOD", "excess": "the excess shift"}
+    several = rows["method"].n_unique() > 1
     return [
-        f"{names[row['measure']]} of {row['model_b']} under {row['scope']} at "
-        f"ε = {row['epsilon']:g} rose by {row['difference']:+.3f} (95 % interval "
-        f"{row['low']:+.3f} to {row['high']:+.3f}), more than {limit:g}"
+        f"{names[row['measure']]}{' by ' + row['method'] if several else ''} of {row['model_b']} "
+        f"under {row['scope']} at ε = {row['epsilon']:g} rose by {row['difference']:+.3f} (95 % "
+        f"interval {row['low']:+.3f} to {row['high']:+.3f}), more than {limit:g}"
         for row in rows.iter_rows(named=True)
         if row["low"] is not None and row["low"] > limit
     ]

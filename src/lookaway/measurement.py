@@ -1,6 +1,6 @@
 """The kernel with a loop: measure a classifier on tensors, a dataset or a loader, in memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,25 +67,19 @@ class Measurement:
 
     def mod(self) -> pl.DataFrame:
         """Mean observed dissimilarity for each ε; see ``analysis.summary.mod``."""
-        return self._by_method(summary.mod)
+        return summary.mod(self._rows)
 
     def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
         """Variation in dissimilarity over ε; see ``analysis.summary.vid``."""
-        return self._by_method(lambda rows: summary.vid(rows, per, include_zero))
+        return summary.vid(self._rows, per, include_zero)
 
     def spread(self) -> pl.DataFrame:
         """Standard deviation of NISSIM over the images; see ``analysis.summary.spread``."""
-        return self._by_method(summary.spread)
+        return summary.spread(self._rows)
 
     def unattacked(self) -> pl.DataFrame:
         """Share of images that an attack did not change; see ``analysis.summary.unattacked``."""
         return summary.unattacked(self._rows)
-
-    def _by_method(self, summarise: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-        parts = self._rows.partition_by("method", maintain_order=True)
-        return pl.concat(
-            summarise(part).with_columns(method=pl.lit(part["method"][0])) for part in parts
-        )
 
 
 def measure(

@@ -92,7 +92,7 @@ class Result:
         return self.store.read_manifest()
 
     def rows(self) -> pl.DataFrame:
-        """Every measurement: one row for each image, attack, source, ε, layer and class policy."""
+        """Every measurement: a row for each image, attack, source, ε, method, layer and policy."""
         return self.frames.rows
 
     def samples(self) -> pl.DataFrame:
@@ -116,7 +116,7 @@ class Result:
         Args:
             shared: only of the images that every variant has.
         """
-        return self._shared(shared).mod
+        return self._shared(shared).whole("mod")
 
     def _shared(self, shared: bool) -> Frames:
         return (self.frames.shared if shared else None) or self.frames
@@ -128,11 +128,11 @@ class Result:
         memory: ``analysis.summary.vid(result.rows(), per, include_zero)``.
         """
         summary.check_way(per)
-        return (self.frames.vid_with_zero if include_zero else self.frames.vid)[per]
+        return self.frames.whole(f"vid_{per}_with_zero" if include_zero else f"vid_{per}")
 
     def spread(self) -> pl.DataFrame:
         """Standard deviation of NISSIM over the images; see ``analysis.summary.spread``."""
-        return self.frames.spread
+        return self.frames.whole("spread")
 
     def psnr(self) -> pl.DataFrame:
         """Mean PSNR for each ε, in dB; see ``analysis.summary.psnr``."""
@@ -144,15 +144,15 @@ class Result:
 
     def shuffled(self) -> pl.DataFrame:
         """The shuffled baseline of each model; see ``analysis.scale.shuffled``."""
-        return self.frames.shuffled
+        return self.frames.whole("shuffled")
 
     def excess(self) -> pl.DataFrame:
         """The shift beyond that of noise of the same size; see ``analysis.scale.excess``."""
-        return self.frames.excess
+        return self.frames.whole("excess")
 
     def by_depth(self) -> pl.DataFrame:
         """MOD, excess and dead maps of every layer; see ``analysis.scale.by_depth``."""
-        return self.frames.by_depth
+        return self.frames.whole("by_depth")
 
     def direction(
         self, per: str = "setting", regions: str | Path | pl.DataFrame | None = None
@@ -174,7 +174,7 @@ class Result:
             found = read_regions(regions, frames.images)
             inside = inside_frame(self.store, found)
         if per == "setting" and regions is None:
-            return frames.direction
+            return frames.whole("direction")
         return direction(frames.statistics, per, inside)
 
     def keep_regions(self, regions: str | Path | pl.DataFrame) -> None:
@@ -193,23 +193,23 @@ class Result:
 
     def outcomes(self) -> pl.DataFrame:
         """NISSIM, accuracy and confidence by outcome; see ``analysis.outcomes.outcomes``."""
-        return self.frames.outcomes
+        return self.frames.whole("outcomes")
 
     def transfer(self) -> pl.DataFrame:
         """Accuracy, MOD and excess, source × target; see ``analysis.outcomes.transfer``."""
-        return self.frames.transfer
+        return self.frames.whole("transfer")
 
     def compare_models(self) -> pl.DataFrame:
         """Models in pairs on the same images; see ``analysis.comparison.compare_models``."""
-        return self.frames.compare_models
+        return self.frames.whole("compare_models")
 
     def conventions(self) -> pl.DataFrame:
         """MOD, excess and VID under other conventions; see ``analysis.conventions``."""
-        return self.frames.conventions
+        return self.frames.whole("conventions")
 
     def robustness_of_ranking(self) -> pl.DataFrame:
         """In how many conventions each ranking holds; see ``analysis.conventions``."""
-        return self.frames.robustness_of_ranking
+        return self.frames.whole("robustness_of_ranking")
 
 
 def open_result(folder: AnyPath | str) -> Result:

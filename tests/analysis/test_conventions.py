@@ -10,7 +10,7 @@ from rows import labels_of, line, measured, shuffled_rows, statistics_of, withou
 
 LABELS = labels_of(2, 3)
 LEVELS = (0.1, 0.2)
-REFERENCE = ("clean", "gaussian11", "224")
+REFERENCE = ("gradcam", "clean", "gaussian11", "224")
 OWN = {"similarity": "gaussian11", "resolution": "224"}
 
 
@@ -148,6 +148,7 @@ def frame_of(table, **other):
                 zip(["explained_class", "pairs", "similarity", "resolution"], key, strict=True),
                 **(setting | other),
                 model=model,
+                method="gradcam",
                 value=value,
             )
             for key, values in table.items()
@@ -179,13 +180,17 @@ def test_a_ranking_holds_in_the_conventions_that_order_all_models_alike():
 
 
 def test_the_told_ranking_is_the_reference_s():
-    reference = ("clean", "spearman", "native")
+    reference = ("gradcam", "clean", "spearman", "native")
     got = line(robustness_of_ranking(frame_of(TABLE), ["a", "b", "c"], reference))
     assert got["ranking"] == ["c", "b", "a"]
     assert got["held"] == 1
-    own = line(robustness_of_ranking(frame_of(TABLE), list("abc"), ("own", *REFERENCE[1:])))
+    own = line(
+        robustness_of_ranking(frame_of(TABLE), list("abc"), ("gradcam", "own", *REFERENCE[2:]))
+    )
     assert own["ranking"] == ["b", "c", "a"]
-    nowhere = robustness_of_ranking(frame_of(TABLE), list("abc"), ("label", *REFERENCE[1:]))
+    nowhere = robustness_of_ranking(
+        frame_of(TABLE), list("abc"), ("gradcam", "label", *REFERENCE[2:])
+    )
     assert nowhere.is_empty()
 
 

@@ -177,7 +177,8 @@ def test_shares_inside_a_region_are_told_only_with_regions():
     given = pl.concat([statistics(2), statistics(2, source=None)])
     told = {"clean_inside", "attacked_inside", "left_region"}
     assert not told & {*each(given).columns, *direction(given)["measure"]}
-    keys = ["image", "variant", "model", "attack", "source", "epsilon", "explained_class"]
+    keys = ["image", "variant", "model", "attack", "source", "epsilon", "method"]
+    keys += ["explained_class"]
     inside = given.select(keys).with_columns(
         clean_inside=pl.Series([0.9, 0.8, 0.9, 0.8]),
         attacked_inside=pl.Series([0.5, None, 0.7, 1.0]),

@@ -357,7 +357,8 @@ def test_each_stored_pair_is_measured_in_its_own_image_s_region(store):
     corner[: GRID // 2, : GRID // 2] = 1.0
     regions = {"x": corner, "y": 1 - corner, "dead": corner, "dies": corner}
     found = inside_frame(store, regions)
-    keys = ["image", "variant", "model", "attack", "source", "epsilon", "explained_class"]
+    keys = ["image", "variant", "model", "attack", "source", "epsilon", "method"]
+    keys += ["explained_class"]
     assert found.columns == [*keys, "clean_inside", "attacked_inside"]
     assert found.height == (5 + 2) * 2 * 2 * 2
     assert not found.select(keys).is_duplicated().any()

@@ -41,6 +41,7 @@ def measured(values, levels=LEVELS, source="ResNet50", labels=None, dead=None):
                         "attacked_class": label if value < 0.5 else "wrong",
                         "clean_confidence": 0.9,
                         "attacked_confidence": 0.8,
+                        "method": "gradcam",
                         "layer": "last",
                         "depth": 1.0,
                         "map_size": "7x7",

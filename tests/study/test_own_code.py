@@ -71,7 +71,7 @@ def own_study(quick_study):
     return {
         **quick_study,
         "attacks": ["fgsm", {"name": "three steps", "my_nets:Steps": {"steps": 3}}],
-        "explain": {**quick_study["explain"], "method": "my_nets:HiRes", "pictured": 2},
+        "explain": {**quick_study["explain"], "methods": ["my_nets:HiRes"], "pictured": 2},
     }
 
 
@@ -120,7 +120,7 @@ def test_code_that_is_not_trusted_is_named_and_not_imported(own_study, own_modul
     own_module.write_text("raise SystemExit('it ran')")
     with pytest.raises(StudyError, match=r"attacks\[1\].*--trust-code") as refused:
         la.run_study(own_study, tmp_path / "out", progress=False)
-    assert "explain.method: 'my_nets:HiRes' is code" in str(refused.value)
+    assert "explain.methods[0]: 'my_nets:HiRes' is code" in str(refused.value)
     assert "my_nets" not in sys.modules
 
 

@@ -52,7 +52,9 @@ CHANGES_RESULTS = {
     "transfer_from",
     "epsilons",
     "quantize",
-    "explain.method",
+    "explain.methods.kind",
+    "explain.methods.name",
+    "explain.methods.options",
     "explain.layers",
     "explain.layers_of",
     "explain.explained_class",
@@ -133,7 +135,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
         "epsilons": [0.01, 0.05, 0.075, 0.1],
         "quantize": False,
         "explain": {
-            "method": "gradcam",
+            "methods": ["gradcam"],
             "layers": "last",
             "layers_of": "all",
             "explained_class": ["own", "clean"],
@@ -151,6 +153,16 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
         },
         "report": {"paper": False},
     }
+
+
+def test_one_method_is_a_list_of_one_and_each_may_have_a_name_of_its_own(faces):
+    given = {"data": {"folder": str(faces)}, "models": ["resnet50"]}
+    one = parse_study({**given, "explain": {"method": "layercam"}})
+    assert one == parse_study({**given, "explain": {"methods": ["layercam"]}})
+    named = ["gradcam", {"name": "second", "gradcam++": {}}]
+    several = parse_study({**given, "explain": {"methods": named}})
+    assert [spec.make().name for spec in several.explain.methods] == ["gradcam", "second"]
+    assert several.model_dump(mode="json")["explain"]["methods"] == named
 
 
 def test_settings_of_ray_are_refused_for_the_local_engine(faces):
@@ -225,6 +237,11 @@ measure: {{grid: 5}}
         ({"models": ["resnet18", "resnet18"]}, "given twice: resnet18"),
         ({"transfer_from": ["resnet18", "resnet18"]}, "given twice: resnet18"),
         ({"explain": {"method": "lime"}}, "possible: gradcam"),
+        ({"explain": {"methods": []}}, "at least 1 item"),
+        ({"explain": {"methods": ["gradcam", "gradcam"]}}, "given twice: gradcam"),
+        ({"explain": {"methods": ["gradcma"]}}, "explain.methods[0]: there is no explainer"),
+        ({"explain": {"methods": [{"gradcam": {"steps": 2}}]}}, "does not take {'steps': 2}"),
+        ({"explain": {"methods": ["gradcam"], "method": "layercam"}}, "leave method out"),
         ({"explain": {"explained_class": ["own", "own"]}}, "given twice: own"),
         ({"data": {"folder": "/nowhere"}}, "does not exist"),
         ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),

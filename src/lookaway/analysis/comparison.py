@@ -7,16 +7,17 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.grouped import Grouped, by_pairs, grouped
+from lookaway.analysis.grouped import SETTING, Grouped, by_pairs, grouped
 from lookaway.analysis.intervals import Bootstrap, Ends
 from lookaway.analysis.scale import beside_noise
 from lookaway.analysis.summary import by_scope
 
 PERMUTATIONS = 10_000
 _EXACT = 13  # units, up to which every sign pattern is tried
-_FAMILY = ["variant", "scope", "explained_class", "epsilon", "measure", "pairs"]
+_FAMILY = ["variant", "scope", "method", "explained_class", "epsilon", "measure", "pairs"]
+_ONE = [name for name in _FAMILY if name != "pairs"]
 _KEYS: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in ("variant", "scope", "explained_class")},
+    **{name: pl.String() for name in ("variant", "scope", "method", "explained_class")},
     "epsilon": pl.Float64(),
     **{name: pl.String() for name in ("measure", "pairs", "model_a", "model_b")},
     "n": pl.Int64(),
@@ -30,7 +31,7 @@ _MODELS = {
     "interval": pl.String(),
 }
 _RUNS = {**_KEYS, "before": pl.Float64(), "after": pl.Float64(), **_ENDS, "interval": pl.String()}
-_SAME_IMAGE = ["image", "label", "variant", "scope", "explained_class", "epsilon"]
+_SAME_IMAGE = ["image", "label", "variant", "scope", "method", "explained_class", "epsilon"]
 
 
 def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
@@ -38,16 +39,16 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
 
     The test is a paired permutation test: under the hypothesis that two models are alike, the
     sign of each difference is a coin's. Whole classes are flipped where whole classes are
-    resampled. Holm's correction is over the pairs of models of one scope, ε, class policy and
-    measure.
+    resampled. Holm's correction is over the pairs of models of one scope, ε, method, class
+    policy and measure.
 
     Args:
         rows: measurements of one layer of each model, models in the order that they are told in.
 
     Returns:
-        variant, scope, explained_class, epsilon, measure (mod or excess), pairs, model_a, model_b,
-        n, difference (a less b), low, high, p, p_holm, probability (that a's is the smaller, under
-        the bootstrap; half of a tie), interval. Empty where there is one model.
+        variant, scope, method, explained_class, epsilon, measure (mod or excess), pairs, model_a,
+        model_b, n, difference (a less b), low, high, p, p_holm, probability (that a's is the
+        smaller, under the bootstrap; half of a tie), interval. Empty where there is one model.
     """
     scoped = _measured(rows)
     models = scoped["model"].unique(maintain_order=True).to_list()
@@ -59,7 +60,7 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
         joined = _differences(by_model[a], by_model[b])
         joined = joined.with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
         for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items():
-            for table in grouped(part, [*_FAMILY[:5], "model_a", "model_b"]):
+            for table in grouped(part, [*_ONE, "model_a", "model_b"]):
                 found = _compared(table).with_columns(pairs=pl.lit(pairs))
                 parts.setdefault((pairs, found["variant"][0]), []).append(found)
     every = pl.concat(found for some in parts.values() for found in some)
@@ -77,7 +78,7 @@ def compare_runs(
         models: pairs of names, of the first run and of the second.
 
     Returns:
-        variant, scope, explained_class, epsilon, measure (mod, excess or accuracy), pairs,
+        variant, scope, method, explained_class, epsilon, measure (mod, excess or accuracy), pairs,
         model_a, model_b, n, before, after, difference (after less before), low, high, p, interval.
     """
     parts = []
@@ -87,7 +88,7 @@ def compare_runs(
         before, after = (_generic(part, model) for part, model in ((before, a), (after, b)))
         joined = _differences(after, before).with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
         for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items():
-            keys = [*_FAMILY[:5], "model_a", "model_b"]
+            keys = [*_ONE, "model_a", "model_b"]
             for table in grouped(part, keys, ["value", "value_a", "value_b"]):
                 found = _compared(table).with_columns(
                     pl.Series("after", table.means("value_a"), dtype=pl.Float64),
@@ -120,7 +121,7 @@ def _measured(rows: pl.DataFrame, *, accuracy: bool = False) -> pl.DataFrame:
         right = (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64)
         never = pl.lit(value=False)
         found.append(rows.with_columns(value=right, measure=pl.lit("accuracy"), dead=never))
-    kept = ["image", "label", "variant", "model", "attack", "source", "explained_class", "epsilon"]
+    kept = ["image", "label", *SETTING, "method", "explained_class", "epsilon"]
     return by_scope(pl.concat(part.select(*kept, "measure", "value", "dead") for part in found))
 
 

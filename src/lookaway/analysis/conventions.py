@@ -8,8 +8,8 @@ import polars as pl
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.summary import by_scope
 
-_IMAGE = ["image", "variant", "model", "attack", "source", "explained_class", "epsilon"]
-_CONVENTION = ["explained_class", "pairs", "similarity", "resolution"]
+_IMAGE = ["image", *SETTING, "method", "explained_class", "epsilon"]
+_CONVENTION = ["method", "explained_class", "pairs", "similarity", "resolution"]
 
 
 def conventions(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
@@ -22,11 +22,11 @@ def conventions(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: i
         grid: the study's grid.
 
     Returns:
-        variant, model, attack, source, scope, explained_class, pairs (all or alive), similarity
-        (an SSIM preset, spearman or top10), resolution (px of the grid, native, or common: all
-        maps brought to the smallest architecture's size first), measure (mod, excess or vid),
-        epsilon (null for vid), n, value. A dissimilarity is (1 − ρ) / 2 for spearman, 1 − overlap
-        for top10.
+        variant, model, attack, source, scope, method, explained_class, pairs (all or alive),
+        similarity (an SSIM preset, spearman or top10), resolution (px of the grid, native, or
+        common: all maps brought to the smallest architecture's size first), measure (mod, excess or
+        vid), epsilon (null for vid), n, value. A dissimilarity is (1 − ρ) / 2 for spearman, 1 −
+        overlap for top10.
     """
     return with_scopes(measured(rows, statistics, ssim, grid))
 
@@ -104,18 +104,19 @@ def _vid(used: pl.DataFrame, keys: Sequence[str], levels: int) -> pl.DataFrame:
 
 
 def robustness_of_ranking(
-    found: pl.DataFrame, models: Sequence[str], reference: tuple[str, str, str]
+    found: pl.DataFrame, models: Sequence[str], reference: tuple[str, str, str, str]
 ) -> pl.DataFrame:
     """In how many conventions each ranking of the models holds.
 
     Args:
         found: from ``conventions``.
         models: in the study's order.
-        reference: class policy, similarity and resolution that the told ranking is made with, on
-            all pairs.
+        reference: method, class policy, similarity and resolution that the told ranking is made
+            with, on all pairs.
 
     Returns:
-        variant, scope, measure (mod, excess or vid), epsilon, ranking (names from the smallest
+        variant, scope, measure (mod, excess or vid), epsilon, method (that of the reference),
+        ranking (names from the smallest
         value to the largest), conventions (how many rank all models), held (in how many the whole
         ranking is the same), pairs_held (the share of pairs of models that keep their order, over
         the conventions), changed_by (the conventions in which it does not hold). Empty where there
@@ -123,6 +124,7 @@ def robustness_of_ranking(
     """
     keys = ["variant", "scope", "measure", "epsilon"]
     lines = []
+    skipped = 0 if found["method"].n_unique() > 1 else 1  # a convention that all share
     place = {model: index for index, model in enumerate(models)}
     for (variant, scope, measure, epsilon), part in found.group_by(keys, maintain_order=True):
         rankings: dict[tuple[str, ...], dict[str, float]] = {}
@@ -130,8 +132,8 @@ def robustness_of_ranking(
             if row["value"] is not None:
                 convention = tuple(row[name] for name in _CONVENTION)
                 rankings.setdefault(convention, {})[row["model"]] = row["value"]
-        policy, similarity, resolution = reference
-        told = rankings.get((policy, "all", similarity, resolution), {})
+        method, policy, similarity, resolution = reference
+        told = rankings.get((method, policy, "all", similarity, resolution), {})
         if len(told) < 2:
             continue
         ranking = sorted(told, key=lambda model: (told[model], place[model]))
@@ -141,13 +143,14 @@ def robustness_of_ranking(
             name: [values[first] <= values[second] for first, second in pairs]
             for name, values in whole.items()
         }
-        changed = [", ".join(name) for name, holds in kept.items() if not all(holds)]
+        changed = [", ".join(name[skipped:]) for name, holds in kept.items() if not all(holds)]
         lines.append(
             {
                 "variant": variant,
                 "scope": scope,
                 "measure": measure,
                 "epsilon": epsilon,
+                "method": method,
                 "ranking": ranking,
                 "conventions": len(whole),
                 "held": len(whole) - len(changed),
@@ -163,6 +166,7 @@ _RANKING_SCHEMA: dict[str, pl.DataType] = {
     "scope": pl.String(),
     "measure": pl.String(),
     "epsilon": pl.Float64(),
+    "method": pl.String(),
     "ranking": pl.List(pl.String),
     "conventions": pl.Int64(),
     "held": pl.Int64(),

@@ -14,7 +14,7 @@ RULE = (
     "little gained; otherwise moved, or inverted where the rank correlation of the two maps is at "
     f"most {REVERSED:g}".replace("-", "−")
 )
-_KEYS = [*SETTING, "explained_class", "epsilon"]
+_KEYS = [*SETTING, "method", "explained_class", "epsilon"]
 _MEASURES = [
     "lost",
     "gained",
@@ -38,14 +38,14 @@ def each(statistics: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.Dat
         inside: the share of participation inside a region, from ``regions.inside``.
 
     Returns:
-        image, label, variant, model, attack, source, epsilon, explained_class, clean_dead,
+        image, label, variant, model, attack, source, epsilon, method, explained_class, clean_dead,
         attacked_dead; lost and gained (shares of the clean heatmap's mass); right, down and
         distance (how far the centre moved, in fractions of the image's side); clean_area,
         attacked_area and growth (the share of the image above half maximum, and its change);
-        rank_correlation; strength ((after − before) / (after + before) of the maps' maxima);
-        where there are regions clean_inside, attacked_inside and left_region (the first less the
-        second); look (a word of ``WORDS``, by ``RULE``; null where the clean map is dead). A
-        measure that a dead or constant map does not have is null.
+        rank_correlation; strength ((after − before) / (after + before) of the maps' maxima); where
+        there are regions clean_inside, attacked_inside and left_region (the first less the second);
+        look (a word of ``WORDS``, by ``RULE``; null where the clean map is dead). A measure that a
+        dead or constant map does not have is null.
     """
     much = pl.col("gained") >= MUCH, pl.col("lost") >= MUCH
     word = (
@@ -64,7 +64,7 @@ def each(statistics: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.Dat
         .otherwise(pl.lit("moved"))
     )
     kept = [
-        *("image", "label", "variant", "model", "attack", "source", "epsilon", "explained_class"),
+        *("image", "label", *SETTING, "epsilon", "method", "explained_class"),
         *("clean_dead", "attacked_dead", "lost", "gained", "right", "down"),
         *("clean_area", "attacked_area", "rank_correlation", "strength"),
     ]
@@ -75,7 +75,7 @@ def each(statistics: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.Dat
     )
     if inside is None:
         return found
-    keys = ["image", "variant", "model", "attack", "source", "epsilon", "explained_class"]
+    keys = ["image", *_KEYS]
     joined = found.join(inside, on=keys, how="left", nulls_equal=True, maintain_order="left")
     return joined.with_columns(left_region=pl.col("clean_inside") - pl.col("attacked_inside"))
 
@@ -91,9 +91,10 @@ def direction(
         inside: the share of participation inside a region, where one is given.
 
     Returns:
-        per image, see ``each``; per setting variant, model, attack, source, explained_class,
-        epsilon, measure, n, value, low, high, interval. A measure is one of ``each``'s, its mean
-        over the images that have it, or a word, its share of the images whose clean map is alive.
+        per image, see ``each``; per setting variant, model, attack, source, method,
+        explained_class, epsilon, measure, n, value, low, high, interval. A measure is one of
+        ``each``'s, its mean over the images that have it, or a word, its share of the images whose
+        clean map is alive.
 
     Raises:
         InputError: ``per`` is unknown.

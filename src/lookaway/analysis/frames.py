@@ -18,7 +18,6 @@ from lookaway.analysis import (
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
-from lookaway.registry import short_name
 from lookaway.study.keys import ModelKey
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
@@ -32,11 +31,15 @@ def _summary(name: str) -> cached_property[pl.DataFrame]:
 
 
 class Frames:
-    """A run's frames.
+    """A run's frames, as one of its methods has them: the study's first ones, or see ``of``.
 
     Args:
         store: the run's files.
         only: names of the only images that count; None: all.
+
+    Attributes:
+        method: the explainer whose heatmaps they are about.
+        attack: the one that sentences, and figures of one attack, are about.
 
     Raises:
         StoreError: there is no run.
@@ -45,7 +48,23 @@ class Frames:
     def __init__(self, store: Store, only: Iterable[str] | None = None) -> None:
         self.store = store
         self.plan = store.read_plan()
+        self.method, self.attack = self.plan.methods[0], self.plan.attacks[0]
         self._only = only
+
+    def of(self, method: str, attack: str | None = None) -> "Frames":
+        """The same run's frames, of another of its methods; what is read stays read.
+
+        Args:
+            method: one of ``methods``.
+            attack: one of ``attacks``; None: the first.
+        """
+        attack = attack or self.attacks[0]
+        if (method, attack) == (self.method, self.attack):
+            return self
+        found = Frames(self.store, self._only)
+        found.method, found.attack = method, attack
+        found.__dict__ |= {"parts": self.parts, "_streamed": self._streamed}
+        return found
 
     @cached_property
     def parts(self) -> Parts:
@@ -60,12 +79,12 @@ class Frames:
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """Every measurement."""
+        """Every measurement, of every method."""
         return self._counted(self.store.frame("rows"))
 
     @cached_property
     def statistics(self) -> pl.DataFrame:
-        """What was measured of the last layers' maps, models in the study's order."""
+        """What was measured of the last layers' maps, of every method, models in order."""
         return self._ordered(self._counted(self.store.frame("statistics")))
 
     # A few of them
@@ -88,7 +107,8 @@ class Frames:
     def _of_pictured(self, folder: str) -> pl.DataFrame:
         images = self.store.samples().filter("pictured")["image"].implode()
         return pl.concat(
-            frame.filter(pl.col("image").is_in(images)) for frame in self.store.scan(folder)
+            frame.filter(pl.col("image").is_in(images), pl.col("method") == self.method)
+            for frame in self.store.scan(folder)
         )
 
     def last_parts(self, variant: str, policy: str) -> Iterator[pl.DataFrame]:
@@ -102,8 +122,8 @@ class Frames:
             Frames with variant, model, attack, source, epsilon and nissim.
         """
         columns = [*SETTING, "epsilon", "nissim"]
-        same = {"variant": variant, "explained_class": policy}
-        read = ["image", *columns, "layer", "explained_class"]
+        same = {"variant": variant, "method": self.method, "explained_class": policy}
+        read = ["image", *columns, "method", "layer", "explained_class"]
         for part in self.parts.split("model", "epsilon"):
             yield self.parts.read("rows", read, part | same).select(columns)
 
@@ -119,9 +139,14 @@ class Frames:
         return self.plan.attacks
 
     @property
-    def method(self) -> str:
-        """The name of the study's explainer."""
-        return short_name(self.settings.explain.method)
+    def methods(self) -> list[str]:
+        """The names of the study's explainers, in its order."""
+        return self.plan.methods
+
+    @property
+    def each_method(self) -> "list[Frames]":
+        """The run's frames as each of its methods has them, in the study's order."""
+        return [self.of(method, self.attack) for method in self.methods]
 
     @property
     def policies(self) -> list[str]:
@@ -194,7 +219,7 @@ class Frames:
         everywhere = there.filter(pl.col("variants").list.len() == len(self.variants))
         if everywhere.height == there.height:
             return None
-        return Frames(self.store, everywhere["image"])
+        return Frames(self.store, everywhere["image"]).of(self.method, self.attack)
 
     def _counted(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of the images that count."""
@@ -202,9 +227,23 @@ class Frames:
             return frame
         return frame.filter(pl.col("image").is_in(self.parts.only))
 
+    def whole(self, name: str) -> pl.DataFrame:
+        """A frame of every method, made a part of the run at a time; variants in their order."""
+        if name == "robustness_of_ranking":
+            return pl.concat(one.robustness_of_ranking for one in self.each_method)
+        found = self._streamed[name].sort(self._place("variant"), maintain_order=True)
+        if name == "conventions":
+            return conventions.with_scopes(found)
+        return (
+            self._ordered(found.sort("depth", maintain_order=True)) if name == "by_depth" else found
+        )
+
     def _frame(self, name: str) -> pl.DataFrame:
-        """A frame, made a part of the run at a time; variants in the study's order."""
-        return self._streamed[name].sort(self._place("variant"), maintain_order=True)
+        """What of a frame is of this method, or of none."""
+        found = self.whole(name)
+        if "method" not in found.columns:
+            return found
+        return found.filter(pl.col("method").eq(self.method).fill_null(value=True))
 
     # Of every layer: see the functions of these names in ``summary`` and ``scale``
 
@@ -215,6 +254,7 @@ class Frames:
     spread = _summary("spread")
     shuffled = _summary("shuffled")
     excess = _summary("excess")
+    by_depth = _summary("by_depth")
 
     @cached_property
     def loaded(self) -> pl.DataFrame:
@@ -236,12 +276,6 @@ class Frames:
                     if total.height:
                         yield variant, spec.name, total.sort(columns[1:])
 
-    @cached_property
-    def by_depth(self) -> pl.DataFrame:
-        """See ``scale.by_depth``."""
-        found = self._frame("by_depth")
-        return self._ordered(found.sort("depth", maintain_order=True))
-
     # Of each model's last layer: see the modules ``direction``, ``outcomes`` and ``comparison``
 
     direction = _summary("direction")
@@ -251,7 +285,7 @@ class Frames:
 
     @cached_property
     def last_rows(self) -> pl.DataFrame:
-        """The measurements of each model's last layer."""
+        """The measurements of each model's last layer, of every method."""
         return self.last(self.rows)
 
     @cached_property
@@ -260,34 +294,24 @@ class Frames:
         return {way: self._frame(f"vid_{way}") for way in summary.VID_WAYS}
 
     @cached_property
-    def vid_with_zero(self) -> dict[str, pl.DataFrame]:
-        """The same with ε = 0 as a level."""
-        return {way: self._frame(f"vid_{way}_with_zero") for way in summary.VID_WAYS}
-
-    @cached_property
     def inside(self) -> pl.DataFrame | None:
-        """The share of participation inside the run's regions, where it has some."""
+        """The share of participation inside regions, where the run has some; of all methods."""
         return None if self.regions is None else regions.inside_frame(self.store, self.regions)
 
     @cached_property
-    def conventions(self) -> pl.DataFrame:
-        """See ``conventions.conventions``."""
-        return conventions.with_scopes(self._frame("conventions"))
-
-    @cached_property
     def robustness_of_ranking(self) -> pl.DataFrame:
-        """See ``conventions.robustness_of_ranking``."""
+        """The rankings by this method; see ``conventions.robustness_of_ranking``."""
         measure = self.settings.measure
-        reference = (self.policy, measure.ssim, str(measure.grid))
-        return conventions.robustness_of_ranking(self.conventions, self.models, reference)
+        reference = (self.method, self.policy, measure.ssim, str(measure.grid))
+        found = self.whole("conventions")
+        return conventions.robustness_of_ranking(found, self.models, reference)
 
     def to_keep(self) -> dict[str, pl.DataFrame]:
-        """The frames that a run keeps as files, by name."""
+        """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "unattacked", "mod", "spread", "shuffled", "excess"]
         names += ["by_depth", "direction", "outcomes", "transfer", "compare_models", "conventions"]
-        kept: dict[str, pl.DataFrame] = {name: getattr(self, name) for name in names}
-        kept["vid"] = pl.concat(self.vid.values())
-        kept["robustness_of_ranking"] = self.robustness_of_ranking
+        kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
+        kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded
         return kept
 

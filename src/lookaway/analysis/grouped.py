@@ -11,7 +11,7 @@ import polars as pl
 from lookaway.analysis.intervals import Bootstrap, Ends
 
 SETTING = ["variant", "model", "attack", "source"]
-HEATMAP = ["layer", "depth", "map_size", "explained_class"]
+HEATMAP = ["method", "layer", "depth", "map_size", "explained_class"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from lookaway.analysis.intervals import Bootstrap
 
 OUTCOMES = ("stayed right", "flipped", "wrong before")
 FLIPPED_OR_NOT = "flipped against stayed right"
-_KEYS = [*SETTING, "explained_class", "epsilon"]
+_KEYS = [*SETTING, "method", "explained_class", "epsilon"]
 _COLUMNS = [*_KEYS, "outcome", "measure", "n", "value", "low", "high", "reason", "interval"]
 
 
@@ -32,10 +32,10 @@ def outcomes(rows: pl.DataFrame) -> pl.DataFrame:
         rows: measurements of one layer of each model.
 
     Returns:
-        variant, model, attack, source, explained_class, epsilon, outcome, measure, n, value, low,
-        high, reason (why a value is null), interval. Measures: share (of all images), mod,
-        accuracy (under attack), clean_confidence, attacked_confidence; and auroc, the chance that
-        a flipped image's NISSIM is above that of one that stayed right, under the outcome
+        variant, model, attack, source, method, explained_class, epsilon, outcome, measure, n,
+        value, low, high, reason (why a value is null), interval. Measures: share (of all images),
+        mod, accuracy (under attack), clean_confidence, attacked_confidence; and auroc, the chance
+        that a flipped image's NISSIM is above that of one that stayed right, under the outcome
         ``flipped against stayed right``.
     """
     told = with_outcome(rows)
@@ -206,17 +206,18 @@ def transfer(rows: pl.DataFrame) -> pl.DataFrame:
         rows: measurements of one layer of each model, with excess (see ``scale.beside_noise``).
 
     Returns:
-        variant, attack, source, model (the target), epsilon, explained_class (null for accuracy),
-        measure (accuracy, mod or excess), n, value, low, high, interval.
+        variant, attack, source, model (the target), epsilon, method and explained_class (null for
+        accuracy), measure (accuracy, mod or excess), n, value, low, high, interval.
     """
     attacked = rows.filter(pl.col("source").is_not_null())
     once = attacked.unique([*SETTING, "epsilon", "image"], keep="first", maintain_order=True)
     right = (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64)
-    never = pl.lit(None, dtype=rows.schema["explained_class"])
-    policies = once.with_columns(value=right, explained_class=never)
-    parts = [mean_frames(policies, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
+    heatmap = ("method", "explained_class")
+    never = {name: pl.lit(None, dtype=rows.schema[name]) for name in heatmap}
+    images = once.with_columns(value=right, **never)
+    parts = [mean_frames(images, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
     for measure, column in (("mod", "nissim"), ("excess", "excess")):
         found = mean_frames(attacked.with_columns(value=column), _KEYS, "value")
         parts.append(found.with_columns(measure=pl.lit(measure)))
-    order = ["variant", "attack", "source", "model", "epsilon", "explained_class", "measure"]
+    order = ["variant", "attack", "source", "model", "epsilon", *heatmap, "measure"]
     return pl.concat(parts).select(*order, "n", "value", "low", "high", "interval")

@@ -26,6 +26,7 @@ class Parts:
         self._store, self._plan = store, plan
         self.only = None if only is None else pl.Series(only, dtype=pl.String).implode()
         self.models = plan.models
+        self.methods = plan.methods
         self.policies: list[str] = [*plan.settings.explain.explained_class]
         self._levels = plan.settings.epsilons
         self._attacks = plan.attacks
@@ -39,8 +40,8 @@ class Parts:
         """The parts of a run: what the rows of each have in common, in the order of the files.
 
         Args:
-            dimensions: what they may differ in, of variant, model, layer, explained_class and
-                epsilon, model before layer; no finer than needed for ``ROWS_AT_ONCE``.
+            dimensions: what they may differ in, of variant, model, method, layer, explained_class
+                and epsilon, model before layer; no finer than needed for ``ROWS_AT_ONCE``.
             last: only the last layers are read.
         """
         found: list[dict[str, Any]] = [{}]
@@ -114,6 +115,7 @@ class Parts:
             "model": models,
             "source": models,
             "attack": pl.Enum([*self._attacks, "noise"]),
+            "method": pl.Enum(self.methods),
             "layer": pl.Enum(list(layers)),
             "explained_class": pl.Enum(self.policies),
         }
@@ -124,7 +126,8 @@ class Parts:
         met = len(self._attacks) * (1 + len(self._sources)) + 1
         one = last or self._few
         layers = sum(1 if one else len(self._plan.explained_layers(model)) for model in self.models)
-        return float(images * met * layers * len(self.policies) * len(self._levels))
+        views = len(self.methods) * layers * len(self.policies)
+        return float(images * met * views * len(self._levels))
 
     def _values(self, dimension: str, part: Mapping[str, Any]) -> Sequence[Any]:
         if dimension == "layer":
@@ -132,6 +135,7 @@ class Parts:
         values: dict[str, Sequence[Any]] = {
             "variant": self._variants,
             "model": self.models,
+            "method": self.methods,
             "explained_class": self.policies,
             "epsilon": self._levels,
         }

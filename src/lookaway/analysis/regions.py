@@ -214,7 +214,7 @@ def inside_frame(store: Store, regions: Mapping[str, np.ndarray]) -> pl.DataFram
         regions: coverage by image.
 
     Returns:
-        image, variant, model, attack, source, epsilon, explained_class, clean_inside,
+        image, variant, model, attack, source, epsilon, method, explained_class, clean_inside,
         attacked_inside; null where a map is dead or the image has no region.
     """
     last = store.read_plan().last_layers
@@ -241,7 +241,8 @@ def inside_frame(store: Store, regions: Mapping[str, np.ndarray]) -> pl.DataFram
             ]
             parts.append(
                 found.select(
-                    "image", "variant", "model", "attack", "source", "epsilon", "explained_class"
+                    *("image", "variant", "model", "attack", "source", "epsilon"),
+                    *("method", "explained_class"),
                 ).with_columns(
                     pl.Series(name, value, dtype=pl.Float64, nan_to_null=True)
                     for name, value in zip(("clean_inside", "attacked_inside"), values, strict=True)

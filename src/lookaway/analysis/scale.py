@@ -29,8 +29,8 @@ def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
         compared: each clean heatmap against another's, as a run stores them.
 
     Returns:
-        variant, model, layer, depth, map_size, explained_class, pairs, n, shuffled, low, high,
-        interval.
+        variant, model, method, layer, depth, map_size, explained_class, pairs, n, shuffled, low,
+        high, interval.
     """
     rows = compared.with_columns(value="nissim")
     parts = by_pairs(rows, pl.col("dead"), ["value"])
@@ -73,9 +73,9 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
         compared: each clean heatmap against another's, as a run stores them.
 
     Returns:
-        variant, model, attack, source, layer, depth, map_size, explained_class, epsilon, pairs, n,
-        mod, noise, shuffled (means over the same images), excess, low, high, share, share_low,
-        share_high, share_reason (why the share is null), interval.
+        variant, model, attack, source, method, layer, depth, map_size, explained_class, epsilon,
+        pairs, n, mod, noise, shuffled (means over the same images), excess, low, high, share,
+        share_low, share_high, share_reason (why the share is null), interval.
     """
     beside = beside_noise(rows)
     other = compared.select(
@@ -128,9 +128,9 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
         found: from ``excess``.
 
     Returns:
-        variant, model, attack, source, explained_class, epsilon, depth, layer, map_size, n, mod,
-        noise, shuffled, excess, low, high, clean_dead, attacked_dead (shares of the images whose
-        map is dead), interval; by depth.
+        variant, model, attack, source, method, explained_class, epsilon, depth, layer, map_size,
+        n, mod, noise, shuffled, excess, low, high, clean_dead, attacked_dead (shares of the
+        images whose map is dead), interval; by depth.
     """
     keys = [*SETTING, *HEATMAP, "epsilon"]
     dead = rows.group_by(keys).agg(
@@ -140,7 +140,7 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     joined = found.filter(pl.col("pairs") == "all").join(
         dead, on=keys, how="left", nulls_equal=True, maintain_order="left"
     )
-    heatmap = ["explained_class", "epsilon", "depth", "layer", "map_size"]
+    heatmap = ["method", "explained_class", "epsilon", "depth", "layer", "map_size"]
     names = ["n", "mod", "noise", "shuffled", "excess", "low", "high", "clean_dead"]
     return joined.select(*SETTING, *heatmap, *names, "attacked_dead", "interval").sort(
         "depth", maintain_order=True

@@ -20,8 +20,8 @@ _CONFIDENCES = ["clean_confidence", "attacked_confidence"]
 _SOURCE = ("model", "attack", "source")
 _Order = list[str | tuple[str, ...]]
 _LEVELS: _Order = [_SOURCE, "epsilon"]
-_LAYERS: _Order = [*_LEVELS, ("model", "layer"), "explained_class"]
-_CURVES: _Order = ["pairs", "variant", _SOURCE, ("model", "layer"), "explained_class"]
+_LAYERS: _Order = [*_LEVELS, "method", ("model", "layer"), "explained_class"]
+_CURVES: _Order = ["pairs", "variant", _SOURCE, "method", ("model", "layer"), "explained_class"]
 _ORDER: dict[str, _Order] = {
     "accuracy": ["variant", "model", "attack", "source", "epsilon"],
     "psnr": ["variant", *_LEVELS],
@@ -30,19 +30,19 @@ _ORDER: dict[str, _Order] = {
     "spread": ["pairs", "variant", *_LAYERS],
     "excess": ["pairs", "variant", *_LAYERS],
     "by_depth": ["variant", *_LAYERS],
-    "shuffled": ["pairs", "variant", "model", "explained_class", ("model", "layer")],
+    "shuffled": ["pairs", "variant", "model", "method", "explained_class", ("model", "layer")],
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
     **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
-    "outcomes": ["outcome", "variant", "measure", *_LEVELS, "explained_class"],
-    "transfer": ["measure", "variant", *_LEVELS, "explained_class"],
-    "direction": ["variant", "measure", _SOURCE, "explained_class", "epsilon"],
+    "outcomes": ["outcome", "variant", "measure", *_LEVELS, "method", "explained_class"],
+    "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
+    "direction": ["variant", "measure", _SOURCE, "method", "explained_class", "epsilon"],
     "conventions": [
         *("pairs", "measure", ("similarity", "resolution"), "model", "variant"),
-        *(_SOURCE, "explained_class", "epsilon"),
+        *(_SOURCE, "method", "explained_class", "epsilon"),
     ],
     "compare_models": [
         *("pairs", "variant", ("model_a", "model_b"), "scope"),
-        *("measure", "epsilon", "explained_class"),
+        *("measure", "epsilon", "method", "explained_class"),
     ],
 }
 
@@ -73,10 +73,10 @@ class Streamed:
 
     def images(self) -> Iterator[_Found]:
         """What does not depend on the explained class."""
-        policy = {"explained_class": self._parts.policies[0]}
-        columns = [*_IMAGE, *_CLASSES, "psnr", "unattacked", "layer", "explained_class"]
+        once = {"method": self._parts.methods[0], "explained_class": self._parts.policies[0]}
+        columns = [*_IMAGE, *_CLASSES, "psnr", "unattacked", "method", "layer", "explained_class"]
         for part in self._parts.split("variant", "model", "epsilon"):
-            rows = self._parts.read("rows", columns, part | policy)
+            rows = self._parts.read("rows", columns, part | once)
             yield {
                 "accuracy": summary.accuracy(rows),
                 "psnr": summary.psnr(rows),
@@ -85,7 +85,7 @@ class Streamed:
 
     def layers(self) -> Iterator[_Found]:
         """Summaries of every layer, at one ε."""
-        dimensions = ("variant", "model", "layer", "explained_class", "epsilon")
+        dimensions = ("variant", "model", "method", "layer", "explained_class", "epsilon")
         for part in self._parts.split(*dimensions, last=False):
             rows = self._parts.read("rows", _LAYER, part, last=False)
             if rows.is_empty():
@@ -100,7 +100,7 @@ class Streamed:
 
     def baseline(self) -> Iterator[_Found]:
         """The shuffled baseline."""
-        dimensions = ("variant", "model", "layer", "explained_class")
+        dimensions = ("variant", "model", "method", "layer", "explained_class")
         for part in self._parts.split(*dimensions, last=False):
             # Empty where no image has a partner: a frame without rows.
             yield {"shuffled": scale.shuffled(self._compared(part))}
@@ -109,7 +109,7 @@ class Streamed:
         """Summaries of the last layers, at one ε."""
         columns = [*_LAYER, *_CLASSES, *_CONFIDENCES]
         inside = self._inside()
-        for part in self._parts.split("variant", "model", "explained_class", "epsilon"):
+        for part in self._parts.split("variant", "model", "method", "explained_class", "epsilon"):
             rows = self._parts.read("rows", columns, part)
             yield {
                 "outcomes": outcomes.outcomes(rows),
@@ -122,7 +122,7 @@ class Streamed:
     def curves(self) -> Iterator[_Found]:
         """Summaries of the last layers, of all ε together."""
         measure = self._plan.settings.measure
-        for part in self._parts.split("variant", "model", "explained_class"):
+        for part in self._parts.split("variant", "model", "method", "explained_class"):
             rows = self._parts.read("rows", _LAYER, part)
             yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
             statistics = self._parts.read("statistics", (), part)
@@ -132,13 +132,13 @@ class Streamed:
 
     def curves_with_zero(self) -> Iterator[_Found]:
         """VID with ε = 0 as a level."""
-        for part in self._parts.split("variant", "model", "explained_class"):
+        for part in self._parts.split("variant", "model", "method", "explained_class"):
             rows = self._parts.read("rows", _LAYER, part)
             yield {f"vid_{way}_with_zero": summary.vid(rows, way, True) for way in summary.VID_WAYS}
 
     def pairs(self) -> Iterator[_Found]:
         """Models beside each other, at one ε."""
-        for part in self._parts.split("variant", "explained_class", "epsilon"):
+        for part in self._parts.split("variant", "method", "explained_class", "epsilon"):
             rows = self._parts.read("rows", _LAYER, part)
             yield {"compare_models": comparison.compare_models(rows)}
 

@@ -67,8 +67,8 @@ def mod(rows: pl.DataFrame) -> pl.DataFrame:
         rows: measurements.
 
     Returns:
-        variant, model, attack, source, layer, depth, map_size, explained_class, epsilon, pairs,
-        n, mod, low, high, interval.
+        variant, model, attack, source, method, layer, depth, map_size, explained_class, epsilon,
+        pairs, n, mod, low, high, interval.
     """
     keys = [*SETTING, *HEATMAP, "epsilon"]
     found = _by_pairs(rows, lambda chosen: mean_frames(chosen, keys, "mod"))
@@ -125,8 +125,9 @@ def vid(rows: pl.DataFrame, per: str = "image", include_zero: bool = False) -> p
         include_zero: count ε = 0, where NISSIM is 0, as a level too; this changes rankings.
 
     Returns:
-        variant, model, attack, source, layer, depth, map_size, explained_class, pairs, per,
-        include_zero, levels, n, vid, low, high, interval; vid is null where there is one level.
+        variant, model, attack, source, method, layer, depth, map_size, explained_class, pairs,
+        per, include_zero, levels, n, vid, low, high, interval; vid is null where there is one
+        level.
 
     Raises:
         InputError: ``per`` is unknown.
@@ -184,10 +185,11 @@ def mean_over_models(frame: pl.DataFrame, value: str) -> pl.DataFrame:
         value: the column.
 
     Returns:
-        variant, scope, explained_class, pairs, epsilon (those that ``frame`` has), models, value.
+        variant, scope, method, explained_class, pairs, epsilon (those that ``frame`` has), models,
+        value.
     """
     scoped = frame if "scope" in frame.columns else by_scope(frame)
-    keys = ["variant", "scope", "explained_class", "pairs", "epsilon"]
+    keys = ["variant", "scope", "method", "explained_class", "pairs", "epsilon"]
     keys = [key for key in keys if key in scoped.columns]
     return scoped.group_by(keys, maintain_order=True).agg(
         pl.col("model").n_unique().alias("models"), pl.col(value).mean()

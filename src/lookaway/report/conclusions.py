@@ -1,7 +1,7 @@
 """What a run shows, in sentences that a table below each can check."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -9,7 +9,7 @@ from lookaway.analysis import direction, outcomes
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import at_top, findings, headlines, of_first
 from lookaway.report.table import Cell
-from lookaway.report.wording import isolated, listed, signed
+from lookaway.report.wording import isolated, listed, method_ending, signed
 
 _DID = {
     "moved": "moved to other places",
@@ -48,7 +48,8 @@ def conclusions(frames: Frames) -> list[Conclusion]:
     clean image where the study has it, and of the first variant of the images.
     """
     found = [_scale(frames), _direction(frames), _consequence(frames), _certainty(frames)]
-    return [found[0], _depth(frames), *found[1:]] if frames.several_layers else found
+    found = [found[0], _depth(frames), *found[1:]] if frames.several_layers else found
+    return [replace(each, table=each.table + method_ending(frames)) for each in found]
 
 
 def _scale(frames: Frames) -> Conclusion:
@@ -58,7 +59,7 @@ def _scale(frames: Frames) -> Conclusion:
         moved = "every model's heatmaps" if len(clear) > 1 else f"{isolated(clear[0])}'s heatmaps"
     else:
         moved = f"the heatmaps of {listed(clear)}" if clear else "no model's heatmaps"
-    opening = f"{frames.attacks[0].upper()} moves {moved} clearly further than noise of the same "
+    opening = f"{frames.attack.upper()} moves {moved} clearly further than noise of the same "
     opening += "size, those of the others not." if 0 < len(clear) < len(numbers) else "size."
     fragile = [
         model
@@ -102,7 +103,7 @@ def _depth(frames: Frames) -> Conclusion:
     rows = frames.by_depth.filter(
         at_top(frames),
         pl.col("source") == pl.col("model"),
-        attack=frames.attacks[0],
+        attack=frames.attack,
         variant=frames.variants[0],
     )
     models = []

@@ -166,6 +166,7 @@ def _differences(frames: Frames, policy: str, where: str) -> Table:
 
 def _rankings(frames: Frames) -> Table:
     at = pl.format(", ε = {}", pl.col("epsilon").map_elements("{:g}".format, pl.String))
+    methods = "each method, " if len(frames.methods) > 1 else ""
     name, ranking = "ranking, smallest first", pl.col("ranking").list.join(" < ")
     found = frames.robustness_of_ranking.with_columns(
         pl.col("measure").replace_strict(_MEASURES) + at.fill_null(""),
@@ -175,9 +176,9 @@ def _rankings(frames: Frames) -> Table:
         "rankings",
         f"Does the ranking depend on a convention? Explained class: {frames.policy}",
         "Each ranking again under both SSIM presets, two grids, maps brought to one resolution, "
-        "rank correlation and the overlap of the top 10 %, each class policy, with and without "
-        "dead maps. holds: in how many of them the whole order is the same; pairs: the share of "
-        "pairs of models that keep their order.",
+        f"rank correlation and the overlap of the top 10 %, {methods}each class policy, with and "
+        "without dead maps. holds: in how many of them the whole order is the same; pairs: the "
+        "share of pairs of models that keep their order.",
         *listing(
             frames,
             found,

@@ -34,7 +34,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         policy: the explained class.
         layout: sizes.
     """
-    attack, variant = frames.attacks[0], frames.variants[0]
+    attack, variant = frames.attack, frames.variants[0]
     own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
     noise = pl.col("source").is_null()
     here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy)
@@ -177,7 +177,7 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     """
     found = frames.transfer.filter(
         pl.col("epsilon") == frames.top,
-        pl.col("attack") == frames.attacks[0],
+        pl.col("attack") == frames.attack,
         pl.col("variant") == frames.variants[0],
         pl.col("explained_class").is_null() | (pl.col("explained_class") == policy),
     )

@@ -15,6 +15,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
 from lookaway.perturbation import Perturbation
 from lookaway.report.pictured import Pictured, PicturedImages
+from lookaway.report.wording import first_method
 
 _IMAGES = 500  # in the page, at most
 _CODE_BYTES = 10_000_000  # of all perturbations, before compression
@@ -300,7 +301,8 @@ def _note(
 ) -> str:
     """Which of the images are in the page, and what of them is not."""
     tested = frames.plan.variants[found.variant].images.test.count
-    notes = []
+    shown = first_method(frames)
+    notes = [shown] if shown else []
     if 0 < images < tested:
         notes.append(
             f"{images:,} of the {tested:,} test images are drawn here, chosen by a hash of their "

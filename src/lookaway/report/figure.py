@@ -31,6 +31,8 @@ class Figure:
         note: how to read it, in a sentence.
         columns: of a paper that it is as wide as: 1 (252 pt) or 2 (516 pt).
         policy: the explained class, where it has one.
+        method: whose heatmaps it is about, where it is about any.
+        attack: the one that it is about, where it is about one alone.
         spec: a Vega-Lite specification with its data inside; None where it has image panels.
         panels: matplotlib's figure of image panels; None where it is a chart.
         paper: which of the paper's it corresponds to, such as ``Fig. 1``; empty: none.
@@ -41,6 +43,8 @@ class Figure:
     note: str
     columns: int
     policy: str | None = None
+    method: str = ""
+    attack: str = ""
     spec: Mapping[str, Any] | None = None
     panels: "matplotlib.figure.Figure | None" = None
     paper: str = ""

@@ -10,14 +10,20 @@ from altair.utils.schemapi import debug_mode
 from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
-from lookaway.report import curves, distributions, image_panels
+from lookaway.report import curves, distributions, image_panels, wording
 from lookaway.report.figure import FORMATS, Figure
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
 from lookaway.report.options import Options
 from lookaway.report.paper.figures import paper_figures
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.wording import first_attack, first_images, isolated
+from lookaway.report.wording import (
+    attack_ending,
+    first_attack,
+    first_images,
+    isolated,
+    method_ending,
+)
 from lookaway.study.files import Files
 
 _Make = Callable[[Options], Figure]
@@ -165,84 +171,135 @@ class Figures:
                 continue
             if chart.transfer and not frames.sources:
                 continue
-            for policy in frames.ordered_policies if chart.by_policy else [None]:
-                name = f"{kind}_{policy}" if policy else kind
-                title = f"{chart.title}, explained class: {policy}" if policy else chart.title
-                yield kind, name, title, self._chart(name, title, chart, policy)
-        for policy in frames.ordered_policies:
-            name = f"mean_heatmaps_{policy}"
-            title = f"{_MEANS}, explained class: {policy}"
-            yield "mean_heatmaps", name, title, self._means(name, title, policy)
+            for view in self._views(attacks=chart.first, methods=chart.by_policy):
+                for policy in frames.ordered_policies if chart.by_policy else [None]:
+                    depends = {"of_attack": chart.first, "of_method": chart.by_policy}
+                    name = figure_name(view, kind, policy, **depends)
+                    title = _titled(view, chart.title, policy, **depends)
+                    yield kind, name, title, self._chart(view, name, title, chart, policy)
+        for view in self._views():
+            for policy in frames.ordered_policies:
+                name = figure_name(view, "mean_heatmaps", policy)
+                title = _titled(view, _MEANS, policy)
+                yield "mean_heatmaps", name, title, self._means(view, name, title, policy)
         if frames.settings.explain.pictured:
             yield from self._pictured()
         for planned in paper_figures(frames):
             yield planned.kind, planned.name, planned.title, planned.make
 
+    def _views(self, *, attacks: bool = True, methods: bool = True) -> list[Frames]:
+        """The run as each of its attacks and methods has it, the first ones first."""
+        frames = self._frames
+        return [
+            frames.of(method, attack)
+            for attack in (frames.attacks if attacks else [frames.attack])
+            for method in (frames.methods if methods else [frames.method])
+        ]
+
     def _pictured(self) -> Iterator[tuple[str, str, str, _Make]]:
         frames = self._frames
-        for policy in frames.ordered_policies:
-            title = f"{_IMAGES}, explained class: {policy}"
-            yield "images", f"images_{policy}", title, self._images(title, policy)
+        for view in self._views():
+            for policy in frames.ordered_policies:
+                name = figure_name(view, "images", policy)
+                title = _titled(view, _IMAGES, policy)
+                yield "images", name, title, self._images(view, name, title, policy)
         if frames.several_layers:
             policy = frames.policy
-            for place, model in enumerate(frames.models):
-                plain = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:40].strip("-.")
-                name = f"layers_{place + 1}_{plain}".rstrip("_")
-                title = f"{_LAYERS} {isolated(model)}, explained class: {policy}"
-                yield "layers", name, title, self._layers(name, title, model, policy)
+            for view in self._views():
+                for place, model in enumerate(frames.models):
+                    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:40].strip("-.")
+                    name = figure_name(view, f"layers_{place + 1}_{plain}".rstrip("_"))
+                    title = _titled(view, f"{_LAYERS} {isolated(model)}", policy)
+                    yield "layers", name, title, self._layers(view, name, title, model, policy)
 
-    def _chart(self, name: str, title: str, chart: _Chart, policy: str | None) -> _Make:
+    def _chart(
+        self, view: Frames, name: str, title: str, chart: _Chart, policy: str | None
+    ) -> _Make:
         def make(options: Options) -> Figure:
             layout = LAYOUTS[options.columns]
-            given = (self._frames, policy, layout) if policy else (self._frames, layout)
-            note = self._of_first(chart.note) if chart.first else chart.note
+            given = (view, policy, layout) if policy else (view, layout)
+            note = _of_first(view, chart.note) if chart.first else chart.note
             with debug_mode(False):  # it checks every part of a chart at every step
                 spec = chart.spec(*given)
-            return Figure(name, title, note, options.columns, policy, spec=spec)
+            return Figure(
+                name,
+                title,
+                note,
+                options.columns,
+                policy,
+                method=view.method if chart.by_policy else "",
+                attack=view.attack if chart.first else "",
+                spec=spec,
+            )
 
         return make
 
-    def _means(self, name: str, title: str, policy: str) -> _Make:
+    def _means(self, view: Frames, name: str, title: str, policy: str) -> _Make:
         def make(options: Options) -> Figure:
             note = "Blue: participation that was lost; orange: gained."
-            note = self._of_first(note, images=False)
-            panels = mean_figure(mean_heatmaps(self._frames, policy), options)
+            note = _of_first(view, note, images=False)
+            panels = mean_figure(mean_heatmaps(view, policy), options)
             return Figure(name, title, note, options.columns, policy, panels=panels)
 
         return make
 
-    def _images(self, title: str, policy: str) -> _Make:
+    def _images(self, view: Frames, name: str, title: str, policy: str) -> _Make:
         def make(options: Options) -> Figure:
-            pictured = PicturedImages(self._frames)
-            panels = image_panels.every_model(self._frames, pictured, policy, options)
+            panels = image_panels.every_model(view, PicturedImages(view), policy, options)
             note = (
                 "Each model under its own perturbations: prediction, confidence, NISSIM; wrong "
                 "predictions have a cross."
             )
-            note = self._of_first(note)
-            return Figure(f"images_{policy}", title, note, options.columns, policy, panels=panels)
-
-        return make
-
-    def _layers(self, name: str, title: str, model: str, policy: str) -> _Make:
-        def make(options: Options) -> Figure:
-            pictured = PicturedImages(self._frames)
-            panels = image_panels.every_layer(self._frames, pictured, model, policy, options)
-            count = len(image_panels.shown_layers(self._frames, model))
-            every = len(self._frames.plan.explained_layers(model))
-            note = "Rows: layers from the first to the last; columns: clean, then each ε."
-            if count < every:
-                note += f" {count} evenly spaced ones of {every}."
-            note = self._of_first(note)
+            note = _of_first(view, note)
             return Figure(name, title, note, options.columns, policy, panels=panels)
 
         return make
 
-    def _of_first(self, note: str, *, images: bool = True) -> str:
-        """A note with what is shown, where the study has several attacks or variants."""
-        parts = [note, first_attack(self._frames)]
-        parts += [first_images(self._frames)] if images else []
-        return " ".join(filter(None, parts))
+    def _layers(self, view: Frames, name: str, title: str, model: str, policy: str) -> _Make:
+        def make(options: Options) -> Figure:
+            panels = image_panels.every_layer(view, PicturedImages(view), model, policy, options)
+            count = len(image_panels.shown_layers(view, model))
+            every = len(view.plan.explained_layers(model))
+            note = "Rows: layers from the first to the last; columns: clean, then each ε."
+            if count < every:
+                note += f" {count} evenly spaced ones of {every}."
+            note = _of_first(view, note)
+            return Figure(name, title, note, options.columns, policy, panels=panels)
+
+        return make
+
+
+def figure_name(
+    view: Frames,
+    kind: str,
+    policy: str | None = None,
+    *,
+    of_attack: bool = True,
+    of_method: bool = True,
+) -> str:
+    """The name of a figure: its kind, explained class, and where there are several the rest."""
+    attack, method = attack_ending(view) * of_attack, method_ending(view) * of_method
+    return f"{kind}{f'_{policy}' if policy else ''}{attack}{method}"
+
+
+def _titled(
+    view: Frames,
+    title: str,
+    policy: str | None,
+    *,
+    of_attack: bool = True,
+    of_method: bool = True,
+) -> str:
+    attack = f", attack: {view.attack}" if of_attack and len(view.attacks) > 1 else ""
+    explained = f", explained class: {policy}" if policy else ""
+    return f"{title}{attack}{explained}{wording.of_method(view) if of_method else ''}"
+
+
+def _of_first(view: Frames, note: str, *, images: bool = True) -> str:
+    """A note with what is shown, where the study has several attacks or variants."""
+    parts = [note, first_attack(view)]
+    parts += [first_images(view)] if images else []
+    return " ".join(filter(None, parts))
 
 
 def write_figures(

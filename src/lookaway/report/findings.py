@@ -75,7 +75,7 @@ def at_top(frames: Frames, policy: str | None = None) -> pl.Expr:
 
 def of_first(frames: Frames) -> dict[str, str]:
     """Which rows are of all pairs, the first variant, and each model's own first attack."""
-    scope = f"{frames.attacks[0]} white-box"
+    scope = f"{frames.attack} white-box"
     return {"pairs": "all", "variant": frames.variants[0], "scope": scope}
 
 

@@ -6,10 +6,11 @@ import polars as pl
 
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import findings
+from lookaway.report.wording import explainer
 
 
 def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
-    """For each model and perturbation, at the study's largest ε: accuracy, MOD and excess.
+    """For each method, model and perturbation, at the largest ε: accuracy, MOD and excess.
 
     MOD and excess are of the last layer, for the class of the clean image where the study has it.
 
@@ -17,9 +18,14 @@ def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
         frames: the run's summaries.
 
     Returns:
-        variant, model, perturbation, epsilon, explained_class, n, accuracy_clean, accuracy, mod,
-        mod_low, mod_high, and under an attack excess, excess_low, excess_high (null under noise).
+        variant, model, perturbation, epsilon, method, explained_class, n, accuracy_clean, accuracy,
+        mod, mod_low, mod_high, and under an attack excess, excess_low, excess_high (null under
+        noise).
     """
+    return [row for one in frames.each_method for row in _of_method(one)]
+
+
+def _of_method(frames: Frames) -> list[dict[str, Any]]:
     found = findings(frames, "mod", "excess", "accuracy").filter(
         pl.col("scope") != pl.format("{} from {}", "attack", "model"),  # its white-box row again
         (pl.col("explained_class") == frames.policy).fill_null(value=True),
@@ -36,6 +42,7 @@ def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
                 "model": mod["model"],
                 "perturbation": mod["scope"],
                 "epsilon": frames.top,
+                "method": frames.method,
                 "explained_class": frames.policy,
                 "n": mod["n"],
                 "accuracy_clean": numbers["accuracy", 0.0]["value"],
@@ -53,7 +60,7 @@ def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
 
 def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
     """The heads and the lines of ``headline_numbers``; the excess with its 95 % interval."""
-    rows = []
+    rows, methods = [], len(frames.methods) > 1
     for row in headline_numbers(frames):
         excess = "" if row["excess"] is None else f"{row['excess']:+.3f}"
         if row["excess_low"] is not None:
@@ -63,10 +70,11 @@ def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
             [
                 f"{row['model']}{several}",
                 row["perturbation"],
+                *([explainer(row["method"])] if methods else []),
                 f"{row['accuracy_clean']:.1%} → {row['accuracy']:.1%}",
                 "–" if row["mod"] is None else f"{row['mod']:.3f}",
                 excess,
             ]
         )
-    heads = ["model", f"at ε = {frames.top:g}", "accuracy", f"MOD ({frames.policy})"]
-    return [*heads, "beyond noise, 95 % interval"], rows
+    heads = ["model", f"at ε = {frames.top:g}", *(["method"] if methods else []), "accuracy"]
+    return [*heads, f"MOD ({frames.policy})", "beyond noise, 95 % interval"], rows

@@ -81,7 +81,7 @@ def model_panels(
     Raises:
         StoreError: a map or a perturbation is missing or damaged.
     """
-    attack, source = frames.attacks[0], source or model
+    attack, source = frames.attack, source or model
     layer = frames.plan.last_layers[model]
     rows = measured(frames, pictured, model, attack, source, policy)
     levels = rows.filter(pl.col("image") == image.image).to_dicts()
@@ -121,7 +121,7 @@ def every_layer(
     frames: Frames, pictured: PicturedImages, model: str, policy: str, options: Options
 ) -> "Figure":
     """One image and model: a row for each layer, the heatmaps clean and over ε."""
-    image, attack = image_of(pictured, options.image), frames.attacks[0]
+    image, attack = image_of(pictured, options.image), frames.attack
     layers = shown_layers(frames, model)
     unit = "ε = " if options.columns == 2 else ""
     epsilons = frames.epsilons

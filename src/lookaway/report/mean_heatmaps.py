@@ -77,23 +77,39 @@ def mean_heatmaps(frames: Frames, policy: str) -> list[MeanHeatmaps]:
     Raises:
         StoreError: a file is missing or damaged.
     """
-    attack = frames.attacks[0]
-    totals: dict[tuple[str, str], tuple[Any, Any, int]] = {}
+    return means_of([frames], policy)[0]
+
+
+def means_of(views: Sequence[Frames], policy: str) -> list[list[MeanHeatmaps]]:
+    """The mean heatmaps of several attacks and methods of one run, whose maps are read once.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    frames = views[0]
+    totals: dict[tuple[int, str, str], tuple[Any, Any, int]] = {}
     for rows, maps in frames.store.cells_with_maps():
-        group = rows["variant"][0], rows["model"][0]
-        key = frames.method, policy, frames.plan.last_layers[group[1]]
-        clean = maps[map_key("clean", *key)]
-        attacked = maps[map_key("attacked", *key, attack, group[1])]
-        levels = np.concatenate([clean[:, None], attacked], axis=1).astype(float)
-        alive = (levels.max(axis=(2, 3)) > 0).sum(axis=0)
-        total, counts, images = totals.get(group, (0.0, 0, 0))
-        totals[group] = total + levels.sum(axis=0), counts + alive, images + len(levels)
-    found = []
-    for group in product(frames.variants, frames.models):
-        total, counts, images = totals[group]
+        variant, model = rows["variant"][0], rows["model"][0]
+        for place, view in enumerate(views):
+            key = view.method, policy, frames.plan.last_layers[model]
+            clean = maps[map_key("clean", *key)]
+            attacked = maps[map_key("attacked", *key, view.attack, model)]
+            levels = np.concatenate([clean[:, None], attacked], axis=1).astype(float)
+            alive = (levels.max(axis=(2, 3)) > 0).sum(axis=0)
+            total, counts, images = totals.get((place, variant, model), (0.0, 0, 0))
+            totals[place, variant, model] = (
+                total + levels.sum(axis=0),
+                counts + alive,
+                images + len(levels),
+            )
+    found: list[list[MeanHeatmaps]] = [[] for _ in views]
+    for place, variant, model in product(range(len(views)), frames.variants, frames.models):
+        total, counts, images = totals[place, variant, model]
         means = [heat / count if count else None for heat, count in zip(total, counts, strict=True)]
         epsilons, of_levels = tuple(frames.epsilons), tuple(counts.tolist())
-        found.append(MeanHeatmaps(*group, epsilons, means[0], tuple(means[1:]), of_levels, images))
+        found[place].append(
+            MeanHeatmaps(variant, model, epsilons, means[0], tuple(means[1:]), of_levels, images)
+        )
     return found
 
 

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import at_top, headlines, of_first
 from lookaway.report.table import Cell
-from lookaway.report.wording import first_attack, first_images, isolated, signed, with_interval
+from lookaway.report.wording import (
+    first_attack,
+    first_images,
+    first_method,
+    isolated,
+    signed,
+    with_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,15 @@ def opening(frames: Frames) -> Opening:
     by_mod = sorted(bars, key=lambda model: -(bars[model]["mod"].value or 0.0))
     first = by_mod[0]
     sentences = [
-        f"{frames.attacks[0].upper()} at ε = {frames.top:g} gives it MOD "
+        f"{frames.attack.upper()} at ε = {frames.top:g} gives it MOD "
         f"{with_interval(bars[first]['mod'])}; {_beyond_noise(bars[first])}."
     ]
     title = "under attack"
     if len(bars) > 1:
         title, certain = _compared(frames, bars, by_mod)
         sentences += certain
-    sentences += filter(None, (first_attack(frames), first_images(frames)))
+    shown = first_attack(frames), first_method(frames), first_images(frames)
+    sentences += filter(None, shown)
     return Opening(first, title, tuple(sentences), bars, scale)
 
 

@@ -17,11 +17,11 @@ from PIL import Image
 from lookaway.analysis.frames import Frames
 from lookaway.places import AnyPath
 from lookaway.report.conclusions import conclusions
-from lookaway.report.explorer import explorer
+from lookaway.report.explorer import explorer as explored
 from lookaway.report.figure import Figure
-from lookaway.report.figures import Figures
+from lookaway.report.figures import Figures, figure_name
 from lookaway.report.loading import details
-from lookaway.report.mean_heatmaps import MeanHeatmaps, mean_figure, mean_heatmaps
+from lookaway.report.mean_heatmaps import MeanHeatmaps, mean_figure, means_of
 from lookaway.report.opening import opening
 from lookaway.report.options import Options
 from lookaway.report.overlays import GAINED, LOST, coloured
@@ -33,7 +33,7 @@ from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.tables import all_tables
 from lookaway.report.warnings import warnings
-from lookaway.report.wording import first_attack, listed, signed
+from lookaway.report.wording import explainer, first_attack, first_method, listed, signed
 from lookaway.study.settings import settings_that_change_results
 from lookaway.study.store import Store
 
@@ -48,14 +48,6 @@ _SCRIPTS = [
     "layers.js",
     "start.js",
 ]
-_EXPLAINERS = {  # by the names of the literature; others by their own
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "xgradcam": "XGrad-CAM",
-    "layercam": "LayerCAM",
-    "eigencam": "Eigen-CAM",
-}
 _LISTED = 200  # files set aside that the page names
 
 
@@ -79,17 +71,20 @@ def build_report(store: Store, *, paper: bool | None = None) -> AnyPath:
         made_tables += paper_tables(frames)
         papers = [planned.make(Options()) for planned in paper_figures(frames)]
     charts = list(Figures(frames).charts())
-    means = mean_heatmaps(frames, frames.policy)
+    views = [frames.of(method, attack) for attack in frames.attacks for method in frames.methods]
+    means = means_of(views, frames.policy)
     for name, frame in frames.to_keep().items():
         store.write_frame(f"frames/{name}.parquet", frame)
     for name, text in table_files(made_tables).items():
         store.write_text(f"tables/{name}", text)
-    panels = mean_figure(means)
-    name = f"mean_heatmaps_{frames.policy}"
-    figures = [*charts, *papers, Figure(name, "", "", 2, panels=panels)]
+    figures = [*charts, *papers]
+    for view, mean in zip(views, means, strict=True):
+        name = figure_name(view, "mean_heatmaps", frames.policy)
+        figures.append(Figure(name, "", "", 2, panels=mean_figure(mean)))
     for figure in figures:
         store.write_text(f"figures/{figure.name}.svg", figure.svg())
-    store.write_text("report.html", _page(frames, made_tables, charts, papers, means))
+    shown = [_View(view, mean) for view, mean in zip(views, means, strict=True)]
+    store.write_text("report.html", _page(frames, shown, made_tables, charts, papers))
     return store.folder / "report.html"
 
 
@@ -105,6 +100,22 @@ def done(frames: Frames) -> str:
     )
 
 
+class _View:
+    """What the page shows of one attack and method.
+
+    Args:
+        frames: the run as these have it.
+        means: their mean heatmaps.
+    """
+
+    def __init__(self, frames: Frames, means: list[MeanHeatmaps]) -> None:
+        self.attack, self.method = frames.attack, frames.method
+        self.explainer, self.first_attack = explainer(frames.method), first_attack(frames)
+        self.first_method = first_method(frames)
+        self.opening, self.conclusions = opening(frames), conclusions(frames)
+        self.means = [(mean, *mean.panels()) for mean in means]
+
+
 def _sections(tables: list[Table]) -> dict[str, list[Table]]:
     """The page's tables by section, but for those that stand in a part of their own."""
     found: dict[str, list[Table]] = {}
@@ -116,10 +127,10 @@ def _sections(tables: list[Table]) -> dict[str, list[Table]]:
 
 def _page(
     frames: Frames,
+    views: list[_View],
     tables: list[Table],
     charts: list[Figure],
     papers: list[Figure],
-    means: list[MeanHeatmaps],
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
@@ -129,20 +140,18 @@ def _page(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["data_uri"] = _jpeg
-    found = explorer(frames, PicturedImages(frames))
+    found = explored(frames, PicturedImages(frames))
     vega = _inline(vl_convert.javascript_bundle(None))  # type: ignore[arg-type]  # None: all of it
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
     return environment.get_template("page.html.j2").render(
         frames=frames,
         plan=frames.plan,
-        opening=opening(frames),
+        views=views,
+        headlines=[table for table in tables if table.section == "Headline"],
+        explainers={name: explainer(name) for name in frames.methods},
         done=done(frames),
         warnings=warnings(frames),
-        conclusions=conclusions(frames),
         signed=signed,
-        first_attack=first_attack(frames),
-        explainer=_EXPLAINERS.get(frames.method, frames.method),
-        headline=next(table for table in tables if table.section == "Headline"),
         sections=_sections(tables),
         tables_data={table.name: table.csv() for table in tables},
         charts=charts,
@@ -151,7 +160,6 @@ def _page(
         explorer_data=found.about,
         explorer_note=found.note,
         blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
-        means=[(mean, *mean.panels()) for mean in means],
         correspondence=correspondence(frames) if papers else [],
         papers=[(figure, _source(figure)) for figure in papers],
         paper_tables=[table for table in tables if table.section == SECTION],

@@ -40,6 +40,8 @@ class Table:
             ``.3f`` and the like, ``%`` (a share in per cent) or ``+.3f`` (with its sign).
         section: of the page that it stands in.
         paper: which of the paper's it corresponds to, such as ``Table 1``; empty: none.
+        of_images: whether it holds for every method, as accuracy does.
+        method: whose heatmaps it is about, where the study has several.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Table:
     formats: tuple[str, ...] = (".3f",)
     section: str = "Numbers by ε"
     paper: str = ""
+    of_images: bool = False
+    method: str = ""
 
     @property
     def anchor(self) -> str:

@@ -1,6 +1,7 @@
 """Which tables a run has: findings to tables."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
@@ -11,6 +12,7 @@ from lookaway.report.detail_tables import detail_tables
 from lookaway.report.findings import findings
 from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.table import Cell, Row, Table
+from lookaway.report.wording import method_ending, of_method
 from lookaway.study.keys import trained_name
 
 _POLICY = {
@@ -22,18 +24,36 @@ _PREPARATION = "Preparation of the images"
 
 
 def all_tables(frames: Frames) -> list[Table]:
-    """What the shift means, then the numbers by ε, preparation, and drift in bfloat16."""
-    tables = [headline_table(frames)]
-    for policy in frames.ordered_policies:
-        tables += detail_tables(frames, policy)
-    return [*tables, *_by_level(frames), *_preparation(frames), *_drift(frames)]
+    """What the shift means, then the numbers by ε, preparation, and drift in bfloat16.
+
+    Of each method; what holds for all of them once.
+    """
+    found = [table for one in frames.each_method for table in _tables(one)]
+    return [*{table.name: table for table in found}.values()]
+
+
+def _tables(frames: Frames) -> Iterator[Table]:
+    yield headline_table(frames)
+    details = [
+        table for policy in frames.ordered_policies for table in detail_tables(frames, policy)
+    ]
+    for table in [*details, *_by_level(frames), *_preparation(frames), *_drift(frames)]:
+        yield table if table.of_images else _named(frames, table)
+
+
+def _named(frames: Frames, table: Table) -> Table:
+    """A table that says its method, where the study has several."""
+    if len(frames.methods) < 2:
+        return table
+    name, title = table.name + method_ending(frames), table.title + of_method(frames)
+    return replace(table, name=name, title=title, method=frames.method)
 
 
 def headline_table(frames: Frames) -> Table:
     """Each model's excess, MOD and VID, for each explained class: the run in one table."""
     form = {"excess": ("excess", "+.3f"), "mod": ("MOD", ".3f"), "vid_image": ("VID", ".3f")}
     top = pl.col("epsilon").eq(frames.top).fill_null(value=True)
-    return Table(
+    table = Table(
         "headline",
         f"Headline at ε = {frames.top:g}",
         "excess: MOD under attack less MOD under noise of the same size. VID: standard deviation "
@@ -50,6 +70,7 @@ def headline_table(frames: Frames) -> Table:
         ),
         section="Headline",
     )
+    return _named(frames, table)
 
 
 def _by_level(frames: Frames) -> Iterator[Table]:
@@ -58,6 +79,7 @@ def _by_level(frames: Frames) -> Iterator[Table]:
         "Accuracy",
         "Share of test images whose predicted class is the true one; ε = 0 is the clean image.",
         *by_level(frames, findings(frames, "accuracy"), "%"),
+        of_images=True,
     )
     for policy in frames.ordered_policies:
         yield from _of_policy(frames, policy)
@@ -91,6 +113,7 @@ def _by_level(frames: Frames) -> Iterator[Table]:
         "PSNR (dB)",
         "How strong the change of the pixels is, peak 1; higher is weaker.",
         *by_level(frames, findings(frames, "psnr"), ".2f"),
+        of_images=True,
     )
     yield Table(
         "unattacked",
@@ -98,6 +121,7 @@ def _by_level(frames: Frames) -> Iterator[Table]:
         "Share of test images of which no pixel was changed, as where the gradient is exactly "
         "zero: their dissimilarity of 0 is no stability.",
         *by_level(frames, findings(frames, "unattacked"), "%"),
+        of_images=True,
     )
 
 
@@ -153,6 +177,7 @@ def _preparation(frames: Frames) -> Iterator[Table]:
         "Variants differ in their images where no face was found; these are the same for all.",
         *by_level(frames, findings(shared, "accuracy"), "%"),
         _PREPARATION,
+        of_images=True,
     )
     for policy in frames.ordered_policies:
         found = findings(shared, "mod").filter(explained_class=policy, pairs="all")
@@ -185,6 +210,7 @@ def _faces(frames: Frames) -> Table:
         tuple(rows),
         (".0f",),
         _PREPARATION,
+        of_images=True,
     )
 
 
@@ -212,4 +238,5 @@ def _drift(frames: Frames) -> Iterator[Table]:
             tuple(rows),
             (".4f", ".4f", "%", ".4f"),
             "Precision",
+            of_images=True,
         )

@@ -5,6 +5,7 @@ import polars as pl
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import findings
 from lookaway.report.loading import doubts
+from lookaway.report.wording import of_method
 
 TOO_MANY = 0.01  # of the images
 
@@ -37,7 +38,7 @@ def _not_attacked(frames: Frames) -> list[str]:
         lines.append(
             f"{row['model']}{where}, {row['scope']}, ε = {row['epsilon']:g}: no pixel was changed "
             f"in {round(row['value'] * row['n'])} of {row['n']} images ({row['value']:.1%}), as "
-            "where the gradient is exactly zero. That is no stability: MOD is "
+            f"where the gradient is exactly zero. That is no stability: MOD{of_method(frames)} is "
             f"{with_them:.3f} with them, {rest}"
         )
     return lines

@@ -5,6 +5,16 @@ from collections.abc import Sequence
 
 from lookaway.analysis.frames import Frames
 from lookaway.report.table import Cell
+from lookaway.study.keys import stems
+
+_EXPLAINERS = {  # by the names of the literature; others by their own
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
+    "eigencam": "Eigen-CAM",
+}
 
 
 def signed(value: float) -> str:
@@ -34,12 +44,41 @@ def isolated(name: str) -> str:
 
 
 def first_attack(frames: Frames) -> str:
-    """That only the study's first attack is shown; empty where it has no other."""
-    first, *others = (name.upper() for name in frames.attacks)
+    """That only one of the study's attacks is shown; empty where it has no other."""
+    others = [name.upper() for name in frames.attacks if name != frames.attack]
     if not others:
         return ""
     attack = "attack" if len(others) == 1 else "attacks"
-    return f"Shown: {first}; the study's other {attack}, {listed(others)}, in the tables."
+    shown = f"Shown: {frames.attack.upper()}; the study's other {attack}, {listed(others)}"
+    return f"{shown}, in the tables."
+
+
+def explainer(name: str) -> str:
+    """What a method is called."""
+    return _EXPLAINERS.get(name, name)
+
+
+def of_method(frames: Frames) -> str:
+    """Whose heatmaps they are, behind a title; empty where the study has one method."""
+    return f", method: {explainer(frames.method)}" if len(frames.methods) > 1 else ""
+
+
+def method_ending(frames: Frames) -> str:
+    """The same behind the name of a file."""
+    return f"_{stems(frames.methods)[frames.method]}" if len(frames.methods) > 1 else ""
+
+
+def attack_ending(frames: Frames) -> str:
+    """Whose perturbations they are, behind the name of a file; empty where there is one attack."""
+    return f"_{stems(frames.attacks)[frames.attack]}" if len(frames.attacks) > 1 else ""
+
+
+def first_method(frames: Frames) -> str:
+    """That only heatmaps of one method are shown; empty where the study has no other."""
+    others = [explainer(name) for name in frames.methods if name != frames.method]
+    if not others:
+        return ""
+    return f"Heatmaps: {explainer(frames.method)}; those of {listed(others)} in the tables."
 
 
 def first_images(frames: Frames) -> str:

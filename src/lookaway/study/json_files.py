@@ -9,7 +9,7 @@ from lookaway.data.duplicates import Duplicates
 from lookaway.study.keys import CellKey, shard_count
 from lookaway.study.settings import Study, settings_that_change_results
 
-LAYOUT = 4  # the version of a run's folder
+LAYOUT = 5  # the version of a run's folder
 
 
 class JsonFile(BaseModel):
@@ -134,6 +134,11 @@ class Plan(JsonFile):
     def attacks(self) -> list[str]:
         """The attacks' names, in the study's order."""
         return [attack.name for attack in self.settings.attacks]
+
+    @property
+    def methods(self) -> list[str]:
+        """The explainers' names, in the study's order."""
+        return [method.name for method in self.settings.explain.methods]
 
     def explained_layers(self, model: str) -> list[str]:
         """All explained layers of a model, from the first to the last, each once."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -47,6 +48,16 @@ class CellKey:
 def plain(name: str) -> str:
     """A name as a part of a file's name, on every system."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:40].strip(".-")
+
+
+def stems(names: Sequence[str]) -> dict[str, str]:
+    """Names as parts of files' names, no two of them alike."""
+    found = {name: plain(name.replace("+", "plus")).lower() for name in names}
+    alike = [stem for stem in found.values() if list(found.values()).count(stem) > 1]
+    return {
+        name: f"{stem}-{place}" if stem in alike or not stem else stem
+        for place, (name, stem) in enumerate(found.items(), start=1)
+    }
 
 
 def trained_name(model: str, variant: str) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
-from lookaway.explainers.base import explainer_of
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
@@ -137,7 +136,7 @@ def prepare(
         device=device,
         shard=SHARD,
         versions=versions(),
-        own_code=own_code([*(each.kind for each in study.attacks), study.explain.method]),
+        own_code=own_code(each.kind for each in [*study.attacks, *study.explain.methods]),
         batch_sizes=sizes,
         weights=weights,
         class_order=orders,
@@ -179,7 +178,8 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
     size = study.data.image_size
     blank = torch.full((1, study.data.channels, size, size), 0.5)
     check_steady(clf, blank)
-    explainer_of(study.explain.method).explain(clf, blank, [None], sorted(layers))
+    for method in study.explain.methods:
+        method.make().explain(clf, blank, [None], sorted(layers))
 
 
 def load_model(

@@ -1,19 +1,26 @@
 """Every setting of a study: its default, and what it may be."""
 
 import importlib.util
-from functools import partial
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from lookaway.registry import EXPLAINERS, is_own_code, known
-from lookaway.study.attack_settings import AttackSpec, check_trusted
+from lookaway.study.attack_settings import AttackSpec
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit
 from lookaway.study.data_settings import Split as Split
-from lookaway.study.fields import MOST, LearningRate, Settings, is_stored, level, mended, unique
+from lookaway.study.fields import MOST, LearningRate, Settings, is_stored, level, unique
 from lookaway.study.model_settings import CLASS_ORDERS as CLASS_ORDERS
 from lookaway.study.model_settings import ModelSpec as ModelSpec
+from lookaway.study.named_settings import ExplainerSpec
 
 
 class Training(Settings):
@@ -29,16 +36,20 @@ class Training(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
-def _make_explainer(name: str) -> None:
-    from lookaway.explainers.base import explainer_of
+def _once_each(value: list[Any]) -> list[Any]:
+    unique([spec.name for spec in value])
+    return value
 
-    explainer_of(name)
+
+_Once = AfterValidator(_once_each)
 
 
 class Explain(Settings):
-    """What is explained."""
+    """What is explained, and how; ``method: gradcam`` is ``methods: [gradcam]``."""
 
-    method: str = "gradcam"
+    methods: Annotated[list[ExplainerSpec], Field(min_length=1), _Once] = [
+        ExplainerSpec.model_construct(name="gradcam", kind="gradcam")  # making it needs PyTorch
+    ]
     layers: Literal["last", "convs", "stages"] | Annotated[list[str], Field(min_length=1)] = "last"
     layers_of: Literal["all", "pictured"] = "all"
     explained_class: Annotated[
@@ -46,12 +57,14 @@ class Explain(Settings):
     ] = ["own", "clean"]
     pictured: Annotated[int, Field(ge=0, le=MOST)] = 24
 
-    @field_validator("method")
+    @model_validator(mode="before")
     @classmethod
-    def _possible(cls, value: str, info: ValidationInfo) -> str:
-        mended(value, partial(known, value, EXPLAINERS, "explainer"), info)
-        check_trusted(value, info)
-        return mended(value, partial(_make_explainer, value), info) if is_own_code(value) else value
+    def _one_method(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "method" not in value:
+            return value
+        if "methods" in value:
+            raise ValueError("method and methods are given; leave method out")
+        return {"methods": [value["method"]], **{k: v for k, v in value.items() if k != "method"}}
 
     @field_validator("explained_class")
     @classmethod
@@ -107,10 +120,10 @@ class Study(Settings):
     """A study, whole and valid. See ``docs/settings.md`` for the file's form."""
 
     data: Data
-    models: Annotated[list[ModelSpec], Field(min_length=1)]
+    models: Annotated[list[ModelSpec], Field(min_length=1), _Once]
     training: Training = Training()
-    attacks: Annotated[list[AttackSpec], Field(min_length=1)] = [
-        AttackSpec.model_construct(name="fgsm", kind="fgsm")  # not made here: that needs PyTorch
+    attacks: Annotated[list[AttackSpec], Field(min_length=1), _Once] = [
+        AttackSpec.model_construct(name="fgsm", kind="fgsm")
     ]
     transfer_from: list[str] = []
     epsilons: Annotated[list[Annotated[float, BeforeValidator(level)]], Field(min_length=1)] = [
@@ -124,18 +137,6 @@ class Study(Settings):
     measure: Measure = Measure()
     run: Run = Run()
     report: Report = Report()
-
-    @field_validator("models")
-    @classmethod
-    def _names(cls, value: list[ModelSpec]) -> list[ModelSpec]:
-        unique([spec.name for spec in value])
-        return value
-
-    @field_validator("attacks")
-    @classmethod
-    def _attacks(cls, value: list[AttackSpec]) -> list[AttackSpec]:
-        unique([attack.name for attack in value])
-        return value
 
     @field_validator("transfer_from")
     @classmethod

@@ -11,7 +11,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from lookaway.errors import StoreError
-from lookaway.explainers.base import explainer_of
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
@@ -136,7 +135,7 @@ def quick(
         precision: what it computes in; None: what the study says.
     """
     wanted = {*prepared.plan.explained_layers(spec.name)}
-    if explainer_of(prepared.study.explain.method).undoes_scale:
+    if all(method.make().undoes_scale for method in prepared.study.explain.methods):
         fold_batch_norm(clf, shift=wanted)
     else:
         fold_batch_norm(clf, keep=wanted)

@@ -10,7 +10,7 @@ import torch
 
 from lookaway.attacks.base import Attack
 from lookaway.data.pixels import as_floats
-from lookaway.explainers.base import Explainer, explainer_of
+from lookaway.explainers.base import Explainer
 from lookaway.kernel import (
     Key,
     Measured,
@@ -192,7 +192,7 @@ class Shard:
     @property
     def explainers(self) -> list[Explainer]:
         """Of the study, made anew."""
-        return [explainer_of(self.prepared.study.explain.method)]
+        return [method.make() for method in self.prepared.study.explain.methods]
 
     def measure(
         self, clf: Classifier, given: Given, advance: Callable[[int], None] = lambda _: None

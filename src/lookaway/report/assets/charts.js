@@ -43,16 +43,6 @@ function startCharts() {
     { rootMargin: "300px" },
   );
   places.forEach((place) => watch.observe(place));
-  const policy = document.getElementById("pick-charts-policy");
-  const choose = () => {
-    for (const card of document.querySelectorAll("[data-chart-policy]")) {
-      card.hidden = card.dataset.chartPolicy !== policy.value;
-    }
-  };
-  if (policy) {
-    policy.addEventListener("change", choose);
-    choose();
-  }
   // In quiet moments the rest, so that a print has them all.
   const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 200));
   const next = () => {

@@ -23,10 +23,23 @@ function startPrint() {
   });
 }
 
+// Parts of the page that are about one attack, method or explained class stand where it is chosen.
+function startChoices() {
+  const picks = [...document.querySelectorAll("select[data-choose]")];
+  const choose = () => {
+    for (const part of document.querySelectorAll("[data-attack], [data-method], [data-policy]")) {
+      part.hidden = picks.some(({ dataset: { choose: about }, value }) => (part.dataset[about] ?? value) !== value);
+    }
+  };
+  for (const pick of picks) pick.addEventListener("change", choose);
+  choose();
+}
+
 async function start() {
   startTheme();
   startPrint();
   startTables();
+  startChoices();
   openTarget();
   window.addEventListener("hashchange", openTarget);
   const drawTheRest = startCharts();

@@ -49,9 +49,14 @@ function startTables() {
   }
 }
 
-// A link to a table that stands in a closed part of the page opens it.
+// A link to a table that stands in a closed part of the page opens it, and chooses what it is of.
 function openTarget() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (const pick of target ? document.querySelectorAll("select[data-choose]") : []) {
+    const part = target.closest(`[data-${pick.dataset.choose}]`);
+    if (part) pick.value = part.dataset[pick.dataset.choose];
+    pick.dispatchEvent(new Event("change"));
+  }
   const closed = target && target.closest("details:not([open])");
   if (closed) {
     closed.open = true;

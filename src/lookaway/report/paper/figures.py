@@ -15,7 +15,7 @@ from lookaway.report.paper import charts, pictures
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.paper.tables import paper_tables
 from lookaway.report.pictured import PicturedImages
-from lookaway.report.wording import first_attack, isolated
+from lookaway.report.wording import first_attack, first_method, isolated
 from lookaway.study.keys import plain
 from lookaway.study.settings import ModelSpec
 
@@ -30,6 +30,7 @@ _LAYERS = {
 }
 _ALL_LAYERS = "Figs. 6–10"
 _OF_ALL = ("accuracy_against_mod", "training")  # that show all attacks, or none
+_OF_IMAGES = ("paper_fig2_attack", "paper_fig3_psnr", "training")  # that show no heatmaps
 _NO_PICTURES = "the study pictures no image (explain.pictured: 0)"
 
 
@@ -73,9 +74,11 @@ def paper_figures(frames: Frames) -> list[Planned]:
 
 
 def _of_first(frames: Frames, planned: Planned) -> Planned:
-    """A figure that says which attack it shows, where the study has several."""
-    shown = first_attack(frames)
-    if not shown or planned.name in _OF_ALL:
+    """A figure that says which attack and method it shows, where the study has several."""
+    attack = "" if planned.name in _OF_ALL else first_attack(frames)
+    method = "" if planned.name in _OF_IMAGES else first_method(frames)
+    shown = " ".join(filter(None, (attack, method)))
+    if not shown:
         return planned
 
     def make(options: Options) -> Figure:

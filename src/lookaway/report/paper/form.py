@@ -81,7 +81,7 @@ def paper_form(frames: Frames, variant: str | None = None) -> PaperForm:
     """
     prepared = [name for name in frames.variants if name != UNPREPARED]
     return PaperForm(
-        attack=frames.attacks[0],
+        attack=frames.attack,
         source=next(iter(frames.sources), None),
         variant=variant or (prepared or frames.variants)[0],
         policy="own" if "own" in frames.policies else frames.policy,

@@ -5,7 +5,7 @@ import polars as pl
 from lookaway.analysis.frames import Frames
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
-from lookaway.report.wording import first_attack
+from lookaway.report.wording import first_attack, first_method
 
 SECTION = "As in the paper"
 _CLASS = {
@@ -88,8 +88,8 @@ def mod(frames: Frames, variant: str | None = None) -> Table:
         "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap of the last layer; at "
         f"ε = 0 they are the same. Explained class: {form.policy}, {_CLASS[form.policy]}. Images: "
         f"{'unprepared' if form.variant == UNPREPARED else f'prepared ({form.variant})'}. Mean "
-        f"shift: the mean over the models{within}. {_marks(frames, form)}The paper's Table 3 has "
-        "this form.",
+        f"shift: the mean over the models{within}. {_marks(frames, form)}"
+        f"{_said(first_method(frames))}The paper's Table 3 has this form.",
         _heads(form, levels),
         (*_lines(frames, form, by_model), mean),
         section=SECTION,
@@ -148,8 +148,11 @@ def _marks(frames: Frames, form: PaperForm) -> str:
 
 
 def _shown(frames: Frames) -> str:
-    shown = first_attack(frames)
-    return f"{shown} " if shown else ""
+    return _said(first_attack(frames))
+
+
+def _said(sentence: str) -> str:
+    return f"{sentence} " if sentence else ""
 
 
 def _heads(form: PaperForm, levels: list[float]) -> tuple[str, ...]:
