@@ -1,5 +1,7 @@
 """A run's folder with made-up numbers, written as a study writes it, without any model."""
 
+from itertools import product
+
 import numpy as np
 import polars as pl
 
@@ -21,6 +23,7 @@ def write_run(
     models=("one",),
     sources=(),
     policies=("own", "clean"),
+    methods=("gradcam",),
     epsilons=(0.02, 0.1),
     layers=("last",),
     layers_of="all",
@@ -40,6 +43,7 @@ def write_run(
             "transfer_from": list(sources),
             "epsilons": list(epsilons),
             "explain": {
+                "methods": list(methods),
                 "explained_class": list(policies),
                 "pictured": 0,
                 "layers_of": layers_of,
@@ -67,7 +71,8 @@ def write_run(
 
 def _write_cell(store, plan, key, images, shown, random):
     settings = plan.settings
-    epsilons, policies = settings.epsilons, settings.explain.explained_class
+    epsilons = settings.epsilons
+    views = [(m, p) for m in plan.methods for p in settings.explain.explained_class]
     own = [("fgsm", key.model)]
     met = [*own, *(("fgsm", name) for name in settings.transfer_from if name != key.model)]
     rows, statistics, compared, maps = [], [], [], {}
@@ -77,17 +82,19 @@ def _write_cell(store, plan, key, images, shown, random):
             once = first.with_columns(
                 attack=pl.lit(attack), source=pl.lit(source, pl.String), epsilon=epsilon
             )
-            for layer in plan.layers[key.model]:
+            for method, layer in product(plan.methods, plan.layers[key.model]):
                 few = settings.explain.layers_of == "pictured" and layer != "last"
                 there = once.filter(pl.col("image").is_in(list(shown))) if few else once
-                rows += [_measured(there, layer, policy, random) for policy in policies]
+                for policy in settings.explain.explained_class:
+                    rows.append(_measured(there, layer, method, policy, random))
     whole = pl.concat(rows).select(list(ROW_SCHEMA))
-    for policy in policies:
+    for method, policy in views:
         for layer in plan.layers[key.model]:
             some = whole.filter(
                 pl.col("attack") == "noise",
                 pl.col("epsilon") == epsilons[0],
                 pl.col("layer") == layer,
+                pl.col("method") == method,
                 pl.col("explained_class") == policy,
             )
             columns = ["image", "label", "variant", "model", "method", "layer", "depth", "map_size"]
@@ -97,16 +104,17 @@ def _write_cell(store, plan, key, images, shown, random):
                 )
             )
     for attack, source in [*met, ("noise", None)]:
-        for policy in policies:
+        for method, policy in views:
             count = len(images)
-            maps[map_key("clean", "gradcam", policy, "last")] = np.ones((count, 2, 2), np.float16)
-            maps[map_key("attacked", "gradcam", policy, "last", attack, source)] = random.random(
+            maps[map_key("clean", method, policy, "last")] = np.ones((count, 2, 2), np.float16)
+            maps[map_key("attacked", method, policy, "last", attack, source)] = random.random(
                 (count, len(epsilons), 2, 2)
             ).astype(np.float16)
             some = whole.filter(
                 pl.col("attack") == attack,
                 pl.col("source").eq_missing(pl.lit(source, pl.String)),
                 pl.col("layer") == "last",
+                pl.col("method") == method,
                 pl.col("explained_class") == policy,
             )
             numbers = {name: random.random(some.height) for name in _STATISTICS}
@@ -140,10 +148,10 @@ def _images(key, images, classes, random):
     )
 
 
-def _measured(images, layer, policy, random):
+def _measured(images, layer, method, policy, random):
     count = images.height
     return images.with_columns(
-        method=pl.lit("gradcam"),
+        method=pl.lit(method),
         layer=pl.lit(layer),
         depth=pl.lit(1.0 if layer == "last" else 0.5),
         map_size=pl.lit("2x2"),

@@ -28,6 +28,7 @@ RUN = {
     "models": ("one", "two"),
     "sources": ("one",),
     "layers": ("first", "last"),
+    "methods": ("gradcam", "layercam"),
     "lost": 5,
 }
 
@@ -107,7 +108,7 @@ def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
     last = store.frame("rows").filter(pl.col("layer") == "last")
     expected = vid(last, way, include_zero)
     small = Result(store.folder).vid(way, include_zero)
-    order = [*SETTING, "explained_class", "pairs"]
+    order = [*SETTING, "method", "explained_class", "pairs"]
     assert_frame_equal(small.sort(order), expected.sort(order))
     if not include_zero:
         assert_frame_equal(small, kept["vid"].filter(per=way))
@@ -134,18 +135,18 @@ def test_frames_of_the_shared_images_are_those_of_the_whole_run(store, monkeypat
 def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypatch):
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", 100)
     found = Parts(store, store.read_plan())
-    dimensions = ("variant", "model", "layer", "explained_class", "epsilon")
+    dimensions = ("variant", "model", "method", "layer", "explained_class", "epsilon")
     every = [found.read("rows", (), part) for part in found.split(*dimensions[:2])]
     last = store.frame("rows").filter(pl.col("layer") == "last")
     assert sum(part.height for part in every) == last.height
-    assert len(found.split(*dimensions, last=False)) == 2 * 2 * 2 * 2 * 2
+    assert len(found.split(*dimensions, last=False)) == 2 * 2 * 2 * 2 * 2 * 2
     images = found.images()
     read = pl.concat(every)
     assert [images[place] for place in read["image"]] == last["image"].to_list()
     for name in ("label", "model", "source", "attacked_class", "explained_class"):
         assert read[name].cast(pl.String).equals(last[name])
     few = store.read_plan().settings.explain.layers_of == "pictured"
-    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 1000 if few else 2000)
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 2000 if few else 4000)
     assert found.split(*dimensions, last=False) == [
         {"variant": variant, "model": model}
         for variant in ("cascade", "none")
@@ -154,8 +155,11 @@ def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypa
 
 
 def test_nissim_comes_in_parts_with_each_number_once(store, monkeypatch):
-    (whole,) = Frames(store).last_parts("none", "own")
-    every = list(in_parts(store, monkeypatch).last_parts("none", "own"))
+    one = Frames(store).of("layercam")
+    (whole,) = one.last_parts("none", "own")
+    rows = one.last(one.rows).filter(variant="none", explained_class="own", method="layercam")
+    assert whole["nissim"].equals(rows["nissim"])
+    every = list(in_parts(store, monkeypatch).of("layercam").last_parts("none", "own"))
     assert len(every) == 2 * 2
     keys = ["model", "attack", "source", "epsilon"]
     found = pl.concat(every).with_columns(pl.col("model", "attack", "source").cast(pl.String))
