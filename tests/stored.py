@@ -85,8 +85,8 @@ def _write_cell(store, plan, key, images, shown, random):
             for method, layer in product(plan.methods, plan.layers[key.model]):
                 few = settings.explain.layers_of == "pictured" and layer != "last"
                 there = once.filter(pl.col("image").is_in(list(shown))) if few else once
-                for policy in settings.explain.explained_class:
-                    rows.append(_measured(there, layer, method, policy, random))
+                policies = settings.explain.explained_class
+                rows += [_measured(there, layer, method, policy, random) for policy in policies]
     whole = pl.concat(rows).select(list(ROW_SCHEMA))
     for method, policy in views:
         for layer in plan.layers[key.model]:

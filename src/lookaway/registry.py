@@ -13,6 +13,7 @@ ATTACKS = {
     "pgd": "lookaway.attacks.pgd:PGD",
     "mifgsm": "lookaway.attacks.mifgsm:MIFGSM",
 }
+LIBRARIES = ("torchattacks", "foolbox")  # of attacks; see ``attacks.libraries``
 EXPLAINERS = {
     "gradcam": "lookaway.explainers.gradcam:GradCAM",
     "gradcam++": "lookaway.explainers.gradcam_plus_plus:GradCAMPlusPlus",

@@ -14,6 +14,7 @@ from lookaway.export import export
 from lookaway.kernel import Key
 from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
+from lookaway.study.plan import parse_study
 
 MODULE = '''
 import torch
@@ -191,3 +192,42 @@ def test_what_is_random_in_an_attack_follows_from_the_study_s_seed(
     found = run_quickly(study, tmp_path / "out").rows()
     assert seeds == {expected}
     assert set(found["attack"]) == {"short", "noise"}
+
+
+def test_an_attack_of_a_library_is_named_in_a_study_and_needs_no_trust(
+    quick_study, run_quickly, tmp_path
+):
+    theirs = {"name": "theirs", "foolbox": "LinfPGD", "with": {"steps": 1, "rel_stepsize": 1.0}}
+    theirs["with"]["random_start"] = False  # which is FGSM
+    study = {
+        **quick_study,
+        "models": quick_study["models"][:1],
+        "attacks": ["fgsm", theirs],
+        "epsilons": [0.1],
+    }
+    result = run_quickly(study, tmp_path / "out")
+    assert result.plan.settings.model_dump(mode="json")["attacks"] == ["fgsm", theirs]
+    assert "foolbox" in result.plan.versions
+    ours, others = (
+        result.rows().filter(attack=name).drop("attack").sort("image", "explained_class")
+        for name in ("fgsm", "theirs")
+    )
+    assert_frame_equal(ours, others, abs_tol=5e-3)  # codes of clipped pixels are rounded
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        ({"foolbox": "LinfPGD", "with": {"stepz": 3}}, "stepz: unknown; possible: .*steps"),
+        ({"foolbox": "LinfPDG"}, "foolbox has no attack 'LinfPDG'; Nearest: LinfPGD"),
+        ({"foolbox": "LinfPGD", "wiht": {}}, "the name of its class, with arguments, such as"),
+        ({"name": "noise", "foolbox": "LinfPGD"}, "noise is the control"),
+        ({"torchattacks": "DIFGSM"}, "torchattacks is not installed: pip install --no-deps"),
+    ],
+)
+def test_what_a_library_does_not_have_is_told_before_any_work(
+    quick_study, monkeypatch, attack, told
+):
+    monkeypatch.setitem(sys.modules, "torchattacks", None)
+    with pytest.raises(StudyError, match=rf"(?s)attacks\[0\].*{told}"):
+        parse_study({**quick_study, "attacks": [attack]})

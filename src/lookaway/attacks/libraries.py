@@ -22,7 +22,6 @@ from lookaway.errors import InputError, nearest
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import frozen
 
-LIBRARIES = ("torchattacks", "foolbox")
 _INSTALL = {
     "torchattacks": "pip install --no-deps torchattacks (it pins an old requests otherwise)",
     "foolbox": "pip install foolbox",
@@ -33,7 +32,7 @@ def library_attack(library: str, name: str, options: Mapping[str, Any]) -> Attac
     """An attack of a library by its class's name.
 
     Args:
-        library: one of ``LIBRARIES``.
+        library: one of ``registry.LIBRARIES``.
         name: of the class, such as ``DIFGSM`` or ``LinfPGD``.
         options: arguments of the class.
 

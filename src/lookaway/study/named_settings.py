@@ -46,13 +46,20 @@ class NamedSpec(Settings):
 
     @model_validator(mode="after")
     def _possible(self, info: ValidationInfo) -> Self:
-        mended(self.kind, partial(known, self.kind, self.table, self.what), info)
-        check_trusted(self.kind, info)
+        self.check_kind(info)
         mended(self.kind, self.make, info)
         return self
 
+    def check_kind(self, info: ValidationInfo) -> None:
+        """Refuse what there is not, and a user's own code that is not trusted."""
+        mended(self.kind, partial(known, self.kind, self.table, self.what), info)
+        check_trusted(self.kind, info)
+
     @model_serializer
     def _plain(self) -> Any:
+        return self.as_given()
+
+    def as_given(self) -> Any:
         """As short as a study file says it."""
         if not self.options and self.name == short_name(self.kind):
             return self.kind

@@ -124,11 +124,12 @@ class _Remote:
         self._memory = kept_memory()
         self._memory.__enter__()
         self._worker = Worker(prepared)
+        self._packages = list(prepared.plan.versions)
 
     def about(self) -> dict[str, Any]:
         """Where this worker runs, and with which versions."""
         return {
-            "versions": versions(),
+            "versions": versions(self._packages),
             "pid": os.getpid(),
             "host": platform.node(),
             "node": ray.get_runtime_context().get_node_id(),
@@ -268,7 +269,7 @@ class _Pool:
             self._count_death("a worker's start", error)
             return
         odd = {
-            name: f"{about['versions'].get(name)} there, {own} here"
+            name: f"{about['versions'].get(name, 'missing')} there, {own} here"
             for name, own in self._prepared.plan.versions.items()
             if about["versions"].get(name) != own
         }

@@ -3,7 +3,8 @@
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -135,7 +136,7 @@ def prepare(
         settings=study,
         device=device,
         shard=SHARD,
-        versions=versions(),
+        versions=versions(packages(study)),
         own_code=own_code(each.kind for each in [*study.attacks, *study.explain.methods]),
         batch_sizes=sizes,
         weights=weights,
@@ -166,9 +167,18 @@ def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
             )
 
 
-def versions() -> dict[str, str]:
-    """The versions of what makes the numbers, as they are installed here."""
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+def packages(study: Study) -> list[str]:
+    """What makes a study's numbers."""
+    return [*_PACKAGES, *sorted({attack.library for attack in study.attacks if attack.library})]
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """The versions of packages, as far as they are installed here."""
+    found = {}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> None:
