@@ -25,6 +25,7 @@ def a_plan(models=("one",), images=6, lost=0, layers=("last",), settings=None, *
     about = {
         "layout": LAYOUT,
         "settings": given,
+        "norm": "linf",
         "device": "cpu",
         "shard": 64,
         "versions": {"lookaway": "0", "torch": "0"},

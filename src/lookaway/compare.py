@@ -10,9 +10,9 @@ from lookaway.analysis import comparison
 from lookaway.errors import InputError, StoreError
 from lookaway.places import AnyPath
 from lookaway.result import Result, open_result
-from lookaway.study.settings import Study
+from lookaway.study.json_files import Plan
 
-_SAME = ("image_size", "channels", "range", "quantize", "methods", "ssim", "grid")
+_SAME = ("image_size", "channels", "range", "norm", "quantize", "methods", "ssim", "grid")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _check_same(first: Result, second: Result) -> None:
             f"the runs were not made on the same test images: {len(different)} differ, such as "
             f"{different[0]!r}; give both studies the same folder, classes and split"
         )
-    settings = [_measure(run.plan.settings) for run in (first, second)]
+    settings = [_measure(run.plan) for run in (first, second)]
     for name in _SAME:
         if settings[0][name] != settings[1][name]:
             raise StoreError(
@@ -109,8 +109,10 @@ def _check_same(first: Result, second: Result) -> None:
             )
 
 
-def _measure(settings: Study) -> dict[str, Any]:
+def _measure(plan: Plan) -> dict[str, Any]:
+    settings = plan.settings
     return {
+        "norm": plan.norm,
         **settings.data.model_dump(include={"image_size", "channels", "range"}),
         "quantize": settings.quantize,
         "methods": settings.explain.model_dump()["methods"],

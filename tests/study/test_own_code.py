@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import zlib
 
 import numpy as np
 import polars as pl
@@ -167,10 +168,50 @@ def test_arguments_reach_an_attack_in_memory_too(own_module):
     assert isinstance(found.rows(), pl.DataFrame)
 
 
-def test_an_attack_of_another_norm_is_refused_before_work(quick_study, run_quickly, tmp_path):
-    given = {**quick_study, "attacks": ["fgsm", {"name": "long", "pgd": {"norm": "l2"}}]}
-    with pytest.raises(StudyError, match="long measures ε in l2"):
-        run_quickly(given, tmp_path / "out")
+def test_attacks_of_two_norms_and_levels_that_are_none_of_theirs_are_refused(quick_study):
+    long = {"name": "long", "pgd": {"norm": "l2"}}
+    for changes, told in (
+        (
+            {"attacks": ["fgsm", long]},
+            r"attacks: attacks have different norms \(fgsm linf, long l2\)",
+        ),
+        ({"attacks": ["fgsm"], "epsilons": [0.5, 2.0]}, r"outside \(0, 1\]: 2"),
+        ({"attacks": [long], "epsilons": [0.5, 0.0]}, "no lengths of a change: 0"),
+    ):
+        with pytest.raises(StudyError, match=told):
+            parse_study({**quick_study, **changes})
+
+
+def test_a_study_in_l2_changes_images_by_epsilon_s_length_and_draws_them_as_measured(
+    quick_study, run_quickly, tmp_path
+):
+    study = {
+        **quick_study,
+        "models": quick_study["models"][:1],
+        "attacks": [{"name": "fast", "fgsm": {"norm": "l2"}}],
+        "epsilons": [0.5, 1.0, 2.0, 40.0],  # as many as signs make a byte
+        "explain": {"explained_class": ["clean"], "pictured": 1},
+    }
+    result = run_quickly(study, tmp_path / "out")
+    found = PicturedImages(result.frames)
+    data, (image,) = explorer(result.frames, found), found.images
+    for number, (attack, source) in enumerate([("fast", "one"), ("noise", None)]):
+        about = data.about["changes"][number][0]
+        assert about["signs"] == (attack == "noise")
+        raw = np.frombuffer(zlib.decompress(data.blobs[f"codes-{number}-0"]), np.uint8)
+        if about["signs"]:
+            codes = 127 * (((raw[:, None] >> np.arange(0, 8, 2)) & 3).astype(float) - 1)
+        else:
+            codes = raw.view(np.int8)
+        change = codes.reshape(64, 64, 3) * about["scale"][0] / 127
+        for epsilon in result.frames.epsilons:
+            attacked = found.attacked(image, attack, source, epsilon)
+            np.testing.assert_allclose(np.clip(image.rgb + epsilon * change, 0, 1), attacked)
+            row = result.rows().filter(image=image.image, attack=attack, epsilon=epsilon)
+            length = np.sqrt(image.rgb.size * 10 ** (-row["psnr"][0] / 10))
+            assert length == pytest.approx(np.linalg.norm(attacked - image.rgb), rel=1e-5)
+            assert length <= epsilon * (1 + 1e-6)
+            assert epsilon > 2 or length > 0.95 * epsilon  # a little is clipped
 
 
 @pytest.mark.parametrize(("options", "expected"), [({"steps": 1}, 3), ({"steps": 1, "seed": 7}, 7)])

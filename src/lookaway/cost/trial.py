@@ -259,7 +259,9 @@ def _cell(
     shape = (count, study.data.channels, *sides)
     signs = 2 * np.random.default_rng(seed_from("signs", count)).integers(0, 2, shape) - 1
     given: Given = {
-        (attack.name, source): Perturbation.of_signs(signs.astype(np.int8))
+        (attack.name, source): Perturbation.of_signs(
+            signs.astype(np.int8), bench.prepared.plan.norm
+        )
         for source in study.transfer_from
         for attack in study.attacks
         if source != key.model

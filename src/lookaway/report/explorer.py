@@ -59,7 +59,7 @@ class Explorer:
     Attributes:
         about: plain data: names, sizes, predictions, NISSIM, and the clean images as PNG.
         blobs: deflated bytes by name. ``codes-P-I``: perturbation P's codes for image I,
-            (L, H, W, C); two bits each where they are signs, else eight, which their number tells.
+            (L, H, W, C); two bits each where they are signs, else eight: ``about["changes"]``.
             ``maps-M-I``: model M's maps of image I as 8-bit shares of their maxima: for each of
             its layers in the page and each policy of that layer, the clean map, then for each of
             the model's perturbations the maps of each ε.
@@ -97,20 +97,22 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     met = _met(frames, perturbations)
     layers, deep = _layers(frames, rows, len(images), max(map(len, met), default=0))
     blobs = {}
+    changes: list[list[dict[str, Any]]] = [[{} for _ in images] for _ in perturbations]
     for index, model in enumerate(frames.models):
         for place in sorted(range(len(images)), key=lambda place: images[place].shard):
             image = images[place]
             for number, one in enumerate(perturbations):
                 if one.source == index:
                     change = found.perturbation(image, one.attack, model)
-                    blobs[f"codes-{number}-{place}"] = _codes(change)
+                    blobs[f"codes-{number}-{place}"], changes[number][place] = _codes(change)
             chosen = [layer for layer in layers[model] if layer.last or place < deep]
             its = [perturbations[number] for number in met[index]]
             maps = _maps(frames, found, image, model, chosen, its)
             blobs[f"maps-{index}-{place}"] = _deflated(maps)
     for place, image in enumerate(images):
         change = found.perturbation(image, "noise", None)
-        blobs[f"codes-{len(perturbations) - 1}-{place}"] = _codes(change)
+        number = len(perturbations) - 1
+        blobs[f"codes-{number}-{place}"], changes[number][place] = _codes(change)
     met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan.classes}
     classes = [name for name in frames.plan.predicted_classes() if name in met_classes]
     about = {
@@ -121,6 +123,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
         "policy": frames.policies.index(frames.policy),
         "classes": classes,
         "perturbations": [asdict(one) for one in perturbations],
+        "changes": changes,
         "models": [
             {
                 "name": model,
@@ -186,11 +189,12 @@ def _layers(
     return found, deep
 
 
-def _codes(change: Perturbation) -> bytes:
-    """An image's codes, channels last, as small as they are stored."""
+def _codes(change: Perturbation) -> tuple[bytes, dict[str, Any]]:
+    """An image's codes, channels last, as small as they are stored; and what they mean."""
     channels_last = Perturbation(change.codes.transpose(0, 1, 3, 4, 2))
-    (codes,) = channels_last.arrays().values()
-    return _deflated(codes)
+    ((kind, codes),) = channels_last.arrays().items()
+    scale = None if change.scale is None else change.scale[0].tolist()
+    return _deflated(codes), {"signs": kind == "signs", "scale": scale}
 
 
 def _maps(

@@ -90,7 +90,8 @@ class PicturedImages:
         with self._readable():
             if source is None:
                 floats = pixels.astype(np.float32) / np.float32(255)
-                return Perturbation.of_signs(random_signs(self._seed, floats)[None])
+                signs = random_signs(self._seed, floats)[None]
+                return Perturbation.of_signs(signs, self._frames.plan.norm)
             place = image.place if source in self._frames.sources else image.pictured_place
             stored = self._perturbations(self._key(source, image), pixels.shape)[attack]
             return stored.of([place])

@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator, model_serializer, model_validator
 
-from lookaway.errors import InputError
 from lookaway.registry import ATTACKS, LIBRARIES
 from lookaway.study.named_settings import NamedSpec
 
@@ -73,9 +72,4 @@ class AttackSpec(NamedSpec):
         made.name = self.name
         if "seed" not in self.options:
             made.seed = seed
-        if getattr(made, "norm", "linf") != "linf":
-            raise InputError(
-                f"{self.name} measures ε in {made.norm}, and a study's ε is the largest change of "
-                "a pixel; la.measure(…) takes attacks of the other norm"
-            )
         return made

@@ -71,6 +71,7 @@ class Plan(JsonFile):
     Attributes:
         layout: the version of the run's folder.
         settings: the study, whole.
+        norm: what ε measures: ``linf``, the largest change of a pixel; ``l2``, an image's length.
         device: where its models work.
         shard: the most test images in a cell.
         versions: of what makes the numbers, by package.
@@ -92,6 +93,7 @@ class Plan(JsonFile):
 
     layout: int
     settings: Study
+    norm: str
     device: str
     shard: Annotated[int, Field(ge=1)]
     versions: dict[str, str]

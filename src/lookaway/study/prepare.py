@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lookaway.attacks.base import norm_of
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
@@ -134,6 +135,7 @@ def prepare(
     plan = Plan(
         layout=LAYOUT,
         settings=study,
+        norm=norm_of(attack.make() for attack in study.attacks),
         device=device,
         shard=SHARD,
         versions=versions(packages(study)),

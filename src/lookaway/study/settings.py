@@ -1,7 +1,9 @@
 """Every setting of a study: its default, and what it may be."""
 
 import importlib.util
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,7 +19,7 @@ from lookaway.study.attack_settings import AttackSpec
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit
 from lookaway.study.data_settings import Split as Split
-from lookaway.study.fields import MOST, LearningRate, Settings, is_stored, level, unique
+from lookaway.study.fields import MOST, LearningRate, Settings, is_stored, level, mended, unique
 from lookaway.study.model_settings import CLASS_ORDERS as CLASS_ORDERS
 from lookaway.study.model_settings import ModelSpec as ModelSpec
 from lookaway.study.named_settings import ExplainerSpec
@@ -116,6 +118,12 @@ class Report(Settings):
     paper: bool = False
 
 
+def _norm(attacks: list[AttackSpec]) -> str:
+    from lookaway.attacks.base import norm_of
+
+    return norm_of(attack.make() for attack in attacks)
+
+
 class Study(Settings):
     """A study, whole and valid. See ``docs/settings.md`` for the file's form."""
 
@@ -143,10 +151,24 @@ class Study(Settings):
     def _sources(cls, value: list[str]) -> list[str]:
         return unique(value)
 
+    @field_validator("attacks")
+    @classmethod
+    def _one_norm(cls, value: list[AttackSpec], info: ValidationInfo) -> list[AttackSpec]:
+        mended("attacks", partial(_norm, value), info)
+        return value
+
     @field_validator("epsilons")
     @classmethod
-    def _levels(cls, value: list[float]) -> list[float]:
-        outside = [level for level in value if not 0.0 < level <= 1.0]
+    def _levels(cls, value: list[float], info: ValidationInfo) -> list[float]:
+        stored = is_stored(info)  # its levels were checked, and its attacks may not be there
+        lengths = stored or _norm(info.data.get("attacks", [])) == "l2"
+        most = math.inf if lengths else 1.0
+        outside = [level for level in value if not 0.0 < level <= most or math.isinf(level)]
+        if outside and lengths:
+            raise ValueError(
+                f"no lengths of a change: {', '.join(f'{level:g}' for level in outside)}; an "
+                "attack in L2 needs finite numbers above 0, and the clean image is always there"
+            )
         if outside:
             raise ValueError(
                 f"outside (0, 1]: {', '.join(f'{level:g}' for level in outside)}; pixels lie in "

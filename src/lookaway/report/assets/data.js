@@ -37,19 +37,22 @@ async function decoded(source, side) {
   return context.getImageData(0, 0, side, side).data;
 }
 
-// The codes of one perturbation, image and level of ε, (side, side, channels), from -127 to 127.
-// They are stored once for every level or for each, as signs of two bits or as they are.
-async function codesOf(about, perturbation, image, level) {
+// The change of one perturbation, image and level of ε: codes (side, side, channels) from -127 to
+// 127, and how much of ε 127 is. They are stored once for every level or for each, as signs of two
+// bits or as they are.
+async function changeOf(about, perturbation, image, level) {
   const raw = await bytes(`codes-${perturbation}-${image}`);
   const count = about.channels * about.side * about.side;
   const packed = Math.ceil(count / 4);
-  const each = [packed, count].find((size) => raw.length === size || raw.length === size * about.epsilons.length);
-  const stored = raw.subarray(raw.length > each ? level * each : 0);
+  const { signs, scale } = about.changes[perturbation][image];
+  const each = signs ? packed : count;
+  const place = raw.length > each ? level : 0;
+  const stored = raw.subarray(place * each);
   const codes = new Int8Array(count);
   for (let k = 0; k < count; k += 1) {
-    codes[k] = each === packed ? 127 * (((stored[k >> 2] >> (2 * (k & 3))) & 3) - 1) : (stored[k] << 24) >> 24;
+    codes[k] = signs ? 127 * (((stored[k >> 2] >> (2 * (k & 3))) & 3) - 1) : (stored[k] << 24) >> 24;
   }
-  return codes;
+  return { codes, scale: scale === null ? 1 : scale[place] };
 }
 
 // A model's maps of an image by layer and policy: { clean, attacked[slot][level] }, or null.

@@ -26,15 +26,15 @@ function enlarged(map, [height, width], side) {
 
 const isDead = (map) => map.every((value) => value === 0);
 
-// x + ε · code / 127; a code for each colour, or, of a grey image, one for all three.
-function attackedPixels(clean, codes, epsilon) {
+// x + ε · scale · code / 127; a code for each colour, or, of a grey image, one for all three.
+function attackedPixels(clean, { codes, scale }, epsilon) {
   const out = new Uint8ClampedArray(clean);
   const count = clean.length / 4;
   const channels = codes.length / count;
   for (let place = 0; place < count; place += 1) {
     for (let colour = 0; colour < 3; colour += 1) {
       const code = codes[channels * place + (colour % channels)];
-      out[4 * place + colour] = clean[4 * place + colour] + (255 * epsilon * code) / 127;
+      out[4 * place + colour] = clean[4 * place + colour] + (255 * epsilon * scale * code) / 127;
     }
   }
   return out;

@@ -211,15 +211,15 @@ class Explorer {
     const { view, about } = this;
     const { side } = about;
     const [clean, maps] = await Promise.all([pixelsOf(about, view.image), mapsOf(about, view.model, view.image)]);
-    const codes =
-      view.level > 0 ? await codesOf(about, view.perturbation(), view.image, view.level - 1) : null;
+    const change =
+      view.level > 0 ? await changeOf(about, view.perturbation(), view.image, view.level - 1) : null;
     if (turn !== this.turn) return;
     const layer = view.models[view.model].layers[view.layer];
     const found = maps[view.layer][view.policy];
     const after = view.level > 0 ? found.attacked[view.slot()][view.level - 1] : found.clean;
     const heat = (map) => (isDead(map) ? null : enlarged(map, layer.shown, side));
     const [heatBefore, heatAfter] = [heat(found.clean), heat(after)];
-    const attacked = codes === null ? clean : attackedPixels(clean, codes, view.epsilon());
+    const attacked = change === null ? clean : attackedPixels(clean, change, view.epsilon());
     const strength = view.strength / 100;
     const pictures = {
       clean,
