@@ -26,6 +26,8 @@ def a_plan(models=("one",), images=6, lost=0, layers=("last",), settings=None, *
         "layout": LAYOUT,
         "settings": given,
         "norm": "linf",
+        "own_size": [],
+        "gradient_free": [],
         "device": "cpu",
         "shard": 64,
         "versions": {"lookaway": "0", "torch": "0"},

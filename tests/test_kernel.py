@@ -107,7 +107,8 @@ def test_numbers_are_those_of_the_public_calls_one_image_at_a_time(
     clf, images, labels, settings, attack, explainer
 ):
     found = measure_images(clf, images, labels, settings, [attack], [explainer])
-    assert found.sources == ((attack.name, "m"), ("noise", None))
+    controls = ["noise"] if attack.by_signs else ["noise", "own-size noise of drift"]
+    assert found.sources == ((attack.name, "m"), *((name, None) for name in controls))
     own = Perturbation(torch.from_numpy(found.perturbations[attack.name].codes))
     attacked = [own.attacked(images, level, e) for level, e in enumerate(EPSILONS)]
     exact = attack(clf, images, labels, EPSILONS)
@@ -116,7 +117,7 @@ def test_numbers_are_those_of_the_public_calls_one_image_at_a_time(
     expected = each_one(clf, images, labels, settings, attacked, explainer)
     for (policy, layer), scores in expected.items():
         values = found.arrays[Key("nissim", explainer.name, policy, layer)]
-        assert values.shape == (5, 2, 2)
+        assert values.shape == (5, 1 + len(controls), 2)
         for (place, level), score in scores.items():
             assert values[place, 0, level] == pytest.approx(score, abs=1e-3)
     with torch.no_grad():
@@ -187,13 +188,34 @@ def test_each_image_passes_once_clean_and_once_for_each_attacked_copy(
 def test_several_attacks_and_explainers_are_those_alone(clf, images, labels, settings):
     attacks, explainers = [la.FGSM(), Drift()], [la.GradCAM(), Pointwise()]
     whole = measure_images(clf, images, labels, settings, attacks, explainers)
-    assert whole.sources == (("fgsm", "m"), ("drift", "m"), ("noise", None))
+    controls = (("noise", None), ("own-size noise of drift", None))
+    assert whole.sources == (("fgsm", "m"), ("drift", "m"), *controls)
     for place, attack in enumerate(attacks):
         for explainer in explainers:
             alone = measure_images(clf, images, labels, settings, [attack], [explainer])
             for key, values in alone.arrays.items():
                 if key.name in ("nissim", "attacked_maps", "lost"):
                     np.testing.assert_allclose(whole.arrays[key][:, place], values[:, 0], atol=1e-6)
+
+
+def test_own_size_noise_changes_each_pixel_as_much_as_its_attack_in_the_noise_s_direction(
+    clf, images, labels, settings
+):
+    few = replace(settings, layers=(settings.last,), policies=("own",))
+    found = measure_images(clf, images, labels, few, [Drift()], [la.GradCAM()])
+    theirs = Perturbation(-found.perturbations["drift"].codes)
+    given = {("drift", "other"): theirs}
+    both = measure_images(clf, images, labels, few, [Drift()], [la.GradCAM()], given)
+    assert [name for name, source in both.sources if source is None] == [
+        *("noise", "own-size noise of drift", "own-size noise of drift from other")
+    ]
+    signs = la.SignNoise(0).signs(clf, images, labels)
+    for level, epsilon in enumerate(EPSILONS):
+        sizes = np.abs(found.perturbations["drift"].codes[:, level].astype(np.float32)) / 127
+        changed = (images + epsilon * torch.from_numpy(sizes) * signs).clamp(0, 1)
+        psnr = la.psnr(images, changed)
+        np.testing.assert_allclose(found.arrays[Key("psnr")][:, 2, level], psnr, atol=1e-3)
+        np.testing.assert_allclose(both.arrays[Key("psnr")][:, 3:, level].T, [psnr] * 2, atol=1e-3)
 
 
 def test_other_models_perturbations_are_measured_as_they_are(clf, images, labels, settings):

@@ -17,7 +17,7 @@ from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.metrics.map_statistics import map_statistics
 from lookaway.models.classifier import Classifier
-from lookaway.perturbation import Perturbation, Source, check_given
+from lookaway.perturbation import Perturbation, Source, check_given, own_size_noise
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
 
@@ -58,7 +58,7 @@ class MeasureSettings:
         common: height and width that maps of all compared networks can be brought to.
         quantize: whether attacked images are rounded to 8 bit.
         batch_size: images in a pass.
-        noise_seed: of the noise control; None: it is left out.
+        noise_seed: of the noise controls; None: they are left out.
     """
 
     epsilons: tuple[float, ...]
@@ -79,7 +79,7 @@ class Measured:
     """What was measured of N images, under P perturbations at E levels.
 
     Attributes:
-        sources: the P perturbations: attack and the model that made it; None for noise.
+        sources: the P perturbations: attack and the model that made it; None for controls.
         arrays: (N, …) or, of each perturbation and ε, (N, P, E, …); the attacked maps of layers
             before the last of the images that were to be kept.
         perturbations: of the model's own attacks, by name.
@@ -217,7 +217,7 @@ class _Batch:
         """All of it."""
         own = self.perturb(attacks)
         sources = []
-        for source, perturbation in self._perturbations(own, given, norm_of(attacks)):
+        for source, perturbation in self._perturbations(own, given, attacks):
             sources.append(source)
             self._attack(perturbation)
         arrays = {
@@ -234,18 +234,29 @@ class _Batch:
         return Measured(tuple(sources), numbers, _stored(own))
 
     def _perturbations(
-        self, own: Mapping[str, Perturbation], given: Mapping[Source, Perturbation], norm: str
+        self,
+        own: Mapping[str, Perturbation],
+        given: Mapping[Source, Perturbation],
+        attacks: Sequence[Attack],
     ) -> Iterator[tuple[Source, Perturbation]]:
-        """Each perturbation that the images are measured under: own, given, then noise."""
-        for attack, perturbation in own.items():
-            yield (attack, self.clf.name), perturbation
-            for source, other in given.items():
-                if source[0] == attack:
-                    yield source, other.on(self.clf.device)
+        """Each perturbation that the images are measured under: own, given, then controls."""
+        controlled = []
+        for attack in attacks:
+            yield (attack.name, self.clf.name), own[attack.name]
+            others = {source: each for source, each in given.items() if source[0] == attack.name}
+            for source, other in others.items():
+                yield source, other.on(self.clf.device)
+            if not attack.by_signs:
+                controlled.append((own_size_noise(attack.name), own[attack.name]))
+                controlled += [(own_size_noise(*source), each) for source, each in others.items()]
         if self.settings.noise_seed is not None:
-            noise = SignNoise(self.settings.noise_seed, norm)
+            noise = SignNoise(self.settings.noise_seed, norm_of(attacks))
             levels = self.settings.epsilons
-            yield (noise.name, None), noise.find(self.clf, self.images, self.labels, levels)
+            found = noise.find(self.clf, self.images, self.labels, levels)
+            yield (noise.name, None), found
+            for name, perturbation in controlled:
+                signs = found.codes[:, 0].sign()
+                yield (name, None), perturbation.on(self.clf.device).with_signs(signs)
 
     def _attack(self, perturbation: Perturbation) -> None:
         """Measure the images under one perturbation."""

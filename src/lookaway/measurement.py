@@ -40,7 +40,7 @@ class Measurement:
     Attributes:
         maps: where they were asked for, arrays by ``kernel.Key``: ``clean_maps`` (N, h, w) and
             ``attacked_maps`` (N, P, E, h, w), float32, at least 0; zeros where dead.
-        sources: the P perturbations, each an attack and the model that made it; None: noise.
+        sources: the P perturbations, each an attack and the model that made it; None: controls.
         perturbations: where they were asked for, those of the classifier's own attacks, by name.
     """
 
@@ -122,7 +122,7 @@ def measure(
         batch_size: images in a pass.
         given: other models' perturbations of these images, by attack and model (those that
             ``keep_maps`` keeps of their own measurement), where images are a tensor.
-        noise_seed: of the noise control; None: it is left out.
+        noise_seed: of the noise controls; None: they are left out.
         keep_maps: whether maps and perturbations are kept; they grow with the number of images.
         classes: names of the classes, one for each logit; None: their indices.
 

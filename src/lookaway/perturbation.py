@@ -12,10 +12,22 @@ import numpy as np
 from lookaway.errors import InputError, StoreError
 
 Source = tuple[str, str | None]  # an attack, and the model that made the perturbation; None: noise
+NOISE = "noise"  # the control of every attack that changes each pixel by ε or not at all
+OWN_SIZE = "own-size noise of {}"  # that of another one
 FULL = 127  # the code of a change by all of ε
 _SIGNS = "signs"
 _CODES = "codes"
 _SCALE = "scale"
+
+
+def own_size_noise(attack: str, source: str | None = None) -> str:
+    """The name of the control that changes each pixel as much as an attack does.
+
+    Args:
+        attack: its name.
+        source: the other model that made its perturbations; None: the attacked one.
+    """
+    return OWN_SIZE.format(attack if source is None else f"{attack} from {source}")
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,14 @@ class Perturbation:
         if self.scale is not None:
             change = change * _as(images, self.scale[:, place])[:, None, None, None]
         return (images + change).clip(0.0, 1.0)
+
+    def with_signs(self, signs: Any) -> "Perturbation":
+        """Changes as large, pixel by pixel, in other directions.
+
+        Args:
+            signs: (N, C, H, W) int8: −1 or 1.
+        """
+        return Perturbation(abs(self.codes) * signs[:, None], self.scale)
 
     def __repr__(self) -> str:
         return f"Perturbation{tuple(self.codes.shape)}"

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from lookaway.analysis import scale
-from rows import labels_of, line, measured, shuffled_rows, without_nan
+from lookaway.analysis.conventions import conventions
+from rows import labels_of, line, measured, shuffled_rows, statistics_of, without_nan
 
 LABELS = labels_of(2, 3)
 ATTACKED = np.array([0.3, 0.5, 0.4, 0.2, 0.6, 0.4])
@@ -65,6 +66,37 @@ def test_the_excess_of_an_image_is_its_shift_less_that_under_noise():
     assert beside["noise"].to_list() == noise.T.ravel().tolist()
     assert beside["excess"].to_list() == pytest.approx((attacked - noise).T.ravel())
     assert beside["noise_dead"].to_list() == (noise > 0.5).T.ravel().tolist()
+
+
+def test_an_attack_is_held_against_noise_of_its_own_size_where_there_is_some():
+    """Each attack and source against its own control, whatever the order of the rows."""
+    values = {
+        ("fgsm", "m"): 0.5,
+        ("pgd", "m"): 0.6,
+        ("pgd", "s"): 0.7,
+        ("noise", None): 0.1,
+        ("own-size noise of pgd", None): 0.2,
+        ("own-size noise of pgd from s", None): 0.4,
+    }
+    rows = pl.concat(
+        measured("m", np.full(6, value), LABELS, source=source).with_columns(attack=pl.lit(attack))
+        for (attack, source), value in reversed(values.items())
+    )
+    told = {
+        ("fgsm", "m"): ("noise", 0.4),
+        ("pgd", "m"): ("own-size noise of pgd", 0.4),
+        ("pgd", "s"): ("own-size noise of pgd from s", 0.3),
+    }
+    beside = scale.beside_noise(rows)
+    assert beside.height == 3 * 6
+    frame = scale.excess(rows, shuffled_rows("m", SHUFFLED, LABELS))
+    other = conventions(rows, statistics_of(rows), "gaussian11", 224).filter(measure="excess")
+    for (attack, source), (control, value) in told.items():
+        got = line(frame, pairs="all", attack=attack, source=source)
+        assert (got["control"], got["n"]) == (control, 6)
+        assert got["excess"] == pytest.approx(value)
+        found = other.filter(attack=attack, source=source, pairs="all")
+        assert found["value"].to_list() == pytest.approx([value] * found.height)
 
 
 def test_excess_and_share_by_hand():

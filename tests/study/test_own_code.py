@@ -84,8 +84,16 @@ def test_a_study_attacks_and_explains_by_code_of_the_user_s_own(
     result = run_quickly(own_study, out, trust_code=True)
     assert_frame_equal(la.open_result(out).rows(), result.rows())
     rows = result.rows()
-    assert rows["attack"].unique().sort().to_list() == ["fgsm", "noise", "three steps"]
+    assert rows["attack"].unique().sort().to_list() == [
+        *("fgsm", "noise", "own-size noise of three steps"),
+        *("own-size noise of three steps from one", "three steps"),
+    ]
     assert rows["method"].unique().to_list() == ["hires"]
+    paired = result.excess().select("attack", "model", "source", "control").unique()
+    assert set(paired.filter(attack="fgsm")["control"]) == {"noise"}
+    steps = paired.filter(attack="three steps").sort("model", "source")
+    own = "own-size noise of three steps"
+    assert steps["control"].to_list() == [own, f"{own} from one", own]
     strong = rows.filter(attack="three steps", epsilon=0.1)
     assert (strong["linf"] <= 0.1 + 1e-6).all()
     assert (strong["linf"] > 0.05).all()
@@ -163,7 +171,9 @@ def test_arguments_reach_an_attack_in_memory_too(own_module):
     )
     assert found.perturbations["steps"].codes.shape == (3, 1, 3, 64, 64)
     methods = found.mod().select("attack", "method").unique().sort("attack", "method").rows()
-    assert methods == [(a, m) for a in ("fgsm", "noise", "steps") for m in ("gradcam", "hires")]
+    assert methods == [
+        (a, m) for a in sorted(found.rows()["attack"].unique()) for m in ("gradcam", "hires")
+    ]
     assert {key.method for key in found.maps if isinstance(key, Key)} == {"gradcam", "hires"}
     assert isinstance(found.rows(), pl.DataFrame)
 
@@ -232,7 +242,7 @@ def test_what_is_random_in_an_attack_follows_from_the_study_s_seed(
     }
     found = run_quickly(study, tmp_path / "out").rows()
     assert seeds == {expected}
-    assert set(found["attack"]) == {"short", "noise"}
+    assert set(found["attack"]) == {"short", "noise", "own-size noise of short"}
 
 
 def test_an_attack_of_a_library_is_named_in_a_study_and_needs_no_trust(

@@ -102,6 +102,11 @@ def test_a_study_counts_them_warns_and_gives_mod_without_them(
 
 def frames_of(rows):
     return SimpleNamespace(
+        accuracy=summary.accuracy(rows),
+        methods=["gradcam"],
+        plan=SimpleNamespace(gradient_free=[]),
+        settings=SimpleNamespace(attacks=[]),
+        sources=[],
         unattacked=summary.unattacked(rows),
         mod=summary.mod(rows),
         last=lambda frame: frame,

@@ -6,6 +6,7 @@ from itertools import combinations
 import polars as pl
 
 from lookaway.analysis.grouped import SETTING
+from lookaway.analysis.scale import beside_control
 from lookaway.analysis.summary import by_scope
 
 _IMAGE = ["image", *SETTING, "method", "explained_class", "epsilon"]
@@ -67,10 +68,8 @@ def measured(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int)
 def _measures(one: pl.DataFrame) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:
     """MOD, VID and excess under one convention, with all pairs and with those alive."""
     same = [name for name in _IMAGE if name not in ("attack", "source")]
-    noise = one.filter(pl.col("source").is_null()).select(*same, "value", "dead")
-    beside = one.filter(pl.col("source").is_not_null()).join(
-        noise, on=same, suffix="_noise", maintain_order="left"
-    )
+    noise = {"value_noise": pl.col("value"), "dead_noise": pl.col("dead")}
+    beside = beside_control(one, same, noise)
     excess = beside.select(
         *_IMAGE,
         "similarity",

@@ -18,6 +18,7 @@ from lookaway.analysis import (
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
+from lookaway.perturbation import NOISE, own_size_noise
 from lookaway.study.keys import ModelKey
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
@@ -137,6 +138,11 @@ class Frames:
     def attacks(self) -> list[str]:
         """The names of the study's attacks, in its order."""
         return self.plan.attacks
+
+    @property
+    def control(self) -> str:
+        """The name of the noise control of its attack, in white-box."""
+        return own_size_noise(self.attack) if self.attack in self.plan.own_size else NOISE
 
     @property
     def methods(self) -> list[str]:

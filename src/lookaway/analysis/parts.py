@@ -114,7 +114,7 @@ class Parts:
             "variant": pl.Enum(self._variants),
             "model": models,
             "source": models,
-            "attack": pl.Enum([*self._attacks, "noise"]),
+            "attack": pl.Enum([*self._attacks, *self._plan.controls]),
             "method": pl.Enum(self.methods),
             "layer": pl.Enum(list(layers)),
             "explained_class": pl.Enum(self.policies),
@@ -123,7 +123,7 @@ class Parts:
     def _rows(self, *, last: bool) -> float:
         """About how many rows there are."""
         images = sum(self._plan.variants[name].images.test.count for name in self._variants)
-        met = len(self._attacks) * (1 + len(self._sources)) + 1
+        met = len(self._attacks) * (1 + len(self._sources)) + len(self._plan.controls)
         one = last or self._few
         layers = sum(1 if one else len(self._plan.explained_layers(model)) for model in self.models)
         views = len(self.methods) * layers * len(self.policies)

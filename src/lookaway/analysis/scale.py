@@ -1,6 +1,6 @@
 """The scale of a shift: beside noise of the same size, and beside the shuffled baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from lookaway.analysis.grouped import (
     mean_frames,
     named_ends,
 )
+from lookaway.perturbation import NOISE, OWN_SIZE
 
 NOT_RESOLVABLE = (
     "not resolvable: noise is not clearly closer to the clean heatmaps than another image's is"
@@ -41,28 +42,50 @@ def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
 
 
 def beside_noise(rows: pl.DataFrame) -> pl.DataFrame:
-    """Each attacked pair beside the same image's under noise of the same ε.
+    """Each attacked pair beside the same image's under the attack's control, at the same ε.
 
     Args:
         rows: measurements.
 
     Returns:
-        The rows of attacks with noise (its NISSIM), noise_dead, and excess: the attack's NISSIM
-        less the noise's.
+        The rows of attacks with control (its name), noise (its NISSIM), noise_dead, and excess:
+        the attack's NISSIM less the control's.
     """
+    dead = pl.col("clean_dead") | pl.col("attacked_dead")
     same = ["image", "epsilon", *_HEATMAP_OF_MODEL]
-    noise = rows.filter(pl.col("source").is_null()).select(
-        *same,
-        pl.col("nissim").alias("noise"),
-        (pl.col("clean_dead") | pl.col("attacked_dead")).alias("noise_dead"),
-    )
-    attacked = rows.filter(pl.col("source").is_not_null())
-    paired = attacked.join(noise, on=same, how="left", maintain_order="left")
+    paired = beside_control(rows, same, {"noise": pl.col("nissim"), "noise_dead": dead})
     return paired.with_columns(excess=pl.col("nissim") - pl.col("noise"))
 
 
+def beside_control(
+    rows: pl.DataFrame, same: Sequence[str], values: Mapping[str, pl.Expr]
+) -> pl.DataFrame:
+    """Each row of an attack beside that of its control.
+
+    That is noise of the attack's own size where there is some, and else of random signs alone.
+
+    Args:
+        rows: with variant, model, attack and source; of a control the source is null.
+        same: what tells an attack's row and its control's from others.
+        values: of the control, by the names that they get.
+
+    Returns:
+        The rows of attacks with control (its name) and the values.
+    """
+    attack = pl.col("attack").cast(pl.String)
+    controls = rows.filter(pl.col("source").is_null()).select(*same, control=attack, **values)
+    others = controls["control"].unique().drop_nulls().to_list()
+    made_by = pl.format("{} from {}", attack, pl.col("source").cast(pl.String))
+    whose = pl.when(pl.col("source") == pl.col("model")).then(attack).otherwise(made_by)
+    own = pl.format(OWN_SIZE, whose)
+    attacked = rows.filter(pl.col("source").is_not_null()).with_columns(
+        control=pl.when(own.is_in(others)).then(own).otherwise(pl.lit(NOISE))
+    )
+    return attacked.join(controls, on=[*same, "control"], how="left", maintain_order="left")
+
+
 def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
-    """How much more an attack moves the heatmaps than noise of the same ε does.
+    """How much more an attack moves the heatmaps than its noise control of the same ε does.
 
     The excess of an image is its NISSIM under attack less its NISSIM under noise. The share is the
     mean excess over the mean distance from noise to the shuffled baseline: 0 where the attack does
@@ -74,8 +97,9 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         variant, model, attack, source, method, layer, depth, map_size, explained_class, epsilon,
-        pairs, n, mod, noise, shuffled (means over the same images), excess, low, high, share,
-        share_low, share_high, share_reason (why the share is null), interval.
+        control (the name of its noise), pairs, n, mod, noise, shuffled (means over the same
+        images), excess, low, high, share, share_low, share_high, share_reason (why the share is
+        null), interval.
     """
     beside = beside_noise(rows)
     other = compared.select(
@@ -91,7 +115,7 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
         distance=pl.col("shuffled") - pl.col("noise"),
     )
     dead = pl.any_horizontal("clean_dead", "attacked_dead", "noise_dead", "shuffled_dead")
-    keys = [*SETTING, *HEATMAP, "epsilon"]
+    keys = [*SETTING, *HEATMAP, "epsilon", "control"]
     names = ["nissim", "noise", "excess"]
     parts = []
     for pairs, part in by_pairs(joined, dead, [*names, "shuffled", "distance"]).items():
@@ -129,8 +153,8 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         variant, model, attack, source, method, explained_class, epsilon, depth, layer, map_size,
-        n, mod, noise, shuffled, excess, low, high, clean_dead, attacked_dead (shares of the
-        images whose map is dead), interval; by depth.
+        control, n, mod, noise, shuffled, excess, low, high, clean_dead, attacked_dead (shares of
+        the images whose map is dead), interval; by depth.
     """
     keys = [*SETTING, *HEATMAP, "epsilon"]
     dead = rows.group_by(keys).agg(
@@ -141,7 +165,7 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
         dead, on=keys, how="left", nulls_equal=True, maintain_order="left"
     )
     heatmap = ["method", "explained_class", "epsilon", "depth", "layer", "map_size"]
-    names = ["n", "mod", "noise", "shuffled", "excess", "low", "high", "clean_dead"]
+    names = ["control", "n", "mod", "noise", "shuffled", "excess", "low", "high", "clean_dead"]
     return joined.select(*SETTING, *heatmap, *names, "attacked_dead", "interval").sort(
         "depth", maintain_order=True
     )

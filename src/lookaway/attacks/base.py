@@ -30,6 +30,7 @@ class Attack(ABC):
         targeted: whether ``perturb`` takes targets.
         targets: how targets are chosen where a call gives none; None: the attack is untargeted.
         seed: of what is random in it.
+        gradient_free: whether it asks the classifier for its outputs alone.
     """
 
     name: str
@@ -37,6 +38,12 @@ class Attack(ABC):
     targeted: ClassVar[bool] = False
     targets: str | None = None
     seed: int = 0
+    gradient_free: bool = False
+
+    @property
+    def by_signs(self) -> bool:
+        """Whether it changes each pixel as much as noise of random signs does, or not at all."""
+        return False
 
     def __call__(
         self,
@@ -129,6 +136,8 @@ class SignAttack(Attack):
     A new one writes ``signs``.
     """
 
+    by_signs = True
+
     @abstractmethod
     def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """The direction of the change.
@@ -173,6 +182,11 @@ class GradientAttack(Attack):
     """
 
     targeted = True
+
+    @property
+    def by_signs(self) -> bool:
+        """In L∞ it is."""
+        return self.norm == "linf"
 
     @abstractmethod
     def loss(self, clf: Classifier, logits: Tensor, labels: Tensor) -> Tensor:

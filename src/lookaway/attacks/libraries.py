@@ -6,6 +6,7 @@ call, and left as they were.
 
 import inspect
 import random
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ from lookaway.errors import InputError, nearest
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import frozen
 
+_GRADIENT_FREE = re.compile(  # of both libraries
+    "Square|SPSA|OnePixel|Pixle|BoundaryAttack|HopSkipJumpAttack|GenAttack|PointwiseAttack|"
+    "SpatialAttack|GaussianBlurAttack|InversionAttack|DatasetAttack|.*NoiseAttack|"
+    ".*ContrastReductionAttack"
+)
 _INSTALL = {
     "torchattacks": "pip install --no-deps torchattacks (it pins an old requests otherwise)",
     "foolbox": "pip install foolbox",
@@ -100,7 +106,9 @@ class _LibraryAttack(Attack):
 
     def __init__(self, make: Callable[..., Any], options: Mapping[str, Any]) -> None:
         self.make, self.options = make, dict(options)
-        self.name = getattr(make, "__name__", "attack").lower()
+        its_class = getattr(make, "__name__", "attack")
+        self.name = its_class.lower()
+        self.gradient_free = bool(_GRADIENT_FREE.fullmatch(its_class))
         self.takes = {
             name: each
             for name, each in inspect.signature(make).parameters.items()

@@ -7,6 +7,7 @@ from torch import Tensor
 from lookaway.attacks.base import SignAttack
 from lookaway.hashing import random_signs
 from lookaway.models.classifier import Classifier
+from lookaway.perturbation import NOISE
 
 
 class SignNoise(SignAttack):
@@ -20,7 +21,7 @@ class SignNoise(SignAttack):
         norm: ``linf``, or ``l2``, where ε is the length of an image's change.
     """
 
-    name = "noise"
+    name = NOISE
 
     def __init__(self, seed: int = 0, norm: str = "linf") -> None:
         self.set_goal(norm, None, seed)

@@ -129,7 +129,7 @@ def _depth(frames: Frames) -> Conclusion:
 def _direction(frames: Frames) -> Conclusion:
     region = ["clean_inside", "attacked_inside"] if frames.regions is not None else []
     measures = (*direction.WORDS, "lost", "gained", "distance", "right", "down", *region)
-    noise = headlines(frames, "stayed", scope="noise")
+    noise = headlines(frames, "stayed", scope=frames.control)
     models = []
     for model, cells in headlines(frames, *measures).items():
         if cells["lost"].value is None:

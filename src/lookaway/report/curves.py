@@ -9,11 +9,13 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
+from lookaway.perturbation import NOISE, OWN_SIZE
 from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 
 _CHOSEN = "chosen"
-NOISE, SHUFFLED = "noise", "shuffled baseline"
+SHUFFLED = "shuffled baseline"
 _CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
+_OWN_SIZE_COLOURS = ["#8a7a5c", "#6f7f8f", "#8f6f86"]
 _CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3]}
 _DEPTH = "depth (0 first layer, 1 last)"
 
@@ -61,7 +63,7 @@ def mod_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     own = found.filter(pl.col("scope").str.ends_with("white-box"))
     parts = [
         found.select(*shared, "scope", "mod"),
-        own.select(*shared, scope=pl.lit(NOISE), mod=pl.col("noise")),
+        own.select(*shared, scope=pl.col("control"), mod=pl.col("noise")),
         own.select(*shared, scope=pl.lit(SHUFFLED), mod=pl.col("shuffled")),
     ]
     columns = [*shared, "scope", "mod"]
@@ -199,9 +201,12 @@ def _scopes(
     panel = pl.format("{} ({})", "model", "variant") if several else pl.col("model")
     data = data.with_columns(panel=panel).drop("variant", "model")
     scopes = data["scope"].unique(maintain_order=True).to_list()
-    attacks = [scope for scope in scopes if scope not in _CONTROL_COLOURS]
+    own = [scope for scope in scopes if scope.startswith(OWN_SIZE.format(""))]
+    attacks = [scope for scope in scopes if scope not in (*_CONTROL_COLOURS, *own)]
     colours = dict(zip(attacks, COLOURS * len(attacks), strict=False)) | _CONTROL_COLOURS
     dashes = dict(zip(attacks, DASHES * len(attacks), strict=False)) | _CONTROL_DASHES
+    colours |= {scope: _OWN_SIZE_COLOURS[place % 3] for place, scope in enumerate(own)}
+    dashes |= {scope: [2, 2] for scope in own}
     shown = legend(layout, "perturbation")
     chosen = alt.selection_point(fields=["scope"], bind="legend", toggle="true", name=_CHOSEN)
     axis = levels(x[2]) if x[2] else alt.Axis()

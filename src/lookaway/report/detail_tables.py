@@ -9,6 +9,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.findings import at_top, findings
 from lookaway.report.pivot import LINES, Body, listing, pivoted
 from lookaway.report.table import Table
+from lookaway.report.wording import whose_noise
 
 _SCALE = "Scale: more than noise?"
 _DIRECTION = "Direction: where did it go?"
@@ -56,7 +57,7 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         "noise: MOD under noise of the same size. shuffled: the shuffled baseline, the mean "
         "dissimilarity of the clean heatmaps of two different images. excess: each image's "
         "dissimilarity under attack less that under noise, averaged. share: the excess over the "
-        "distance from noise to shuffled.",
+        f"distance from noise to shuffled. {whose_noise(frames, frames.attacks)}".rstrip(),
         *listing(
             frames,
             summary.by_scope(frames.last(frames.excess)).filter(here, pairs="all"),

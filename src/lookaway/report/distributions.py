@@ -36,7 +36,8 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     """
     attack, variant = frames.attack, frames.variants[0]
     own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
-    noise = pl.col("source").is_null()
+    control = frames.control
+    noise = (pl.col("attack") == control) & pl.col("source").is_null()
     here = (pl.col("variant") == variant) & (pl.col("explained_class") == policy)
     means = frames.last(frames.mod).filter(here, own | noise, pl.col("pairs") == "all")
     by_mean = {
@@ -59,7 +60,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
             }
             for edge, share in zip(edges, shares, strict=True)
         ]
-    kinds = [attack, "noise"]
+    kinds = [attack, control]
     colour = alt.Color(
         "perturbation:N",
         scale=alt.Scale(domain=kinds, range=[_ATTACK, _NOISE]),
@@ -79,7 +80,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     bars = base.transform_filter(alt.datum.perturbation == attack).mark_area(
         interpolate="step-after", opacity=0.55
     )
-    outline = base.transform_filter(alt.datum.perturbation == "noise").mark_line(
+    outline = base.transform_filter(alt.datum.perturbation == control).mark_line(
         interpolate="step-after", strokeWidth=1.6, strokeDash=[4, 2]
     )
     rule = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("mean(mean):Q"))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
-from lookaway.perturbation import Perturbation
+from lookaway.perturbation import NOISE, Perturbation
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.report.wording import first_method
 
@@ -87,10 +87,11 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     data, sources = frames.settings.data, len(frames.models)
     side, channels = data.image_size, data.channels
     perturbations = [Perturbed(a, source) for a in frames.attacks for source in range(sources)]
-    perturbations.append(Perturbed("noise", None))
+    perturbations.append(Perturbed(NOISE, None))
     fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
     images = found.images[: min(_IMAGES, max(1, fits))]
     rows = frames.pictured_rows.filter(
+        pl.col("attack").is_in([*frames.attacks, NOISE]),
         pl.col("image").is_in([image.image for image in images]),
         pl.col("variant") == found.variant,
     )
@@ -110,7 +111,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
             maps = _maps(frames, found, image, model, chosen, its)
             blobs[f"maps-{index}-{place}"] = _deflated(maps)
     for place, image in enumerate(images):
-        change = found.perturbation(image, "noise", None)
+        change = found.perturbation(image, NOISE, None)
         number = len(perturbations) - 1
         blobs[f"codes-{number}-{place}"], changes[number][place] = _codes(change)
     met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan.classes}

@@ -12,6 +12,7 @@ from lookaway.report.wording import (
     first_method,
     isolated,
     signed,
+    whose_noise,
     with_interval,
 )
 
@@ -58,7 +59,12 @@ def opening(frames: Frames) -> Opening:
     if len(bars) > 1:
         title, certain = _compared(frames, bars, by_mod)
         sentences += certain
-    shown = first_attack(frames), first_method(frames), first_images(frames)
+    shown = (
+        whose_noise(frames, [frames.attack]),
+        first_attack(frames),
+        first_method(frames),
+        first_images(frames),
+    )
     sentences += filter(None, shown)
     return Opening(first, title, tuple(sentences), bars, scale)
 

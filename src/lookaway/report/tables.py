@@ -12,7 +12,7 @@ from lookaway.report.detail_tables import detail_tables
 from lookaway.report.findings import findings
 from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.table import Cell, Row, Table
-from lookaway.report.wording import method_ending, of_method
+from lookaway.report.wording import method_ending, of_method, whose_noise
 from lookaway.study.keys import trained_name
 
 _POLICY = {
@@ -143,7 +143,7 @@ def _of_policy(frames: Frames, policy: str) -> Iterator[Table]:
             f"excess_{policy}{suffix}",
             f"Excess shift, explained class: {policy}{without}",
             "Each image's dissimilarity under attack less that under noise of the same ε, "
-            f"averaged. {_POLICY[policy]}",
+            f"averaged. {_POLICY[policy]} {whose_noise(frames, frames.attacks)}".rstrip(),
             *by_level(frames, found.filter(measure="excess", pairs=pairs), "+.3f", mean=True),
         )
     if frames.unattacked["unattacked"].max():

@@ -3,8 +3,10 @@
 import polars as pl
 
 from lookaway.analysis.frames import Frames
+from lookaway.perturbation import OWN_SIZE
 from lookaway.report.findings import findings
 from lookaway.report.loading import doubts
+from lookaway.report.masked import masked
 from lookaway.report.wording import of_method
 
 TOO_MANY = 0.01  # of the images
@@ -12,13 +14,14 @@ TOO_MANY = 0.01  # of the images
 
 def warnings(frames: Frames) -> list[str]:
     """The warnings of a run; none where all is well."""
-    return [*doubts(frames), *_not_attacked(frames)]
+    return [*doubts(frames), *_not_attacked(frames), *masked(frames)]
 
 
 def _not_attacked(frames: Frames) -> list[str]:
     """Models and perturbations that leave more than one image in a hundred as it was."""
     found = findings(frames, "unattacked").filter(
         pl.col("value") > TOO_MANY,
+        ~pl.col("attack").str.starts_with(OWN_SIZE.format("")),
         pl.col("scope") != pl.format("{} from {}", "attack", "model"),  # its white-box row again
     )
     if found.is_empty():

@@ -53,6 +53,14 @@ def first_attack(frames: Frames) -> str:
     return f"{shown}, in the tables."
 
 
+def whose_noise(frames: Frames, attacks: Sequence[str]) -> str:
+    """Which attacks are held against noise of their own size; empty where none is."""
+    own = [name.upper() for name in attacks if name in frames.plan.own_size]
+    if not own:
+        return ""
+    return f"Noise beside {listed(own)}: its own change, pixel by pixel, under random signs."
+
+
 def explainer(name: str) -> str:
     """What a method is called."""
     return _EXPLAINERS.get(name, name)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator, model_serializer, model_validator
 
+from lookaway.perturbation import NOISE, OWN_SIZE
 from lookaway.registry import ATTACKS, LIBRARIES
 from lookaway.study.named_settings import NamedSpec
 
@@ -56,7 +57,7 @@ class AttackSpec(NamedSpec):
     @field_validator("name", "kind")
     @classmethod
     def _no_control(cls, value: str) -> str:
-        if value == "noise":
+        if value == NOISE or value.startswith(OWN_SIZE.format("")):
             raise ValueError("noise is the control and always runs; leave it out")
         return value
 

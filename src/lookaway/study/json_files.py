@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lookaway.data.duplicates import Duplicates
+from lookaway.perturbation import NOISE, own_size_noise
 from lookaway.study.keys import CellKey, shard_count
 from lookaway.study.settings import Study, settings_that_change_results
 
@@ -72,6 +73,8 @@ class Plan(JsonFile):
         layout: the version of the run's folder.
         settings: the study, whole.
         norm: what ε measures: ``linf``, the largest change of a pixel; ``l2``, an image's length.
+        own_size: the attacks that have a noise control of their own size.
+        gradient_free: the attacks that know no gradient.
         device: where its models work.
         shard: the most test images in a cell.
         versions: of what makes the numbers, by package.
@@ -94,6 +97,8 @@ class Plan(JsonFile):
     layout: int
     settings: Study
     norm: str
+    own_size: list[str]
+    gradient_free: list[str]
     device: str
     shard: Annotated[int, Field(ge=1)]
     versions: dict[str, str]
@@ -141,6 +146,13 @@ class Plan(JsonFile):
     def methods(self) -> list[str]:
         """The explainers' names, in the study's order."""
         return [method.name for method in self.settings.explain.methods]
+
+    @property
+    def controls(self) -> list[str]:
+        """The names of the noise controls."""
+        sources = [None, *self.settings.transfer_from]
+        own = [own_size_noise(attack, source) for attack in self.own_size for source in sources]
+        return [NOISE, *own]
 
     def explained_layers(self, model: str) -> list[str]:
         """All explained layers of a model, from the first to the last, each once."""

@@ -132,10 +132,13 @@ def prepare(
         raise StudyError(problems, source)
     for line in _order_warnings(study, images.classes):
         progress.warn(line)
+    attacks = [attack.make() for attack in study.attacks]
     plan = Plan(
         layout=LAYOUT,
         settings=study,
-        norm=norm_of(attack.make() for attack in study.attacks),
+        norm=norm_of(attacks),
+        own_size=[attack.name for attack in attacks if not attack.by_signs],
+        gradient_free=[attack.name for attack in attacks if attack.gradient_free],
         device=device,
         shard=SHARD,
         versions=versions(packages(study)),

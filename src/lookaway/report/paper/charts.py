@@ -10,6 +10,7 @@ import polars as pl
 from lookaway.analysis import summary
 from lookaway.analysis.families import DEEP, WIDE, families
 from lookaway.analysis.frames import Frames
+from lookaway.perturbation import NOISE
 from lookaway.report.histograms import histograms
 from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 from lookaway.report.paper.form import paper_form
@@ -152,7 +153,7 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
     )
     scoped = summary.by_scope(both)
     attacked = scoped.filter(pl.col("source").is_not_null())
-    noise = scoped.filter(pl.col("source").is_null()).drop("scope")
+    noise = scoped.filter(attack=NOISE).drop("scope")
     scopes = attacked.select("variant", "scope").unique(maintain_order=True)
     several = attacked["variant"].n_unique() > 1
     panel = pl.format("{} ({})", "scope", "variant") if several else pl.col("scope")

@@ -3,6 +3,7 @@
 import polars as pl
 
 from lookaway.analysis.frames import Frames
+from lookaway.perturbation import NOISE
 from lookaway.report.paper.form import UNPREPARED, PaperForm, paper_form
 from lookaway.report.table import Cell, Row, Table
 from lookaway.report.wording import first_attack, first_method
@@ -136,7 +137,7 @@ def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
     own = frames.psnr.filter(form.perturbed, pl.col("model") == made).with_columns(
         perturbation=pl.format("{} from {}", "attack", "source")
     )
-    noise = frames.psnr.filter(pl.col("source").is_null(), pl.col("model") == frames.models[0])
+    noise = frames.psnr.filter(attack=NOISE, model=frames.models[0])
     return pl.concat([own, noise.with_columns(perturbation=pl.col("attack"))])
 
 
