@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lookaway.attacks.noise import SignNoise
     from lookaway.attacks.pgd import PGD
     from lookaway.errors import LookawayError
+    from lookaway.explainers.attributions import from_captum
     from lookaway.explainers.base import Explanation, heatmap
     from lookaway.explainers.eigencam import EigenCAM
     from lookaway.explainers.gradcam import GradCAM
@@ -42,6 +43,7 @@ _HOMES = {
     "PGD": "lookaway.attacks.pgd",
     "SignNoise": "lookaway.attacks.noise",
     "LookawayError": "lookaway.errors",
+    "from_captum": "lookaway.explainers.attributions",
     "Explanation": "lookaway.explainers.base",
     "heatmap": "lookaway.explainers.base",
     "GradCAM": "lookaway.explainers.gradcam",
@@ -88,6 +90,7 @@ __all__ = [
     "SimilarityMaps",
     "XGradCAM",
     "__version__",
+    "from_captum",
     "from_foolbox",
     "from_torchattacks",
     "heatmap",

@@ -202,7 +202,8 @@ def _expanded(
 
     classes = np.array(subject.classes, dtype=object)
     explained = [np.array(part, dtype=object)[view] for part in zip(*views, strict=True)]
-    depths, sizes = zip(*(subject.layers[layer] for _, _, layer in views), strict=True)
+    depths = [subject.layers[layer][0] for _, _, layer in views]
+    sizes = ["x".join(map(str, arrays["clean_maps", *view].shape[1:])) for view in views]  # type: ignore[index]
     psnr = once("psnr")
     return pl.DataFrame(
         {

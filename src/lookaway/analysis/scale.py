@@ -75,11 +75,14 @@ def beside_control(
     attack = pl.col("attack").cast(pl.String)
     controls = rows.filter(pl.col("source").is_null()).select(*same, control=attack, **values)
     others = controls["control"].unique().drop_nulls().to_list()
+    several = any(name != NOISE for name in others)
     made_by = pl.format("{} from {}", attack, pl.col("source").cast(pl.String))
     whose = pl.when(pl.col("source") == pl.col("model")).then(attack).otherwise(made_by)
     own = pl.format(OWN_SIZE, whose)
     attacked = rows.filter(pl.col("source").is_not_null()).with_columns(
         control=pl.when(own.is_in(others)).then(own).otherwise(pl.lit(NOISE))
+        if several
+        else pl.lit(NOISE)
     )
     return attacked.join(controls, on=[*same, "control"], how="left", maintain_order="left")
 
