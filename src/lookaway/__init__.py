@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lookaway.metrics.ssim import ssim
     from lookaway.models.classifier import Classifier
     from lookaway.models.zoo import load_classifier
+    from lookaway.report.overlays import overlay
     from lookaway.result import Result, open_result
     from lookaway.run import run_study
 
@@ -54,6 +55,7 @@ _HOMES = {
     "ssim": "lookaway.metrics.ssim",
     "Classifier": "lookaway.models.classifier",
     "load_classifier": "lookaway.models.zoo",
+    "overlay": "lookaway.report.overlays",
     "Result": "lookaway.result",
     "open_result": "lookaway.result",
     "run_study": "lookaway.run",
@@ -83,6 +85,7 @@ __all__ = [
     "measure",
     "nissim",
     "open_result",
+    "overlay",
     "psnr",
     "run_study",
     "ssim",
