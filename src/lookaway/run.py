@@ -11,8 +11,9 @@ from typing import Any
 
 from lookaway.data import duplicates
 from lookaway.data.pixels import as_picture
-from lookaway.errors import StoreError
+from lookaway.errors import InputError, StoreError
 from lookaway.memory import kept_memory
+from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
 from lookaway.places import AnyPath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
@@ -39,6 +40,7 @@ def run_study(
     study: str | Path | Mapping[str, Any],
     out: str | AnyPath,
     *,
+    models: Mapping[str, Classifier] | None = None,
     data: str | AnyPath | None = None,
     engine: str | None = None,
     address: str | None = None,
@@ -51,17 +53,20 @@ def run_study(
         study: a study file, or what one holds, as a dictionary.
         out: the run's folder, or a URL such as ``s3://bucket/runs/first``; a run of the same study
             there goes on where it stopped.
+        models: classifiers of yours that stand in for the study's models of these names; they stay
+            as they are. A study without ``models`` has these. On this machine alone.
         data: an image folder, or a URL, in place of the study's ``data.folder``.
         engine: ``local`` or ``ray``, in place of the study's ``run.engine``.
         address: of a Ray cluster, in place of the study's ``run.address``.
-        trust_code: whether attacks and explainers of the user's own that the study names, as
-            ``package.module:Name``, may be imported and run.
+        trust_code: whether networks, attacks and explainers of the user's own that the study
+            names, as ``package.module:Name``, may be imported and run.
         progress: show stages and the time left on stderr.
 
     Returns:
         The result; ``result.report`` is the page.
 
     Raises:
+        InputError: a model is no ``Classifier``, or is to go to a Ray cluster.
         StudyError: the study, its images or its models cannot be used; it holds every problem.
         StoreError: the folder holds another run, cannot be written, or is in use by another
             process.
@@ -70,12 +75,19 @@ def run_study(
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
-    checked, lines, source = open_study(study, data, engine, address, trust_code)
+    given = _classifiers(models or {})
+    checked, lines, source = open_study(study, data, engine, address, trust_code, given)
+    if given and checked.run.engine == "ray":
+        raise InputError(
+            "models that are given in Python are measured by the local engine; for Ray name what "
+            "builds each, in a module that every machine can import: {name: mine, module: "
+            "package.nets:build, …}"
+        )
     store = Store(out, reporter.warn)
     store.check_usable()
     _check_apart(checked, store)
     with locked(out, reporter.warn):
-        prepared = prepare(checked, lines, store, reporter, source)
+        prepared = prepare(checked, lines, store, reporter, source, given)
         run_cells = _engine(prepared)
         doubtful = duplicates.warnings(prepared.plan.duplicates)
         for line in [*doubtful, *details(prepared.plan, choices=True)]:
@@ -99,6 +111,17 @@ def run_study(
     for line in warnings(result.frames):
         reporter.warn(line)
     return result
+
+
+def _classifiers(models: Mapping[str, Classifier]) -> dict[str, Classifier]:
+    """Models that the caller gives, if they can be some."""
+    for name, clf in models.items():
+        if not isinstance(clf, Classifier):
+            raise InputError(
+                f"models[{name!r}] is a {type(clf).__name__}; give a lookaway.Classifier, such as "
+                "Classifier(module, mean=…, std=…, input_size=…)"
+            )
+    return dict(models)
 
 
 def _engine(prepared: Prepared) -> Callable[[Session], None]:

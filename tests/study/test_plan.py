@@ -35,6 +35,8 @@ CHANGES_RESULTS = {
     "data.split.by",
     "models.name",
     "models.timm",
+    "models.module",
+    "models.arguments",
     "models.pretrained",
     "models.train",
     "models.other_classes",
@@ -108,6 +110,8 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
             {
                 "name": "resnet50",
                 "timm": "resnet50",
+                "module": None,
+                "arguments": {},
                 "checkpoint": None,
                 "averaged": None,
                 "pretrained": True,

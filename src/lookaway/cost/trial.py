@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from lookaway.hashing import seed_from
 from lookaway.memory import kept_memory
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import fold_batch_norm
-from lookaway.models.training import Recipe, stages, train
+from lookaway.models.stages import stages
+from lookaway.models.training import Recipe, train
 from lookaway.perturbation import Perturbation
 from lookaway.progress import Silent
 from lookaway.study.grid_cache import grid_cache
@@ -192,12 +194,15 @@ def _small(study: Study) -> Study:
     data = study.data.model_copy(
         update={**nothing, "range": None, "split": Split(seed=study.data.split.seed)}
     )
-    untrained = {"train": "none", "pretrained": False, "checkpoint": None, "averaged": None}
+    untrained: dict[str, Any] = {"pretrained": False, "checkpoint": None, "averaged": None}
     untrained |= {"classes": None, "other_classes": "cut"}
     explain = study.explain.model_copy(
         update={"explained_class": ["clean", "label"]} if own else {}
     )
-    models = [spec.model_copy(update=untrained) for spec in study.models]
+    models = [
+        spec.model_copy(update=untrained | ({"train": "none"} if spec.timm else {}))
+        for spec in study.models
+    ]
     return study.model_copy(update={"data": data, "models": models, "explain": explain})
 
 

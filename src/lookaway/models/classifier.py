@@ -99,6 +99,17 @@ class Classifier(nn.Module):
         self._outputs: Outputs | None = None  # found out by the first probes
         self._traces: dict[tuple[int, int], LayerTrace] = {}
 
+    @property
+    def said(self) -> str | None:
+        """What the user said of the outputs."""
+        return self._said
+
+    def forget(self) -> None:
+        """Find out anew what was found out about the network, for it was changed."""
+        self._outputs = None
+        self._traces.clear()
+        self.choose(self.logits)
+
     def choose(self, logits: Sequence[int] | None) -> None:
         """Choose which of the network's outputs are the classes, in order.
 

@@ -26,7 +26,7 @@ from lookaway.data.split import (
 )
 from lookaway.errors import DataError
 from lookaway.hashing import digest_json
-from lookaway.models.training import LabelledImages
+from lookaway.models.stages import LabelledImages
 from lookaway.progress import Reporter
 from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.faces import find_poses
