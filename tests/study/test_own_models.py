@@ -135,7 +135,7 @@ def trained_study(quick_study, own_module):
         quick_study,
         {"name": "shuffle", **shuffle, "arguments": {"num_classes": 10}, "train": "head"},
         {"name": "small", "module": "my_models:small", **INSIDE, "train": "fully_connected"},
-        {"name": "whole", "module": "my_models:small", **INSIDE, "train": "all"},
+        {"name": "whole", "module": "my_models:small", "train": "all", "mean": 0.5, "std": 0.25},
         training=few,
     )
 

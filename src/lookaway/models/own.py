@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lookaway.errors import LookawayError, ModelError, shown
 from lookaway.hashing import digest, seed_from
+from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import evaluating, hooked
@@ -101,7 +102,12 @@ def own_classifier(
         )
     else:
         clf = Classifier(
-            made, mean=mean, std=std, input_size=input_size, outputs=outputs, channels=channels
+            made,
+            mean=check_channels("mean", mean, channels),
+            std=check_channels("std", std, channels),
+            input_size=input_size,
+            outputs=outputs,
+            channels=channels,
         )
     if clf.channels != channels:
         raise ModelError(
