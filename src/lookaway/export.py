@@ -43,7 +43,7 @@ def export(
         kind: ``png``, 8 bit (what a study with ``quantize: true`` measures), or ``npy``:
             (C, H, W) float32 in [0, 1], as a study measures otherwise; C is the study's
             ``data.channels``.
-        data: the images' folder, where it moved since.
+        data: the images' folder or table, where it moved since.
         progress: told of the images done.
 
     Returns:
@@ -60,7 +60,7 @@ def export(
     if kind not in KINDS:
         raise InputError(f"there is no kind {kind!r}; possible: {', '.join(KINDS)}")
     about = plan.settings.data
-    images = open_source(about.folder if data is None else data, about.range)
+    images = open_source(about.source if data is None else data, about.range)
     records = {
         variant: [
             Record(*row)

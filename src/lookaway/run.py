@@ -55,7 +55,7 @@ def run_study(
             there goes on where it stopped.
         models: classifiers of yours that stand in for the study's models of these names; they stay
             as they are. A study without ``models`` has these. On this machine alone.
-        data: an image folder, or a URL, in place of the study's ``data.folder``.
+        data: an image folder or table, or its URL, in place of the study's.
         engine: ``local`` or ``ray``, in place of the study's ``run.engine``.
         address: of a Ray cluster, in place of the study's ``run.address``.
         trust_code: whether networks, attacks and explainers of the user's own that the study
@@ -136,6 +136,8 @@ def _engine(prepared: Prepared) -> Callable[[Session], None]:
 
 def _check_apart(study: Study, store: Store) -> None:
     """Refuse a run's folder inside the image folder: its pictures would become a class."""
+    if study.data.folder is None:
+        return  # a table lists its images
     images = to_path(study.data.folder)
     if lies_in(store.folder, images):
         raise StoreError(

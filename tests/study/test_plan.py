@@ -96,6 +96,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
     study = parse_study({"data": {"folder": str(faces)}, "models": ["resnet50"]})
     assert yaml.safe_load(write_study(study)) == {
         "data": {
+            "table": None,
             "folder": str(faces),
             "classes": None,
             "image_size": 224,
@@ -233,7 +234,7 @@ measure: {{grid: 5}}
         ({"data": {"folder": "/nowhere"}}, "does not exist"),
         ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),
         ({"data": {"split": {"train": 0.9, "val": 0.1, "test": 0.0}}}, "test is 0"),
-        ({"data": {"split": "folder"}}, "got 'folder'; possible: folders, or {train: 0.8"),
+        ({"data": {"split": "folder"}}, "got 'folder'; possible: folders, table, or {train: 0.8"),
         ({"data": {"split": {"by": "folder"}}}, "split.by: got 'folder'; possible: folders"),
         ({"data": {"split": {"by": "folders", "test": 1}}}, "test: cannot stand beside `by: fold"),
         ({"data": {"split": {"tran": 0.8}}}, "split.tran: is no setting; Nearest: train"),

@@ -18,7 +18,7 @@ from torch import nn
 
 from lookaway.cost.counts import Counts
 from lookaway.data.align import find_faces, open_aligner
-from lookaway.data.folder import FolderSource, Record
+from lookaway.data.folder import Files, Record
 from lookaway.data.samples import PREFIX, open_source
 from lookaway.errors import DataError
 from lookaway.hashing import seed_from
@@ -190,7 +190,13 @@ def _small(study: Study) -> Study:
     classes that are never the same, as if every attack changed the class.
     """
     own = set(study.explain.explained_class) == {"own", "clean"}
-    nothing = {"folder": SAMPLE, "classes": None, "variants": ["none"], "landmarks": None}
+    nothing = {
+        "folder": SAMPLE,
+        "table": None,
+        "classes": None,
+        "variants": ["none"],
+        "landmarks": None,
+    }
     data = study.data.model_copy(
         update={**nothing, "range": None, "split": Split(seed=study.data.split.seed)}
     )
@@ -209,7 +215,7 @@ def _small(study: Study) -> Study:
 def _read(counts: Counts, count: int) -> tuple[list[Record], float]:
     """Images to try a study on, and the seconds that reading one takes, as a study reads it."""
     records, seconds = counts.some, 0.0
-    if isinstance(counts.source, FolderSource):
+    if isinstance(counts.source, Files):
         began = time.perf_counter()
         read = list(counts.source.read(record.image for record in records))
         seconds = (time.perf_counter() - began) / len(read)

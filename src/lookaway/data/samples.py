@@ -7,6 +7,7 @@ from PIL import Image
 
 from lookaway.data.folder import FolderSource, ImageSource, Record, Scan
 from lookaway.data.remote import RemoteSource
+from lookaway.data.table import TableSource, is_table
 from lookaway.errors import DataError
 from lookaway.hashing import digest
 from lookaway.places import AnyPath, RemotePath, to_path
@@ -44,25 +45,27 @@ class LfwPatches:
 SAMPLES: dict[str, type[LfwPatches]] = {"lfw_subset": LfwPatches}
 
 
-def open_source(folder: str | AnyPath, value_range: Sequence[float] | None = None) -> ImageSource:
-    """Open an image folder, or a sample by its name.
+def open_source(place: str | AnyPath, value_range: Sequence[float] | None = None) -> ImageSource:
+    """Open an image folder, a table, or a sample by its name.
 
     Args:
-        folder: a path or URL, or ``sample:`` and the name of a sample, such as
-            ``sample:lfw_subset``.
+        place: a path or URL, of a table where it ends so; or ``sample:`` and the name of a sample,
+            such as ``sample:lfw_subset``.
         value_range: of wide pixels; see ``decode``. Samples have none.
 
     Raises:
-        DataError: there is no such folder or sample.
+        DataError: there is no such folder, table or sample.
         InputError: there is no such kind of URL.
         RemoteError: the URL's store cannot be reached, or refuses.
     """
-    if not str(folder).startswith(PREFIX):
-        root = to_path(folder)
+    if not str(place).startswith(PREFIX):
+        root = to_path(place)
+        if is_table(root) and not root.is_dir():
+            return TableSource(root, value_range)
         if isinstance(root, RemotePath):
             return RemoteSource(root, value_range)
         return FolderSource(root, value_range)
-    name = str(folder).removeprefix(PREFIX)
+    name = str(place).removeprefix(PREFIX)
     if name not in SAMPLES:
         raise DataError(f"there is no sample {name!r}; possible: {', '.join(SAMPLES)}")
     return SAMPLES[name]()

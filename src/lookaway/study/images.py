@@ -209,10 +209,10 @@ def divide(
     if isinstance(chosen, FolderSplit):
         trains = any(spec.train != "none" for spec in study.models)
         needed = PARTS if trains else ("test",)
-        check_parts(records, needed)
+        check_parts(records, needed, chosen.by)
         if count is not None:
             used, _ = draw_classes(records, count, chosen.seed, 1, needed)
-        return used, keep_parts(used, needed)
+        return used, keep_parts(used, needed, chosen.by)
     if not chosen.model_fields_set & {*PARTS}:
         check_unsaid(records)
     fractions = {part: float(getattr(chosen, part)) for part in PARTS}
@@ -234,15 +234,15 @@ def find_images(study: Study, store: Store | None, progress: Reporter) -> Images
         DataError: with the reason why a study cannot be made of them.
     """
     aligners = {
-        name: open_aligner(name, Path(study.data.landmarks) if study.data.landmarks else None)
+        name: open_aligner(name, Path(study.data.points) if study.data.points else None)
         for name in study.data.variants
     }
-    source = open_source(study.data.folder, study.data.range)
+    source = open_source(study.data.source, study.data.range)
     with progress.stage("images: reading", None, "images") as advance:
         scan = source.scan(advance)
     if not scan.records:
         raise DataError(
-            f"no image can be read in {study.data.folder!r}: {_reasons(scan.set_aside)}"
+            f"no image can be read in {study.data.source!r}: {_reasons(scan.set_aside)}"
         )
     for line in _warnings(scan):
         progress.warn(line)

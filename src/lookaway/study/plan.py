@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lookaway.data.samples import PREFIX
+from lookaway.data.table import is_table
 from lookaway.errors import Problem, StudyError, nearest
 from lookaway.places import AnyPath, is_remote, local_path
 from lookaway.study.settings import CLASS_ORDERS, GIVEN, OF_A_NETWORK, Split, Study
@@ -133,11 +134,13 @@ def write_study(study: Study) -> str:
 
 
 def with_data(given: dict[str, Any], data: str | AnyPath | None) -> dict[str, Any]:
-    """A study with another image folder, taken from the working folder."""
+    """A study with another image folder or table, taken from the working folder."""
     section = given.get("data") or {}
     if data is None or not isinstance(section, Mapping):
         return given
-    return {**given, "data": {**section, "folder": _absolute(str(data), Path.cwd())}}
+    kept = {name: section[name] for name in section if name not in ("folder", "table")}
+    place = "table" if is_table(str(data)) else "folder"
+    return {**given, "data": {**kept, place: _absolute(str(data), Path.cwd())}}
 
 
 def with_models(given: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(data, Mapping):
         paths = {
             name: _absolute(str(data[name]), folder)
-            for name in ("folder", "landmarks")
+            for name in ("folder", "table", "landmarks")
             if isinstance(data.get(name), str | Path)
         }
         images = paths.get("folder", "")

@@ -162,6 +162,7 @@ class Study(Settings):
 RUNTIME_SETTINGS = frozenset(
     {
         "data.folder",
+        "data.table",
         "data.landmarks",
         "models.checkpoint",
         "models.averaged",
