@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 
+import polars as pl
 import pytest
 import timm
 import torch
@@ -249,3 +250,39 @@ def test_a_worker_that_cannot_import_the_study_s_code_is_told(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", there, prepend=os.pathsep)
         assert run_quickly(study, tmp_path / "out", trust_code=True).rows().height
+
+
+def test_a_dataset_gives_the_rows_of_its_images_and_counts_classes_in_its_own_order(
+    quick_study, run_quickly, faces_for_all, network, tmp_path
+):
+    from torchvision.datasets import ImageFolder
+
+    class Reversed(ImageFolder):
+        def find_classes(self, directory):
+            return (names := ["cy", "bob", "ann"]), {name: at for at, name in enumerate(names)}
+
+    clf = Classifier(network, mean=MEAN, std=STD, input_size=64)
+    data = {**quick_study["data"], "split": {"train": 0, "val": 0, "test": 1}}
+    study = study_of(quick_study, "mine", data=data)
+    folder = run_quickly(study, tmp_path / "folder", 64, models={"mine": clf})
+    dataset = Reversed(str(faces_for_all))
+    given = {"models": {"mine": clf}, "data": dataset}
+    result = run_quickly(study, tmp_path / "given", 64, **given)
+    rows = result.rows()
+    # The same images; but output 0 is "cy", and the attack knows that.
+    assert result.plan.class_order["mine"].logits == [2, 1, 0]
+    other = {"ann": "cy", "bob": "bob", "cy": "ann"}
+    assert rows["label"].to_list() == [
+        dataset.classes[dataset.targets[int(i)]] for i in rows["image"]
+    ]
+    paths = [dataset.samples[int(i)][0] for i in rows["image"]]
+    named = rows.with_columns(image=pl.Series([p.removeprefix(f"{faces_for_all}/") for p in paths]))
+    both = named.join(folder.rows(), on=["image", "attack"])
+    assert len(both) == len(rows)
+    assert (
+        both["clean_class"].replace_strict(other).to_list() == both["clean_class_right"].to_list()
+    )
+    with pytest.raises(InputError, match="images that are given in Python"):
+        run_quickly({**study, "run": {"engine": "ray"}}, tmp_path / "ray", **given)
+    with pytest.raises(StudyError, match="the images are a Dataset that is given in Python"):
+        run_quickly(tmp_path / "given" / "study.yaml", tmp_path / "none")

@@ -70,12 +70,14 @@ class Scan:
         set_aside: names of files that were not used, and why.
         empty: classes without a usable image.
         stated: the ranges of values that files state of themselves, in order.
+        order: every class in the order in which networks count them; None: sorted names.
     """
 
     records: list[Record]
     set_aside: dict[str, str] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
     stated: list[tuple[float, float]] = field(default_factory=list)
+    order: list[str] | None = None
 
     @property
     def classes(self) -> list[str]:

@@ -1,10 +1,13 @@
 """The images that ship with a dependency, so that a study can run without any of its own."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from lookaway.data.dataset import GIVEN, DatasetSource
 from lookaway.data.folder import FolderSource, ImageSource, Record, Scan
 from lookaway.data.remote import RemoteSource
 from lookaway.data.table import TableSource, is_table
@@ -45,12 +48,14 @@ class LfwPatches:
 SAMPLES: dict[str, type[LfwPatches]] = {"lfw_subset": LfwPatches}
 
 
-def open_source(place: str | AnyPath, value_range: Sequence[float] | None = None) -> ImageSource:
-    """Open an image folder, a table, or a sample by its name.
+def open_source(
+    place: str | AnyPath | Any, value_range: Sequence[float] | None = None
+) -> ImageSource:
+    """Open an image folder, a table, a Dataset, or a sample by its name.
 
     Args:
-        place: a path or URL, of a table where it ends so; or ``sample:`` and the name of a sample,
-            such as ``sample:lfw_subset``.
+        place: a Dataset of (image, label); a path or URL, of a table where it ends so; or
+            ``sample:`` and the name of a sample, such as ``sample:lfw_subset``.
         value_range: of wide pixels; see ``decode``. Samples have none.
 
     Raises:
@@ -58,6 +63,12 @@ def open_source(place: str | AnyPath, value_range: Sequence[float] | None = None
         InputError: there is no such kind of URL.
         RemoteError: the URL's store cannot be reached, or refuses.
     """
+    if not isinstance(place, str | Path | RemotePath):
+        return DatasetSource(place)
+    if place == GIVEN:
+        raise DataError(
+            "the images are a Dataset that is given in Python: data=dataset of run_study or export"
+        )
     if not str(place).startswith(PREFIX):
         root = to_path(place)
         if is_table(root) and not root.is_dir():

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from lookaway.data.dataset import GIVEN
 from lookaway.data.samples import open_source
 from lookaway.data.table import is_table
 from lookaway.errors import LookawayError
@@ -130,6 +131,8 @@ class Data(Settings):
             raise PydanticKnownError("missing")
         if value is not None and table is not None:
             raise ValueError("cannot stand beside table: images come from one of them")
+        if value == GIVEN:
+            return value
         if value is not None and is_table(value):
             raise ValueError(f"got {value!r}; of a table say so: data: {{table: …}}")
         return value and mended(value, lambda: open_source(value), info)

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lookaway.data.dataset import GIVEN as GIVEN_DATA
 from lookaway.data.samples import PREFIX
 from lookaway.data.table import is_table
 from lookaway.errors import Problem, StudyError, nearest
@@ -223,7 +224,7 @@ def _exists(path: str) -> bool:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    if path.startswith(PREFIX) or not path or is_remote(path):
+    if path.startswith(PREFIX) or path in ("", GIVEN_DATA) or is_remote(path):
         return path
     try:
         return str((folder / Path(path).expanduser()).resolve())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from lookaway.data.folder import ImageSource
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
 from lookaway.explainers.base import explainer_of
 from lookaway.hashing import seed_from
@@ -64,6 +65,7 @@ def prepare(
     progress: Reporter,
     source: str,
     given: Mapping[str, Classifier] | None = None,
+    data: ImageSource | None = None,
 ) -> Prepared:
     """Scan and split the images, load every model once, and say what the study is.
 
@@ -74,6 +76,7 @@ def prepare(
         progress: told of the stages.
         source: the study file's name, for errors.
         given: classifiers of the caller's that stand in for models, by name.
+        data: the images, where the caller gives them.
 
     Raises:
         StudyError: with every problem of images and models.
@@ -98,7 +101,7 @@ def prepare(
         note(("run", "device"), "run.device", error)
     images: Images | None = None
     try:
-        images = find_images(study, store, progress)
+        images = find_images(study, store, progress, data)
     except DataError as error:
         note(("data",), "data", error)
     weights: dict[str, str] = {}
@@ -111,8 +114,8 @@ def prepare(
     with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
             try:
-                classes = images.classes if images else None
-                clf, order = load_model(study, spec, classes, given=given)
+                classes, counted = (images.classes, images.order) if images else (None, None)
+                clf, order = load_model(study, spec, classes, given=given, counted=counted)
                 orders |= {spec.name: order.plan()} if order is not None else {}
                 loaded[spec.name] = about_loading(clf, order)
                 layers[spec.name] = clf.layer_names(study.explain.layers)
@@ -201,6 +204,7 @@ def load_model(
     classes: list[str] | None,
     known: Mapping[str, OutputOrder] | None = None,
     given: Mapping[str, Classifier] | None = None,
+    counted: Sequence[str] | None = None,
 ) -> tuple[Classifier, ClassOrder | None]:
     """Load a model of a study, before training.
 
@@ -210,6 +214,7 @@ def load_model(
         classes: the study's classes; None where the images could not be read.
         known: the plan's ``class_order``, where there is a plan; None: it is found anew.
         given: classifiers of the caller's, by name; they are copied.
+        counted: every class in the order in which networks count them; None: sorted names.
 
     Returns:
         The model, its logits in the order of the study's classes, and what says so.
@@ -239,7 +244,7 @@ def load_model(
         return clf, None
     order = None
     if classes is not None:
-        order = find_order(spec, clf, classes)
+        order = find_order(spec, clf, classes, counted)
         _choose(clf, order.logits if order is not None else None)
         others = order.others if order is not None else ()
         if clf.num_classes != len(classes) + len(others):
