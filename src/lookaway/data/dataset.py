@@ -38,7 +38,7 @@ class DatasetSource:
             )
         self._dataset = dataset
         self._one_at_a_time = Lock()  # few datasets can be read by several threads
-        self.classes = _classes(dataset)
+        self.classes = classes_of(dataset)
 
     def scan(self, advance: Callable[[int], None] = lambda _: None) -> Scan:
         """Read every item once; images are named by their places.
@@ -111,7 +111,7 @@ class DatasetSource:
         return self.classes[index]
 
 
-def _classes(dataset: Any) -> list[str] | None:
+def classes_of(dataset: Any) -> list[str] | None:
     """The names of a dataset's classes, of one that is a part of it too."""
     by_name = getattr(dataset, "class_to_idx", None)
     names = getattr(dataset, "classes", None)
@@ -125,7 +125,7 @@ def _classes(dataset: Any) -> list[str] | None:
             raise InputError(f"classes of the dataset has a name twice: {found}")
         return found
     inner = getattr(dataset, "dataset", None)  # as torch's Subset has it
-    return None if inner is None else _classes(inner)
+    return None if inner is None else classes_of(inner)
 
 
 def _digest(image: Image.Image) -> str:
