@@ -45,7 +45,7 @@ class LfwPatches:
         return Image.fromarray(self._patches[int(record.image[-3:])]).convert("RGB")
 
 
-SAMPLES: dict[str, type[LfwPatches]] = {"lfw_subset": LfwPatches}
+SAMPLES: dict[str, Callable[[], ImageSource]] = {"lfw_subset": LfwPatches}
 
 
 def open_source(
