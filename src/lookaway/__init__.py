@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from lookaway.explainers.gradcam_plus_plus import GradCAMPlusPlus
     from lookaway.explainers.hirescam import HiResCAM
     from lookaway.explainers.layercam import LayerCAM
+    from lookaway.explainers.similarity import SimilarityMaps, similarity_map
     from lookaway.explainers.xgradcam import XGradCAM
     from lookaway.measurement import Measurement, measure
     from lookaway.metrics.dissimilarity import nissim, psnr
     from lookaway.metrics.ssim import ssim
     from lookaway.models.classifier import Classifier
+    from lookaway.models.gallery import Embedder, Gallery, load_embedder
     from lookaway.models.zoo import load_classifier
     from lookaway.report.overlays import overlay
     from lookaway.result import Result, open_result
@@ -54,7 +56,12 @@ _HOMES = {
     "psnr": "lookaway.metrics.dissimilarity",
     "ssim": "lookaway.metrics.ssim",
     "Classifier": "lookaway.models.classifier",
+    "SimilarityMaps": "lookaway.explainers.similarity",
+    "similarity_map": "lookaway.explainers.similarity",
+    "Embedder": "lookaway.models.gallery",
+    "Gallery": "lookaway.models.gallery",
     "load_classifier": "lookaway.models.zoo",
+    "load_embedder": "lookaway.models.gallery",
     "overlay": "lookaway.report.overlays",
     "Result": "lookaway.result",
     "open_result": "lookaway.result",
@@ -67,7 +74,9 @@ __all__ = [
     "PGD",
     "Classifier",
     "EigenCAM",
+    "Embedder",
     "Explanation",
+    "Gallery",
     "GradCAM",
     "GradCAMPlusPlus",
     "HiResCAM",
@@ -76,18 +85,21 @@ __all__ = [
     "Measurement",
     "Result",
     "SignNoise",
+    "SimilarityMaps",
     "XGradCAM",
     "__version__",
     "from_foolbox",
     "from_torchattacks",
     "heatmap",
     "load_classifier",
+    "load_embedder",
     "measure",
     "nissim",
     "open_result",
     "overlay",
     "psnr",
     "run_study",
+    "similarity_map",
     "ssim",
 ]
 

@@ -252,6 +252,28 @@ def test_a_worker_that_cannot_import_the_study_s_code_is_told(
         assert run_quickly(study, tmp_path / "out", trust_code=True).rows().height
 
 
+def test_a_gallery_is_a_model_whose_names_say_the_classes(
+    quick_study, run_quickly, faces_for_all, network, tmp_path
+):
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms.v2.functional import pil_to_tensor, resize
+
+    embedder = la.Embedder(network, mean=MEAN, std=STD, input_size=64)
+    faces = ImageFolder(str(faces_for_all))
+    pixels = torch.stack([resize(pil_to_tensor(image), [64, 64]) for image, _ in faces]) / 255
+    labels = 2 - torch.tensor(faces.targets)
+    gallery = la.Gallery.enrol(embedder, pixels, labels, ["cy", "bob", "ann"])
+    study = study_of(quick_study, "faces")
+    result = run_quickly(study, tmp_path / "out", 64, models={"faces": gallery})
+    assert result.plan.class_order["faces"].logits == [2, 1, 0]
+    assert result.accuracy().filter(epsilon=0.0)["accuracy"].min() > 0.4
+    other = la.Gallery(embedder, gallery.templates + 0.01, gallery.names)
+    assert identity(other) != identity(gallery)
+    trained = study_of(quick_study, {"name": "faces", "train": "head"})
+    with pytest.raises(StudyError, match="is a gallery, or has chosen logits"):
+        run_quickly(trained, tmp_path / "none", models={"faces": gallery})
+
+
 def test_a_dataset_gives_the_rows_of_its_images_and_counts_classes_in_its_own_order(
     quick_study, run_quickly, faces_for_all, network, tmp_path
 ):

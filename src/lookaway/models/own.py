@@ -16,7 +16,7 @@ from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import evaluating, hooked
-from lookaway.models.outputs import output_tensor
+from lookaway.models.outputs import Outputs, output_tensor
 from lookaway.models.randomness import seeded
 from lookaway.models.weights import fit_weights, weights_hash
 from lookaway.models.zoo import classifier_name
@@ -151,13 +151,18 @@ def classification_layer(clf: Classifier) -> str:
 
 
 def identity(clf: Classifier) -> str:
-    """SHA-256 of what a network of a user's own is: its weights, its printed structure, its inputs.
+    """SHA-256 of what a network of a user's own is.
 
-    Code that neither shows is not seen.
+    That is its weights, its printed structure, what it takes and what its outputs mean, with a
+    gallery's templates. Code that none of these shows is not seen.
     """
-    inside = [clf.mean, clf.std, clf.input_size, clf.channels, clf.said, clf.logits]
+    inside = [clf.mean, clf.std, clf.input_size, clf.channels, clf.logits, type(clf).__name__]
     printed = _ADDRESS.sub("", repr(clf.module))
-    return digest(weights_hash(clf.module), printed, json.dumps(inside))
+    outputs = [
+        digest(value.detach().cpu().numpy().tobytes()) if isinstance(value, Tensor) else str(value)
+        for value in vars(clf.outputs).values()
+    ]
+    return digest(weights_hash(clf.module), printed, json.dumps(inside), *outputs)
 
 
 def _load(clf: Classifier, path: Path, averaged: bool | None, num_classes: int | None) -> None:
@@ -175,10 +180,10 @@ def _load(clf: Classifier, path: Path, averaged: bool | None, num_classes: int |
 
 def _resize_head(clf: Classifier, count: int, seed: int) -> None:
     """Give a network a new, seeded classification layer if it needs another size."""
-    if clf.logits is not None:
+    if clf.logits is not None or type(clf.outputs) is not Outputs:
         raise ModelError(
-            f"{clf.name!r} is a Classifier with chosen logits, which cannot be trained; give it "
-            "without logits, or train: none"
+            f"{clf.name!r} is a gallery, or has chosen logits, and cannot be trained; use train: "
+            "none"
         )
     if clf.num_classes == (2 if count == 1 else count):
         return

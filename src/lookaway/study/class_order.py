@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lookaway.errors import ModelError, nearest, shown
 from lookaway.models.class_names import Names, natural_order, output_names, read_names
 from lookaway.models.classifier import Classifier
+from lookaway.models.gallery import Gallery
 from lookaway.places import local_path
 from lookaway.study.json_files import OutputOrder
 from lookaway.study.settings import ModelSpec
@@ -56,6 +57,8 @@ def find_order(
     if spec.train != "none":
         return None
     found = _names(spec, clf, classes)
+    if found is None and isinstance(clf, Gallery):
+        found = "the gallery's names", output_names(list(clf.names))
     if found is None and counted is not None and len(counted) == clf.num_classes:
         found = "the dataset's classes", output_names(list(counted))
     if found is None:
