@@ -81,7 +81,9 @@ def check_trainable(clf: Classifier, part: str) -> None:
     Raises:
         ModelError: with what is possible.
     """
-    if part in ("head", "fully_connected"):
+    if part == "head":
+        classification_layer(clf)
+    elif part == "fully_connected" and not _is_timms(clf.module):
         clf.module.requires_grad_(True)
         _behind_trunk(clf, part)
 
