@@ -6,7 +6,8 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
 
 import polars as pl
 
@@ -17,6 +18,8 @@ from lookaway.places import AnyPath, is_remote, to_path
 ENDINGS = (".csv", ".parquet")
 COLUMNS = ("image", "label", "part", "subject")
 _TOLD = 5  # rows with a fault
+_FEW = 20  # values of a column that may be parts
+_part_of = cache(part_of)
 _MISSING = "cannot be found"
 
 
@@ -33,13 +36,24 @@ def is_table(place: str | AnyPath) -> bool:
     return str(place).lower().endswith(ENDINGS)
 
 
+def has_parts(path: AnyPath) -> bool:
+    """Whether a table says each image's part, by its header.
+
+    Raises:
+        DataError: it is not there, or lacks a column.
+    """
+    return "part" in _read(path)[0]
+
+
 def plain_name(image: str) -> str:
     """The name of a table's image: its path, without what stands before an absolute one.
 
     >>> plain_name("a/1.png"), plain_name("/data/1.png"), plain_name("s3://faces/1.png")
     ('a/1.png', 'data/1.png', 's3/faces/1.png')
     """
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*)://", r"\1/", image).lstrip("/")
+    if "://" in image:
+        image = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*)://", r"\1/", image)
+    return image.lstrip("/")
 
 
 class TableSource(Files):
@@ -55,16 +69,12 @@ class TableSource(Files):
     Raises:
         DataError: it is not there, or rows of it cannot be used; each is named.
         RemoteError: the URL's store cannot be reached, or refuses.
-
-    Attributes:
-        has_parts: whether it says each image's part.
     """
 
     def __init__(self, path: AnyPath, value_range: Sequence[float] | None = None) -> None:
         super().__init__(value_range)
         self._path = path
         columns, rows = _read(path)
-        self.has_parts = "part" in columns
         self._rows: dict[str, _Row] = {}
         faults: list[str] = []
         for row in rows:
@@ -114,7 +124,7 @@ class TableSource(Files):
             name,
             cells["label"],
             sha256,
-            part_of(cells["part"]) if "part" in cells else None,
+            _part_of(cells["part"]) if "part" in cells else None,
             cells.get("subject"),
         )
 
@@ -151,14 +161,14 @@ def _fault(row: _Row, columns: Sequence[str]) -> str:
         if cell != cell.strip() or not cell.isprintable():
             return f"the {column} {cell!r} has blanks or signs around or in it that do not show"
     image, part = row.cells["image"], row.cells.get("part")
-    if part is not None and part_of(part) is None:
+    if part is not None and _part_of(part) is None:
         return f"the part is {part!r}; possible: train, val, test"
     try:
         if "://" in image:
             to_path(image)
     except LookawayError as error:
         return str(error)
-    if ".." in PurePosixPath(image).parts or not plain_name(image):
+    if not plain_name(image) or (".." in image and ".." in image.split("/")):
         return f"the image {image!r} leads out of the table's folder; give its absolute path"
     return ""
 
@@ -195,7 +205,7 @@ def _csv(path: AnyPath, raw: bytes) -> tuple[list[str], Iterator[_Row]]:
                         f"{len(header)} columns"
                     )
                 for place, values in doubtful.items():
-                    values.add(cells[place] if part_of(cells[place]) else "")
+                    values.add(cells[place] if len(values) < _FEW else "")
                 yield _Row(where, {name: cells[place] for name, place in places.items()})
         except csv.Error as error:
             raise DataError(f"the table {str(path)!r}, line {reader.line_num}: {error}") from error
@@ -221,8 +231,7 @@ def _parquet(path: AnyPath, raw: bytes) -> tuple[list[str], Iterator[_Row]]:
             )
     for column in frame.columns if "part" not in places else []:
         if frame[column].dtype in (pl.String, pl.Categorical, pl.Enum):
-            values = frame[column].cast(pl.String).unique().fill_null("")
-            _check_unnamed(path, column, {value if part_of(value) else "" for value in values})
+            _check_unnamed(path, column, {*frame[column].cast(pl.String).fill_null("").unique()})
     texts = used.select(pl.all().cast(pl.String).fill_null(""))
     texts.columns = [*places]
     rows = (_Row(f"row {n}", cells) for n, cells in enumerate(texts.iter_rows(named=True), start=1))
@@ -244,9 +253,10 @@ def _columns(path: AnyPath, header: Sequence[str]) -> dict[str, int]:
     return {name: names.index(name) for name in COLUMNS if name in names}
 
 
-def _check_unnamed(path: AnyPath, column: str, parts: set[str]) -> None:
+def _check_unnamed(path: AnyPath, column: str, values: set[str]) -> None:
     """Refuse to divide anew images whose parts stand in a column of another name."""
-    if len(parts) > 1 and "" not in parts:
+    parts = {value for value in values if part_of(value)}
+    if len(parts) > 1 and parts == values:
         raise DataError(
             f"the table {str(path)!r}: the column {column!r} holds {', '.join(sorted(parts))}, "
             "which are parts; call it part, and they are kept, or leave it out"

@@ -18,9 +18,9 @@ from pydantic_core import PydanticKnownError
 
 from lookaway.data.dataset import GIVEN
 from lookaway.data.samples import open_source
-from lookaway.data.table import is_table
+from lookaway.data.table import has_parts, is_table
 from lookaway.errors import LookawayError
-from lookaway.places import local_path
+from lookaway.places import is_remote, local_path, to_path
 from lookaway.study.fields import (
     MOST,
     Fraction,
@@ -112,7 +112,7 @@ class Data(Settings):
         if not isinstance(split, Mapping) or not {*split} <= {"seed"}:
             return given
         with suppress(LookawayError):  # which is told where it stands
-            if getattr(open_source(text(given["table"])), "has_parts", False):
+            if has_parts(to_path(text(given["table"]))):
                 return {**given, "split": {"by": "table", **split}}
         return given
 
@@ -178,6 +178,11 @@ class Data(Settings):
             raise ValueError(
                 "the variant landmarks needs landmarks: a CSV of boxes and points, or a folder of "
                 "such files"
+            )
+        if self.landmarks is None and self.points is not None and is_remote(self.points):
+            raise ValueError(
+                f"the boxes and points of {self.points!r} must lie on this machine: copy the table "
+                "here, or give landmarks"
             )
         if self.landmarks is not None and "landmarks" not in self.variants:
             raise ValueError(
