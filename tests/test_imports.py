@@ -29,6 +29,7 @@ ORDER = [
     "rows",
     "study",
     "analysis",
+    "verification",
     "report",
     "result",
     "batches",

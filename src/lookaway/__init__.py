@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lookaway.report.overlays import overlay
     from lookaway.result import Result, open_result
     from lookaway.run import run_study
+    from lookaway.verification import verify
 
 __version__ = "0.1.0"
 
@@ -66,6 +67,7 @@ _HOMES = {
     "Result": "lookaway.result",
     "open_result": "lookaway.result",
     "run_study": "lookaway.run",
+    "verify": "lookaway.verification",
 }
 
 __all__ = [
@@ -101,6 +103,7 @@ __all__ = [
     "run_study",
     "similarity_map",
     "ssim",
+    "verify",
 ]
 
 
