@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import lookaway as la
+from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.verification import CLEAN, Comparisons
 from lookaway.errors import InputError
-from lookaway.metrics.verification import threshold_at
+from lookaway.metrics.verification import det, threshold_at
 from oracles import enliven, pixels
 from resamples import few_resamples
 
@@ -73,6 +74,9 @@ def test_rates_are_counted_at_thresholds_that_are_fixed_over_ε(found):
         assert told["fnmr@0.001"]["value"] is None
         assert "takes 10000 impostor comparisons" in told["fnmr@0.001"]["reason"]
         assert ("success@0.01" in told) == (setting == ATTACKED)
+    shares = frame.filter(~pl.col("measure").is_in(["genuine", "impostor"])).drop_nulls("low")
+    assert shares["low"].is_between(0, 1).all()
+    assert shares["high"].is_between(0, 1).all()
     taken = frame.filter(measure="success@0.01")["value"].item()
     assert taken == pytest.approx((each[range(len(aimed)), aimed] >= thresholds[:, 0]).mean())
 
@@ -129,3 +133,19 @@ def test_a_gallery_s_probes_are_compared_clean_under_attacks_and_under_noise():
         la.verify(gallery, faces[6:], persons[6:], attacks=[la.FGSM(), la.FGSM()])
     with pytest.raises(InputError, match="at least two persons"):
         la.verify(la.Gallery(emb, torch.ones(1, 24)), faces, persons)
+
+
+def test_an_equal_error_rate_s_interval_draws_both_persons_of_a_comparison(found):
+    same, clean = found.genuine(), found.similarities[CLEAN]
+    with few_resamples(20):
+        row = found.rates([0.01]).filter(measure="eer", attack="clean").row(0, named=True)
+        boot = Bootstrap([str(person) for person in found.persons])
+        of = {person: boot.units[found.persons == person][0] for person in range(PEOPLE)}
+        drawn = np.concatenate(list(boot.weights()))
+    rates = []
+    for weights in drawn[:, [of[person] for person in range(PEOPLE)]].astype(int):
+        times = weights[found.persons][:, None] * np.where(same, 1, weights[None, :])
+        curve = det(np.repeat(clean[same], times[same]), np.repeat(clean[~same], times[~same]))
+        rates.append(curve.equal_error_rate)
+    low, high = boot.bounds(np.array(rates)[:, None])
+    assert [row["low"], row["high"]] == pytest.approx([low[0], high[0]], abs=1e-9)
