@@ -122,7 +122,7 @@ def enliven(module: nn.Module, seed: int = 0) -> nn.Module:
                 if part.bias is not None:
                     uniform(part.bias, -0.1, 0.1)
         for name, parameter in module.named_parameters():
-            if name.endswith("gamma"):  # ConvNeXt's layer scale starts at 1e-6
+            if name.rpartition(".")[2].startswith("gamma"):  # layer scales start at 1e-6
                 uniform(parameter, 0.5, 1.5)
     return module
 

@@ -159,8 +159,6 @@ def equal_layouts(tensor: Tensor, maps: Tensor) -> Iterator[MapLayout]:
 
 def tells_places(maps: Tensor) -> bool:
     """Whether maps (1, C, h, w) differ at most places, so that no other order equals them."""
-    columns = maps[0].flatten(1)
-    return (
-        bool(columns.isfinite().all())
-        and 2 * len(torch.unique(columns.T, dim=0)) > columns.shape[1]
-    )
+    columns = maps[0].flatten(1).T
+    different = len(torch.unique(columns, dim=0))
+    return different > 1 and 2 * different > len(columns) and bool(columns.isfinite().all())

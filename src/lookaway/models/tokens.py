@@ -116,8 +116,8 @@ def _matches(module: nn.Module, pixels: Tensor) -> list[_Match]:
     for place, maps in enumerate(given):
         if not isinstance(maps, Tensor) or maps.ndim != 4 or not tells_places(maps):
             raise LayerError(
-                f"stage {place} of its forward_intermediates is no map that differs from place to "
-                "place"
+                f"stage {place} of its forward_intermediates, {tuple(getattr(maps, 'shape', ()))}, "
+                "is no map that differs from place to place"
             )
         stage = [
             (event, replace(layout, part=event.part))

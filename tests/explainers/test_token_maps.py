@@ -1,0 +1,76 @@
+"""Maps of tokens and of channels-last layers: the formulas, and the library that people trust."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+import lookaway as la
+from cams import KINDS
+from lookaway.explainers.base import explainer_of
+from networks import OF_TOKENS
+from oracles import enliven, pixels
+
+@pytest.fixture(scope="module", params=OF_TOKENS)
+def given(request):
+    """A network with large gradients, its classifier, three images and their classes.
+
+    Beside large gradients the ε that others add to denominators is nothing.
+    """
+    network = OF_TOKENS[request.param]
+    module = enliven(network.make().eval())
+    heads = module.get_classifier()
+    with torch.no_grad():
+        for head in heads if isinstance(heads, tuple) else [heads]:
+            head.weight *= 1e6
+    clf = la.Classifier(module, input_size=network.size)
+    assert clf.layer_names("last") == [network.last]
+    images = pixels(3, 3, network.size, network.size, seed=1)
+    return network, clf, images, clf(images).detach().argmax(dim=1)
+
+
+def test_maps_are_those_of_the_formulas(given):
+    network, clf, images, classes = given
+    kept = {}
+
+    def keep(_layer, _inputs, output):
+        output.retain_grad()
+        kept["output"] = output
+
+    twin = copy.deepcopy(clf.module)
+    twin.get_submodule(network.last).register_forward_hook(keep)
+    twin(images).gather(1, classes[:, None]).sum().backward()
+    # Sums of activations of both signs, by which some kinds divide, are rounding in float32.
+    activations = network.maps(kept["output"].detach()).double().numpy()
+    gradients = network.maps(kept["output"].grad).double().numpy()
+    assert (gradients != 0).any(axis=1).all()
+    for name, kind in KINDS.items():
+        found = explainer_of(name)(clf, images, classes)
+        expected = [kind.formula(a, g) for a, g in zip(activations, gradients, strict=True)]
+        expected = np.stack(expected).clip(min=0)
+        ours = found.maps[network.last].numpy()
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * expected.max())
+        assert not found.dead[network.last].all()
+
+
+def test_maps_are_those_of_pytorch_grad_cam_with_its_reshape_transform(given, monkeypatch):
+    monkeypatch.setattr("pytorch_grad_cam.base_cam.scale_cam_image", lambda cam, _size=None: cam)
+    network, clf, images, classes = given
+    for name, kind in KINDS.items():
+        found = explainer_of(name)(clf, images, classes).maps[network.last].numpy()
+        layer = clf.module.get_submodule(network.last)
+        with kind.peer(clf.module, [layer], reshape_transform=network.maps) as peer:
+            logits = peer.activations_and_grads(images)
+            targets = [ClassifierOutputTarget(one) for one in classes.tolist()]
+            sum(t(output) for t, output in zip(targets, logits, strict=True)).backward()
+            passed = peer.activations_and_grads
+            passed.activations = [each.double() for each in passed.activations]
+            passed.gradients = [each.double() for each in passed.gradients]
+            (theirs,) = peer.compute_cam_per_layer(images, targets, False)
+        clf.module.zero_grad()
+        for ours, one in zip(found, theirs[:, 0], strict=True):
+            if name == "eigencam" and (ours * one).sum() < 0.5 * (ours * ours).sum():
+                continue  # an axis that has the other direction there
+            np.testing.assert_allclose(ours, one, rtol=0, atol=1e-5 * one.max())
