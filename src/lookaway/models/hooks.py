@@ -62,10 +62,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
     """Hold a network in eval mode without parameter gradients, then put both back.
 
     Gradients that the parameters hold already are not touched. Autograd is on inside, also where
-    the caller had turned it off, and for a network that was made in inference mode.
+    the caller had turned it off, and for a network that was made in inference mode. Nothing is
+    computed again in the backward pass (gradient checkpointing), where no hook is any more.
     """
     with (
         evaluating(module),
+        _without_checkpoints(module),
         torch.inference_mode(False),
         torch.enable_grad(),
         _fit_for_autograd(module),
@@ -78,6 +80,22 @@ def frozen(module: nn.Module) -> Iterator[None]:
         finally:
             for parameter in asking:
                 parameter.requires_grad_(True)
+
+
+@contextmanager
+def _without_checkpoints(module: nn.Module) -> Iterator[None]:
+    """Switch off the gradient checkpointing of timm's and transformers' networks, for a while."""
+    names = ("grad_checkpointing", "gradient_checkpointing")
+    held = [
+        (part, name) for part in module.modules() for name in names if vars(part).get(name) is True
+    ]
+    try:
+        for part, name in held:
+            setattr(part, name, False)
+        yield
+    finally:
+        for part, name in held:
+            setattr(part, name, True)
 
 
 @contextmanager
