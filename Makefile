@@ -11,8 +11,8 @@ demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's p
 	$(BIN)/lookaway demo --out $(OUT)
 
 # Several processes of one thread each: two processes of several threads would wait for each other.
-# tests/conftest.py says how many, and puts the longest files first.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# tests/conftest.py says how many, and puts the longest files first. Compiled tests are kept.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest
 PYTEST += --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: .venv/dev.stamp  ## the fast tests

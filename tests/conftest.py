@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is loaded
 
+import gc
 import logging
 import uuid
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from shared_runs import made_once
 
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("the same every time")
+
+gc.set_threshold(100_000, 20, 20)  # thousands of tests are alive, and are looked through each time
 
 # Files that take longest: begun last, they would leave the other processes idle.
 _FIRST = ("test_page.py", "test_run.py", "test_on_ray.py", "test_report.py", "test_wheel.py")

@@ -91,7 +91,8 @@ def test_without_a_command_it_says_how_to_begin():
 def study(small_study, faces_for_all, tmp_path_factory):
     """The command that runs a study whose folder is given on the command line."""
     folder = tmp_path_factory.mktemp("done")
-    study = {**small_study, "data": {**small_study["data"], "folder": "elsewhere"}}
+    data, explain = {**small_study["data"], "folder": "elsewhere"}, {"pictured": 2}
+    study = {**small_study, "data": data, "explain": explain, "epsilons": [0.1]}
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     return "run", folder / "study.yaml", "--out", folder / "out", "--data", faces_for_all
 

@@ -80,6 +80,7 @@ def call(folder, program, *arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_demo_says_what_to_install(install):
     folder = install(extra=False)
     code, _, err = call(folder, "lookaway", "demo", "--out", "demo")

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from lookaway.explainers.gradcam_plus_plus import GradCAMPlusPlus
     from lookaway.explainers.hirescam import HiResCAM
     from lookaway.explainers.layercam import LayerCAM
+    from lookaway.explainers.similarity import SimilarityMaps, similarity_map
     from lookaway.explainers.xgradcam import XGradCAM
     from lookaway.measurement import Measurement, measure
     from lookaway.metrics.dissimilarity import nissim, psnr
     from lookaway.metrics.ssim import ssim
     from lookaway.models.classifier import Classifier
+    from lookaway.models.gallery import Embedder, Gallery, load_embedder
     from lookaway.models.zoo import load_classifier
     from lookaway.result import Result, open_result
     from lookaway.run import run_study
@@ -53,7 +55,12 @@ _HOMES = {
     "psnr": "lookaway.metrics.dissimilarity",
     "ssim": "lookaway.metrics.ssim",
     "Classifier": "lookaway.models.classifier",
+    "SimilarityMaps": "lookaway.explainers.similarity",
+    "similarity_map": "lookaway.explainers.similarity",
+    "Embedder": "lookaway.models.gallery",
+    "Gallery": "lookaway.models.gallery",
     "load_classifier": "lookaway.models.zoo",
+    "load_embedder": "lookaway.models.gallery",
     "Result": "lookaway.result",
     "open_result": "lookaway.result",
     "run_study": "lookaway.run",
@@ -65,7 +72,9 @@ __all__ = [
     "PGD",
     "Classifier",
     "EigenCAM",
+    "Embedder",
     "Explanation",
+    "Gallery",
     "GradCAM",
     "GradCAMPlusPlus",
     "HiResCAM",
@@ -74,17 +83,20 @@ __all__ = [
     "Measurement",
     "Result",
     "SignNoise",
+    "SimilarityMaps",
     "XGradCAM",
     "__version__",
     "from_foolbox",
     "from_torchattacks",
     "heatmap",
     "load_classifier",
+    "load_embedder",
     "measure",
     "nissim",
     "open_result",
     "psnr",
     "run_study",
+    "similarity_map",
     "ssim",
 ]
 

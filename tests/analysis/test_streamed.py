@@ -41,7 +41,7 @@ def fewer_resamples():
 @pytest.fixture(scope="module", params=["all", "pictured"])
 def store(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param) / "run"
-    return write_run(folder, 70, layers_of=request.param, **RUN)
+    return write_run(folder, 45, layers_of=request.param, **RUN)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_a_way_of_reading_vid_that_is_unknown_is_refused(store):
 def test_frames_of_the_shared_images_are_those_of_the_whole_run(store, monkeypatch):
     shared = Frames(store).shared
     whole = {"accuracy": shared.accuracy, "mod": shared.mod}
-    assert set(whole["accuracy"]["n"]) == {65}
+    assert set(whole["accuracy"]["n"]) == {40}
     frames = in_parts(store, monkeypatch).shared
     for name, frame in whole.items():
         assert_frame_equal(getattr(frames, name), frame, rel_tol=1e-5, abs_tol=1e-7)

@@ -189,7 +189,7 @@ def test_a_zero_gradient_moves_nothing_and_gives_no_nan(images):
         (lambda: la.PGD(steps=2.5), "steps must be a whole number"),
         (lambda: la.MIFGSM(rel_stepsize=0), "rel_stepsize is a part of ε, above 0; got 0"),
         (lambda: la.PGD(norm="l1"), "norm='l1' is unknown; possible: linf, l2"),
-        (lambda: la.FGSM(targets="least"), "possible: least_likely, next, random"),
+        (lambda: la.FGSM(targets="least"), "possible: least_likely, nearest, next, random"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make, message):

@@ -250,7 +250,7 @@ def _draw(root, side, count):
 
 def _run(folder, side, grid, pictured, *, networks, count):
     """Models of several layers at 4 ε, every name hostile."""
-    spec = {"pretrained": False, "train": "head", "input_size": 64}
+    spec = {"pretrained": False, "train": "none", "input_size": 64}
     study = {
         "data": {
             "folder": str(_draw(folder / "images", side, count)),
@@ -261,7 +261,6 @@ def _run(folder, side, grid, pictured, *, networks, count):
             {"name": name, "timm": timm, **spec}
             for name, timm in zip(HOSTILE.values(), networks, strict=True)
         ],
-        "training": {"epochs": 2},
         "transfer_from": [HOSTILE["script"]],
         "epsilons": EPSILONS,
         "explain": {"layers": "stages", "layers_of": "pictured", "pictured": pictured},

@@ -85,9 +85,9 @@ def test_the_page_says_how_it_was_made(finished):
     assert "arXiv:2204.05427" in text
 
 
-def test_the_report_is_made_again_without_torch(layered, tmp_path):
-    copy = shutil.copytree(layered.folder, tmp_path / "out")
-    before = layered.report.read_text()
+def test_the_report_is_made_again_without_torch(grey_run, tmp_path):
+    copy = shutil.copytree(grey_run.folder, tmp_path / "out")
+    before = grey_run.report.read_text()
     for name in ("report.html", "tables", "figures", "frames"):
         path = copy / name
         path.unlink() if path.is_file() else shutil.rmtree(path)
@@ -174,9 +174,9 @@ def test_layers_are_drawn_over_depth_where_there_are_several(layered):
     assert result.robustness_of_ranking().is_empty()
 
 
-def test_regions_that_are_given_to_report_reach_page_and_frames(finished, tmp_path):
-    copy = shutil.copytree(finished.folder, tmp_path / "out")
-    names = finished.rows()["image"].unique().sort().to_list()
+def test_regions_that_are_given_to_report_reach_page_and_frames(grey_run, tmp_path):
+    copy = shutil.copytree(grey_run.folder, tmp_path / "out")
+    names = grey_run.rows()["image"].unique().sort().to_list()
     boxes = tmp_path / "boxes.csv"
     lines = [f"{name},0,0,0.5,1" for name in names]
     boxes.write_text("\n".join(["image,left,top,right,bottom", *lines]))
@@ -189,5 +189,5 @@ def test_regions_that_are_given_to_report_reach_page_and_frames(finished, tmp_pa
     assert "left_region" in measures
     each = kept.direction(per="image").drop_nulls("clean_inside")
     assert each["clean_inside"].is_between(0, 1).all()
-    asked = finished.direction(per="image", regions=boxes).drop_nulls("clean_inside")
+    asked = grey_run.direction(per="image", regions=boxes).drop_nulls("clean_inside")
     np.testing.assert_allclose(asked["clean_inside"], each["clean_inside"], atol=0.01)

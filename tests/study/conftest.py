@@ -18,7 +18,7 @@ def quick_study(faces_for_all):
         },
         "models": [
             {"name": "one", "timm": "test_resnet", **untrained, "input_size": 64},
-            {"name": "two", "timm": "test_efficientnet", **untrained, "input_size": 160},
+            {"name": "two", "timm": "test_efficientnet", **untrained, "input_size": 96},
         ],
         "transfer_from": ["one"],
         "epsilons": [0.1, 0.02],

@@ -121,7 +121,7 @@ def test_a_small_disk_that_fills_up_and_then_grows_costs_no_row(
                 assert "No space left" in str(error)
                 assert str(out) in str(error)
             assert not broken(out)
-            refused, kilobytes = refused + 1, kilobytes + 48
+            refused, kilobytes = refused + 1, kilobytes + 80
             mount(f"size={kilobytes}k")
         assert_frame_equal(result.rows(), looked.rows(), check_exact=True)
         assert result.store.damaged == []

@@ -31,11 +31,10 @@ def test_a_run_decodes_each_image_once_a_variant_with_the_same_rows(
     boxes = [f"{name}/{i}.png,5,5,20,20\n" for name in ("ann", "bob", "cy") for i in range(8)]
     (tmp_path / "boxes.csv").write_text("image,x,y,w,h\n" + "".join(boxes))
     more = {"variants": ["none", "landmarks"], "landmarks": str(tmp_path / "boxes.csv")}
-    one, two = small_study["models"]
     study = {
         **small_study,
         "data": {**small_study["data"], **more},
-        "models": [{**one, "train": "all"}, {**two, "train": "none"}],
+        "models": [{**small_study["models"][0], "train": "all"}],
         "training": {"epochs": 1},
         "transfer_from": [],
         "epsilons": [0.1],
@@ -46,7 +45,7 @@ def test_a_run_decodes_each_image_once_a_variant_with_the_same_rows(
     assert set(decoded.values()) == {1}
     monkeypatch.setattr(grid_cache, "LARGEST", 0)
     again = run_quickly(study, tmp_path / "again")
-    assert max(decoded.values()) > 4
+    assert max(decoded.values()) >= 3
     assert_frame_equal(cached.rows(), again.rows(), check_exact=True)
     names = [
         {

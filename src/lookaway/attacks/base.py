@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lookaway.attacks.norms import check_ball, check_epsilons, check_norm, steepest
-from lookaway.attacks.targets import check_targets, chosen
+from lookaway.attacks.targets import check_objective, check_targets, chosen
 from lookaway.errors import AttackError, InputError, ModelError
 from lookaway.models.checks import check_classes, check_labels, check_pixels
 from lookaway.models.classifier import Classifier
@@ -29,6 +29,9 @@ class Attack(ABC):
             image's change.
         targeted: whether ``perturb`` takes targets.
         targets: how targets are chosen where a call gives none; None: the attack is untargeted.
+        objective: what is raised of the labels, and lowered of targets: ``cross_entropy``, or
+            ``score``, the negative of the class's logit; of a gallery that is the cosine with the
+            person's template, so that it is dodging, and with targets impersonation.
         seed: of what is random in it.
     """
 
@@ -36,6 +39,7 @@ class Attack(ABC):
     norm: str = "linf"
     targeted: ClassVar[bool] = False
     targets: str | None = None
+    objective: str = "cross_entropy"
     seed: int = 0
 
     def __call__(
@@ -97,13 +101,28 @@ class Attack(ABC):
         """What the attack changes, as it is measured and stored; arguments as in the call."""
         return encoded(images, self(clf, images, labels, epsilons), epsilons, self.norm)
 
-    def set_goal(self, norm: str, targets: str | None, seed: int) -> None:
+    def set_goal(
+        self, norm: str, targets: str | None, seed: int, objective: str = "cross_entropy"
+    ) -> None:
         """Keep what several attacks let their users choose; see the attributes.
 
         Raises:
-            InputError: there is no such norm or way of choosing targets.
+            InputError: there is no such norm, way of choosing targets or objective.
         """
         self.norm, self.targets, self.seed = check_norm(norm), check_targets(targets), int(seed)
+        self.objective = check_objective(objective)
+
+    def cost(self, clf: Classifier, logits: Tensor, classes: Tensor) -> Tensor:
+        """What the objective says of classes (N,), summed over the images.
+
+        Raises:
+            InputError: an image has several labels, and the objective is one class's score.
+        """
+        if self.objective == "cross_entropy":
+            return clf.outputs.loss(logits, classes)
+        if classes.ndim != 1:
+            raise InputError(f"{self.name} with objective='score' needs one label an image")
+        return -clf.outputs.score(logits, classes).sum()
 
     def goal(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor | None:
         """The classes (N,) that the attack goes to by itself; None: it is untargeted.

@@ -10,19 +10,29 @@ class FGSM(GradientAttack):
     """x + ε · sign(∇ₓ J(θ, x, y)), clipped to [0, 1]; in L2, x + ε · ∇ₓ J / ‖∇ₓ J‖.
 
     J is cross-entropy on logits (binary cross-entropy for several labels at once), y the true
-    label, also for an image that the classifier gets wrong; sign(0) = 0.
+    label, also for an image that the classifier gets wrong; sign(0) = 0. With another objective J
+    is that.
 
     Args:
         norm: ``linf``, or ``l2``, where ε is the length of an image's change.
-        targets: None: away from the label; else towards ``least_likely``, ``next`` or ``random``.
+        targets: None: away from the label; else towards ``least_likely``, ``nearest``, ``next`` or
+            ``random``.
+        objective: ``cross_entropy``, or ``score``; see ``Attack``.
         seed: of random targets; each image's follows from it and its content.
     """
 
     name = "fgsm"
 
-    def __init__(self, norm: str = "linf", *, targets: str | None = None, seed: int = 0) -> None:
-        self.set_goal(norm, targets, seed)
+    def __init__(
+        self,
+        norm: str = "linf",
+        *,
+        targets: str | None = None,
+        objective: str = "cross_entropy",
+        seed: int = 0,
+    ) -> None:
+        self.set_goal(norm, targets, seed, objective)
 
     def loss(self, clf: Classifier, logits: Tensor, labels: Tensor) -> Tensor:
-        """The summed cross-entropy; see ``GradientAttack.loss``."""
-        return clf.outputs.loss(logits, labels)
+        """The objective; see ``GradientAttack.loss``."""
+        return self.cost(clf, logits, labels)

@@ -71,7 +71,7 @@ class IterativeAttack(Attack):
         with frozen(clf.module):
             for _ in range(self.steps):
                 pixels = attacked.flatten(0, 1).detach().clone().requires_grad_()
-                cost = clf.outputs.loss(clf(pixels), truth)
+                cost = self.cost(clf, clf(pixels), truth)
                 raised = cost if targets is None else -cost
                 gradient = pixel_gradient(clf.name, raised, pixels).view_as(attacked)
                 broken |= ~torch.isfinite(gradient).all()

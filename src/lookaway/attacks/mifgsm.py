@@ -13,7 +13,9 @@ class MIFGSM(IterativeAttack):
         steps: at least 1.
         decay: of the sum, μ in the paper.
         rel_stepsize: of a step, as a part of ε; None: 1 / steps, as in the paper.
-        targets: None: away from the label; else towards ``least_likely``, ``next`` or ``random``.
+        targets: None: away from the label; else towards ``least_likely``, ``nearest``, ``next`` or
+            ``random``.
+        objective: ``cross_entropy``, or ``score``; see ``Attack``.
         seed: of random targets; each image's follows from it and its content.
 
     >>> import lookaway as la
@@ -30,10 +32,11 @@ class MIFGSM(IterativeAttack):
         rel_stepsize: float | None = None,
         *,
         targets: str | None = None,
+        objective: str = "cross_entropy",
         seed: int = 0,
     ) -> None:
         super().__init__(steps, 1.0 / max(steps, 1) if rel_stepsize is None else rel_stepsize)
-        self.set_goal("linf", targets, seed)
+        self.set_goal("linf", targets, seed, objective)
         self.decay = decay
 
     def direction(self, gradient: Tensor, before: Tensor | None) -> Tensor:

@@ -13,7 +13,9 @@ class PGD(IterativeAttack):
         rel_stepsize: of a step, as a part of ε; None: 2.5 / steps.
         norm: ``linf``, or ``l2``, where ε is the length of an image's change.
         random_start: begin at a place in the ball, drawn uniformly; else at the image.
-        targets: None: away from the label; else towards ``least_likely``, ``next`` or ``random``.
+        targets: None: away from the label; else towards ``least_likely``, ``nearest``, ``next`` or
+            ``random``.
+        objective: ``cross_entropy``, or ``score``; see ``Attack``.
         seed: of the start and of random targets; each image's follow from it and its content.
 
     >>> import lookaway as la
@@ -31,8 +33,9 @@ class PGD(IterativeAttack):
         *,
         random_start: bool = True,
         targets: str | None = None,
+        objective: str = "cross_entropy",
         seed: int = 0,
     ) -> None:
         super().__init__(steps, 2.5 / max(steps, 1) if rel_stepsize is None else rel_stepsize)
-        self.set_goal(norm, targets, seed)
+        self.set_goal(norm, targets, seed, objective)
         self.random_start = random_start

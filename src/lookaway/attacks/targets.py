@@ -6,7 +6,8 @@ from torch import Tensor
 from lookaway.attacks.norms import of_content
 from lookaway.errors import InputError
 
-TARGETS = ("least_likely", "next", "random")
+TARGETS = ("least_likely", "nearest", "next", "random")
+OBJECTIVES = ("cross_entropy", "score")
 
 
 def check_targets(targets: str | None) -> str | None:
@@ -23,12 +24,23 @@ def check_targets(targets: str | None) -> str | None:
     return targets
 
 
+def check_objective(objective: str) -> str:
+    """Refuse an unknown objective.
+
+    Raises:
+        InputError: with what is possible.
+    """
+    if objective not in OBJECTIVES:
+        raise InputError(f"objective={objective!r} is unknown; possible: {', '.join(OBJECTIVES)}")
+    return objective
+
+
 def chosen(targets: str, logits: Tensor, labels: Tensor, images: Tensor, seed: int) -> Tensor:
     """The target of each image, which is never its label.
 
     Args:
-        targets: ``least_likely``, of the logits; ``next``, the class after the label; ``random``,
-            by the seed and the image's content alone.
+        targets: ``least_likely`` or ``nearest``, of the smallest or largest logit; ``next``, the
+            class after the label; ``random``, by the seed and the image's content alone.
         logits: (N, K) of the clean images.
         labels: (N,) int64.
         images: (N, C, H, W) float pixels in [0, 1].
@@ -45,6 +57,8 @@ def chosen(targets: str, logits: Tensor, labels: Tensor, images: Tensor, seed: i
         raise InputError("a targeted attack needs a second class")
     if targets == "least_likely":
         return logits.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
+    if targets == "nearest":
+        return logits.scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
     if targets == "next":
         return (labels + 1) % count
     content = images.detach().to("cpu", torch.float32)

@@ -47,7 +47,8 @@ class Classifier(nn.Module):
         outputs: what the network gives: ``logits``; ``binary``, one number z for two classes with
             the logits −z/2 and z/2; ``probabilities``, of which logarithms are taken (from what
             enters the last softmax or sigmoid where that is a module); ``multilabel``, a logit for
-            each of several labels at once. None: logits, binary where there is one.
+            each of several labels at once; or ``Outputs`` that say it. None: logits, binary where
+            there is one.
         logits: which of the logits are the classes, in order, such as ``[0, 217, 482]`` for three
             classes of ImageNet's thousand; None: all, as they come.
         tokens: where the tokens of a network lie that is none of timm's: ``(h, w, prefix)``, the
@@ -78,7 +79,7 @@ class Classifier(nn.Module):
         input_size: int | tuple[int, int] | None = None,
         name: str | None = None,
         channels: int | None = None,
-        outputs: str | None = None,
+        outputs: str | Outputs | None = None,
         logits: Sequence[int] | None = None,
         tokens: Tokens | None = None,
     ) -> None:
@@ -100,9 +101,10 @@ class Classifier(nn.Module):
         # Layers whose output a study scaled and shifted, and the shift (C,); see ``folding``.
         self.shifts: dict[str, Tensor] = {}
         self.precision = "float32"  # see ``precision``; a study sets it for its own networks
-        check_said(outputs)
-        self._said = outputs
-        self._outputs: Outputs | None = None  # found out by the first probes
+        # None: found out by the first probes.
+        self._outputs = outputs if isinstance(outputs, Outputs) else None
+        self._said = None if isinstance(outputs, Outputs) else outputs
+        check_said(self._said)
         self._traces: dict[tuple[int, int], LayerTrace] = {}
 
     def choose(self, logits: Sequence[int] | None) -> None:

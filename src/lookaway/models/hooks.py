@@ -42,19 +42,23 @@ def evaluating(module: nn.Module, name: str | None = None) -> Iterator[None]:
     Raises:
         ModelError: the network turned on training mode by itself meanwhile.
     """
-    modes = [(part, part.training) for part in module.modules()]
+    parts = list(module.modules())
+    in_training = [part for part in parts if part.training]
     try:
-        for part, _ in modes:
+        for part in in_training:
             part.training = False
         yield
-        if any(part.training for part, _ in modes):
+        if any(part.training for part in parts):
             raise ModelError(
                 f"{name or type(module).__name__} turns on training mode in its own forward pass, "
                 "so its logits are random or depend on the batch; leave the mode to the caller"
             )
     finally:
-        for part, training in modes:
-            part.training = training
+        for part in parts:
+            if part.training:
+                part.training = False
+        for part in in_training:
+            part.training = True
 
 
 @contextmanager

@@ -67,6 +67,10 @@ class Outputs:
             each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=1)
         return each if reduction == "none" else getattr(each, reduction)()
 
+    def score(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """What is explained of one class of each image, (N,): its logit."""
+        return logits.gather(1, classes[:, None])[:, 0]
+
     def predicted(self, logits: Tensor, labels: Tensor | None = None) -> Tensor:
         """The predicted class of each image (N,) int64: that of the largest logit.
 

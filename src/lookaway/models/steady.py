@@ -39,7 +39,8 @@ def check_steady(clf: Classifier, images: Tensor) -> None:
             f"{clf.name} keeps state between calls: {', '.join(changed[:3])} changes in eval mode; "
             "results would depend on the order of the images"
         )
-    if not all(_same(clf, first, other) for other in others):
+    relative = _relative(clf)
+    if not all(_same(first, other, relative) for other in others):
         raise ModelError(
             f"{clf.name} gives other logits for the same image when it is asked again: it keeps "
             "state between calls or draws at random (dropout that ignores eval mode?)"
@@ -51,6 +52,7 @@ def _check_alone(clf: Classifier, image: Tensor) -> None:
     """Refuse a network that sees an image otherwise among others than alone, at any layer."""
     random = torch.Generator().manual_seed(1)
     dark = 0.4 * torch.rand(image.shape, generator=random).to(image)
+    relative = _relative(clf)
     names = list(clf.trace((image.shape[2], image.shape[3])).layers)
     alone: list[Tensor] = []  # in the order of execution
     mixed: list[str] = []
@@ -65,7 +67,7 @@ def _check_alone(clf: Classifier, image: Tensor) -> None:
         nonlocal place
         tensor = first_tensor(output)
         if tensor is not None and place < len(alone):
-            if not _same(clf, alone[place], tensor[:1]):
+            if not _same(alone[place], tensor[:1], relative):
                 mixed.append(name)
             place += 1
 
@@ -74,7 +76,7 @@ def _check_alone(clf: Classifier, image: Tensor) -> None:
             first = clf(image)
         with hooked(clf.module, names, compare):
             among = clf(torch.cat([image, dark]))
-    if mixed or not _same(clf, first, among[:1]):
+    if mixed or not _same(first, among[:1], relative):
         where = f" from layer {mixed[0]!r} on" if mixed else ""
         raise ModelError(
             f"{clf.name} gives other numbers for an image in a batch than alone{where}: they would "
@@ -82,12 +84,16 @@ def _check_alone(clf: Classifier, image: Tensor) -> None:
         )
 
 
-def _same(clf: Classifier, first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are equal but for what convolutions round otherwise at other times."""
-    if first.shape != second.shape:
-        return False
+def _relative(clf: Classifier) -> float:
+    """How far numbers may be apart by what convolutions round otherwise at other times."""
     dtypes = {each.dtype for each in clf.module.parameters()}
     exact = clf.precision == "float32" and dtypes <= {torch.float32, torch.float64}
-    relative = 1e-3 if exact else 5e-2
+    return 1e-3 if exact else 5e-2
+
+
+def _same(first: Tensor, second: Tensor, relative: float) -> bool:
+    """Whether two tensors are equal but for rounding."""
+    if first.shape != second.shape:
+        return False
     slack = relative / 10 * float(first.abs().max()) if first.numel() else 0.0
     return torch.allclose(first.float(), second.float(), rtol=relative, atol=slack)
