@@ -104,57 +104,59 @@ def test_layers_that_would_be_computed_again_are_not_while_they_are_explained(re
 # Networks that are none of timm's.
 
 
-class Mine(nn.Module):
-    """The network of the class token without what timm says of it."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = classifier("class token").module
-
-    def forward(self, x):
-        return self.net(x)
+def mine(**said):
+    """torchvision's ViT: 3x3 tokens behind a class token."""
+    options = {"patch_size": 16, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+    with seeded(0):
+        vit = torchvision.models.VisionTransformer(image_size=48, num_classes=4, **options)
+    return la.Classifier(enliven(vit.eval()), input_size=48, name="mine", **said)
 
 
 def by_hand(x):
     return x[:, 1:].reshape(len(x), 3, 3, x.shape[2]).permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize("kind", ["last", "stages", "net.blocks.0"])
+BLOCKS = [f"encoder.layers.encoder_layer_{place}" for place in range(2)]
+
+
+@pytest.mark.parametrize("kind", ["last", BLOCKS[0]])
 def test_tokens_of_which_nothing_is_known_are_refused_with_what_to_say(kind):
-    clf = la.Classifier(Mine(), input_size=48, name="mine")
-    with pytest.raises(LayerError, match=r"mine|net\.blocks\.0") as told:
-        clf.layer_names(kind)
-    if kind != "stages":
-        assert "tokens=(h, w, prefix)" in str(told.value)
+    with pytest.raises(LayerError, match=r"mine|encoder_layer_0.*tokens=\(h, w, prefix\)"):
+        mine().layer_names(kind)
 
 
 @pytest.mark.parametrize("said", [(3, 3, 1), by_hand], ids=["numbers", "function"])
 def test_tokens_are_read_as_the_user_says(said):
-    clf = la.Classifier(Mine(), input_size=48, tokens=said)
-    known = classifier("class token")
+    clf, images = mine(tokens=said), pixels(2, 3, 48, 48)
+    assert clf.layer_names("last") == [f"{BLOCKS[1]}.ln_1"]
+    kept = {}
+    handle = clf.module.get_submodule(BLOCKS[0]).register_forward_hook(
+        lambda _b, _i, output: kept.update(output=output, none=output.retain_grad())
+    )
+    clf.module(images).amax(dim=1).sum().backward()
+    handle.remove()
+    activations, gradients = by_hand(kept["output"]).detach(), by_hand(kept["output"].grad)
+    expected = (gradients.mean(dim=(2, 3), keepdim=True) * activations).sum(dim=1).relu()
+    found = la.GradCAM()(clf, images, layers=BLOCKS[0])
+    torch.testing.assert_close(found.maps[BLOCKS[0]], expected, rtol=1e-4, atol=1e-6)
+    assert not found.dead[BLOCKS[0]].all()
+
+
+def test_a_network_of_timms_within_another_is_read_as_it_is_alone():
+    alone = classifier("class token")
+    wrapped = la.Classifier(nn.Sequential(nn.Identity(), alone.module), input_size=48)
     images = pixels(2, 3, 48, 48)
-    assert clf.layer_names("last") == ["net.blocks.1.norm1"]
-    for explainer in (la.GradCAM(), la.HiResCAM()):
-        ours = explainer(clf, images, layers=["net.blocks.0", "net.blocks.1.norm1"]).maps
-        right = explainer(known, images, layers=["blocks.0", "blocks.1.norm1"]).maps
-        for one, other in zip(ours.values(), right.values(), strict=True):
-            assert torch.equal(one, other)
-    assert "3x3" in str(clf.trace().layers["net.blocks.0"].layout)
-
-
-def test_torchvisions_vit_is_read_with_tokens():
-    options = {"patch_size": 16, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
-    with seeded(0):
-        vit = torchvision.models.VisionTransformer(image_size=48, num_classes=4, **options)
-    clf = la.Classifier(enliven(vit.eval()), input_size=48, tokens=(3, 3, 1))
-    assert clf.layer_names("last") == ["encoder.layers.encoder_layer_1.ln_1"]
-    assert not la.GradCAM()(clf, pixels(4, 3, 48, 48)).dead[clf.layer_names()[0]].all()
+    for layers in ("last", "stages"):
+        names = alone.layer_names(layers)
+        assert wrapped.layer_names(layers) == [f"1.{name}" for name in names]
+    found = la.GradCAM()(wrapped, images).maps["1.blocks.1.norm1"]
+    assert torch.equal(found, la.GradCAM()(alone, images).maps["blocks.1.norm1"])
 
 
 @pytest.mark.parametrize("tokens", [(14, 14), (0, 3, 1), (3, 3, -1), "3x3", (3.0, 3, 1), 9])
 def test_tokens_that_make_no_sense_are_refused(tokens):
     with pytest.raises(InputError, match=r"tokens must be \(h, w, prefix\).*got"):
-        la.Classifier(Mine(), tokens=tokens)
+        mine(tokens=tokens)
 
 
 @pytest.mark.parametrize(
@@ -169,10 +171,10 @@ def test_tokens_that_make_no_sense_are_refused(tokens):
 )
 def test_a_function_that_does_more_than_move_numbers_is_refused(function, said):
     with pytest.raises(InputError, match=said):
-        la.Classifier(Mine(), input_size=48, tokens=function).layer_names("last")
+        mine(tokens=function).layer_names("last")
 
 
 def test_said_tokens_that_no_layer_gives_are_refused():
-    clf = la.Classifier(Mine(), input_size=48, tokens=(7, 7, 1), name="mine")
+    clf = mine(tokens=(7, 7, 1))
     with pytest.raises(LayerError, match="mine has no last layer"):
         clf.layer_names("last")

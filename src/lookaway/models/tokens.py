@@ -103,9 +103,20 @@ def _matches(module: nn.Module, pixels: Tensor) -> list[_Match]:
     Raises:
         LayerError: why there are none.
     """
-    intermediates = getattr(module, "forward_intermediates", None)
-    if not callable(intermediates):
+    _, net = _timms(module)
+    intermediates = getattr(net, "forward_intermediates", None)
+    if net is None or intermediates is None:
         raise LayerError("it has no forward_intermediates, as timm's networks have")
+    if net is not module:
+        entered: list[Tensor] = []
+        handle = net.register_forward_pre_hook(lambda _net, inputs: entered.extend(inputs[:1]))
+        try:
+            watch(module, lambda: module(pixels))
+        finally:
+            handle.remove()
+        if len(entered) != 1:
+            raise LayerError(f"its {type(net).__name__} of timm's is not called once")
+        (pixels,) = entered
     given: list[Any] = []
     try:
         events = watch(module, lambda: given.extend(intermediates(pixels, intermediates_only=True)))
@@ -132,10 +143,20 @@ def _matches(module: nn.Module, pixels: Tensor) -> list[_Match]:
     return found
 
 
+def _timms(module: nn.Module) -> tuple[str, nn.Module | None]:
+    """The network of timm's in a network, which may be itself, and its name there."""
+    for name, part in module.named_modules():
+        if callable(getattr(part, "forward_intermediates", None)):
+            return name, part
+    return "", None
+
+
 def _name(module: nn.Module, place: int, stage: _Match) -> str:
     """The name of a stage: timm's where it is one of the layers that equal it."""
-    info = list(getattr(module, "feature_info", None) or [])
+    before, net = _timms(module)
+    info = list(getattr(net, "feature_info", None) or [])
     timms = str(info[place].get("module")) if place < len(info) else ""
+    timms = f"{before}.{timms}" if before else timms
     events = [event for event, _ in stage]
     return timms if timms in [event.name for event in events] else outermost(events).name
 
