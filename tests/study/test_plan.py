@@ -42,6 +42,7 @@ CHANGES_RESULTS = {
     "models.mean",
     "models.std",
     "models.input_size",
+    "models.tokens",
     "models.epochs",
     "models.learning_rate",
     "training.epochs",
@@ -118,6 +119,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
                 "mean": None,
                 "std": None,
                 "input_size": None,
+                "tokens": None,
                 "epochs": None,
                 "learning_rate": None,
             }
@@ -225,6 +227,10 @@ measure: {{grid: 5}}
         ({"models": ["resnet18", "resnet18"]}, "given twice: resnet18"),
         ({"transfer_from": ["resnet18", "resnet18"]}, "given twice: resnet18"),
         ({"explain": {"method": "lime"}}, "possible: gradcam"),
+        (
+            {"models": [{"name": "test_vit", "tokens": [14, 14]}]},
+            "tokens must be (h, w, prefix), the grid and how many",
+        ),
         ({"explain": {"explained_class": ["own", "own"]}}, "given twice: own"),
         ({"data": {"folder": "/nowhere"}}, "does not exist"),
         ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),

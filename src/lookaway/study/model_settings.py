@@ -26,6 +26,12 @@ def _channels(what: str) -> Callable[[Any], Any]:
     return check
 
 
+def _tokens(value: Any) -> Any:
+    from lookaway.models.map_layout import check_tokens
+
+    return mended(value, partial(check_tokens, value))
+
+
 def _names(value: Any) -> Any:
     """Class names as text: YAML reads ``10`` as a number."""
     if isinstance(value, list):
@@ -71,6 +77,7 @@ class ModelSpec(Settings):
     mean: Annotated[list[float] | None, BeforeValidator(_channels("mean"))] = None
     std: Annotated[list[float] | None, BeforeValidator(_channels("std"))] = None
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+    tokens: Annotated[list[int] | None, BeforeValidator(_tokens)] = None
     epochs: Annotated[int, Field(ge=1, le=MOST)] | None = None
     learning_rate: LearningRate | None = None
 

@@ -101,6 +101,7 @@ def prepare(
     layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
     last_sizes: dict[str, list[int]] = {}
+    layouts: dict[str, dict[str, str]] = {}
     with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
             try:
@@ -110,14 +111,17 @@ def prepare(
                 layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]
                 size = study.data.image_size
-                found = clf.trace((size, size)).layers[last[spec.name]]
-                last_sizes[spec.name] = list(found.size)
-                _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
+                traced = clf.trace((size, size)).layers
+                last_sizes[spec.name] = list(traced[last[spec.name]].size)
+                wanted = {*layers[spec.name], last[spec.name]}
+                if lie := {each: str(at) for each in sorted(wanted) if (at := traced[each].layout)}:
+                    layouts[spec.name] = lie
+                _try(study, spec, clf, wanted)
                 weights[spec.name] = weights_hash(clf.module)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
                 if study.run.precision != "float32":
                     compute_in(clf, study.run.precision)
-                    _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
+                    _try(study, spec, clf, wanted)
             except LookawayError as error:
                 note(("models", index), f"models[{index}] ({spec.name})", error)
             except Exception as error:  # noqa: BLE001  a network of its own fails in its own way
@@ -145,6 +149,7 @@ def prepare(
         layers=layers,
         last_layers=last,
         last_sizes=last_sizes,
+        layouts=layouts,
         training_precision=training_precision(study, old_plan, device),
         **images.plan(),
     )
@@ -221,6 +226,7 @@ def load_model(
         input_size=spec.input_size,
         channels=study.data.channels,
         outputs=None if spec.outputs == "auto" else spec.outputs,
+        tokens=None if spec.tokens is None else (spec.tokens[0], spec.tokens[1], spec.tokens[2]),
         seed=seed_from(study.data.split.seed, "weights", spec.name),
     )
     clf.name = spec.name
