@@ -159,17 +159,15 @@ def input_of(module: nn.Module, layer: str, images: Tensor) -> Tensor:
     return found[-1]
 
 
-def assert_read_as_timm_does(network: nn.Module, size: int, stages: bool = True) -> None:
+def assert_read_as_timm_does(clf: Classifier, stages: bool = True) -> None:
     """Every layer that holds the numbers of a stage is read as timm's maps (N, C, h, w) of it.
 
     Args:
-        network: timm's, in eval mode.
-        size: of its images, px.
+        clf: of a network of timm's, in eval mode.
         stages: whether ``stages`` must be all of timm's, or may be refused.
     """
-    clf = Classifier(network, input_size=size)
-    layers = clf.trace().layers
-    images = clf.prepare(pixels(2, clf.channels, size, size, seed=3))
+    network, layers = clf.module, clf.trace().layers
+    images = clf.prepare(pixels(2, clf.channels, *clf.input_size, seed=3))
     found: dict[str, Any] = {}
     handles = [
         network.get_submodule(name).register_forward_hook(

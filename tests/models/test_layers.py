@@ -133,7 +133,7 @@ def test_what_is_read_of_timms_networks_is_what_timm_calls_nchw(name):
     """Each of timm's intermediates (N, C, h, w) is read where a layer gives it in any order."""
     size, smaller = TIMM[name]
     network = timm.create_model(name, pretrained=False, num_classes=3, **smaller).eval()
-    assert_read_as_timm_does(network, size)
+    assert_read_as_timm_does(Classifier(network, input_size=size))
 
 
 class Branches(nn.Module):

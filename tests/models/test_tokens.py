@@ -58,8 +58,8 @@ def test_last_is_found_with_a_head_of_zeros_which_stays_so(name):
 def test_tokens_in_another_order_are_refused_by_name_and_those_in_order_are_read():
     options = {"img_size": (64, 64), "embed_dim": 16, "num_heads": 1, "stages": (1, 1, 1, 1)}
     hiera = timm.create_model("hiera_tiny_224", num_classes=4, **options).eval()
-    assert_read_as_timm_does(hiera, 64, stages=False)
     clf = la.Classifier(hiera, input_size=64)
+    assert_read_as_timm_does(clf, stages=False)
     assert clf.layer_names("last") == ["blocks.3"]
     with pytest.raises(LayerError, match=r"Hiera has the stage 'reroll', which does not run"):
         clf.layer_names("stages")
