@@ -16,7 +16,7 @@ from oracles import enliven, pixels
 
 @pytest.fixture(scope="module", params=OF_TOKENS)
 def given(request):
-    """A network with large gradients, three images, their classes, and what each kind says.
+    """A network with large gradients, two images, their classes, and what each kind says.
 
     Beside large gradients the ε that others add to denominators is nothing.
     """
@@ -28,7 +28,7 @@ def given(request):
             head.weight *= 1e6
     clf = la.Classifier(module, input_size=network.size)
     assert clf.layer_names("last") == [network.last]
-    images = pixels(3, 3, network.size, network.size, seed=1)
+    images = pixels(2, 3, network.size, network.size, seed=1)
     classes = clf(images).detach().argmax(dim=1)
     kinds = [explainer_of(name) for name in KINDS]
     found, _ = kinds[0].explain_together(kinds, clf, images, [classes], [network.last])
