@@ -151,7 +151,9 @@ def _resize(module: nn.Module, name: str, input_size: int | None, fixed: bool = 
     ):
         return False
     try:
-        module.set_input_size(img_size=(input_size, input_size))  # type: ignore[operator]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own code that resamples
+            module.set_input_size(img_size=(input_size, input_size))  # type: ignore[operator]
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{name!r} is of {sides[0]} px, and input_size {input_size} does not suit it: {error}"
