@@ -30,6 +30,7 @@ ORDER = [
     "study",
     "analysis",
     "measurement",
+    "verification",
     "report",
     "result",
     "compare",

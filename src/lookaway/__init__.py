@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lookaway.models.zoo import load_classifier
     from lookaway.result import Result, open_result
     from lookaway.run import run_study
+    from lookaway.verification import verify
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ _HOMES = {
     "Result": "lookaway.result",
     "open_result": "lookaway.result",
     "run_study": "lookaway.run",
+    "verify": "lookaway.verification",
 }
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "run_study",
     "similarity_map",
     "ssim",
+    "verify",
 ]
 
 

@@ -22,6 +22,7 @@ from lookaway.hashing import seed_from
 from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
+from lookaway.models.image_size import bring_to
 from lookaway.models.map_layout import Tokens
 from lookaway.models.randomness import seeded
 from lookaway.models.weights import fit_weights, prefixes, read_weights, tensors_only
@@ -111,7 +112,7 @@ def load_classifier(
         module = _pretrained(timm_name, num_classes, seed, channels)
     else:
         module = _create(timm_name, num_classes, seed, channels)
-    _resize(module, name, input_size)
+    bring_to(module, name, input_size)
     module.eval()
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
     sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
@@ -134,31 +135,6 @@ def load_classifier(
     )
     clf.origin = origin
     return clf
-
-
-def _resize(module: nn.Module, name: str, input_size: int | None, fixed: bool = True) -> bool:
-    """Bring a network to another size, as timm does, or one of a fixed size; whether it was done.
-
-    Raises:
-        ModelError: it cannot be of that size.
-    """
-    patches = getattr(module, "patch_embed", None)
-    sides = getattr(patches, "img_size", None)
-    if not input_size or sides is None or tuple(sides) == (input_size, input_size):
-        return False
-    if not hasattr(module, "set_input_size") or (
-        fixed and not getattr(patches, "strict_img_size", False)
-    ):
-        return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own code that resamples
-            module.set_input_size(img_size=(input_size, input_size))  # type: ignore[operator]
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"{name!r} is of {sides[0]} px, and input_size {input_size} does not suit it: {error}"
-        ) from error
-    return True
 
 
 def _timms(numbers: Sequence[float], channels: int) -> Sequence[float]:
@@ -237,7 +213,7 @@ def _from_checkpoint(
         try:
             prefix = fit_weights(module, found.weights, path.name, new)
         except WeightsError:
-            if not _resize(module, name, input_size, fixed=False):
+            if not bring_to(module, name, input_size, fixed=False):
                 raise
             prefix = fit_weights(module, found.weights, path.name, new)  # trained at that size
     except WeightsError as error:

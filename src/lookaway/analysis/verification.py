@@ -1,0 +1,156 @@
+"""What an attack does to the verification of faces: error rates at thresholds fixed before it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from lookaway.analysis.intervals import Bootstrap
+from lookaway.metrics.verification import det, equal_error_rates, needed, threshold_at
+
+RATES = (1e-2, 1e-3)
+_FOLDS = 5
+_RESAMPLES = 1_000  # of equal error rates, each of which takes a pass over all comparisons
+_AT_ONCE = 20_000_000
+CLEAN = ("clean", "", 0.0)
+
+# An attack's name, its objective, and ε.
+Setting = tuple[str, str, float]
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Probes compared with the templates of K persons, clean and perturbed.
+
+    Attributes:
+        persons: (N,) int: who is on each probe, a place among the templates.
+        similarities: (N, K) float for each setting; ``CLEAN`` is one.
+        targets: (N,) int: whom the perturbed probes are to be taken for, by attack and objective.
+    """
+
+    persons: np.ndarray
+    similarities: Mapping[Setting, np.ndarray]
+    targets: Mapping[tuple[str, str], np.ndarray]
+
+    def genuine(self) -> np.ndarray:
+        """Which comparisons (N, K) are of one person."""
+        count = self.similarities[CLEAN].shape[1]
+        same: np.ndarray = self.persons[:, None] == np.arange(count)[None, :]
+        return same
+
+    def det(self, setting: Setting = CLEAN) -> pl.DataFrame:
+        """Thresholds with both error rates of a setting: threshold, fmr, fnmr."""
+        same, found = self.genuine(), self.similarities[setting]
+        curve = det(found[same], found[~same])
+        columns = {"threshold": curve.thresholds, "fmr": curve.fmr, "fnmr": curve.fnmr}
+        return pl.DataFrame(columns)
+
+    def rates(self, rates: Sequence[float] = RATES, seed: int = 0) -> pl.DataFrame:
+        """Error rates of every setting; see ``verification``."""
+        return verification(self, rates, seed)
+
+    def thresholds(self, rate: float, seed: int = 0) -> np.ndarray | None:
+        """The threshold (N,) for each probe, from clean comparisons of other persons.
+
+        Persons are dealt into five parts at random; those of a part are judged by the impostor
+        comparisons among all others. None where these are fewer than 10 / rate.
+        """
+        same, clean = self.genuine(), self.similarities[CLEAN]
+        count = clean.shape[1]
+        dealt = np.random.default_rng(seed).permutation(count) % min(_FOLDS, count)
+        found = np.zeros(len(self.persons))
+        for part in np.unique(dealt[self.persons]):
+            others = dealt != part
+            kept = others[self.persons][:, None] & others[None, :] & ~same
+            threshold = threshold_at(clean[kept], rate)
+            if threshold is None:
+                return None
+            found[dealt[self.persons] == part] = threshold
+        return found
+
+
+def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int = 0) -> pl.DataFrame:
+    """Error rates of every setting, each with its 95 % interval.
+
+    Intervals resample persons (with 20 or more; else probes within each), for comparisons that
+    share a person are not independent; thresholds stay as they are.
+
+    Args:
+        found: the comparisons.
+        rates: clean false match rates at which thresholds are fixed.
+        seed: of the parts into which persons are dealt.
+
+    Returns:
+        attack, objective, epsilon, measure, n_genuine, n_impostor, value, low, high, reason.
+        Measures: ``eer``; ``genuine`` and ``impostor``, mean similarities; at the threshold of
+        each clean false match rate ``fnmr@rate``, genuine comparisons that are lost, ``fmr@rate``,
+        impostor comparisons that match, and for impersonation ``success@rate``, probes that are
+        taken for their target. A value is null where there are too few comparisons; reason says it.
+    """
+    same = found.genuine()
+    boot = Bootstrap([str(person) for person in found.persons])
+    counts = {"n_genuine": int(same.sum()), "n_impostor": int((~same).sum())}
+    levels = {rate: found.thresholds(rate, seed) for rate in rates}
+    rows = []
+    for setting, similarities in found.similarities.items():
+        attack, objective, epsilon = setting
+        told: list[tuple[str, float | None, float | None, float | None, str]] = [
+            ("eer", *_eer(similarities, same, boot), "")
+        ]
+        for name, kept in (("genuine", same), ("impostor", ~same)):
+            told.append((name, *_share(np.where(kept, similarities, 0.0), kept, boot), ""))
+        for rate, threshold in levels.items():
+            targets = found.targets.get((attack, objective))
+            names = ["fnmr", "fmr"] + (["success"] if targets is not None else [])
+            if threshold is None:
+                few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons of others"
+                told += [(f"{name}@{rate:g}", None, None, None, few) for name in names]
+                continue
+            match = similarities >= threshold[:, None]
+            told.append((f"fnmr@{rate:g}", *_share(same & ~match, same, boot), ""))
+            told.append((f"fmr@{rate:g}", *_share(~same & match, ~same, boot), ""))
+            if targets is not None:
+                aimed = targets[:, None] == np.arange(same.shape[1])[None, :]
+                told.append((f"success@{rate:g}", *_share(aimed & match, aimed, boot), ""))
+        for measure, value, low, high, reason in told:
+            keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
+            ends = {"value": value, "low": low, "high": high, "reason": reason or None}
+            rows.append(keys | {"measure": measure} | counts | ends)
+    numbers = dict.fromkeys(["epsilon", "value", "low", "high"], pl.Float64)
+    return pl.DataFrame(rows, schema_overrides={**numbers, "reason": pl.String})
+
+
+def _share(
+    numerators: np.ndarray, counted: np.ndarray, boot: Bootstrap
+) -> tuple[float, float | None, float | None]:
+    """A sum over all comparisons (N, K) by how many are counted, and its interval."""
+    above, below = (
+        each.sum(axis=1, dtype=float)[:, None] for each in (numerators, counted.astype(float))
+    )
+    low, high = boot.intervals(above, below)
+    return float(above.sum() / below.sum()), low[0], high[0]
+
+
+def _eer(
+    similarities: np.ndarray, same: np.ndarray, boot: Bootstrap
+) -> tuple[float, float | None, float | None]:
+    value = det(similarities[same], similarities[~same]).equal_error_rate
+    persons, count = boot.units, similarities.shape[1]
+    by_person = boot.kind == "classes"
+    places = np.full(count, -1)
+    if by_person:  # the unit of each template; a person without a probe is drawn with none
+        places[np.nonzero(same)[1]] = persons[np.nonzero(same)[0]]
+    resampled, step, left = [], max(1, _AT_ONCE // similarities.size), _RESAMPLES
+    for drawn in boot.weights():
+        some = drawn[:left]
+        left -= len(some)
+        for start in range(0, len(some), step):
+            part = some[start : start + step]
+            weights = np.repeat(part[:, persons, None], count, axis=2)
+            if by_person:
+                weights *= np.where(same, 1.0, part[:, None, places])
+            flat = weights.reshape(len(part), -1)
+            resampled.append(equal_error_rates(similarities.ravel(), same.ravel(), flat))
+    low, high = boot.bounds(np.concatenate(resampled)[:, None])
+    return value, low[0], high[0]
