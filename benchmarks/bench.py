@@ -30,7 +30,8 @@ import lookaway as la
 from lookaway.kernel import MeasureSettings, measure_images
 from lookaway.memory import kept_memory
 from lookaway.models.folding import compute_in, fold_batch_norm
-from lookaway.models.training import LabelledImages, Recipe, train
+from lookaway.models.stages import LabelledImages
+from lookaway.models.training import Recipe, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"

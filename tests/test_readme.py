@@ -59,6 +59,8 @@ def place(faces_for_all, tmp_path_factory):
         save_file(weights, "mine.safetensors")
         torch.save(weights, "mine.pth")
         Path("points.csv").write_text("image,x,y,w,h\nann/0.png,4,2,26,28\n")
+        rows = [f"faces/{face}/{i}.png,{face}" for face in ("ann", "bob") for i in range(8)]
+        Path("images.csv").write_text("\n".join(["image,label", *rows]))
         boxes = [f"{face}/{i}.png,0.2,0.2,0.8,0.8" for face in ("ann", "bob") for i in range(8)]
         Path("faces.csv").write_text("\n".join(["image,left,top,right,bottom", *boxes]))
         files = [text for page in pages("python") for text in blocks(page, "python")]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lookaway.models.classifier import Classifier
     from lookaway.models.gallery import Embedder, Gallery, load_embedder
     from lookaway.models.zoo import load_classifier
+    from lookaway.report.overlays import overlay
     from lookaway.result import Result, open_result
     from lookaway.run import run_study
     from lookaway.verification import verify
@@ -62,6 +63,7 @@ _HOMES = {
     "Gallery": "lookaway.models.gallery",
     "load_classifier": "lookaway.models.zoo",
     "load_embedder": "lookaway.models.gallery",
+    "overlay": "lookaway.report.overlays",
     "Result": "lookaway.result",
     "open_result": "lookaway.result",
     "run_study": "lookaway.run",
@@ -96,6 +98,7 @@ __all__ = [
     "measure",
     "nissim",
     "open_result",
+    "overlay",
     "psnr",
     "run_study",
     "similarity_map",

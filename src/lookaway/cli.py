@@ -64,7 +64,8 @@ def run(
     study: Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")],
     out: Out,
     data: Annotated[
-        str | None, typer.Option(help="An image folder in place of data.folder.", metavar="PATH")
+        str | None,
+        typer.Option(help="An image folder or table, in place of the study's.", metavar="PATH"),
     ] = None,
     engine: Annotated[
         str | None,
@@ -110,7 +111,8 @@ def run(
 def plan(
     study: Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")],
     data: Annotated[
-        str | None, typer.Option(help="An image folder in place of data.folder.", metavar="PATH")
+        str | None,
+        typer.Option(help="An image folder or table, in place of the study's.", metavar="PATH"),
     ] = None,
     images: Annotated[
         int | None,

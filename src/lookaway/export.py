@@ -1,6 +1,7 @@
 """A run's perturbed test images as files, one folder for each ε, from the stored signs alone."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def export(
     *,
     source: str | None = None,
     kind: str = "png",
-    data: str | AnyPath | None = None,
+    data: str | AnyPath | Any = None,
     progress: Reporter | None = None,
 ) -> list[AnyPath]:
     """Write the test images as a source of transfer perturbed them.
@@ -43,7 +44,7 @@ def export(
         kind: ``png``, 8 bit (what a study with ``quantize: true`` measures), or ``npy``:
             (C, H, W) float32 in [0, 1], as a study measures otherwise; C is the study's
             ``data.channels``.
-        data: the images' folder, where it moved since.
+        data: the images' folder or table, where it moved since; or their Dataset.
         progress: told of the images done.
 
     Returns:
@@ -60,7 +61,7 @@ def export(
     if kind not in KINDS:
         raise InputError(f"there is no kind {kind!r}; possible: {', '.join(KINDS)}")
     about = plan.settings.data
-    images = open_source(about.folder if data is None else data, about.range)
+    images = open_source(about.source if data is None else data, about.range)
     records = {
         variant: [
             Record(*row)

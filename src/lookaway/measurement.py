@@ -1,19 +1,22 @@
 """The kernel with a loop: measure a classifier on tensors, a dataset or a loader, in memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from lookaway.analysis import summary
+from lookaway.analysis.frames import Frames
 from lookaway.attacks.base import Attack, norm_of
 from lookaway.attacks.fgsm import FGSM
 from lookaway.attacks.norms import check_epsilons
+from lookaway.batches import IMAGES_AT_ONCE, Tensors, batches
+from lookaway.data.dataset import GIVEN as GIVEN_DATA
 from lookaway.errors import InputError
 from lookaway.explainers.base import MIN_GRID, Explainer
 from lookaway.explainers.gradcam import GradCAM
@@ -26,16 +29,25 @@ from lookaway.kernel import (
 from lookaway.metrics.ssim import PRESETS
 from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
+from lookaway.models.layers import Layer
 from lookaway.perturbation import Perturbation, Source, check_given
-from lookaway.rows import Subject, measurement_rows
+from lookaway.result import Summaries
+from lookaway.rows import Subject
+from lookaway.study.fields import STORED
+from lookaway.study.held import Held
+from lookaway.study.json_files import LAYOUT, ImageList, PartImages, Plan, VariantPlan
+from lookaway.study.settings import GIVEN, Study
+from lookaway.study.store import CellResult
+from lookaway.study.worker import cell_result
 
 POLICIES = ("own", "clean", "label")
-_IMAGES_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(Summaries):
     """What was measured of a classifier, in memory.
+
+    It is summed up as a stored run is, and has its charts and mean heatmaps, where all images have
+    one size. Its last layer is the last of those that were explained.
 
     Attributes:
         maps: where they were asked for, arrays by ``kernel.Key``: ``clean_maps`` (N, h, w) and
@@ -44,38 +56,56 @@ class Measurement:
         perturbations: where they were asked for, those of the classifier's own attacks, by name.
     """
 
-    _rows: pl.DataFrame
-    sources: tuple[Source, ...]
-    maps: dict[Key, np.ndarray] = field(default_factory=dict)
-    perturbations: dict[str, Perturbation] = field(default_factory=dict)
+    def __init__(
+        self,
+        cells: Sequence[CellResult],
+        plan: Plan,
+        sources: tuple[Source, ...],
+        maps: dict[Key, np.ndarray],
+        perturbations: dict[str, Perturbation],
+    ) -> None:
+        self._cells, self._plan = cells, plan
+        self._rows = _in_order(pl.concat(cell.rows for cell in cells))
+        self.sources, self.maps, self.perturbations = sources, maps, perturbations
 
     def __repr__(self) -> str:
         images = self._rows["image"].n_unique()
         return f"Measurement({images} images, {self._rows.height} rows)"
 
+    @cached_property
+    def frames(self) -> Frames:
+        """What sums it up.
+
+        Raises:
+            InputError: several explainers were measured.
+        """
+        if self._rows["method"].n_unique() > 1:
+            raise InputError("this sums up one explainer; measure with one at a time for it")
+        return Frames(Held(self._plan, _samples(self._cells), self._cells))
+
     def rows(self) -> pl.DataFrame:
         """A row for each image, perturbation, ε, explainer, layer and explained class."""
         return self._rows
 
-    def accuracy(self) -> pl.DataFrame:
+    def mod(self, *, shared: bool = False) -> pl.DataFrame:
+        """Mean observed dissimilarity for each ε; see ``analysis.summary.mod``."""
+        return self._by_method(summary.mod)
+
+    def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
+        """Variation in dissimilarity over ε, of every layer; see ``analysis.summary.vid``."""
+        return self._by_method(lambda rows: summary.vid(rows, per, include_zero))
+
+    def spread(self) -> pl.DataFrame:
+        """Standard deviation of NISSIM over the images; see ``analysis.summary.spread``."""
+        return self._by_method(summary.spread)
+
+    def accuracy(self, *, shared: bool = False) -> pl.DataFrame:
         """Accuracy for each ε, 0 included; see ``analysis.summary.accuracy``."""
         return summary.accuracy(self._rows)
 
     def psnr(self) -> pl.DataFrame:
         """Mean PSNR for each ε, in dB; see ``analysis.summary.psnr``."""
         return summary.psnr(self._rows)
-
-    def mod(self) -> pl.DataFrame:
-        """Mean observed dissimilarity for each ε; see ``analysis.summary.mod``."""
-        return self._by_method(summary.mod)
-
-    def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
-        """Variation in dissimilarity over ε; see ``analysis.summary.vid``."""
-        return self._by_method(lambda rows: summary.vid(rows, per, include_zero))
-
-    def spread(self) -> pl.DataFrame:
-        """Standard deviation of NISSIM over the images; see ``analysis.summary.spread``."""
-        return self._by_method(summary.spread)
 
     def unattacked(self) -> pl.DataFrame:
         """Share of images that an attack did not change; see ``analysis.summary.unattacked``."""
@@ -86,6 +116,19 @@ class Measurement:
         return pl.concat(
             summarise(part).with_columns(method=pl.lit(part["method"][0])) for part in parts
         )
+
+
+def _samples(cells: Sequence[CellResult]) -> pl.DataFrame:
+    """Each image, as a run has them."""
+    images = pl.concat(cell.rows.select("image", "label").unique("image") for cell in cells)
+    about = {"part": "test", "pictured": False, "sha256": ""}
+    return images.sort("image").select(
+        "image",
+        "label",
+        **{name: pl.lit(value) for name, value in about.items()},
+        variants=pl.concat_list(pl.lit("none")),
+        no_face=pl.lit([], dtype=pl.List(pl.String)),
+    )
 
 
 def measure(
@@ -111,8 +154,10 @@ def measure(
 
     Args:
         clf: the classifier; it is afterwards as it was.
-        images: (N, C, H, W) float pixels in [0, 1]; or a dataset of pairs of an image (C, H, W)
-            and its label; or a loader of batches of such pairs.
+        images: (N, C, H, W) float pixels in [0, 1]; or a dataset of pairs of an image (a float
+            tensor (C, H, W), or a PIL image, an array or a uint8 tensor, as 8 bit) and its label
+            (its place among the logits, or its name); or a loader of batches of float images and
+            places.
         labels: (N,) integer true classes, where images are a tensor; of a network for several
             labels at once the one that is explained.
         attacks: the classifier's own; None: FGSM.
@@ -130,7 +175,8 @@ def measure(
             ``keep_maps`` keeps of their own measurement), where images are a tensor.
         noise_seed: of the noise control; None: it is left out.
         keep_maps: whether maps and perturbations are kept; they grow with the number of images.
-        classes: names of the classes, one for each logit; None: their indices.
+        classes: names of the classes, one for each logit; None: those of a dataset whose labels
+            are names, else their indices.
 
     Returns:
         Rows in the order of the images, named by their places, and what sums them up.
@@ -169,9 +215,13 @@ def measure(
             f"{clf.name} gives several labels at once, so no one class is predicted; give "
             "explained_class=['label']"
         )
+    if isinstance(images, Dataset) and not isinstance(images, IterableDataset):
+        images = Tensors(images, classes, clf.channels)
+        classes = images.classes
     parts: list[Measured] = []
-    frames, done = [], 0
-    for pixels, truth in _batches(images, labels, batch_size):
+    cells: list[CellResult] = []
+    done = 0
+    for pixels, truth in batches(images, labels, batch_size):
         check_pixels(pixels, clf.channels, clf.name)
         size = (pixels.shape[2], pixels.shape[3])
         count = clf.classes_at(size)
@@ -180,14 +230,15 @@ def measure(
             raise InputError(f"{clf.name} has {count} logits, and classes {len(classes)} names")
         trace = clf.trace(size)
         names = tuple(trace.names(layers))
+        last = max(names, key=list(trace.layers).index)
         settings = MeasureSettings(
             epsilons=tuple(levels),
             layers=names,
-            last=names[0] if len(names) == 1 else "",
-            statistics=False,
+            last=last,
             policies=tuple(explained_class),
             ssim=ssim,
             grid=grid,
+            common=trace.layers[last].size,
             quantize=quantize,
             batch_size=batch_size,
             noise_seed=noise_seed,
@@ -210,17 +261,78 @@ def measure(
                 for name in names
             },
         )
-        frames.append(measurement_rows([(np.arange(len(pixels)), found)], subject))
+        every = np.full(len(pixels), keep_maps)
+        whole = [(np.arange(len(pixels)), found)]
+        cells.append(cell_result(whole, subject, settings, every, clf.device, {}))
         parts += [found] if keep_maps else []
         sources, done = found.sources, done + len(pixels)
-    if not frames:
+    if not cells:
         raise InputError("there are no images to measure")
-    rows = _in_order(pl.concat(frames))
+    plan = _plan(clf, settings, subject.classes, own, methods, trace.layers)
     if not keep_maps:
-        return Measurement(rows, sources)
-    whole = Measured.joined(parts)
-    maps = {key: array for key, array in whole.arrays.items() if key.name.endswith("_maps")}
-    return Measurement(rows, sources, maps, whole.perturbations)
+        return Measurement(cells, plan, sources, {}, {})
+    joined = Measured.joined(parts)
+    maps = {key: array for key, array in joined.arrays.items() if key.name.endswith("_maps")}
+    return Measurement(cells, plan, sources, maps, joined.perturbations)
+
+
+def _plan(
+    clf: Classifier,
+    settings: MeasureSettings,
+    classes: Sequence[str],
+    attacks: Sequence[Attack],
+    explainers: Sequence[Explainer],
+    layers: Mapping[str, Layer],
+) -> Plan:
+    """What was measured, as a run tells it: a study of the one classifier, given in Python."""
+    study = Study.model_validate(
+        {
+            "data": {"folder": GIVEN_DATA, "channels": clf.channels},
+            "models": [{"name": clf.name, "module": GIVEN}],
+            "attacks": [{"name": attack.name, _code(attack): {}} for attack in attacks],
+            "epsilons": [1.0],
+            "quantize": settings.quantize,
+            "explain": {
+                "method": explainers[0].name,
+                "layers": list(settings.layers),
+                "explained_class": list(settings.policies),
+                "pictured": 0,
+            },
+            "measure": {"ssim": settings.ssim, "grid": settings.grid},
+            "run": {"batch_size": settings.batch_size},
+        },
+        context=STORED,
+    )
+    none = ImageList(count=0, sha256="")
+    images = PartImages(train=none, val=none, test=none)
+    return Plan(
+        layout=LAYOUT,
+        settings=study.model_copy(
+            update={"epsilons": sorted(settings.epsilons)}
+        ),  # L2 may exceed 1
+        device=clf.device.type,
+        shard=IMAGES_AT_ONCE,
+        versions={},
+        own_code={},
+        classes=sorted(classes),
+        images=images,
+        variants={"none": VariantPlan(aligner={}, without_face=0, images=images)},
+        duplicates={},
+        set_aside={},
+        batch_sizes={clf.name: settings.batch_size},
+        weights={clf.name: ""},
+        class_order={},
+        loaded={},
+        layers={clf.name: list(settings.layers)},
+        last_layers={clf.name: settings.last},
+        last_sizes={clf.name: list(layers[settings.last].size)},
+        training_precision="float32",
+    )
+
+
+def _code(attack: Attack) -> str:
+    kind = type(attack)
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _check_choice(name: str, given: Sequence[str], possible: Iterable[str]) -> None:
@@ -228,31 +340,6 @@ def _check_choice(name: str, given: Sequence[str], possible: Iterable[str]) -> N
     wrong = [each for each in given if each not in known]
     if wrong or not given or len(set(given)) < len(given):
         raise InputError(f"{name} must be of {', '.join(known)}, none twice; got {list(given)}")
-
-
-def _batches(
-    images: Tensor | Dataset[Any] | Iterable[Any], labels: Tensor | None, size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pixels and labels, a few batches at a time."""
-    if isinstance(images, Tensor):
-        if labels is None:
-            raise InputError("labels must be given beside a tensor of images")
-        if images.ndim == 0 or len(labels) != len(images):
-            raise InputError(
-                f"there are {len(labels)} labels for images {tuple(images.shape)}; give one each"
-            )
-        at_once = max(1, _IMAGES_AT_ONCE // size) * size  # whose maps lie in memory
-        yield from zip(torch.split(images, at_once), torch.split(labels, at_once), strict=True)
-        return
-    if labels is not None:
-        raise InputError("labels come with a dataset or loader; give them beside a tensor only")
-    loader = DataLoader(images, batch_size=size) if isinstance(images, Dataset) else images
-    for batch in loader:
-        if not (isinstance(batch, Sequence) and len(batch) == 2):
-            raise InputError(
-                f"a batch must be a pair of images and labels; got {type(batch).__name__}"
-            )
-        yield torch.as_tensor(batch[0]), torch.as_tensor(batch[1])
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,7 @@ def resolve(
     Raises:
         InputError: there is no such name, module or class, or an option does not fit.
     """
-    home, _, its_class = table.get(known(name, table, what), name).partition(":")
-    try:
-        make = getattr(import_module(home), its_class)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"the {what} {name!r} cannot be imported: {error}") from error
+    make = imported(table.get(known(name, table, what), name), what)
     try:
         made = make(**(options or {}))
     except LookawayError:
@@ -96,11 +93,31 @@ def resolve(
     return made
 
 
+def imported(name: str, what: str) -> Any:
+    """What ``package.module:Name`` stands for; its module is imported.
+
+    Args:
+        name: such; behind the colon also ``Class.method``.
+        what: it is, for the error.
+
+    Raises:
+        InputError: there is no such module, or nothing of that name in it.
+    """
+    home, _, inside = name.partition(":")
+    try:
+        return attrgetter(inside)(import_module(home))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the {what} {name!r} cannot be imported: {error}; its module must be installed, on "
+            "PYTHONPATH, or lie where `lookaway` is called"
+        ) from error
+
+
 def own_code(names: Iterable[str]) -> dict[str, str]:
     """The checksum of each user's own module that is named, for results follow from it too.
 
     Args:
-        names: of attacks and explainers.
+        names: of attacks, explainers and networks.
     """
     modules = dict.fromkeys(name.partition(":")[0] for name in names if is_own_code(name))
     files = {name: import_module(name).__file__ for name in modules}

@@ -1,5 +1,7 @@
 """A stored run, read back: its rows and the frames that sum them up. No torch here."""
 
+from abc import ABC, abstractmethod
+from functools import cached_property
 from html import escape
 from pathlib import Path
 
@@ -18,25 +20,13 @@ from lookaway.study.json_files import Manifest
 from lookaway.study.store import Store
 
 
-class Result:
-    """The rows and summaries of a run.
+class Summaries(ABC):
+    """The rows and summaries of what was measured."""
 
-    Args:
-        folder: where it is stored: a path, or a URL such as ``s3://bucket/runs/first``.
-
-    Raises:
-        StoreError: there is no run.
-        RemoteError: the URL's store cannot be reached, or refuses.
-    """
-
-    def __init__(self, folder: AnyPath | str) -> None:
-        self.store = Store(folder)
-        self.folder = self.store.folder
-        self.frames = Frames(self.store)
-        self.plan = self.frames.plan
-
-    def __repr__(self) -> str:
-        return f"Result({str(self.folder)!r}, {self.frames.counts[0]} rows)"
+    @cached_property
+    @abstractmethod
+    def frames(self) -> Frames:
+        """What sums it up."""
 
     def _repr_html_(self) -> str:
         """The headline table and the chart of MOD, for a notebook."""
@@ -77,20 +67,6 @@ class Result:
         """
         return Figures(self.frames).figure(name, Options(columns, image, colours, heatmaps, order))
 
-    @property
-    def report(self) -> AnyPath:
-        """The page."""
-        return self.folder / "report.html"
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the finished run was made of: settings, versions, hashes, trainings; and its rows.
-
-        Raises:
-            StoreError: the run is not finished.
-        """
-        return self.store.read_manifest()
-
     def rows(self) -> pl.DataFrame:
         """Every measurement: one row for each image, attack, source, ε, layer and class policy."""
         return self.frames.rows
@@ -100,7 +76,7 @@ class Result:
 
         ``variants``: those that have it; ``no_face``: those that found no face in it.
         """
-        return self.store.samples()
+        return self.frames.store.samples()
 
     def accuracy(self, *, shared: bool = False) -> pl.DataFrame:
         """Accuracy for each ε, 0 included; see ``analysis.summary.accuracy``.
@@ -172,24 +148,10 @@ class Result:
         inside = frames.inside
         if regions is not None:
             found = read_regions(regions, frames.images)
-            inside = inside_frame(self.store, found)
+            inside = inside_frame(frames.store, found)
         if per == "setting" and regions is None:
             return frames.direction
         return direction(frames.statistics, per, inside)
-
-    def keep_regions(self, regions: str | Path | pl.DataFrame) -> None:
-        """Keep regions with the run, so that ``direction`` and the page tell what is inside.
-
-        Args:
-            regions: boxes or masks; see ``analysis.regions.read_regions``.
-
-        Raises:
-            DataError: the regions cannot be used.
-            StoreError: the run cannot be written.
-        """
-        found = read_regions(regions, self.frames.images)
-        self.store.write_arrays(REGIONS, pack(found))
-        self.frames = Frames(self.store)
 
     def outcomes(self) -> pl.DataFrame:
         """NISSIM, accuracy and confidence by outcome; see ``analysis.outcomes.outcomes``."""
@@ -210,6 +172,59 @@ class Result:
     def robustness_of_ranking(self) -> pl.DataFrame:
         """In how many conventions each ranking holds; see ``analysis.conventions``."""
         return self.frames.robustness_of_ranking
+
+
+class Result(Summaries):
+    """The rows and summaries of a run.
+
+    Args:
+        folder: where it is stored: a path, or a URL such as ``s3://bucket/runs/first``.
+
+    Raises:
+        StoreError: there is no run.
+        RemoteError: the URL's store cannot be reached, or refuses.
+    """
+
+    def __init__(self, folder: AnyPath | str) -> None:
+        self.store = Store(folder)
+        self.folder = self.store.folder
+        self.plan = self.frames.plan
+
+    @cached_property
+    def frames(self) -> Frames:
+        """What sums it up."""
+        return Frames(self.store)
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.folder)!r}, {self.frames.counts[0]} rows)"
+
+    @property
+    def report(self) -> AnyPath:
+        """The page."""
+        return self.folder / "report.html"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the finished run was made of: settings, versions, hashes, trainings; and its rows.
+
+        Raises:
+            StoreError: the run is not finished.
+        """
+        return self.store.read_manifest()
+
+    def keep_regions(self, regions: str | Path | pl.DataFrame) -> None:
+        """Keep regions with the run, so that ``direction`` and the page tell what is inside.
+
+        Args:
+            regions: boxes or masks; see ``analysis.regions.read_regions``.
+
+        Raises:
+            DataError: the regions cannot be used.
+            StoreError: the run cannot be written.
+        """
+        found = read_regions(regions, self.frames.images)
+        self.store.write_arrays(REGIONS, pack(found))
+        self.frames = Frames(self.store)
 
 
 def open_result(folder: AnyPath | str) -> Result:

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lookaway.data import duplicates
+from lookaway.data.dataset import GIVEN
 from lookaway.data.pixels import as_picture
-from lookaway.errors import StoreError
+from lookaway.data.samples import open_source
+from lookaway.errors import InputError, StoreError
 from lookaway.memory import kept_memory
+from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
-from lookaway.places import AnyPath, lies_in, to_path
+from lookaway.places import AnyPath, RemotePath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.report.loading import details
 from lookaway.report.page import build_report
@@ -34,12 +37,16 @@ from lookaway.study.store import Store
 from lookaway.study.trained import train_models
 from lookaway.threads import wait_settings
 
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
 
 def run_study(
     study: str | Path | Mapping[str, Any],
     out: str | AnyPath,
     *,
-    data: str | AnyPath | None = None,
+    models: Mapping[str, Classifier] | None = None,
+    data: "str | AnyPath | Dataset[Any] | None" = None,
     engine: str | None = None,
     address: str | None = None,
     trust_code: bool = False,
@@ -51,17 +58,23 @@ def run_study(
         study: a study file, or what one holds, as a dictionary.
         out: the run's folder, or a URL such as ``s3://bucket/runs/first``; a run of the same study
             there goes on where it stopped.
-        data: an image folder, or a URL, in place of the study's ``data.folder``.
+        models: classifiers of yours that stand in for the study's models of these names; they stay
+            as they are. A study without ``models`` has these. On this machine alone.
+        data: an image folder or table, or its URL, in place of the study's; or a Dataset of pairs
+            of an image (PIL, or an array or tensor, uint8 or float in [0, 1]) and its label (a
+            name, or a number of its ``classes`` or ``class_to_idx``), without anything random. On
+            this machine alone.
         engine: ``local`` or ``ray``, in place of the study's ``run.engine``.
         address: of a Ray cluster, in place of the study's ``run.address``.
-        trust_code: whether attacks and explainers of the user's own that the study names, as
-            ``package.module:Name``, may be imported and run.
+        trust_code: whether networks, attacks and explainers of the user's own that the study
+            names, as ``package.module:Name``, may be imported and run.
         progress: show stages and the time left on stderr.
 
     Returns:
         The result; ``result.report`` is the page.
 
     Raises:
+        InputError: a model is no ``Classifier``, or is to go to a Ray cluster.
         StudyError: the study, its images or its models cannot be used; it holds every problem.
         StoreError: the folder holds another run, cannot be written, or is in use by another
             process.
@@ -70,12 +83,22 @@ def run_study(
     """
     reporter: Reporter = Terminal() if progress else Silent()
     began = time.time()
-    checked, lines, source = open_study(study, data, engine, address, trust_code)
+    given = _classifiers(models or {})
+    known = data is None or isinstance(data, str | Path | RemotePath)
+    images = None if known else open_source(data)
+    place: Any = data if known else GIVEN
+    checked, lines, source = open_study(study, place, engine, address, trust_code, given)
+    if (given or images) and checked.run.engine == "ray":
+        raise InputError(
+            "models and images that are given in Python are measured by the local engine; for Ray "
+            "name what builds each model, in a module that every machine can import: {name: mine, "
+            "module: package.nets:build, …}, and a folder or a table"
+        )
     store = Store(out, reporter.warn)
     store.check_usable()
     _check_apart(checked, store)
     with locked(out, reporter.warn):
-        prepared = prepare(checked, lines, store, reporter, source)
+        prepared = prepare(checked, lines, store, reporter, source, given, images)
         run_cells = _engine(prepared)
         doubtful = duplicates.warnings(prepared.plan.duplicates)
         for line in [*doubtful, *details(prepared.plan, choices=True)]:
@@ -83,8 +106,8 @@ def run_study(
         store.begin(prepared.plan, prepared.images.samples())
         store.reopen()
         with kept_memory(), computing(), grid_cache(store.folder) as cache:
-            images = replace(prepared.images, cache=cache)
-            session = Session(replace(prepared, images=images), store, reporter)
+            cached = replace(prepared.images, cache=cache)
+            session = Session(replace(prepared, images=cached), store, reporter)
             _write_pictured(session.prepared, store)
             train_models(session)
             run_cells(session)
@@ -101,6 +124,17 @@ def run_study(
     return result
 
 
+def _classifiers(models: Mapping[str, Classifier]) -> dict[str, Classifier]:
+    """Models that the caller gives, if they can be some."""
+    for name, clf in models.items():
+        if not isinstance(clf, Classifier):
+            raise InputError(
+                f"models[{name!r}] is a {type(clf).__name__}; give a lookaway.Classifier, such as "
+                "Classifier(module, mean=…, std=…, input_size=…)"
+            )
+    return dict(models)
+
+
 def _engine(prepared: Prepared) -> Callable[[Session], None]:
     """What does the study's cells, where it can; Ray is imported only where it is asked for."""
     if prepared.study.run.engine == "ray":
@@ -113,6 +147,8 @@ def _engine(prepared: Prepared) -> Callable[[Session], None]:
 
 def _check_apart(study: Study, store: Store) -> None:
     """Refuse a run's folder inside the image folder: its pictures would become a class."""
+    if study.data.folder in (None, GIVEN):
+        return  # a table lists its images
     images = to_path(study.data.folder)
     if lies_in(store.folder, images):
         raise StoreError(

@@ -74,6 +74,9 @@ def test_rates_are_counted_at_thresholds_that_are_fixed_over_ε(found):
         assert told["fnmr@0.001"]["value"] is None
         assert "takes 10000 impostor comparisons" in told["fnmr@0.001"]["reason"]
         assert ("success@0.01" in told) == (setting == ATTACKED)
+    shares = frame.filter(~pl.col("measure").is_in(["genuine", "impostor"])).drop_nulls("low")
+    assert shares["low"].is_between(0, 1).all()
+    assert shares["high"].is_between(0, 1).all()
     taken = frame.filter(measure="success@0.01")["value"].item()
     assert taken == pytest.approx((each[range(len(aimed)), aimed] >= thresholds[:, 0]).mean())
 

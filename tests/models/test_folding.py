@@ -163,3 +163,20 @@ def test_the_parts_of_a_folded_norm_keep_their_names():
     after = la.GradCAM()(clf, images, layers=["bn1.drop", "bn1.act"])
     for layer, maps in before.maps.items():
         torch.testing.assert_close(after.maps[layer], maps, rtol=0, atol=1e-3 * float(maps.max()))
+
+
+def test_a_network_that_asks_its_norms_for_more_stays_as_it_is():
+    class Asks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            maps = self.norm(self.conv(x))
+            return (maps * self.norm.weight[:, None, None]).mean(dim=(2, 3))
+
+    clf = la.Classifier(enliven(Asks().eval(), seed=0), input_size=16)
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    before = clf(images)
+    assert fold_batch_norm(clf) == 0
+    assert torch.equal(clf(images), before)

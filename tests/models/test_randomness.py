@@ -5,7 +5,8 @@ import torch
 
 import lookaway as la
 from lookaway.models.randomness import seeded
-from lookaway.models.training import LabelledImages, Recipe, train
+from lookaway.models.stages import LabelledImages
+from lookaway.models.training import Recipe, train
 
 RECIPE = Recipe(epochs=1, batch_size=4, learning_rate=0.001, seed=3)
 

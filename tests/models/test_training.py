@@ -7,7 +7,8 @@ import torch
 
 import lookaway as la
 from lookaway.errors import ModelError
-from lookaway.models.training import LabelledImages, Recipe, augment, train
+from lookaway.models.stages import LabelledImages, augment
+from lookaway.models.training import Recipe, train
 from lookaway.models.weights import weights_hash
 from networks import narrow_vgg
 
@@ -120,7 +121,7 @@ def test_images_are_flipped_and_shifted_and_nothing_else():
 
 def test_only_images_to_learn_from_are_varied_and_only_where_all_is_trained(monkeypatch):
     seen = []
-    monkeypatch.setattr("lookaway.models.training.augment", lambda image: seen.append(1) or image)
+    monkeypatch.setattr("lookaway.models.stages.augment", lambda image: seen.append(1) or image)
     recipe = Recipe(epochs=2, batch_size=4, learning_rate=0.001, seed=0)
     train(classifier(), "head", Colours(9, 0), Colours(3, 1), recipe)
     assert not seen

@@ -3,7 +3,10 @@
 import matplotlib
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+import lookaway as la
 from lookaway.errors import InputError
 from lookaway.report.options import COLOURS, Options
 from lookaway.report.overlays import (
@@ -42,6 +45,36 @@ def test_heatmaps_are_laid_over_the_image_or_raw_and_dead_ones_have_no_colour(co
     np.testing.assert_array_equal(heatmap_on(pixels, dead, Options()), pixels)
     assert np.ptp(heatmap_on(pixels, dead, Options(heatmaps="raw"))) == 0
     assert np.ptp(mean_heatmap(None, 4, colours)) == 0
+
+
+def test_an_overlay_is_drawn_as_the_page_does_from_any_image_in_memory():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
+    heat = np.array([[0.0, 0.25], [0.5, 1.0]])
+    drawn = (255 * heatmap_on(pixels / 255.0, heat, Options(colours="viridis"))).round()
+    tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    for image in (pixels, Image.fromarray(pixels), pixels / 255.0, tensor, tensor / 255):
+        found = la.overlay(image, torch.from_numpy(heat).requires_grad_(), colours="viridis")
+        np.testing.assert_array_equal(np.asarray(found), drawn)
+    grey = la.overlay(pixels[..., 0], np.zeros((3, 3)))
+    assert (np.asarray(grey) == pixels[..., :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "heat", "told"),
+    [
+        (np.zeros((8, 8, 3)) - 0.5, np.zeros((2, 2)), "from -0.5 to -0.5: they must lie in"),
+        (np.full((8, 8), np.nan), np.zeros((2, 2)), "from nan to nan"),
+        (np.zeros((1, 3, 8, 8)), np.zeros((2, 2)), "one image at a time"),
+        (np.zeros((8, 8, 3), np.int64), np.zeros((2, 2)), "of type int64"),
+        ("a.png", np.zeros((2, 2)), "image is a str"),
+        (np.zeros((8, 8)), np.full((2, 2), 3.0), r"got 3 to 3.*lookaway\.heatmap"),
+        (np.zeros((8, 8)), np.full((2, 2), np.nan), "got nan to nan"),
+        (np.zeros((8, 8)), np.zeros((1, 2, 2)), r"one map \(h, w\)"),
+    ],
+)
+def test_what_cannot_be_laid_over_each_other_is_refused(image, heat, told):
+    with pytest.raises(InputError, match=told):
+        la.overlay(image, heat)
 
 
 def test_a_change_is_blue_where_lost_and_orange_where_gained():

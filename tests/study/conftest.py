@@ -31,10 +31,10 @@ def quick_study(faces_for_all):
 def run_quickly(monkeypatch):
     """Run a study in shards of at most ``shard`` images, without its page."""
 
-    def run(study, out, shard=4, *, progress=False, trust_code=False):
+    def run(study, out, shard=4, *, progress=False, **options):
         monkeypatch.setattr(prepare, "SHARD", shard)
         monkeypatch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-        return la.run_study(study, out, trust_code=trust_code, progress=progress)
+        return la.run_study(study, out, progress=progress, **options)
 
     return run
 

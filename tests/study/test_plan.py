@@ -35,6 +35,8 @@ CHANGES_RESULTS = {
     "data.split.by",
     "models.name",
     "models.timm",
+    "models.module",
+    "models.arguments",
     "models.pretrained",
     "models.train",
     "models.other_classes",
@@ -95,6 +97,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
     study = parse_study({"data": {"folder": str(faces)}, "models": ["resnet50"]})
     assert yaml.safe_load(write_study(study)) == {
         "data": {
+            "table": None,
             "folder": str(faces),
             "classes": None,
             "image_size": 224,
@@ -109,6 +112,8 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
             {
                 "name": "resnet50",
                 "timm": "resnet50",
+                "module": None,
+                "arguments": {},
                 "checkpoint": None,
                 "averaged": None,
                 "pretrained": True,
@@ -235,7 +240,7 @@ measure: {{grid: 5}}
         ({"data": {"folder": "/nowhere"}}, "does not exist"),
         ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),
         ({"data": {"split": {"train": 0.9, "val": 0.1, "test": 0.0}}}, "test is 0"),
-        ({"data": {"split": "folder"}}, "got 'folder'; possible: folders, or {train: 0.8"),
+        ({"data": {"split": "folder"}}, "got 'folder'; possible: folders, table, or {train: 0.8"),
         ({"data": {"split": {"by": "folder"}}}, "split.by: got 'folder'; possible: folders"),
         ({"data": {"split": {"by": "folders", "test": 1}}}, "test: cannot stand beside `by: fold"),
         ({"data": {"split": {"tran": 0.8}}}, "split.tran: is no setting; Nearest: train"),

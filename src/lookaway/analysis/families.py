@@ -35,4 +35,4 @@ def families(plan: Plan) -> dict[str, str | None]:
     Args:
         plan: of a run.
     """
-    return {spec.name: family(spec.timm) for spec in plan.settings.models}
+    return {spec.name: family(spec.timm or "") for spec in plan.settings.models}

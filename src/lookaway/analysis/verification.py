@@ -128,8 +128,10 @@ def _share(
     above, below = (
         each.sum(axis=1, dtype=float)[:, None] for each in (numerators, counted.astype(float))
     )
-    low, high = boot.intervals(above, below)
-    return float(above.sum() / below.sum()), low[0], high[0]
+    ends = [each[0] for each in boot.intervals(above, below)]
+    if numerators.dtype == bool:  # a share, whose sums are rounded
+        ends = [None if end is None else min(max(end, 0.0), 1.0) for end in ends]
+    return float(above.sum() / below.sum()), ends[0], ends[1]
 
 
 def _eer(

@@ -47,7 +47,7 @@ def listed(study: Study, classes: int | None, some: int) -> Counts:
     Raises:
         DataError: there are too few images.
     """
-    source = open_source(study.data.folder, study.data.range)
+    source = open_source(study.data.source, study.data.range)
     found = source.listed()
     used, parts = divide(study, found, classes or study.data.classes)
     test = parts["test"]
@@ -76,8 +76,8 @@ def imagined(study: Study, images: int, classes: int | None) -> Counts:
         raise InputError("--images needs --classes, for the study draws no number of them")
     if isinstance(study.data.split, FolderSplit):
         raise InputError(
-            "--images imagines no folders of parts, which split: folders keeps; give a study with "
-            "split: {train: 0.8, val: 0.1, test: 0.1}, or shares like theirs"
+            f"--images imagines no parts, which split: {study.data.split.by} keeps; give a study "
+            "with split: {train: 0.8, val: 0.1, test: 0.1}, or shares like theirs"
         )
     fractions = {part: float(getattr(study.data.split, part)) for part in PARTS}
     needed = sum(fraction > 0 for fraction in fractions.values())

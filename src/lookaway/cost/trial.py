@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,15 @@ from torch import nn
 
 from lookaway.cost.counts import Counts
 from lookaway.data.align import find_faces, open_aligner
-from lookaway.data.folder import FolderSource, Record
+from lookaway.data.folder import Files, Record
 from lookaway.data.samples import PREFIX, open_source
 from lookaway.errors import DataError
 from lookaway.hashing import seed_from
 from lookaway.memory import kept_memory
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import fold_batch_norm
-from lookaway.models.training import Recipe, stages, train
+from lookaway.models.stages import stages
+from lookaway.models.training import Recipe, train
 from lookaway.perturbation import Perturbation
 from lookaway.progress import Silent
 from lookaway.study.grid_cache import grid_cache
@@ -188,23 +190,32 @@ def _small(study: Study) -> Study:
     classes that are never the same, as if every attack changed the class.
     """
     own = set(study.explain.explained_class) == {"own", "clean"}
-    nothing = {"folder": SAMPLE, "classes": None, "variants": ["none"], "landmarks": None}
+    nothing = {
+        "folder": SAMPLE,
+        "table": None,
+        "classes": None,
+        "variants": ["none"],
+        "landmarks": None,
+    }
     data = study.data.model_copy(
         update={**nothing, "range": None, "split": Split(seed=study.data.split.seed)}
     )
-    untrained = {"train": "none", "pretrained": False, "checkpoint": None, "averaged": None}
+    untrained: dict[str, Any] = {"pretrained": False, "checkpoint": None, "averaged": None}
     untrained |= {"classes": None, "other_classes": "cut"}
     explain = study.explain.model_copy(
         update={"explained_class": ["clean", "label"]} if own else {}
     )
-    models = [spec.model_copy(update=untrained) for spec in study.models]
+    models = [
+        spec.model_copy(update=untrained | ({"train": "none"} if spec.timm else {}))
+        for spec in study.models
+    ]
     return study.model_copy(update={"data": data, "models": models, "explain": explain})
 
 
 def _read(counts: Counts, count: int) -> tuple[list[Record], float]:
     """Images to try a study on, and the seconds that reading one takes, as a study reads it."""
     records, seconds = counts.some, 0.0
-    if isinstance(counts.source, FolderSource):
+    if isinstance(counts.source, Files):
         began = time.perf_counter()
         read = list(counts.source.read(record.image for record in records))
         seconds = (time.perf_counter() - began) / len(read)

@@ -29,17 +29,27 @@ def duplicates(parts: Mapping[str, Sequence[Record]]) -> dict[str, Duplicates]:
         parts: records of train, val and test.
 
     Returns:
-        Those ``across_parts`` and those ``across_classes``.
+        Those ``across_parts`` and those ``across_classes``; and, where a class has several
+        subjects, those ``subjects_across_parts``.
     """
     by_content: dict[str, list[tuple[str, Record]]] = {}
     for part, records in parts.items():
         for record in records:
             by_content.setdefault(record.sha256, []).append((part, record))
     several = [found for found in by_content.values() if len(found) > 1]
-    return {
+    found = {
         "across_parts": _told(several, lambda part, _: part),
         "across_classes": _told(several, lambda _, record: record.label),
     }
+    by_subject: dict[str, list[tuple[str, Record]]] = {}
+    for part, records in parts.items():
+        for record in records:
+            if record.subject is not None:
+                by_subject.setdefault(record.subject, []).append((part, record))
+    # Where each subject is a class of its own, as in face recognition, it belongs in every part.
+    if len(by_subject) > len({record.label for each in by_subject.values() for _, record in each}):
+        found["subjects_across_parts"] = _told(list(by_subject.values()), lambda part, _: part)
+    return found
 
 
 def warnings(found: Mapping[str, Duplicates]) -> list[str]:
@@ -49,10 +59,12 @@ def warnings(found: Mapping[str, Duplicates]) -> list[str]:
         "models are measured on what they learnt from",
         "across_classes": "the same content is in more than one class, so that one of its labels "
         "is wrong",
+        "subjects_across_parts": "the same subject is in more than one of train, val and test, so "
+        "that models are measured on whom they learnt from",
     }
     lines = []
     for kind, why in told.items():
-        about = found[kind]
+        about = found.get(kind, Duplicates(0, []))
         named = [
             " = ".join(f"{image!r} ({key})" for key, image in images.items())
             for images in about.images[:3]

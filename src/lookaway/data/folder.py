@@ -50,13 +50,15 @@ class Record:
         image: its name: the path below the folder, with slashes.
         label: its class, by name.
         sha256: of its content.
-        part: train, val or test, where the folder that it lies in says so.
+        part: train, val or test, where the folder that it lies in, or the table, says so.
+        subject: whom or what it shows, where that is known and is not its class.
     """
 
     image: str
     label: str
     sha256: str
     part: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,14 @@ class Scan:
         set_aside: names of files that were not used, and why.
         empty: classes without a usable image.
         stated: the ranges of values that files state of themselves, in order.
+        order: every class in the order in which networks count them; None: sorted names.
     """
 
     records: list[Record]
     set_aside: dict[str, str] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
     stated: list[tuple[float, float]] = field(default_factory=list)
+    order: list[str] | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -134,7 +138,70 @@ class Entry:
         return cls(name, is_folder, "" if is_folder else _BESIDE)
 
 
-class ClassFolders(ABC):
+class Files(ABC):
+    """Image files by their names, each read several times, and each time the same.
+
+    Args:
+        value_range: of wide pixels; see ``decode``.
+    """
+
+    _readers = min(8, (os.cpu_count() or 2) + 2)  # files that are read at once
+
+    def __init__(self, value_range: Sequence[float] | None = None) -> None:
+        self.value_range = value_range
+        self._stated: set[tuple[float, float]] = set()
+
+    @abstractmethod
+    def scan(self, advance: Callable[[int], None] = lambda _: None) -> Scan:
+        """See ``ImageSource.scan``."""
+
+    @abstractmethod
+    def listed(self) -> list[Record]:
+        """See ``ImageSource.listed``."""
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Record | str]]:
+        """Read files once, several at a time: each name's record, or why there is none."""
+        with ThreadPoolExecutor(max_workers=self._readers) as pool:
+            yield from in_order(pool, self._read, names)
+
+    def open(self, record: Record) -> Image.Image:
+        """Give one image as RGB; see ``ImageSource.open``."""
+        try:
+            raw = self._content(record.image)
+        except OSError as error:
+            raise DataError(
+                f"{record.image!r} was there when the study began and cannot be read now: {error}"
+            ) from error
+        if digest(raw) != record.sha256:
+            raise DataError(f"{record.image!r} changed while the study ran; start a new run")
+        return decode(raw, self.value_range)
+
+    @abstractmethod
+    def _content(self, name: str) -> bytes:
+        """A file's content; OSError or DataError says why there is none."""
+
+    @abstractmethod
+    def _record(self, name: str, sha256: str) -> Record:
+        """The record of a name and its content's hash."""
+
+    def _read(self, name: str) -> Record | str:
+        """A record, or the reason why there is none."""
+        try:
+            name.encode()
+            raw = self._content(name)
+            image = decode(raw, self.value_range)
+        except UnicodeEncodeError:
+            return "a name that is not valid Unicode; rename it"
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        except DataError as error:
+            return str(error)
+        if STATED in image.info:
+            self._stated.add(image.info[STATED])
+        return self._record(name, digest(raw))
+
+
+class ClassFolders(Files):
     """Images below ``root/class/``, at any depth; classes are the folders' names.
 
     Where the folders of the root are parts by their names (see ``part_of``) and hold folders and no
@@ -151,11 +218,10 @@ class ClassFolders(ABC):
     """
 
     root: AnyPath
-    _readers = min(8, (os.cpu_count() or 2) + 2)  # files that are read at once
 
     def __init__(self, root: AnyPath, value_range: Sequence[float] | None = None) -> None:
-        self.root, self.value_range = root, value_range
-        self._stated: set[tuple[float, float]] = set()
+        super().__init__(value_range)
+        self.root = root
         try:
             if not self.root.exists():
                 raise DataError(f"the folder {str(self.root)!r} does not exist")
@@ -201,28 +267,11 @@ class ClassFolders(ABC):
         empty = [name for name in classes if name not in used]
         return Scan(records, set_aside, empty, sorted(self._stated))
 
-    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Record | str]]:
-        """Read files once, several at a time: each name's record, or why there is none."""
-        with ThreadPoolExecutor(max_workers=self._readers) as pool:
-            yield from in_order(pool, self._read, names)
-
     def listed(self) -> list[Record]:
         """Every file that is named as an image, with an empty hash; see ``ImageSource.listed``."""
         names = (name for name in self._files({}) if name.lower().endswith(ENDINGS))
         records = [self._record(name, "") for name in names]
         return sorted(records, key=lambda record: record.label)
-
-    def open(self, record: Record) -> Image.Image:
-        """Give one image as RGB; see ``ImageSource.open``."""
-        try:
-            raw = self._content(record.image)
-        except OSError as error:
-            raise DataError(
-                f"{record.image!r} was there when the study began and cannot be read now: {error}"
-            ) from error
-        if digest(raw) != record.sha256:
-            raise DataError(f"{record.image!r} changed while the study ran; start a new run")
-        return decode(raw, self.value_range)
 
     @abstractmethod
     def _entries(self, folder: str) -> list[Entry]:
@@ -231,10 +280,6 @@ class ClassFolders(ABC):
     @abstractmethod
     def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
         """The files of the class folders: a folder's own by name, then those of each in it."""
-
-    @abstractmethod
-    def _content(self, name: str) -> bytes:
-        """A file's content; OSError or DataError says why there is none."""
 
     def _shown(self, folder: str) -> list[Entry]:
         return [entry for entry in self._entries(folder) if not is_hidden(entry.name)]
@@ -253,19 +298,7 @@ class ClassFolders(ABC):
         """A record, or the reason why there is none."""
         if not name.lower().endswith(ENDINGS):
             return "not named as an image file"
-        try:
-            name.encode()
-            raw = self._content(name)
-            image = decode(raw, self.value_range)
-        except UnicodeEncodeError:
-            return "a name that is not valid Unicode; rename it"
-        except OSError as error:
-            return f"cannot be read: {error.strerror or error}"
-        except DataError as error:
-            return str(error)
-        if STATED in image.info:
-            self._stated.add(image.info[STATED])
-        return self._record(name, digest(raw))
+        return super()._read(name)
 
     def _record(self, name: str, sha256: str) -> Record:
         top, below = name.split("/")[:2]

@@ -171,12 +171,22 @@ class _Columns:
     box: list[str]
 
 
+def _is_parquet(file: Path) -> bool:
+    return file.suffix.lower() == ".parquet"
+
+
 def _header(file: Path) -> _Columns:
     try:
+        if _is_parquet(file):
+            return _columns(file, list(pl.read_parquet_schema(file)))
         with file.open(newline="", encoding="utf-8-sig", errors="replace") as opened:
-            given = next(csv.reader(opened), [])
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read as a CSV file: {error}") from error
+            return _columns(file, next(csv.reader(opened), []))
+    except (OSError, csv.Error, pl.exceptions.PolarsError) as error:
+        kind = "Parquet" if _is_parquet(file) else "CSV"
+        raise DataError(f"{file} cannot be read as a {kind} file: {error}") from error
+
+
+def _columns(file: Path, given: list[str]) -> _Columns:
     names = [column.strip().lower() for column in given]
     twice = sorted({column for column in names if names.count(column) > 1})
     if twice:
@@ -200,16 +210,28 @@ def _read(file: Path) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
     """Names, ranks and areas of a file's rows, some at a time, and the (N, 4) poses beside them."""
     columns = _header(file)
     numbers = columns.points + columns.box
+    used = [columns.name, *numbers]
     try:
-        frame = pl.read_csv(
-            file,
-            columns=[columns.name, *numbers],
-            infer_schema=False,
-            schema_overrides=dict.fromkeys(numbers, pl.Float64),
-            glob=False,
+        frame = (
+            pl.read_parquet(file, columns=used).cast(
+                {columns.name: pl.String, **dict.fromkeys(numbers, pl.Float64)}
+            )
+            if _is_parquet(file)
+            else pl.read_csv(
+                file,
+                columns=used,
+                infer_schema=False,
+                schema_overrides=dict.fromkeys(numbers, pl.Float64),
+                glob=False,
+            )
         )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _fault(file, columns, str(error).split("\n")[0]) from error
+    place = pl.col(columns.name)  # as ``table.plain_name``
+    plain = place.str.replace(r"^([A-Za-z][A-Za-z0-9+.-]*)://", "${1}/").str.strip_chars_start("/")
+    frame = frame.with_columns(
+        pl.when(place.str.contains("^/|://")).then(plain).otherwise(place).alias(columns.name)
+    )
     for rows in frame.iter_slices(_ROWS):
         blank = rows.select(pl.all_horizontal(pl.all().is_null())).to_series()
         yield _ranked(file, columns, rows.filter(~blank))
@@ -263,6 +285,8 @@ def _group(
 
 def _fault(file: Path, columns: _Columns, reason: str) -> DataError:
     """Find the first line that cannot be used; row by row, as only a file with one needs it."""
+    if _is_parquet(file):
+        return DataError(f"{file} cannot be read: {reason}")
     with file.open(newline="", encoding="utf-8-sig", errors="replace") as opened:
         reader = csv.reader(opened)
         try:

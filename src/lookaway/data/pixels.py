@@ -64,6 +64,56 @@ def decode(raw: bytes, value_range: Sequence[float] | None = None) -> Image.Imag
         raise DataError(f"cannot be decoded: {error}") from error
 
 
+def as_8_bit(given: Any) -> Image.Image:
+    """An image in memory as an 8-bit one.
+
+    Args:
+        given: a PIL image; or an array or a tensor, uint8 or float in [0, 1], which is rounded:
+            (H, W); (H, W, C), or of a tensor (C, H, W); C is 1 or 3.
+
+    Returns:
+        RGB, or grey (L).
+
+    Raises:
+        DataError: it is none of these.
+
+    >>> as_8_bit(np.full((2, 4, 3), 0.5)).size
+    (4, 2)
+    """
+    if isinstance(given, Image.Image):
+        if given.mode.startswith(("I", "F")):
+            raise DataError(f"a PIL image of mode {given.mode}: more than 8 bit; {_SAVE}")
+        return given if given.mode in ("L", "RGB") else given.convert("RGB")
+    is_tensor = hasattr(given, "detach")  # without importing PyTorch
+    pixels = given.detach().cpu().numpy() if is_tensor else given
+    if not isinstance(pixels, np.ndarray):
+        raise DataError(
+            f"a {type(given).__name__}: an image is a PIL image, an array or a tensor, uint8 or "
+            "float in [0, 1]"
+        )
+    if pixels.ndim == 3 and pixels.shape[0 if is_tensor else 2] not in (1, 3):
+        is_tensor = not is_tensor
+    if pixels.ndim == 3 and is_tensor:
+        pixels = pixels.transpose(1, 2, 0)
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1 if pixels.ndim == 2 else 0
+    if not pixels.size or channels not in (1, 3):
+        raise DataError(
+            f"an image of shape {tuple(given.shape)}: possible are (H, W), (H, W, C) or (C, H, W), "
+            "C 1 or 3, one image at a time"
+        )
+    if np.issubdtype(pixels.dtype, np.floating):
+        lowest, highest = float(pixels.min()), float(pixels.max())
+        if not 0.0 <= lowest <= highest <= 1.0:
+            raise DataError(
+                f"float pixels from {lowest:g} to {highest:g}: they must lie in [0, 1], before any "
+                "normalisation, which belongs to the network"
+            )
+        pixels = (pixels * 255.0).round().astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        raise DataError(f"pixels of type {pixels.dtype}: possible are uint8, or float in [0, 1]")
+    return as_picture(np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]))
+
+
 def white_is_lowest(image: Image.Image) -> bool:
     """Whether white is the smallest number in an opened TIFF's pixels, as Pillow gives them."""
     wide = image.mode.startswith(("I", "F"))  # 8-bit ones Pillow turns round

@@ -85,16 +85,28 @@ def part_sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
     return sizes
 
 
-def check_parts(records: Sequence[Record], needed: Sequence[str]) -> None:
-    """Refuse a folder whose own parts cannot be kept.
+def check_parts(records: Sequence[Record], needed: Sequence[str], by: str = "folders") -> None:
+    """Refuse images whose own parts cannot be kept.
 
     Args:
         records: the images.
         needed: the parts that must have images.
+        by: what says the parts: folders, or a table.
 
     Raises:
-        DataError: the folder is not divided, or a needed part has no image.
+        DataError: they are not divided, or a needed part has no image.
     """
+    if by == "table":
+        there = {record.part for record in records if record.part}
+        missing = [part for part in needed if part not in there]
+        if missing:
+            raise DataError(
+                f"split: table needs images in {' and '.join(missing)}, and the table has "
+                f"{_listed(sorted(there)) or 'no column part'}; change the table, or give split: "
+                f"{_EXAMPLE}, which divides all images anew"
+                + ("" if missing == ["test"] else "; models with train: none need test alone")
+            )
+        return
     folders = list(dict.fromkeys(r.image.partition("/")[0] for r in records if r.part))
     if not folders:
         raise DataError(
@@ -111,20 +123,23 @@ def check_parts(records: Sequence[Record], needed: Sequence[str]) -> None:
         )
 
 
-def keep_parts(records: Sequence[Record], needed: Sequence[str]) -> dict[str, list[Record]]:
-    """Keep the parts that the images' folders are.
+def keep_parts(
+    records: Sequence[Record], needed: Sequence[str], by: str = "folders"
+) -> dict[str, list[Record]]:
+    """Keep the parts that the images have.
 
     Args:
         records: the images.
         needed: the parts that must have images; with train each class of test needs some in it.
+        by: what says the parts: folders, or a table.
 
     Returns:
         The records of each part, in the order of ``records``.
 
     Raises:
-        DataError: the folder is not divided, a part has no image, or a class of test none in train.
+        DataError: they are not divided, a part has no image, or a class of test none in train.
     """
-    check_parts(records, needed)
+    check_parts(records, needed, by)
     parts = {part: [record for record in records if record.part == part] for part in PARTS}
     labels = {part: {record.label for record in members} for part, members in parts.items()}
     unseen = sorted(labels["test"] - labels["train"]) if "train" in needed else []

@@ -107,6 +107,12 @@ class Classifier(nn.Module):
         check_said(self._said)
         self._traces: dict[tuple[int, int], LayerTrace] = {}
 
+    def forget(self) -> None:
+        """Find out anew what was found out about the network, for it was changed."""
+        self._outputs = None
+        self._traces.clear()
+        self.choose(self.logits)
+
     def choose(self, logits: Sequence[int] | None) -> None:
         """Choose which of the network's outputs are the classes, in order.
 

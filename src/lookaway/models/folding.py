@@ -60,8 +60,7 @@ def fold_batch_norm(
         before = clf(probe)
         pairs, names = _pairs(module, clf.prepare(probe[:1]), keep, shift)
         undo = [_fold(module, conv, norm) for conv, norm in pairs]
-        difference = (clf(probe) - before).abs().max()
-        if difference > _TOLERANCE * before.abs().max().clamp(min=1.0):
+        if not _same_logits(clf, probe, before):
             for (conv, norm), (weight, bias, original) in zip(pairs, undo, strict=True):
                 whole = cast(nn.Conv2d, module.get_submodule(conv))
                 whole.register_parameter("weight", cast(nn.Parameter, weight))
@@ -72,6 +71,15 @@ def fold_batch_norm(
         for name in names[conv]:
             clf.shifts[name] = _scale_and_shift(folded)[1]
     return len(pairs)
+
+
+def _same_logits(clf: Classifier, probe: Tensor, before: Tensor) -> bool:
+    """Whether a folded network still gives what it gave."""
+    try:
+        difference = (clf(probe) - before).abs().max()
+    except Exception:  # noqa: BLE001  a network that asks its norms for what they no longer have
+        return False
+    return bool(difference <= _TOLERANCE * before.abs().max().clamp(min=1.0))
 
 
 def compute_in(clf: Classifier, precision: str) -> None:

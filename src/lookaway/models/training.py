@@ -1,37 +1,23 @@
 """Training of a classifier's fully connected layers, or of all of it."""
 
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
-from torchvision.transforms import v2
 
 from lookaway.errors import ModelError
 from lookaway.models.classifier import Classifier
-from lookaway.models.hooks import evaluating
-from lookaway.models.outputs import Outputs, as_columns, output_tensor
+from lookaway.models.outputs import as_columns
 from lookaway.models.randomness import generators, seeded
-from lookaway.models.zoo import classifier_name
+from lookaway.models.stages import AT_ONCE, LabelledImages, Stage, batches, stages
 
 PARTS = ("head", "fully_connected", "all")
 KEEP_EVERY = 10.0  # seconds between two states kept: an epoch of a head takes far less
 KEEP_SHARE = 20  # of the time goes to keeping them, at most one part in so many
-_AT_ONCE = 8  # images in one pass without gradients
-_ASIDE = torch.Generator()  # loaders draw a seed for workers: not from the training's numbers
-
-
-class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """Images of one size, each (C, H, W) uint8 with its label, loaded when they are asked for."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -94,23 +80,6 @@ class _Keeping:
             self._next = done + max(KEEP_EVERY, KEEP_SHARE * (done - began))
 
 
-@dataclass(frozen=True)
-class Stage:
-    """The part of a network that learns, and what it is fed.
-
-    Attributes:
-        load: inputs and labels of each batch of indices.
-        predict: what the network gives for inputs.
-        outputs: what that means.
-        count: of images.
-    """
-
-    load: Callable[[Iterable[list[int]]], Iterable[tuple[Tensor, Tensor]]]
-    predict: Callable[[Tensor], Tensor]
-    outputs: Outputs
-    count: int
-
-
 def train(
     clf: Classifier,
     part: str,
@@ -127,8 +96,11 @@ def train(
     VGG16's two wide layers too) run the frozen trunk once over the images, whatever the number of
     epochs. ``all`` trains every weight on the images themselves, flipped and shifted at random.
 
+    Of a network that is not timm's, ``head`` is the linear layer whose output is the logits, and
+    where ``fully_connected`` is more than that, its trunk runs in every epoch.
+
     Args:
-        clf: a classifier of a timm network; its weights change.
+        clf: a classifier; its weights change.
         part: ``head``, ``fully_connected`` or ``all``.
         images: to learn from.
         validation: to choose the epoch by.
@@ -156,134 +128,6 @@ def train(
         module.eval()
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(flags[name])
-
-
-def stages(
-    clf: Classifier,
-    part: str,
-    images: LabelledImages,
-    validation: LabelledImages,
-    precision: str,
-) -> tuple[set[str], Stage, Stage]:
-    """What learns, by the names of its parameters, on what it learns, and on what it is checked.
-
-    Where the trunk is frozen, it runs here, once over all images.
-    """
-    module = clf.module
-    if part == "all":
-        names = {name for name, _ in module.named_parameters()}
-
-        def predicted(pixels: Tensor) -> Tensor:
-            mixed = torch.autocast(clf.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-            with mixed:
-                return output_tensor(clf.module(clf.prepare(_as_floats(pixels))), clf.name)
-
-        fit, check = (
-            Stage(partial(_loader, data, join), predicted, clf.outputs, len(data))
-            for data, join in ((images, _augmented), (validation, default_collate))
-        )
-        return names, fit, check
-    behind = _method(module, "forward_head")
-    if part == "head" or _is_one_layer(clf, behind):  # its input is a vector, not a map
-        layer = classifier_name(module)
-        head = module.get_submodule(layer)
-        names = {f"{layer}.{name}" for name, _ in head.named_parameters()}
-        trunk, predict = _to_vector(module), head.forward
-    else:
-        names = _behind_trunk(clf, behind)
-        trunk, predict = _method(module, "forward_features"), behind
-    fit, check = (_cached(clf, trunk, predict, data) for data in (images, validation))
-    return names, fit, check
-
-
-def augment(image: Tensor) -> Tensor:
-    """Flip an image left to right or not, and shift it by up to a sixteenth of its side.
-
-    Drawn from torch's own random numbers; the border's pixels are repeated.
-
-    Args:
-        image: (C, H, W).
-
-    Returns:
-        The same shape.
-    """
-    height, width = image.shape[1:]
-    reach = [max(1, width // 16), max(1, height // 16)]
-    shift = v2.RandomCrop((height, width), padding=reach, padding_mode="edge")
-    varied: Tensor = shift(v2.RandomHorizontalFlip()(image))
-    return varied
-
-
-def _augmented(items: list[tuple[Tensor, int]]) -> list[Tensor]:
-    batch: list[Tensor] = default_collate([(augment(image), label) for image, label in items])
-    return batch
-
-
-def _loader(
-    data: LabelledImages, join: Callable[..., list[Tensor]], batches: Iterable[list[int]]
-) -> Iterable[tuple[Tensor, Tensor]]:
-    return DataLoader(data, batch_sampler=batches, collate_fn=join, generator=_ASIDE)
-
-
-def _as_floats(pixels: Tensor) -> Tensor:
-    return pixels.float() / 255
-
-
-def _method(module: nn.Module, name: str) -> Callable[..., Tensor]:
-    method = getattr(module, name, None)
-    if not callable(method):
-        raise ModelError(f"{type(module).__name__} has no {name}; only timm's networks do")
-    return method  # type: ignore[no-any-return]
-
-
-def _to_vector(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    features, head = _method(module, "forward_features"), _method(module, "forward_head")
-    return lambda x: head(features(x), pre_logits=True)
-
-
-def _is_one_layer(clf: Classifier, behind: Callable[[Tensor], Tensor]) -> bool:
-    """Whether the fully connected part is the classification layer alone."""
-    try:
-        layer = classifier_name(clf.module)
-    except ModelError:
-        return False
-    return all(name.startswith(f"{layer}.") for name in _behind_trunk(clf, behind))
-
-
-def _behind_trunk(clf: Classifier, predict: Callable[[Tensor], Tensor]) -> set[str]:
-    """The parameters that logits get from the trunk's output alone, found by a gradient."""
-    module = clf.module
-    sides = clf.input_size or (224, 224)
-    blank = clf.prepare(torch.full((1, clf.channels, *sides), 0.5))
-    with evaluating(module), torch.enable_grad():
-        with torch.no_grad():
-            features = _method(module, "forward_features")(blank)
-        named = dict(module.named_parameters())
-        gradients = torch.autograd.grad(
-            predict(features).sum(), list(named.values()), allow_unused=True
-        )
-    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
-
-
-def _cached(
-    clf: Classifier,
-    trunk: Callable[[Tensor], Tensor],
-    predict: Callable[[Tensor], Tensor],
-    data: LabelledImages,
-) -> Stage:
-    """The trunk's output for every image, computed once."""
-    features, labels, batches = [], [], _batches(list(range(len(data))), _AT_ONCE)
-    with evaluating(clf.module), torch.no_grad():
-        for pixels, truth in _loader(data, default_collate, batches):
-            features.append(trunk(clf.prepare(_as_floats(pixels))).float())
-            labels.append(truth.to(clf.device))
-    kept = TensorDataset(torch.cat(features), torch.cat(labels))
-
-    def load(batches: Iterable[list[int]]) -> Iterable[tuple[Tensor, Tensor]]:
-        # A batch is one lookup in a tensor, so that the loader need not join single items.
-        return DataLoader(kept, batch_size=None, sampler=batches, generator=_ASIDE)
-
-    return Stage(load, predict, clf.outputs, len(data))
 
 
 def _run(
@@ -321,7 +165,7 @@ def _run(
             loss, accuracy = one_pass(fit, shuffled, recipe.batch_size, optimizer)
             module.eval()
             with torch.no_grad():
-                val_loss, val_accuracy = one_pass(check, list(range(check.count)), _AT_ONCE, None)
+                val_loss, val_accuracy = one_pass(check, list(range(check.count)), AT_ONCE, None)
             if not loss + val_loss < float("inf"):
                 raise ModelError(
                     f"training {clf.name} gave a loss of {loss:g} in epoch {number}; a lower "
@@ -360,7 +204,7 @@ def one_pass(
         The mean loss and the accuracy.
     """
     total, right = 0.0, 0
-    for inputs, labels in stage.load(_batches(indices, size)):
+    for inputs, labels in stage.load(batches(indices, size)):
         logits = stage.outputs.logits(as_columns(stage.predict(inputs)))
         truth = labels = labels.to(logits.device)
         if stage.outputs.task == "labels":  # a folder says of each image that it has no other
@@ -381,16 +225,3 @@ def _copy(module: nn.Module, learning: set[str], *, whole: bool) -> dict[str, Te
         for name, value in module.state_dict().items()
         if whole or name in learning
     }
-
-
-def _batches(indices: list[int], size: int) -> Iterator[list[int]]:
-    """Batches of a size; one image left over joins the last, for batch norm cannot learn from one.
-
-    >>> list(_batches([1, 2, 3, 4, 5], 2))
-    [[1, 2], [3, 4, 5]]
-    """
-    start = 0
-    while start < len(indices):
-        stop = start + size + (len(indices) - start - size == 1)
-        yield indices[start:stop]
-        start = stop

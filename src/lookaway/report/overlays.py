@@ -1,11 +1,13 @@
 """Colours of heatmaps and of changes, laid over images."""
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from lookaway.data.pixels import as_8_bit
+from lookaway.errors import DataError, InputError
 from lookaway.report.options import Options
 
 if TYPE_CHECKING:
@@ -62,6 +64,44 @@ def heatmap_on(pixels: np.ndarray, heat: np.ndarray, options: Options) -> np.nda
         return np.full(pixels.shape, _DEAD) if raw else pixels
     colours = coloured(enlarged(heat, (pixels.shape[1], pixels.shape[0])), options.colours)
     return colours if raw else (1 - _OPACITY) * pixels + _OPACITY * colours
+
+
+def overlay(
+    image: Any, heatmap: Any, *, colours: str = "turbo", heatmaps: str = "overlaid"
+) -> Image.Image:
+    """A heatmap laid over its image, as the page draws it.
+
+    Args:
+        image: one image: a PIL image, or an array or a tensor, uint8 or float in [0, 1], (H, W),
+            (H, W, C) or, as tensors mostly are, (C, H, W); C is 1 or 3.
+        heatmap: (h, w) in [0, 1], of any size, as ``heatmap(maps)[0]`` gives it; all zeros where
+            the map is dead: then the image alone, or grey.
+        colours: ``turbo``, blue to red, or ``viridis``, perceptually even.
+        heatmaps: ``overlaid`` on the image or ``raw``.
+
+    Returns:
+        RGB, of the image's size.
+
+    Raises:
+        InputError: an argument is none of those.
+
+    >>> overlay(np.zeros((8, 12, 3), np.uint8), np.array([[0.0, 1.0]])).size
+    (12, 8)
+    """
+    try:
+        pixels = np.asarray(as_8_bit(image).convert("RGB")) / 255.0
+    except DataError as error:
+        raise InputError(f"image is {error}") from error
+    heat = np.asarray(heatmap.detach().cpu() if hasattr(heatmap, "detach") else heatmap, np.float32)
+    if heat.ndim != 2 or not heat.size:
+        raise InputError(f"heatmap must be one map (h, w); got the shape {heat.shape}")
+    if not (heat.min() >= 0.0 and heat.max() <= 1.0):
+        raise InputError(
+            f"heatmap must lie in [0, 1]; got {heat.min():g} to {heat.max():g}. Of an explainer's "
+            "raw maps lookaway.heatmap(maps) makes heatmaps"
+        )
+    drawn = heatmap_on(pixels, heat, Options(colours=colours, heatmaps=heatmaps))
+    return Image.fromarray((255 * drawn).round().astype(np.uint8))
 
 
 def mean_heatmap(heat: np.ndarray | None, side: int, colours: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lookaway.errors import ModelError, nearest, shown
 from lookaway.models.class_names import Names, natural_order, output_names, read_names
 from lookaway.models.classifier import Classifier
+from lookaway.models.gallery import Gallery
 from lookaway.places import local_path
 from lookaway.study.json_files import OutputOrder
 from lookaway.study.settings import ModelSpec
@@ -33,13 +34,19 @@ class ClassOrder:
         return OutputOrder(logits=list(self.logits), others=list(self.others))
 
 
-def find_order(spec: ModelSpec, clf: Classifier, classes: Sequence[str]) -> ClassOrder | None:
+def find_order(
+    spec: ModelSpec,
+    clf: Classifier,
+    classes: Sequence[str],
+    counted: Sequence[str] | None = None,
+) -> ClassOrder | None:
     """Which outputs of a model that is only loaded are the study's classes.
 
     Args:
         spec: the model; its ``classes`` are used, else those that its checkpoint names.
         clf: the model, with all its outputs.
         classes: the study's, in order.
+        counted: every class in the order in which a dataset numbers them; None: it does not.
 
     Returns:
         None where nothing says so, or the model is trained: its outputs are the study's classes.
@@ -50,6 +57,10 @@ def find_order(spec: ModelSpec, clf: Classifier, classes: Sequence[str]) -> Clas
     if spec.train != "none":
         return None
     found = _names(spec, clf, classes)
+    if found is None and isinstance(clf, Gallery):
+        found = "the gallery's names", output_names(list(clf.names))
+    if found is None and counted is not None and len(counted) == clf.num_classes:
+        found = "the dataset's classes", output_names(list(counted))
     if found is None:
         if spec.other_classes == "keep":
             raise ModelError(

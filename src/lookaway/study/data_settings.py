@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,9 +14,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
+from lookaway.data.dataset import GIVEN
 from lookaway.data.samples import open_source
-from lookaway.places import local_path
+from lookaway.data.table import has_parts, is_table
+from lookaway.errors import LookawayError
+from lookaway.places import is_remote, local_path, to_path
 from lookaway.study.fields import (
     MOST,
     Fraction,
@@ -23,7 +28,9 @@ from lookaway.study.fields import (
     PathText,
     Seed,
     Settings,
+    is_stored,
     mended,
+    text,
     unique,
 )
 
@@ -47,23 +54,26 @@ class Split(Settings):
 
 
 class FolderSplit(Settings):
-    """The parts that the image folder has are kept; the seed is of what else is drawn."""
+    """The parts that folders or a table say are kept; the seed is of what else is drawn."""
 
-    by: Literal["folders"]
+    by: Literal["folders", "table"]
     seed: Seed = 0
 
 
 def _split(value: Any) -> Any:
     if isinstance(value, str):
-        if value != "folders":
+        if value not in ("folders", "table"):
             raise ValueError(
-                f"got {value!r}; possible: folders, or {{train: 0.8, val: 0.1, test: 0.1, seed: 0}}"
+                f"got {value!r}; possible: folders, table, or {{train: 0.8, val: 0.1, test: 0.1, "
+                "seed: 0}"
             )
-        return {"by": "folders"}
+        return {"by": value}
     if isinstance(value, Mapping) and "by" in value:
         odd = [str(name) for name in value if name not in FolderSplit.model_fields]
         if odd:
-            raise ValueError(f"{', '.join(odd)}: cannot stand beside `by: folders`; seed alone can")
+            raise ValueError(
+                f"{', '.join(odd)}: cannot stand beside `by: {value['by']}`; seed alone can"
+            )
     return value
 
 
@@ -75,7 +85,8 @@ def _kind_of_split(value: Any) -> str:
 class Data(Settings):
     """Which images, and how they are prepared."""
 
-    folder: PathText
+    table: PathText | None = None
+    folder: Annotated[PathText | None, Field(validate_default=True)] = None
     classes: Annotated[int, Field(ge=2, le=MOST)] | None = None
     image_size: Annotated[int, Field(ge=16, le=2048)] = 224
     channels: Literal[1, 3] = 3
@@ -91,10 +102,40 @@ class Data(Settings):
         BeforeValidator(_split),
     ] = Split()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_of_table(cls, given: Any, info: ValidationInfo) -> Any:
+        """The parts that a table has are kept, unless the study says how to divide."""
+        if not isinstance(given, Mapping) or not given.get("table") or is_stored(info):
+            return given
+        split = given.get("split", {})
+        if not isinstance(split, Mapping) or not {*split} <= {"seed"}:
+            return given
+        with suppress(LookawayError):  # which is told where it stands
+            if has_parts(to_path(text(given["table"]))):
+                return {**given, "split": {"by": "table", **split}}
+        return given
+
+    @field_validator("table")
+    @classmethod
+    def _listed(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not is_table(value):
+            raise ValueError(f"got {value!r}; give a CSV or Parquet file, by its ending")
+        return value and mended(value, lambda: open_source(value), info)
+
     @field_validator("folder")
     @classmethod
-    def _there(cls, value: str, info: ValidationInfo) -> str:
-        return mended(value, lambda: open_source(value), info)
+    def _there(cls, value: str | None, info: ValidationInfo) -> str | None:
+        table = info.data.get("table", "")  # not there where it is wrong
+        if value is None and table is None:
+            raise PydanticKnownError("missing")
+        if value is not None and table is not None:
+            raise ValueError("cannot stand beside table: images come from one of them")
+        if value == GIVEN:
+            return value
+        if value is not None and is_table(value):
+            raise ValueError(f"got {value!r}; of a table say so: data: {{table: …}}")
+        return value and mended(value, lambda: open_source(value), info)
 
     @field_validator("landmarks")
     @classmethod
@@ -113,12 +154,35 @@ class Data(Settings):
     def _once(cls, value: list[str]) -> list[str]:
         return unique(value)
 
+    @property
+    def source(self) -> str:
+        """Where the images come from."""
+        return self.table or self.folder or ""
+
+    @property
+    def points(self) -> str | None:
+        """Where boxes and points stand: in files of their own, else in the table."""
+        return self.landmarks or (self.table if "landmarks" in self.variants else None)
+
+    @model_validator(mode="after")
+    def _kept(self) -> Self:
+        by = self.split.by if isinstance(self.split, FolderSplit) else None
+        if by is not None and (by == "table") != (self.table is not None):
+            other = "folders" if by == "table" else "table"
+            raise ValueError(f"split: {by} is for images that come from another place: {other}")
+        return self
+
     @model_validator(mode="after")
     def _points(self) -> Self:
-        if "landmarks" in self.variants and self.landmarks is None:
+        if "landmarks" in self.variants and self.points is None:
             raise ValueError(
                 "the variant landmarks needs landmarks: a CSV of boxes and points, or a folder of "
                 "such files"
+            )
+        if self.landmarks is None and self.points is not None and is_remote(self.points):
+            raise ValueError(
+                f"the boxes and points of {self.points!r} must lie on this machine: copy the table "
+                "here, or give landmarks"
             )
         if self.landmarks is not None and "landmarks" not in self.variants:
             raise ValueError(

@@ -26,7 +26,7 @@ from lookaway.data.split import (
 )
 from lookaway.errors import DataError
 from lookaway.hashing import digest_json
-from lookaway.models.training import LabelledImages
+from lookaway.models.stages import LabelledImages
 from lookaway.progress import Reporter
 from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.faces import find_poses
@@ -71,6 +71,7 @@ class Images:
         variants: by name, in the study's order.
         channels: of the pixels: 3, or 1 for grey.
         cache: of those that were prepared in this run.
+        order: every class in the order in which networks count them; None: sorted names.
     """
 
     source: ImageSource
@@ -81,6 +82,7 @@ class Images:
     variants: dict[str, Variant]
     channels: int = 3
     cache: GridCache = field(default_factory=GridCache)
+    order: list[str] | None = None
 
     def grid(self, variant: str, record: Record, size: int) -> np.ndarray:
         """One image as a variant has it, (size, size, C) uint8.
@@ -209,10 +211,10 @@ def divide(
     if isinstance(chosen, FolderSplit):
         trains = any(spec.train != "none" for spec in study.models)
         needed = PARTS if trains else ("test",)
-        check_parts(records, needed)
+        check_parts(records, needed, chosen.by)
         if count is not None:
             used, _ = draw_classes(records, count, chosen.seed, 1, needed)
-        return used, keep_parts(used, needed)
+        return used, keep_parts(used, needed, chosen.by)
     if not chosen.model_fields_set & {*PARTS}:
         check_unsaid(records)
     fractions = {part: float(getattr(chosen, part)) for part in PARTS}
@@ -222,27 +224,30 @@ def divide(
     return used, split(used, fractions, chosen.seed)
 
 
-def find_images(study: Study, store: Store | None, progress: Reporter) -> Images:
+def find_images(
+    study: Study, store: Store | None, progress: Reporter, given: ImageSource | None = None
+) -> Images:
     """Scan and divide a study's images, and find the faces in them where a variant needs them.
 
     Args:
         study: checked settings.
         store: the run's files, where faces that were found are kept; None: nowhere.
         progress: told of the images done, and of files that are set aside.
+        given: the images, where the caller gives them in Python.
 
     Raises:
         DataError: with the reason why a study cannot be made of them.
     """
     aligners = {
-        name: open_aligner(name, Path(study.data.landmarks) if study.data.landmarks else None)
+        name: open_aligner(name, Path(study.data.points) if study.data.points else None)
         for name in study.data.variants
     }
-    source = open_source(study.data.folder, study.data.range)
+    source = given or open_source(study.data.source, study.data.range)
     with progress.stage("images: reading", None, "images") as advance:
         scan = source.scan(advance)
     if not scan.records:
         raise DataError(
-            f"no image can be read in {study.data.folder!r}: {_reasons(scan.set_aside)}"
+            f"no image can be read in {study.data.source!r}: {_reasons(scan.set_aside)}"
         )
     for line in _warnings(scan):
         progress.warn(line)
@@ -267,7 +272,16 @@ def find_images(study: Study, store: Store | None, progress: Reporter) -> Images
         )
     shown = set.intersection(*(set(variant.parts["test"]) for variant in variants.values()))
     pictured = _pictured([r for r in parts["test"] if r in shown], study.explain.pictured)
-    return Images(source, classes, parts, pictured, scan.set_aside, variants, study.data.channels)
+    return Images(
+        source,
+        classes,
+        parts,
+        pictured,
+        scan.set_aside,
+        variants,
+        study.data.channels,
+        order=scan.order,
+    )
 
 
 def _warnings(scan: Scan) -> Iterator[str]:

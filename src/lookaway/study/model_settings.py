@@ -4,9 +4,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from lookaway.places import local_path
+from lookaway.registry import imported, is_own_code, short_name
+from lookaway.study.attack_settings import check_trusted
 from lookaway.study.fields import MOST, LearningRate, PathText, Settings, mended, number, text
 
 
@@ -53,18 +62,27 @@ def _check_checkpoint(value: str) -> None:
 
 # In place of a file with the names of a network's outputs; see ``study/class_order.py``.
 CLASS_ORDERS = ("imagenet", "natural")
+GIVEN = "given"  # in place of a module: a classifier that the caller gives in Python
+OF_A_NETWORK = (  # what such a classifier has inside
+    *("timm", "module", "arguments", "checkpoint", "averaged", "pretrained"),
+    *("mean", "std", "input_size", "outputs", "tokens"),
+)
 
 
 class ModelSpec(Settings):
     """One network: where its weights come from and what is trained.
 
+    ``timm``: its name there; else ``module``: what builds it, code of the user's own. What is the
+    user's own is only loaded (``train: none``) unless the study says otherwise.
     ``classes``: which class each of its outputs is; None: what its checkpoint says, else the
     images' classes in sorted order. ``other_classes``: those that the images do not have: cut from
     its logits, or kept among them.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=300)]
-    timm: Annotated[str, Field(min_length=1)]
+    timm: Annotated[str, Field(min_length=1)] | None = None
+    module: Annotated[str, Field(min_length=1)] | None = None
+    arguments: dict[str, JsonValue] = {}
     checkpoint: PathText | None = None
     averaged: bool | None = None
     pretrained: bool = True
@@ -88,7 +106,11 @@ class ModelSpec(Settings):
             return {"name": given, "timm": given}
         if isinstance(given, Mapping):
             given = dict(given)
-            if "timm" not in given and "name" in given:
+            if given.get("module") is not None:
+                given.setdefault("train", "none")
+                if isinstance(given["module"], str) and is_own_code(given["module"]):
+                    given.setdefault("name", short_name(given["module"]))
+            elif "timm" not in given and "name" in given:
                 given["timm"] = given["name"]
             elif "name" not in given and "timm" in given:
                 given["name"] = given["timm"]
@@ -96,8 +118,18 @@ class ModelSpec(Settings):
 
     @field_validator("timm")
     @classmethod
-    def _known(cls, value: str, info: ValidationInfo) -> str:
-        return mended(value, partial(_check_name, value), info)
+    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return value and mended(value, partial(_check_name, value), info)
+
+    @field_validator("module")
+    @classmethod
+    def _builds(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None or value == GIVEN:
+            return value
+        if not is_own_code(value):
+            raise ValueError(f"got {value!r}; possible: package.module:build, or {GIVEN}")
+        check_trusted(value, info)
+        return mended(value, partial(imported, value, "network"), info)
 
     @field_validator("checkpoint")
     @classmethod
@@ -116,6 +148,25 @@ class ModelSpec(Settings):
         elif value is not None and value not in CLASS_ORDERS:
             mended("", lambda: read_names(local_path(value, "a file of classes")), info)
         return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.timm is None) == (self.module is None):
+            raise ValueError("a model has timm or module: which of them builds it")
+        twice = ["arguments"] if self.timm is not None else ["pretrained"]
+        twice = [*OF_A_NETWORK[2:]] if self.module == GIVEN else twice
+        defaults = {name: type(self).model_fields[name].default for name in twice}
+        odd = [name for name in twice if getattr(self, name) != defaults[name]]
+        if odd:
+            what = (
+                "a timm name"
+                if self.timm
+                else "a classifier that is given"
+                if (self.module == GIVEN)
+                else "module"
+            )
+            raise ValueError(f"{', '.join(odd)}: cannot stand beside {what}")
+        return self
 
     @model_validator(mode="after")
     def _trainable(self) -> Self:

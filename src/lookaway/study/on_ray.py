@@ -23,8 +23,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from lookaway.errors import EngineError, LookawayError
 from lookaway.memory import kept_memory
+from lookaway.registry import own_code
 from lookaway.study.keys import CellKey, ModelKey
-from lookaway.study.prepare import Prepared, versions
+from lookaway.study.prepare import Prepared, named_code, versions
 from lookaway.study.schedule import given_to, keep, open_jobs, open_perturbations, sources_of
 from lookaway.study.session import Session
 from lookaway.study.settings import Study
@@ -123,16 +124,27 @@ class _Remote:
             torch.set_num_threads(prepared.study.run.cpus_per_worker)
         self._memory = kept_memory()
         self._memory.__enter__()
-        self._worker = Worker(prepared)
+        self._prepared, self._worker = prepared, Worker(prepared)
 
     def about(self) -> dict[str, Any]:
         """Where this worker runs, and with which versions."""
         return {
             "versions": versions(),
+            "own_code": self._own_code(),
             "pid": os.getpid(),
             "host": platform.node(),
             "node": ray.get_runtime_context().get_node_id(),
         }
+
+    def _own_code(self) -> dict[str, str]:
+        """The checksums of the study's own modules here; of one that is not here, why."""
+        found: dict[str, str] = {}
+        for name in named_code(self._prepared.study):
+            try:
+                found |= own_code([name])
+            except ImportError as error:
+                found[name.partition(":")[0]] = f"{type(error).__name__}: {error}"
+        return found
 
     def do(self, job: Job, given: Given, weights: list[Any]) -> CellResult:
         """Do a cell; the weights come as a reference, fetched when the model is loaded."""
@@ -277,6 +289,13 @@ class _Pool:
                 "a machine of the cluster has other versions than this one, which would change "
                 "the numbers: " + "; ".join(f"{name} {told}" for name, told in odd.items())
             )
+        for name, here in self._prepared.plan.own_code.items():
+            if (there := about["own_code"].get(name)) != here:
+                raise EngineError(
+                    f"the machine {about['host']!r} of the cluster has not this machine's module "
+                    f"{name!r}, which the study names ({there} there, {here} here); install it on "
+                    "every machine, or start Ray there with it on PYTHONPATH"
+                )
         self._seen = time.monotonic()
         self._hands.append(_Hand(actor, about))
 

@@ -1,16 +1,18 @@
 """The study file, read and checked whole: every problem at once, with its line."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lookaway.data.dataset import GIVEN as GIVEN_DATA
 from lookaway.data.samples import PREFIX
+from lookaway.data.table import is_table
 from lookaway.errors import Problem, StudyError, nearest
 from lookaway.places import AnyPath, is_remote, local_path
-from lookaway.study.settings import CLASS_ORDERS, Split, Study
+from lookaway.study.settings import CLASS_ORDERS, GIVEN, OF_A_NETWORK, Split, Study
 from lookaway.study.yaml_lines import Lines, Place, read_yaml
 
 
@@ -62,6 +64,7 @@ def read_study(
     engine: str | None = None,
     address: str | None = None,
     trust_code: bool = False,
+    given: Collection[str] = (),
 ) -> tuple[Study, Lines]:
     """Read and check a study file.
 
@@ -73,6 +76,7 @@ def read_study(
         engine: in place of ``run.engine``.
         address: in place of ``run.address``.
         trust_code: whether code of the user's own that it names may run.
+        given: names of models in whose place the caller has classifiers.
 
     Returns:
         The study and the lines of its settings.
@@ -86,10 +90,11 @@ def read_study(
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StudyError([Problem(0, "file", f"cannot be read: {reason}")], str(path)) from error
-    given, lines = read_yaml(text, str(path))
-    if isinstance(given, dict):
-        given = anchored(with_engine(with_data(given, data), engine, address), path.parent)
-    return parse_study(given, lines, str(path), trust_code), lines
+    read, lines = read_yaml(text, str(path))
+    if isinstance(read, dict):
+        read = with_engine(with_data(with_models(read, given), data), engine, address)
+        read = anchored(read, path.parent)
+    return parse_study(read, lines, str(path), trust_code), lines
 
 
 def open_study(
@@ -98,6 +103,7 @@ def open_study(
     engine: str | None = None,
     address: str | None = None,
     trust_code: bool = False,
+    given: Collection[str] = (),
 ) -> tuple[Study, Lines | None, str]:
     """Check a study, given as a file or as what one holds.
 
@@ -107,6 +113,7 @@ def open_study(
         engine: in place of ``run.engine``.
         address: in place of ``run.address``.
         trust_code: whether code of the user's own that it names may run.
+        given: names of models in whose place the caller has classifiers.
 
     Returns:
         The study, the lines of its settings where it is a file, and its name for errors.
@@ -115,10 +122,10 @@ def open_study(
         StudyError: with every problem.
     """
     if isinstance(study, Mapping):
-        given = with_engine(with_data(dict(study), data), engine, address)
-        checked = parse_study(anchored(given, Path.cwd()), trust_code=trust_code)
+        read = with_engine(with_data(with_models(dict(study), given), data), engine, address)
+        checked = parse_study(anchored(read, Path.cwd()), trust_code=trust_code)
         return checked, None, "the study"
-    checked, lines = read_study(study, data, engine, address, trust_code)
+    checked, lines = read_study(study, data, engine, address, trust_code, given)
     return checked, lines, str(study)
 
 
@@ -128,11 +135,42 @@ def write_study(study: Study) -> str:
 
 
 def with_data(given: dict[str, Any], data: str | AnyPath | None) -> dict[str, Any]:
-    """A study with another image folder, taken from the working folder."""
+    """A study with another image folder or table, taken from the working folder."""
     section = given.get("data") or {}
     if data is None or not isinstance(section, Mapping):
         return given
-    return {**given, "data": {**section, "folder": _absolute(str(data), Path.cwd())}}
+    kept = {name: section[name] for name in section if name not in ("folder", "table")}
+    place = "table" if is_table(str(data)) else "folder"
+    return {**given, "data": {**kept, place: _absolute(str(data), Path.cwd())}}
+
+
+def with_models(given: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A study in which classifiers of the caller's stand in for the models of these names.
+
+    What a model is trained for stays; what it is built of and takes in is the classifier's. A study
+    without models has these.
+
+    Raises:
+        StudyError: it has none of such a name.
+    """
+    specs = given.get("models", list(names))
+    if not names or not isinstance(specs, list):
+        return given
+    found = [_model_name(spec) for spec in specs]
+    for name in names:
+        if name not in found:
+            told = f"{name!r} is given in Python and is none of: {', '.join(map(str, found))}"
+            raise StudyError([Problem(0, "models", told)])
+    models = []
+    for name, spec in zip(found, specs, strict=True):
+        about = dict(spec) if isinstance(spec, Mapping) else {}
+        kept = {key: about[key] for key in about if key not in OF_A_NETWORK}
+        models.append({**kept, "name": name, "module": GIVEN} if name in names else spec)
+    return {**given, "models": models}
+
+
+def _model_name(spec: Any) -> Any:
+    return spec.get("name", spec.get("timm")) if isinstance(spec, Mapping) else spec
 
 
 def with_engine(given: dict[str, Any], engine: str | None, address: str | None) -> dict[str, Any]:
@@ -153,7 +191,7 @@ def anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(data, Mapping):
         paths = {
             name: _absolute(str(data[name]), folder)
-            for name in ("folder", "landmarks")
+            for name in ("folder", "table", "landmarks")
             if isinstance(data.get(name), str | Path)
         }
         images = paths.get("folder", "")
@@ -186,7 +224,7 @@ def _exists(path: str) -> bool:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    if path.startswith(PREFIX) or not path or is_remote(path):
+    if path.startswith(PREFIX) or path in ("", GIVEN_DATA) or is_remote(path):
         return path
     try:
         return str((folder / Path(path).expanduser()).resolve())
@@ -198,10 +236,7 @@ def _unknown_sources(given: Mapping[Any, Any]) -> list[tuple[int, str]]:
     models, sources = given.get("models"), given.get("transfer_from")
     if not isinstance(models, list) or not isinstance(sources, list):
         return []
-    given_names = [
-        spec.get("name", spec.get("timm")) if isinstance(spec, Mapping) else spec for spec in models
-    ]
-    names = [name for name in given_names if isinstance(name, str)]
+    names = [name for name in map(_model_name, models) if isinstance(name, str)]
     return [
         (
             index,

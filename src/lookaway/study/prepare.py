@@ -1,28 +1,33 @@
 """Before a study runs: its images, its models and its plan, with every problem found at once."""
 
+import copy
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
+from lookaway.data.folder import ImageSource
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
 from lookaway.explainers.base import explainer_of
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
+from lookaway.models.map_layout import check_tokens
+from lookaway.models.own import build, identity, own_classifier
 from lookaway.models.precision import computing, fast_bfloat16
+from lookaway.models.stages import check_trainable
 from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
-from lookaway.models.zoo import classifier_name, load_classifier
+from lookaway.models.zoo import load_classifier
 from lookaway.progress import Reporter
 from lookaway.registry import own_code
 from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
 from lookaway.study.json_files import LAYOUT, CheckpointUse, Loading, OutputOrder, Plan
-from lookaway.study.settings import ModelSpec, Study
+from lookaway.study.settings import GIVEN, ModelSpec, Study
 from lookaway.study.store import Store
 from lookaway.study.yaml_lines import Lines
 
@@ -40,12 +45,14 @@ class Prepared:
         images: its images.
         device: where its models work.
         plan: everything that changes its results.
+        given: classifiers of the caller's that stand in for models, by name; they stay as they are.
     """
 
     study: Study
     images: Images
     device: str
     plan: Plan
+    given: Mapping[str, Classifier] = field(default_factory=dict)
 
     def batch_size(self, model: str) -> int:
         """The batch size of a model."""
@@ -58,6 +65,8 @@ def prepare(
     store: Store | None,
     progress: Reporter,
     source: str,
+    given: Mapping[str, Classifier] | None = None,
+    data: ImageSource | None = None,
 ) -> Prepared:
     """Scan and split the images, load every model once, and say what the study is.
 
@@ -67,6 +76,8 @@ def prepare(
         store: of the run; where it goes on, what was chosen automatically is used again.
         progress: told of the stages.
         source: the study file's name, for errors.
+        given: classifiers of the caller's that stand in for models, by name.
+        data: the images, where the caller gives them.
 
     Raises:
         StudyError: with every problem of images and models.
@@ -91,7 +102,7 @@ def prepare(
         note(("run", "device"), "run.device", error)
     images: Images | None = None
     try:
-        images = find_images(study, store, progress)
+        images = find_images(study, store, progress, data)
     except DataError as error:
         note(("data",), "data", error)
     weights: dict[str, str] = {}
@@ -105,7 +116,8 @@ def prepare(
     with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
             try:
-                clf, order = load_model(study, spec, images.classes if images else None)
+                classes, counted = (images.classes, images.order) if images else (None, None)
+                clf, order = load_model(study, spec, classes, given=given, counted=counted)
                 orders |= {spec.name: order.plan()} if order is not None else {}
                 loaded[spec.name] = about_loading(clf, order)
                 layers[spec.name] = clf.layer_names(study.explain.layers)
@@ -117,7 +129,7 @@ def prepare(
                 if lie := {each: str(at) for each in sorted(wanted) if (at := traced[each].layout)}:
                     layouts[spec.name] = lie
                 _try(study, spec, clf, wanted)
-                weights[spec.name] = weights_hash(clf.module)
+                weights[spec.name] = weights_hash(clf.module) if spec.timm else identity(clf)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
                 if study.run.precision != "float32":
                     compute_in(clf, study.run.precision)
@@ -127,7 +139,7 @@ def prepare(
             except Exception as error:  # noqa: BLE001  a network of its own fails in its own way
                 told = type(error).__name__ + (f": {shown(str(error), 500)}" if str(error) else "")
                 failed = ModelError(
-                    f"{spec.timm!r} fails on one image ({told}); is input_size right for it?"
+                    f"{spec.name!r} fails on one image ({told}); is input_size right for it?"
                 )
                 note(("models", index), f"models[{index}] ({spec.name})", failed)
             advance(1)
@@ -141,7 +153,7 @@ def prepare(
         device=device,
         shard=SHARD,
         versions=versions(),
-        own_code=own_code([*(each.kind for each in study.attacks), study.explain.method]),
+        own_code=own_code(named_code(study)),
         batch_sizes=sizes,
         weights=weights,
         class_order=orders,
@@ -153,7 +165,7 @@ def prepare(
         training_precision=training_precision(study, old_plan, device),
         **images.plan(),
     )
-    return Prepared(study, images, device, plan)
+    return Prepared(study, images, device, plan, given or {})
 
 
 def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
@@ -172,6 +184,12 @@ def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
             )
 
 
+def named_code(study: Study) -> list[str]:
+    """What a study names that may be code of the user's own."""
+    models = [spec.module for spec in study.models if spec.module is not None]
+    return [*(attack.kind for attack in study.attacks), study.explain.method, *models]
+
+
 def versions() -> dict[str, str]:
     """The versions of what makes the numbers, as they are installed here."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -179,8 +197,7 @@ def versions() -> dict[str, str]:
 
 def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> None:
     """Explain one blank image, and find what is to be trained: late errors come early."""
-    if spec.train == "head":
-        classifier_name(clf.module)
+    check_trainable(clf, spec.train)
     size = study.data.image_size
     blank = torch.full((1, study.data.channels, size, size), 0.5)
     check_steady(clf, blank)
@@ -192,6 +209,8 @@ def load_model(
     spec: ModelSpec,
     classes: list[str] | None,
     known: Mapping[str, OutputOrder] | None = None,
+    given: Mapping[str, Classifier] | None = None,
+    counted: Sequence[str] | None = None,
 ) -> tuple[Classifier, ClassOrder | None]:
     """Load a model of a study, before training.
 
@@ -200,6 +219,8 @@ def load_model(
         spec: the model.
         classes: the study's classes; None where the images could not be read.
         known: the plan's ``class_order``, where there is a plan; None: it is found anew.
+        given: classifiers of the caller's, by name; they are copied.
+        counted: every class in the order in which networks count them; None: sorted names.
 
     Returns:
         The model, its logits in the order of the study's classes, and what says so.
@@ -207,7 +228,8 @@ def load_model(
     Raises:
         ModelError: it cannot be loaded, or knows other classes, or another number of them.
     """
-    loaded = spec.train == "none" and (spec.checkpoint is not None or spec.pretrained)
+    own = spec.timm is None
+    loaded = spec.train == "none" and (own or spec.checkpoint is not None or spec.pretrained)
     binary = spec.outputs == "binary"
     if binary and classes is not None and len(classes) != 2:
         raise ModelError(
@@ -215,33 +237,21 @@ def load_model(
             f"{len(classes)}"
         )
     count = None if loaded or classes is None else 1 if binary else len(classes)
-    clf = load_classifier(
-        spec.timm,
-        num_classes=count,
-        pretrained=spec.pretrained,
-        checkpoint=spec.checkpoint,
-        averaged=spec.averaged,
-        mean=spec.mean,
-        std=spec.std,
-        input_size=spec.input_size,
-        channels=study.data.channels,
-        outputs=None if spec.outputs == "auto" else spec.outputs,
-        tokens=None if spec.tokens is None else (spec.tokens[0], spec.tokens[1], spec.tokens[2]),
-        seed=seed_from(study.data.split.seed, "weights", spec.name),
-    )
-    clf.name = spec.name
+    clf = _network(study, spec, count, given or {})
     if clf.outputs.task == "labels" and study.explain.explained_class != ["label"]:
         raise ModelError(
             f"{spec.name!r} gives several labels at once, so no one class is predicted; set "
             "explain: {explained_class: [label]}"
         )
+    if own and not spec.pretrained and loaded and classes is not None:
+        _choose(clf, range(min(len(classes), clf.num_classes)))  # in a trial any of them will do
     if known is not None:
-        clf.choose(known[spec.name].logits if spec.name in known else None)
+        _choose(clf, known[spec.name].logits if spec.name in known else None)
         return clf, None
     order = None
     if classes is not None:
-        order = find_order(spec, clf, classes)
-        clf.choose(order.logits if order is not None else None)
+        order = find_order(spec, clf, classes, counted)
+        _choose(clf, order.logits if order is not None else None)
         others = order.others if order is not None else ()
         if clf.num_classes != len(classes) + len(others):
             raise ModelError(
@@ -252,6 +262,70 @@ def load_model(
                 "file of them, or imagenet), or with train: head it gets a new classification layer"
             )
     return clf, order
+
+
+def _network(
+    study: Study, spec: ModelSpec, count: int | None, given: Mapping[str, Classifier]
+) -> Classifier:
+    """A model as a timm name, code of the user's own or the caller's own classifier gives it."""
+    seed = seed_from(study.data.split.seed, "weights", spec.name)
+    outputs = None if spec.outputs == "auto" else spec.outputs
+    tokens = check_tokens(spec.tokens)
+    if spec.timm is not None:
+        clf = load_classifier(
+            spec.timm,
+            num_classes=count,
+            pretrained=spec.pretrained,
+            checkpoint=spec.checkpoint,
+            averaged=spec.averaged,
+            mean=spec.mean,
+            std=spec.std,
+            input_size=spec.input_size,
+            channels=study.data.channels,
+            outputs=outputs,
+            tokens=tokens,
+            seed=seed,
+        )
+        clf.name = spec.name
+        return clf
+    if spec.module == GIVEN and spec.name not in given:
+        raise ModelError(
+            f"{spec.name!r} is a network that is given in Python: "
+            f"run_study(…, models={{{spec.name!r}: classifier}})"
+        )
+    return own_classifier(
+        _copied(given[spec.name])
+        if spec.module == GIVEN
+        else build(str(spec.module), spec.arguments, seed),
+        spec.name,
+        mean=spec.mean,
+        std=spec.std,
+        input_size=spec.input_size,
+        channels=study.data.channels,
+        outputs=outputs,
+        tokens=tokens,
+        checkpoint=spec.checkpoint,
+        averaged=spec.averaged,
+        num_classes=count,
+        seed=seed,
+    )
+
+
+def _copied(clf: Classifier) -> Classifier:
+    """A copy of a classifier, for a study folds, casts and trains its own."""
+    try:
+        return copy.deepcopy(clf)
+    except Exception as error:  # what a network holds may refuse in its own way
+        raise ModelError(
+            f"{clf.name!r} cannot be copied ({type(error).__name__}: {shown(str(error))}); name "
+            "what builds it in the study: module: package.nets:build"
+        ) from error
+
+
+def _choose(clf: Classifier, places: Sequence[int] | None) -> None:
+    """Choose logits, by their places among those that are chosen already."""
+    if places is not None:
+        clf.choose(places if clf.logits is None else [clf.logits[place] for place in places])
 
 
 def about_loading(clf: Classifier, order: ClassOrder | None) -> Loading:

@@ -13,6 +13,8 @@ from lookaway.study.data_settings import FolderSplit as FolderSplit
 from lookaway.study.data_settings import Split as Split
 from lookaway.study.fields import MOST, LearningRate, Settings, is_stored, level, mended, unique
 from lookaway.study.model_settings import CLASS_ORDERS as CLASS_ORDERS
+from lookaway.study.model_settings import GIVEN as GIVEN
+from lookaway.study.model_settings import OF_A_NETWORK as OF_A_NETWORK
 from lookaway.study.model_settings import ModelSpec as ModelSpec
 
 
@@ -160,6 +162,7 @@ class Study(Settings):
 RUNTIME_SETTINGS = frozenset(
     {
         "data.folder",
+        "data.table",
         "data.landmarks",
         "models.checkpoint",
         "models.averaged",

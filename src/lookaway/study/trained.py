@@ -10,11 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from lookaway.errors import StoreError
+from lookaway.errors import ModelError, StoreError
 from lookaway.explainers.base import explainer_of
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
+from lookaway.models.own import identity
 from lookaway.models.training import Recipe, train
 from lookaway.study.checksum import placeholder
 from lookaway.study.images import Grids
@@ -39,8 +40,7 @@ def _train(session: Session, key: ModelKey, spec: ModelSpec) -> None:
     study, prepared, store = session.study, session.prepared, session.store
     images, size = prepared.images, study.data.image_size
     parts = images.variants[key.variant].parts
-    clf, _ = load_model(study, spec, images.classes, prepared.plan.class_order)
-    clf = placed(clf, prepared)
+    clf = placed(_loaded(prepared, spec), prepared)
     if spec.train != "all":
         fold_batch_norm(clf)  # of the frozen trunk; what is trained lies behind it
     recipe = Recipe(
@@ -114,11 +114,28 @@ def ready_model(
         trained: its trained weights as they are stored; None for one that is not trained.
         precision: what it computes in; None: what the study says.
     """
-    known = prepared.plan.class_order
-    clf, _ = load_model(prepared.study, spec, prepared.images.classes, known)
+    clf = _loaded(prepared, spec)
     if trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
     return quick(placed(clf, prepared), prepared, spec, precision)
+
+
+def _loaded(prepared: Prepared, spec: ModelSpec) -> Classifier:
+    """A model before training, the very one that was prepared.
+
+    Raises:
+        ModelError: code of the user's own builds another one now, or on this machine.
+    """
+    plan = prepared.plan
+    clf, _ = load_model(
+        prepared.study, spec, prepared.images.classes, plan.class_order, prepared.given
+    )
+    if spec.timm is None and identity(clf) != plan.weights[spec.name]:
+        raise ModelError(
+            f"{spec.module!r} builds another network than when the study was prepared: its weights "
+            "must follow from its arguments, its checkpoint and torch's own random numbers"
+        )
+    return clf
 
 
 def quick(

@@ -252,13 +252,34 @@ def do_cell(
         epsilons=settings.epsilons,
         layers={name: (each.depth, "x".join(map(str, each.size))) for name, each in layers.items()},
     )
-    clean = _clean_maps(found, shard)
+    return cell_result(found, subject, settings, shard.pictured, clf.device, _kept(found, shard))
+
+
+def cell_result(
+    found: Found,
+    subject: Subject,
+    settings: MeasureSettings,
+    pictured: np.ndarray,
+    device: torch.device,
+    perturbations: dict[str, Perturbation],
+) -> CellResult:
+    """What of a cell is kept.
+
+    Args:
+        found: what the kernel found in groups of its images.
+        subject: what it is about.
+        settings: how the images were measured.
+        pictured: (N,) bool: of which images maps of layers before the last are kept.
+        device: where the shuffled baseline is computed.
+        perturbations: of the model's own attacks.
+    """
+    clean = _clean_maps(found)
     return CellResult(
         rows=measurement_rows(found, subject),
         statistics=statistic_rows(found, subject, settings.last),
-        shuffled=_shuffled(clean, subject, shard, clf.device),
-        maps=_stored_maps(found, clean, shard),
-        perturbations=_kept(found, shard),
+        shuffled=_shuffled(clean, subject, settings, device),
+        maps=_stored_maps(found, clean, pictured, settings.last),
+        perturbations=perturbations,
     )
 
 
@@ -295,7 +316,7 @@ def _in_order(
 _CleanMaps = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def _clean_maps(found: Found, shard: Shard) -> _CleanMaps:
+def _clean_maps(found: Found) -> _CleanMaps:
     """Places, maps (n, h, w) and dead flags (n,) of each explainer, policy and layer."""
     views = dict.fromkeys(
         key[1:] for _, measured in found for key in measured.arrays if key.name == "clean_maps"
@@ -314,15 +335,15 @@ def _clean_maps(found: Found, shard: Shard) -> _CleanMaps:
 
 
 def _shuffled(
-    clean: _CleanMaps, subject: Subject, shard: Shard, device: torch.device
+    clean: _CleanMaps, subject: Subject, settings: MeasureSettings, device: torch.device
 ) -> pl.DataFrame:
     """Each clean heatmap against that of another image of the cell; empty where it has one."""
-    settings, frames = shard.settings, []
+    frames = []
     done: dict[tuple[str, str], tuple[np.ndarray, Any]] = {}  # policies often explain the same
     for view, (places, maps, dead) in clean.items():
         if len(places) < 2:
             continue
-        others = partners([shard.names[place] for place in places], settings.noise_seed or 0)
+        others = partners([subject.images[place] for place in places], settings.noise_seed or 0)
         once = view[0], view[2]
         if once not in done or not np.array_equal(done[once][0], maps):
             done[once] = (
@@ -340,12 +361,13 @@ def _shuffled(
     return pl.concat(frames) if frames else pl.DataFrame(schema=SHUFFLED_SCHEMA)
 
 
-def _stored_maps(found: Found, clean: _CleanMaps, shard: Shard) -> dict[str, np.ndarray]:
+def _stored_maps(
+    found: Found, clean: _CleanMaps, pictured: np.ndarray, last: str
+) -> dict[str, np.ndarray]:
     """Maps ÷ their maxima and the maxima: the last layer's of all images, others' of pictured."""
     stored: dict[str, np.ndarray] = {}
-    last = shard.settings.last
     for view, (places, maps, _) in clean.items():
-        kept = maps if view[2] == last else maps[shard.pictured[places]]
+        kept = maps if view[2] == last else maps[pictured[places]]
         if not len(kept):
             continue
         _store(stored, kept, "clean", *view)

@@ -238,7 +238,7 @@ def _transfer(frames: Frames, form: PaperForm) -> Planned:
 
 def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
     model = spec.name
-    paper = _LAYERS.get(spec.timm.partition(".")[0], _ALL_LAYERS)
+    paper = _LAYERS.get((spec.timm or "").partition(".")[0], _ALL_LAYERS)
     number = paper.removeprefix("Fig. ") if paper != _ALL_LAYERS else "6to10"
     name = f"paper_fig{number}_layers_{place + 1}_{plain(model)}".rstrip("_")
     policy = paper_form(frames).policy

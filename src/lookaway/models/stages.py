@@ -1,0 +1,252 @@
+"""The part of a network that learns, and what it is fed: images, or what its trunk made of them."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+from torchvision.transforms import v2
+
+from lookaway.errors import ModelError
+from lookaway.models.classifier import Classifier
+from lookaway.models.hooks import evaluating, first_tensor, hooked, in_place_of
+from lookaway.models.outputs import Outputs, output_tensor
+from lookaway.models.own import classification_layer
+
+AT_ONCE = 8  # images in one pass without gradients
+_FULLY_CONNECTED = (nn.Linear, nn.LayerNorm, nn.BatchNorm1d)
+_ASIDE = torch.Generator()  # loaders draw a seed for workers: not from the training's numbers
+
+
+class LabelledImages(Dataset[tuple[Tensor, int]]):
+    """Images of one size, each (C, H, W) uint8 with its label, loaded when they are asked for."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The part of a network that learns, and what it is fed.
+
+    Attributes:
+        load: inputs and labels of each batch of indices.
+        predict: what the network gives for inputs.
+        outputs: what that means.
+        count: of images.
+    """
+
+    load: Callable[[Iterable[list[int]]], Iterable[tuple[Tensor, Tensor]]]
+    predict: Callable[[Tensor], Tensor]
+    outputs: Outputs
+    count: int
+
+
+def stages(
+    clf: Classifier,
+    part: str,
+    images: LabelledImages,
+    validation: LabelledImages,
+    precision: str,
+) -> tuple[set[str], Stage, Stage]:
+    """What learns, by the names of its parameters, on what it learns, and on what it is checked.
+
+    Where the trunk is frozen, it runs here, once over all images.
+    """
+    module = clf.module
+    if part == "all":
+        names = {name for name, _ in module.named_parameters()}
+        fit = _whole(clf, images, _augmented, precision)
+        return names, fit, _whole(clf, validation, default_collate, precision)
+    names, layer = _behind_trunk(clf, part)
+    trunk: Callable[[Tensor], Tensor]
+    if layer:  # whose input is a vector, not a map
+        trunk, predict = partial(_entering, module, layer), module.get_submodule(layer).forward
+    elif _is_timms(module):
+        trunk, predict = _method(module, "forward_features"), _method(module, "forward_head")
+    else:
+        fit, check = (_whole(clf, data, default_collate) for data in (images, validation))
+        return names, fit, check
+    fit, check = (_cached(clf, trunk, predict, data) for data in (images, validation))
+    return names, fit, check
+
+
+def check_trainable(clf: Classifier, part: str) -> None:
+    """Refuse a study's own classifier that has no such part to train.
+
+    Raises:
+        ModelError: with what is possible.
+    """
+    if part == "head":
+        classification_layer(clf)
+    elif part == "fully_connected" and not _is_timms(clf.module):
+        clf.module.requires_grad_(True)
+        _behind_trunk(clf, part)
+
+
+def augment(image: Tensor) -> Tensor:
+    """Flip an image left to right or not, and shift it by up to a sixteenth of its side.
+
+    Drawn from torch's own random numbers; the border's pixels are repeated.
+
+    Args:
+        image: (C, H, W).
+
+    Returns:
+        The same shape.
+    """
+    height, width = image.shape[1:]
+    reach = [max(1, width // 16), max(1, height // 16)]
+    shift = v2.RandomCrop((height, width), padding=reach, padding_mode="edge")
+    varied: Tensor = shift(v2.RandomHorizontalFlip()(image))
+    return varied
+
+
+def _augmented(items: list[tuple[Tensor, int]]) -> list[Tensor]:
+    batch: list[Tensor] = default_collate([(augment(image), label) for image, label in items])
+    return batch
+
+
+def _loader(
+    data: LabelledImages, join: Callable[..., list[Tensor]], batches: Iterable[list[int]]
+) -> Iterable[tuple[Tensor, Tensor]]:
+    return DataLoader(data, batch_sampler=batches, collate_fn=join, generator=_ASIDE)
+
+
+def _as_floats(pixels: Tensor) -> Tensor:
+    return pixels.float() / 255
+
+
+def _whole(
+    clf: Classifier,
+    images: LabelledImages,
+    join: Callable[..., list[Tensor]],
+    precision: str = "float32",
+) -> Stage:
+    """The whole network runs on images, joined to batches in a way of their own."""
+
+    def predicted(pixels: Tensor) -> Tensor:
+        mixed = torch.autocast(clf.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        with mixed:
+            return output_tensor(clf.module(clf.prepare(_as_floats(pixels))), clf.name)
+
+    return Stage(partial(_loader, images, join), predicted, clf.outputs, len(images))
+
+
+def _method(module: nn.Module, name: str) -> Callable[[Tensor], Tensor]:
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def _is_timms(module: nn.Module) -> bool:
+    """Whether a network is divided into trunk and head as timm's are."""
+    return hasattr(module, "forward_features") and hasattr(module, "forward_head")
+
+
+def _entering(module: nn.Module, layer: str, pixels: Tensor) -> Tensor:
+    """What enters a layer of a network."""
+    entered: list[Tensor] = []
+    handle = module.get_submodule(layer).register_forward_pre_hook(
+        lambda _layer, inputs: entered.append(inputs[0])
+    )
+    try:
+        module(pixels)
+    finally:
+        handle.remove()
+    return entered[-1]
+
+
+def _behind_trunk(clf: Classifier, part: str) -> tuple[set[str], str]:
+    """The parameters of a part behind the trunk; and the layer that has them all, if one does.
+
+    Raises:
+        ModelError: there is no such part.
+    """
+    if part == "head":
+        names, layer = set(), classification_layer(clf)
+    else:
+        names, layer = _fully_connected(clf), ""
+        try:
+            layer = classification_layer(clf)
+        except ModelError:
+            if not names:
+                raise
+    if not all(name.startswith(f"{layer}.") for name in names):
+        return names, ""
+    head = clf.module.get_submodule(layer)
+    return {f"{layer}.{name}" for name, _ in head.named_parameters()}, layer
+
+
+def _fully_connected(clf: Classifier) -> set[str]:
+    """The parameters that logits get from the trunk's output alone, found by a gradient.
+
+    Raises:
+        ModelError: what stands there in a network that is not timm's is more than such layers.
+    """
+    module = clf.module
+    sides = clf.input_size or (224, 224)
+    blank = clf.prepare(torch.full((1, clf.channels, *sides), 0.5))
+    named = dict(module.named_parameters())
+
+    def cut(_name: str, _layer: nn.Module, output: Any) -> Any:
+        found = first_tensor(output)
+        return None if found is None else in_place_of(output, found.detach())
+
+    trunk = [] if _is_timms(module) else clf.layer_names("last")
+    with evaluating(module), torch.enable_grad(), hooked(module, trunk, cut):
+        if trunk:
+            logits = output_tensor(module(blank), clf.name)
+        else:
+            features = _method(module, "forward_features")(blank).detach()
+            logits = _method(module, "forward_head")(features)
+        gradients = (
+            torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+            if logits.requires_grad
+            else [None] * len(named)
+        )
+    names = {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+    parts = {name: module.get_submodule(name.rpartition(".")[0]) for name in names}
+    odd = [name for name, part in parts.items() if not isinstance(part, _FULLY_CONNECTED)]
+    if trunk and odd:
+        raise ModelError(
+            f"{clf.name!r} has more than fully connected layers behind its last maps "
+            f"({trunk[0]!r}): {', '.join(sorted(odd)[:3])}; use train: head, all or none"
+        )
+    return names
+
+
+def _cached(
+    clf: Classifier,
+    trunk: Callable[[Tensor], Tensor],
+    predict: Callable[[Tensor], Tensor],
+    data: LabelledImages,
+) -> Stage:
+    """The trunk's output for every image, computed once."""
+    features, labels, groups = [], [], batches(list(range(len(data))), AT_ONCE)
+    with evaluating(clf.module), torch.no_grad():
+        for pixels, truth in _loader(data, default_collate, groups):
+            features.append(trunk(clf.prepare(_as_floats(pixels))).float())
+            labels.append(truth.to(clf.device))
+    kept = TensorDataset(torch.cat(features), torch.cat(labels))
+
+    def load(batches: Iterable[list[int]]) -> Iterable[tuple[Tensor, Tensor]]:
+        # A batch is one lookup in a tensor, so that the loader need not join single items.
+        return DataLoader(kept, batch_size=None, sampler=batches, generator=_ASIDE)
+
+    return Stage(load, predict, clf.outputs, len(data))
+
+
+def batches(indices: list[int], size: int) -> Iterator[list[int]]:
+    """Batches of a size; one image left over joins the last, for batch norm cannot learn from one.
+
+    >>> list(batches([1, 2, 3, 4, 5], 2))
+    [[1, 2], [3, 4, 5]]
+    """
+    start = 0
+    while start < len(indices):
+        stop = start + size + (len(indices) - start - size == 1)
+        yield indices[start:stop]
+        start = stop
