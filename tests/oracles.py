@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookaway.models.classifier import Classifier
+from lookaway.models.hooks import first_tensor
+
 
 def ssim_by_loops(a: np.ndarray, b: np.ndarray, preset: str = "gaussian11") -> float:
     """Wang's eq. 13 for one pair of small heatmaps, window by window."""
@@ -122,7 +125,7 @@ def enliven(module: nn.Module, seed: int = 0) -> nn.Module:
                 if part.bias is not None:
                     uniform(part.bias, -0.1, 0.1)
         for name, parameter in module.named_parameters():
-            if name.endswith("gamma"):  # ConvNeXt's layer scale starts at 1e-6
+            if name.rpartition(".")[2].startswith("gamma"):  # layer scales start at 1e-6
                 uniform(parameter, 0.5, 1.5)
     return module
 
@@ -154,6 +157,44 @@ def input_of(module: nn.Module, layer: str, images: Tensor) -> Tensor:
         module.eval()(images)
     handle.remove()
     return found[-1]
+
+
+def assert_read_as_timm_does(clf: Classifier, stages: bool = True) -> None:
+    """Every layer that holds the numbers of a stage is read as timm's maps (N, C, h, w) of it.
+
+    Args:
+        clf: of a network of timm's, in eval mode.
+        stages: whether ``stages`` must be all of timm's, or may be refused.
+    """
+    network, layers = clf.module, clf.trace().layers
+    images = clf.prepare(pixels(2, clf.channels, *clf.input_size, seed=3))
+    found: dict[str, Any] = {}
+    handles = [
+        network.get_submodule(name).register_forward_hook(
+            lambda _part, _inputs, output, name=name: found.update({name: output})
+        )
+        for name in layers
+    ]
+    with torch.no_grad():
+        expected = network.forward_intermediates(images, intermediates_only=True)
+        network(images)
+    for handle in handles:
+        handle.remove()
+    read: dict[int, set[str]] = {place: set() for place in range(len(expected))}
+    for name, layer in layers.items():
+        output = found[name]
+        maps = first_tensor(output) if layer.layout is None else layer.layout.tensor(output)
+        maps = maps if layer.layout is None else layer.layout.maps(maps)
+        assert layer.size == tuple(maps.shape[2:]), name
+        for place, stage in enumerate(expected):
+            same = maps.numel() == stage.numel() and maps.amax() == stage.amax()
+            if same and torch.equal(maps.flatten().sort().values, stage.flatten().sort().values):
+                assert torch.equal(maps, stage), name
+                read[place].add(name)
+    if stages:
+        names = clf.layer_names("stages")
+        assert all(read.values())
+        assert all(any(name in each for each in read.values()) for name in names)
 
 
 class Passes:

@@ -44,6 +44,7 @@ CHANGES_RESULTS = {
     "models.mean",
     "models.std",
     "models.input_size",
+    "models.tokens",
     "models.epochs",
     "models.learning_rate",
     "training.epochs",
@@ -125,6 +126,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
                 "mean": None,
                 "std": None,
                 "input_size": None,
+                "tokens": None,
                 "epochs": None,
                 "learning_rate": None,
             }
@@ -247,6 +249,10 @@ measure: {{grid: 5}}
         ({"explain": {"methods": ["gradcma"]}}, "explain.methods[0]: there is no explainer"),
         ({"explain": {"methods": [{"gradcam": {"steps": 2}}]}}, "does not take {'steps': 2}"),
         ({"explain": {"methods": ["gradcam"], "method": "layercam"}}, "leave method out"),
+        (
+            {"models": [{"name": "test_vit", "tokens": [14, 14]}]},
+            "tokens must be (h, w, prefix), the grid and how many",
+        ),
         ({"explain": {"explained_class": ["own", "own"]}}, "given twice: own"),
         ({"data": {"folder": "/nowhere"}}, "does not exist"),
         ({"data": {"split": {"train": 0.9, "val": 0.0, "test": 0.1}}}, "split gives none to val"),

@@ -5,17 +5,19 @@ and of the gradient of a class's logit by A. A new kind writes ``weights``.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from lookaway.errors import LayerError, ModelError
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
 from lookaway.models.hooks import first_tensor, frozen, hooked, in_place_of
+from lookaway.models.map_layout import MapLayout
 
 DEAD_BELOW = 1e-6
 
@@ -76,7 +78,9 @@ class CAM(Explainer):
         """All kinds from one forward pass, and from one backward pass for each class."""
         kinds = [each for each in explainers if isinstance(each, CAM)]
         needs = sorted({each.gradients for each in kinds} - {"none"})
-        probes = _Probes(needs or ["pooled"], len(images))
+        trace = clf.trace((images.shape[2], images.shape[3]))
+        layouts = {name: each.layout for name, each in trace.layers.items() if each.layout}
+        probes = _Probes(needs or ["pooled"], len(images), layouts)
         with frozen(clf.module):
             pixels = images.detach()
             if losses or images.is_inference():
@@ -148,17 +152,20 @@ class _Probes:
     Args:
         needs: ``pooled``, a bias for each channel; ``full``, one for each place too.
         count: images in the pass.
+        layouts: of layers that give no (N, C, h, w); there all of the tensor has biases, and what
+            is no place of the grid drops out of their gradient.
     """
 
-    def __init__(self, needs: Sequence[str], count: int) -> None:
+    def __init__(self, needs: Sequence[str], count: int, layouts: Mapping[str, MapLayout]) -> None:
         self.activations: dict[str, Tensor] = {}
         self._biases: dict[tuple[str, str], Tensor] = {}
-        self._needs, self._count = needs, count
+        self._needs, self._count, self._layouts = needs, count, layouts
 
     def __call__(self, name: str, _layer: nn.Module, output: Any) -> Any:
         """Pass on a layer's output with its biases."""
-        tensor = first_tensor(output)
-        if tensor is None or tensor.ndim != 4:
+        layout = self._layouts.get(name)
+        tensor = first_tensor(output) if layout is None else layout.tensor(output)
+        if tensor is None or (layout is None and tensor.ndim != 4):
             raise LayerError(f"layer {name!r} gave no spatial maps in this pass")
         if tensor.shape[0] != self._count:
             raise LayerError(
@@ -167,13 +174,20 @@ class _Probes:
             )
         passed_on = tensor
         with torch.enable_grad():  # also where a network turns it off for its trunk
-            for need in self._needs:
+            if layout is not None:
+                bias = torch.zeros_like(tensor).requires_grad_()
+                self._biases[name, "whole"] = bias
+                passed_on = passed_on + bias
+            for need in self._needs if layout is None else ():
                 size = (1, 1) if need == "pooled" else tensor.shape[2:]
                 bias = tensor.new_zeros(*tensor.shape[:2], *size).requires_grad_()
                 self._biases[name, need] = bias
                 passed_on = passed_on + bias
-        self.activations[name] = tensor.detach()
-        return in_place_of(output, passed_on)
+        if layout is None:
+            self.activations[name] = tensor.detach()
+            return in_place_of(output, passed_on)
+        self.activations[name] = layout.maps(tensor.detach())
+        return layout.in_place(output, passed_on)
 
     def gradients(
         self, logits: Tensor, classes: Tensor, *, keep: bool
@@ -190,10 +204,20 @@ class _Probes:
             names = ", ".join(self.activations)
             raise LayerError(f"none of the layers {names} has a part in the logits")
         biases = list(self._biases.values())
-        found = torch.autograd.grad(score, biases, retain_graph=keep, allow_unused=True)
+        try:
+            found = torch.autograd.grad(score, biases, retain_graph=keep, allow_unused=True)
+        except CheckpointError as error:
+            raise ModelError(
+                f"{', '.join(self.activations)}: the network computes it again in the backward "
+                "pass (torch.utils.checkpoint), where it cannot be watched; switch that off"
+            ) from error
         by_layer: dict[str, dict[str, Tensor]] = {name: {} for name in self.activations}
         for (name, need), gradient in zip(self._biases, found, strict=True):
-            if gradient is not None:
+            if gradient is not None and need == "whole":
+                full = self._layouts[name].maps(gradient)
+                pooled = full.sum(dim=(2, 3), keepdim=True)
+                by_layer[name] = {"full": full, "pooled": pooled}
+            elif gradient is not None:
                 by_layer[name][need] = gradient
         idle = [name for name, gradients in by_layer.items() if not gradients]
         if idle:

@@ -22,6 +22,7 @@ class GradCAMPlusPlus(CAM):
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """(N, C); see ``CAM.weights``."""
         # The fraction reduced by g², which small gradients would make 0.
-        below = 2.0 + gradients * activations.sum(dim=(2, 3), keepdim=True)
+        whole = activations.sum(dim=(2, 3), keepdim=True, dtype=torch.float64).float()
+        below = 2.0 + gradients * whole
         alpha = torch.where(below != 0, 1.0 / below, 0.0)
         return (alpha * gradients.relu()).sum(dim=(2, 3))

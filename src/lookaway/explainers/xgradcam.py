@@ -18,6 +18,7 @@ class XGradCAM(CAM):
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """(N, C); see ``CAM.weights``."""
-        whole = activations.sum(dim=(2, 3))
-        weighted = (activations * gradients).sum(dim=(2, 3))
-        return torch.where(whole != 0, weighted / whole, 0.0)
+        # What comes out of a norm has both signs, and its sum may be rounding in float32.
+        whole = activations.sum(dim=(2, 3), dtype=torch.float64)
+        weighted = (activations * gradients).sum(dim=(2, 3), dtype=torch.float64)
+        return torch.where(whole != 0, weighted / whole, 0.0).float()

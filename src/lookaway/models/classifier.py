@@ -14,6 +14,7 @@ from lookaway.models.checkpoint import Origin
 from lookaway.models.checks import check_shape, refuse_closed
 from lookaway.models.hooks import evaluating
 from lookaway.models.layers import LayerTrace
+from lookaway.models.map_layout import Tokens, check_tokens
 from lookaway.models.outputs import (
     LastOperation,
     Outputs,
@@ -50,12 +51,15 @@ class Classifier(nn.Module):
             there is one.
         logits: which of the logits are the classes, in order, such as ``[0, 217, 482]`` for three
             classes of ImageNet's thousand; None: all, as they come.
+        tokens: where the tokens of a network lie that is none of timm's: ``(h, w, prefix)``, the
+            grid and how many tokens stand before it; or a function from what a layer gives to maps
+            (N, C, h, w), or None where it gives none. None: they are found by value.
 
     Attributes:
         origin: what of a checkpoint the network holds; None: it is from none.
 
     Raises:
-        InputError: mean, std, input_size, channels, outputs or logits make no sense.
+        InputError: mean, std, input_size, channels, outputs, logits or tokens make no sense.
         ModelError: the network is of a kind whose layers cannot be watched.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -77,6 +81,7 @@ class Classifier(nn.Module):
         channels: int | None = None,
         outputs: str | Outputs | None = None,
         logits: Sequence[int] | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(module, nn.Module):
@@ -89,6 +94,7 @@ class Classifier(nn.Module):
         self.training = module.training
         self.module = module
         self.input_size = _sides(input_size)
+        self.tokens = check_tokens(tokens)
         self.name = name or type(module).__name__
         # Plain numbers: casting the network to half precision must not round them.
         self.channels, self.mean, self.std = _normalisation(module, channels, mean, std)
@@ -157,8 +163,7 @@ class Classifier(nn.Module):
         """
         sides = self._sides_at(size)
         if sides not in self._num_classes:
-            random = torch.Generator().manual_seed(0)
-            noise = 0.25 + 0.5 * torch.rand(1, self.channels, *sides, generator=random)
+            noise = self._noise(sides)
             dark, light = torch.full_like(noise, 0.25), torch.full_like(noise, 0.75)
             probes = torch.cat([dark, noise, light])
             with torch.no_grad(), LastOperation() as last:
@@ -263,10 +268,9 @@ class Classifier(nn.Module):
         if sides not in self._traces:
             self.classes_at(size)  # what its outputs mean is known before anything is explained
             with torch.inference_mode(False), torch.no_grad():
-                blank = torch.full((1, self.channels, *sides), 0.5, device=self.device)
-                blank = self.prepare(blank)
+                noise = self.prepare(self._noise(sides))
             with self._passing():
-                self._traces[sides] = LayerTrace(self.module, blank, self.name)
+                self._traces[sides] = LayerTrace(self.module, noise, self.name, self.tokens)
         return self._traces[sides]
 
     def computing(self) -> AbstractContextManager[None]:
@@ -299,6 +303,11 @@ class Classifier(nn.Module):
             LayerError: no such layer, or one without spatial maps.
         """
         return self.trace().names(layers)
+
+    def _noise(self, sides: tuple[int, int]) -> Tensor:
+        """An image (1, C, H, W) that differs from place to place; always the same."""
+        random = torch.Generator().manual_seed(0)
+        return 0.25 + 0.5 * torch.rand(1, self.channels, *sides, generator=random)
 
     def _sides_at(self, size: tuple[int, int] | None) -> tuple[int, int]:
         return self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)

@@ -1,6 +1,7 @@
 """Contexts that watch or hold a network, and leave no trace on it."""
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -65,10 +66,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
     """Hold a network in eval mode without parameter gradients, then put both back.
 
     Gradients that the parameters hold already are not touched. Autograd is on inside, also where
-    the caller had turned it off, and for a network that was made in inference mode.
+    the caller had turned it off, and for a network that was made in inference mode. Nothing is
+    computed again in the backward pass (gradient checkpointing), where no hook is any more.
     """
     with (
         evaluating(module),
+        _without_checkpoints(module),
         torch.inference_mode(False),
         torch.enable_grad(),
         _fit_for_autograd(module),
@@ -84,21 +87,72 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _without_checkpoints(module: nn.Module) -> Iterator[None]:
+    """Switch off the gradient checkpointing of timm's and transformers' networks, for a while."""
+    names = ("grad_checkpointing", "gradient_checkpointing")
+    held = [
+        (part, name) for part in module.modules() for name in names if vars(part).get(name) is True
+    ]
+    try:
+        for part, name in held:
+            setattr(part, name, False)
+        yield
+    finally:
+        for part, name in held:
+            setattr(part, name, True)
+
+
+@contextmanager
+def drawn(module: nn.Module) -> Iterator[None]:
+    """Draw at random those parameters that are all zeros, as heads often begin, for a while.
+
+    So the network shows which of its outputs depend on which, also where it is not trained.
+    """
+    random = torch.Generator().manual_seed(0)
+
+    def draw(tensor: Tensor) -> Tensor:
+        numbers = torch.randn(tensor.shape, generator=random)
+        numbers *= 0.5 if tensor.ndim < 2 else tensor[0].numel() ** -0.5
+        return nn.Parameter(numbers.to(tensor), requires_grad=False)
+
+    zeros = [
+        (part._parameters, name, tensor)
+        for part in module.modules()
+        for name, tensor in part._parameters.items()
+        if tensor is not None and tensor.is_floating_point() and not bool(tensor.detach().any())
+    ]
+    with _replaced(zeros, draw):
+        yield
+
+
+@contextmanager
 def _fit_for_autograd(module: nn.Module) -> Iterator[None]:
     """Put copies in the place of tensors that were made in inference mode, for a while."""
-    taken: list[tuple[dict[str, Any], str, Tensor]] = [
+
+    def copied(tensor: Tensor) -> Tensor:
+        kind = isinstance(tensor, nn.Parameter)
+        return nn.Parameter(tensor.clone(), requires_grad=False) if kind else tensor.clone()
+
+    taken = [
         (holder, name, tensor)
         for part in module.modules()
         for holder in (part._parameters, part._buffers)
         for name, tensor in holder.items()
         if tensor is not None and tensor.is_inference()
     ]
-    copies = {id(tensor): tensor.clone() for _, _, tensor in taken}  # shared ones stay shared
+    with _replaced(taken, copied):
+        yield
+
+
+@contextmanager
+def _replaced(
+    taken: Sequence[tuple[dict[str, Any], str, Tensor]], make: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Put others in the place of tensors, shared ones shared again, for a while."""
+    others = {id(tensor): make(tensor) for _, _, tensor in taken}
     try:
         for holder, name, tensor in taken:
-            copy = copies[id(tensor)]
-            kind = isinstance(tensor, nn.Parameter)
-            holder[name] = nn.Parameter(copy, requires_grad=False) if kind else copy
+            holder[name] = others[id(tensor)]
         yield
     finally:
         for holder, name, tensor in taken:
@@ -112,9 +166,22 @@ def first_tensor(output: Any) -> Tensor | None:
     return output if isinstance(output, Tensor) else None
 
 
-def in_place_of(output: Any, tensor: Tensor) -> Any:
-    """A layer's output with another tensor where ``first_tensor`` found it."""
+def parts_of(output: Any) -> Iterator[tuple[int | str | None, Tensor]]:
+    """The tensors that a layer gives, each with its place: in a tuple, list or mapping, or None."""
+    if isinstance(output, Tensor):
+        yield None, output
+    elif isinstance(output, tuple | list | Mapping):
+        places = output.items() if isinstance(output, Mapping) else enumerate(output)
+        yield from ((place, each) for place, each in places if isinstance(each, Tensor))
+
+
+def in_place_of(output: Any, tensor: Tensor, part: int | str | None = 0) -> Any:
+    """A layer's output with another tensor in place of one of its parts, the first by default."""
     if isinstance(output, Tensor):
         return tensor
-    parts = [tensor, *output[1:]]
+    if isinstance(output, Mapping):
+        twin = copy.copy(output)
+        twin[part] = tensor  # type: ignore[index]
+        return twin
+    parts = [tensor if place == part else each for place, each in enumerate(output)]
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)

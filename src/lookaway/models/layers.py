@@ -1,6 +1,6 @@
 """The layers of a network that give spatial maps, found by watching one forward pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lookaway.errors import LayerError, nearest
-from lookaway.models.hooks import evaluating, first_tensor, frozen, hooked, in_place_of
+from lookaway.models.events import Event, of_layers, outermost, watch
+from lookaway.models.hooks import first_tensor, frozen, hooked, in_place_of
 from lookaway.models.layout import Layouts
+from lookaway.models.map_layout import MapLayout, Tokens
 from lookaway.models.outputs import output_tensor
-
-# Layers that only hand on what another gave; a subclass with a forward of its own does more.
-_CONTAINERS = (nn.Sequential.forward, nn.Identity.forward, nn.Dropout.forward, nn.Dropout2d.forward)
+from lookaway.models.tokens import REMEDY, TokenMaps, find_tokens, reach
 
 
 @dataclass(frozen=True)
@@ -23,40 +23,21 @@ class Layer:
     Attributes:
         name: as in ``named_modules()``.
         size: (h, w) of its output.
-        depth: 0 where the first convolution ends, 1 where the last one has ended.
+        depth: 0 where the first convolution ends, 1 where the last one has ended; in a network
+            whose trunk ends in tokens, its linear layers count as well.
         is_conv: whether it is a convolution.
+        layout: where its maps are; None: its output, or the first of a tuple, is (N, C, h, w).
     """
 
     name: str
     size: tuple[int, int]
     depth: float
     is_conv: bool
-
-
-@dataclass(frozen=True)
-class _Event:
-    """A layer that gave a 4-D tensor, by itself or first in a tuple (``in_tuple``)."""
-
-    name: str
-    layer: nn.Module
-    output: Tensor
-    version: int  # in-place layers give the same tensor again, in another version
-    convs_before: int
-    in_tuple: bool
-
-    @property
-    def is_spatial(self) -> bool:
-        return self.output.shape[2] * self.output.shape[3] > 1
-
-    @property
-    def is_pool(self) -> bool:
-        """By name, or because it leaves 1×1 positions though nothing in it mixes channels."""
-        mixes = any(isinstance(part, nn.Conv2d | nn.Linear) for part in self.layer.modules())
-        return "pool" in type(self.layer).__name__.lower() or not (self.is_spatial or mixes)
+    layout: MapLayout | None = None
 
 
 class LayerTrace:
-    """Every layer of one forward pass that gives maps (N, C, H, W), in order of execution.
+    """Every layer of one forward pass that gives maps, in order of execution.
 
     A layer that runs more than once in a pass stands where it ran last.
 
@@ -65,41 +46,75 @@ class LayerTrace:
         activation_bytes: what all spatial outputs of one image take together.
     """
 
-    def __init__(self, module: nn.Module, pixels: Tensor, name: str | None = None) -> None:
-        """Run the network once, and its head once more.
+    def __init__(
+        self,
+        module: nn.Module,
+        pixels: Tensor,
+        name: str | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
+        """Run the network once, and its head once more; one of tokens a few times.
 
         Args:
             module: the network, NCHW → logits.
-            pixels: (1, C, H, W), as the network wants them.
+            pixels: (1, C, H, W), as the network wants them, different from place to place.
             name: for error messages; the class of the network by default.
+            tokens: what the user says of its tokens; see ``Classifier``.
         """
         self._module = module
         self._name = name or type(module).__name__
         events, trunk_end, ends_in_tokens, layouts = _watch(module, pixels)
-        self._refused = _refusals(events, layouts)
+        maps = [event for event in events if event.is_maps]
+        unclear = _refusals(maps, layouts)
+        others = [event for event in events if not event.is_maps or event.name in unclear]
+        self._tokens = TokenMaps({})
+        if tokens is not None or any(map(_may_be_tokens, others)):
+            self._tokens = find_tokens(module, pixels, others, tokens)
+        known = {name for name, _, _ in self._tokens.layouts}
+        self._refused = {
+            event.name: unclear[event.name] if event.name in unclear else _as_tokens(event)
+            for event in others
+            if event.name not in known and (event.name in unclear or _may_be_tokens(event))
+        }
         self._last: str | None = None
         self._no_last = ""  # why
         if ends_in_tokens:
-            self._no_last = "its trunk ends in tokens (N, T, C)"
+            self._no_last = f"its trunk ends in tokens (N, T, C): {self._tokens.missing}; {REMEDY}"
         else:
-            self._find_last(pixels, events[:trunk_end])
-        events = [event for event in events if event.is_spatial]
-        self.activation_bytes = sum(event.output.nbytes for event in events)
-        events = [event for event in events if event.name not in self._refused]
-        convs = sum(isinstance(event.layer, nn.Conv2d) for event in events)
-        last_runs = {event.name: event for event in events}
+            self._find_last(pixels, maps[:trunk_end], unclear)
+        shown: dict[str, tuple[Event, MapLayout | None]] = {}
+        for event in events:
+            plain = event.is_maps and event.is_spatial and event.name not in unclear
+            layout = None if plain else self._tokens.layouts.get(event.key)
+            earlier = shown.get(event.name)
+            if (plain or layout) and not (earlier and earlier[0].run == event.run):
+                shown.pop(event.name, None)
+                shown[event.name] = event, layout
+        of_tokens = self._last is None and bool(known)
+        spatial = [event for event in events if of_tokens or (event.is_maps and event.is_spatial)]
+        self.activation_bytes = sum(event.output.nbytes for event in spatial)
+        if of_tokens:
+            most = max(event.steps_before for event in events)
+        else:
+            most = sum(event.is_conv for event in spatial if event.name not in unclear)
         self.layers = {
-            event.name: Layer(
-                name=event.name,
-                size=(event.output.shape[2], event.output.shape[3]),
-                depth=min(1.0, max(0, event.convs_before - 1) / max(1, convs - 1)),
-                is_conv=isinstance(event.layer, nn.Conv2d),
+            name: Layer(
+                name=name,
+                size=layout.grid if layout else (event.output.shape[2], event.output.shape[3]),
+                depth=min(
+                    1.0,
+                    max(0, (event.steps_before if of_tokens else event.convs_before) - 1)
+                    / max(1, most - 1),
+                ),
+                is_conv=event.is_conv,
+                layout=layout,
             )
-            for event in events
-            if last_runs[event.name] is event
+            for name, (event, layout) in shown.items()
         }
+        if of_tokens:
+            self._find_last_of_tokens(pixels, shown)
 
-    def _find_last(self, pixels: Tensor, trunk: Sequence[_Event]) -> None:
+    def _find_last(self, pixels: Tensor, trunk: Sequence[Event], unclear: dict[str, str]) -> None:
         """The last layer of the trunk that has a part in the logits, or why there is none."""
         spatial = [place for place, event in enumerate(trunk) if event.is_spatial]
         if not spatial:
@@ -110,13 +125,41 @@ class LayerTrace:
             self._no_last = f"its layer {trunk[end].name!r} leaves maps of 1x1; give larger images"
             return
         for event in _before_pooling([trunk[place] for place in spatial]):
-            if event.name in self._refused:
-                self._no_last = f"its trunk ends in {event.name!r}, {self._refused[event.name]}"
+            if event.name in unclear:
+                self._no_last = f"its trunk ends in {event.name!r}, {unclear[event.name]}"
                 return
             if _has_part(self._module, event.name, pixels, self._name):
                 self._last = event.name
                 return
         self._no_last = "none of its layers with maps has a part in the logits"
+
+    def _find_last_of_tokens(
+        self, pixels: Tensor, shown: Mapping[str, tuple[Event, MapLayout | None]]
+    ) -> None:
+        """The last norm or stage whose places the score sees at more than half of the grid.
+
+        Of the last stage's grid and channels, where stages are known. Behind the last attention a
+        class token alone is read, and the other tokens have no gradient.
+        """
+        layouts = {}
+        for name, (event, layout) in shown.items():
+            layout = layout or MapLayout("first", self.layers[name].size, part=event.part)
+            grid = (*layout.grid, layout.maps(event.output).shape[1])
+            if self._tokens.grid in (None, grid) and (
+                name in self._tokens.stages
+                or hasattr(event.layer, "normalized_shape")
+                or hasattr(event.layer, "num_features")
+            ):
+                layouts[name] = layout
+        shares = reach(self._module, pixels, layouts, self._name)
+        seen = [name for name in layouts if shares.get(name, 0.0) > 0.5]
+        if seen:
+            self._last = seen[-1]
+        else:
+            self._no_last = (
+                "none of its norms and stages has a gradient of the logits at more than half of "
+                "its places"
+            )
 
     def names(self, layers: Any) -> list[str]:
         """The names behind ``last``, ``stages``, ``convs``, a name or module, or a list of them.
@@ -161,13 +204,18 @@ class LayerTrace:
     def _stages(self) -> list[str]:
         info = getattr(self._module, "feature_info", None)
         named = [str(entry["module"]) for entry in info] if info else []
-        for name in named:
-            if name in self._refused:
-                raise LayerError(
-                    f"{self._name} has the stage {name!r}, {self._refused[name]}; give last, convs "
-                    "or names of layers"
-                )
-        stages = [name for name in named if name in self.layers]
+        found = list(dict.fromkeys(self._tokens.stages))
+        of_tokens = any(name not in self.layers or self.layers[name].layout for name in found)
+        stages = found if of_tokens else named
+        wrong = {name: self._refused[name] for name in stages if name in self._refused}
+        if of_tokens and not wrong:
+            why = "which does not run on the way to the logits"
+            wrong = {name: why for name in stages if name not in self.layers}
+        for name, why in wrong.items():
+            raise LayerError(
+                f"{self._name} has the stage {name!r}, {why}; give last, convs or names of layers"
+            )
+        stages = [name for name in stages if name in self.layers]
         if not stages:
             raise LayerError(
                 f"{self._name} names no stages with maps (N, C, H, W) (timm's feature_info); "
@@ -200,46 +248,24 @@ def _some(layers: dict[str, Layer], count: int = 12) -> str:
     return ", ".join(shown) + f" ({len(names)} in all)"
 
 
-def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[_Event], int, bool, Layouts]:
-    """Outputs (N, C, H, W) in order; how many the trunk made; whether it ends in tokens."""
-    events: list[_Event] = []
-    convs = 0
-    tokens_after = False
-
-    def note(name: str, layer: nn.Module, output: Any) -> None:
-        nonlocal convs, tokens_after
-        tensor = first_tensor(output)
-        if tensor is None:
-            return
-        if tensor.ndim == 4:
-            convs += isinstance(layer, nn.Conv2d) and tensor.shape[2] * tensor.shape[3] > 1
-            in_tuple = tensor is not output
-            events.append(_Event(name, layer, tensor, tensor._version, convs, in_tuple))
-            tokens_after = False
-        elif tensor.ndim == 3:
-            tokens_after = True
-
-    names = [name for name, _ in module.named_modules() if name]
-    with (
-        torch.inference_mode(False),
-        evaluating(module),
-        torch.no_grad(),
-        hooked(module, names, note),
-    ):
-        forward_features = getattr(module, "forward_features", None)
-        if callable(forward_features):
-            forward_features(pixels)
-            trunk_end, tokens = len(events), tokens_after
-            events.clear()
-            convs = 0
-        with Layouts() as layouts:
-            module(pixels)
-        if not callable(forward_features):
-            trunk_end, tokens = len(events), tokens_after
-    return events, trunk_end, tokens, layouts
+def _watch(module: nn.Module, pixels: Tensor) -> tuple[list[Event], int, bool, Layouts]:
+    """What layers give in order; how many maps the trunk gives; whether it ends in tokens."""
+    forward_features = getattr(module, "forward_features", None)
+    trunk = None
+    if callable(forward_features):
+        trunk = watch(module, lambda: forward_features(pixels))
+    with Layouts() as layouts:
+        events = watch(module, lambda: module(pixels))
+    trunk = [event for event in (trunk or events) if event.part in (None, 0)]
+    ends_in_tokens = bool(trunk) and trunk[-1].output.ndim == 3
+    return events, sum(event.is_maps for event in trunk), ends_in_tokens, layouts
 
 
-def _refusals(events: Sequence[_Event], layouts: Layouts) -> dict[str, str]:
+def _may_be_tokens(event: Event) -> bool:
+    return event.output.shape[0] == 1 and min(event.output.shape[1:3]) > 1
+
+
+def _refusals(events: Sequence[Event], layouts: Layouts) -> dict[str, str]:
     """Layers whose 4-D outputs are not one map (N, C, H, W) an image, and why."""
     refused = {}
     channels_first = layouts.channels_first()
@@ -253,19 +279,22 @@ def _refusals(events: Sequence[_Event], layouts: Layouts) -> dict[str, str]:
         elif event.is_spatial and not channels_first(event.output):
             refused[event.name] = (
                 f"whose output {shape} is not known to be (N, C, H, W): its channels come last, "
-                "or it is no map"
+                f"or it is no map; {REMEDY}"
             )
     return refused
 
 
-def _before_pooling(spatial: Sequence[_Event]) -> Iterator[_Event]:
+def _as_tokens(event: Event) -> str:
+    shape = tuple(event.output.shape)
+    return f"whose output {shape} may be tokens, and it is not known where they lie; {REMEDY}"
+
+
+def _before_pooling(spatial: Sequence[Event]) -> Iterator[Event]:
     """The layers whose output may enter pooling or the fully connected layers, likeliest first.
 
     Pools at the end of the trunk are stepped over (VGG16's last activation, not its last pool),
     and so are 1×1 outputs behind a pool (fully connected layers written as convolutions). Nested
-    modules that give the very same tensor count as one; the outermost one that is not a mere
-    container names it (``layer4.2``, not ``layer4`` nor ``layer4.2.act3``), of those that give
-    nothing else beside it; a container where there is nothing else.
+    modules that give the very same tensor count as one.
     """
     remaining = list(spatial)
     while remaining:
@@ -275,9 +304,8 @@ def _before_pooling(spatial: Sequence[_Event]) -> Iterator[_Event]:
             for event in remaining
             if event.output is final.output and event.version == final.version
         ]
-        named = [event for event in group if type(event.layer).forward not in _CONTAINERS] or group
-        if not any(event.is_pool for event in named):
-            yield min(named, key=lambda event: (event.in_tuple, event.name.count(".")))
+        if not any(event.is_pool for event in of_layers(group)):
+            yield outermost(group)
         remaining = [event for event in remaining if event not in group]
 
 

@@ -16,6 +16,7 @@ from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import evaluating, hooked
+from lookaway.models.map_layout import Tokens
 from lookaway.models.outputs import Outputs, output_tensor
 from lookaway.models.randomness import seeded
 from lookaway.models.weights import fit_weights, weights_hash
@@ -61,6 +62,7 @@ def own_classifier(
     input_size: int | None = None,
     channels: int = 3,
     outputs: str | None = None,
+    tokens: Tokens | None = None,
     checkpoint: str | Path | None = None,
     averaged: bool | None = None,
     num_classes: int | None = None,
@@ -76,6 +78,7 @@ def own_classifier(
         input_size: side in px that it wants; None: as images come.
         channels: that the images have.
         outputs: see ``Classifier``.
+        tokens: the same.
         checkpoint: its weights; it must fit. None: they are there already.
         averaged: see ``load_classifier``.
         num_classes: outputs that it is to have, so that it can be trained; a linear classification
@@ -87,7 +90,8 @@ def own_classifier(
         WeightsError: the checkpoint does not fit.
     """
     if isinstance(made, Classifier):
-        said = {"mean": mean, "std": std, "input_size": input_size, "outputs": outputs}
+        said: dict[str, object] = {"mean": mean, "std": std, "input_size": input_size}
+        said |= {"outputs": outputs, "tokens": tokens}
         twice = [key for key, value in said.items() if value is not None]
         if twice:
             raise ModelError(
@@ -108,6 +112,7 @@ def own_classifier(
             input_size=input_size,
             outputs=outputs,
             channels=channels,
+            tokens=tokens,
         )
     if clf.channels != channels:
         raise ModelError(

@@ -22,6 +22,8 @@ from lookaway.hashing import seed_from
 from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
+from lookaway.models.image_size import bring_to
+from lookaway.models.map_layout import Tokens
 from lookaway.models.randomness import seeded
 from lookaway.models.weights import fit_weights, prefixes, read_weights, tensors_only
 from lookaway.places import local_path
@@ -51,6 +53,7 @@ def load_classifier(
     input_size: int | None = None,
     channels: int = 3,
     outputs: str | None = None,
+    tokens: Tokens | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Classifier:
@@ -73,9 +76,11 @@ def load_classifier(
         mean: of the channels, or one number for all, in pixels; None: timm's for it (for grey the
             mean of the three).
         std: the same; above 0.
-        input_size: side in px that the network wants; None: timm's setting for it.
+        input_size: side in px that the network wants; None: timm's setting for it. One whose
+            position embeddings are of another size is resized, as timm does.
         channels: 1 (grey) or 3 (RGB); timm sums the weights of a first convolution for RGB.
         outputs: what the network gives; see ``Classifier``.
+        tokens: where its tokens lie; see ``Classifier``.
         device: where to put it.
         seed: for weights that are new.
 
@@ -100,11 +105,14 @@ def load_classifier(
     origin = None
     if checkpoint is not None:
         path = local_path(checkpoint, "a checkpoint")
-        module, origin = _from_checkpoint(timm_name, path, num_classes, seed, channels, averaged)
+        module, origin = _from_checkpoint(
+            timm_name, path, num_classes, seed, channels, averaged, input_size
+        )
     elif pretrained:
         module = _pretrained(timm_name, num_classes, seed, channels)
     else:
         module = _create(timm_name, num_classes, seed, channels)
+    bring_to(module, name, input_size)
     module.eval()
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
     sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
@@ -123,6 +131,7 @@ def load_classifier(
         channels=channels,
         outputs=outputs,
         logits=logits,
+        tokens=tokens,
     )
     clf.origin = origin
     return clf
@@ -193,6 +202,7 @@ def _from_checkpoint(
     seed: int,
     channels: int,
     averaged: bool | None,
+    input_size: int | None,
 ) -> tuple[nn.Module, Origin]:
     found = read_checkpoint(path, averaged)
     heads = _classification_layers(name)
@@ -200,7 +210,12 @@ def _from_checkpoint(
     module = _create(name, kept if kept is not None else num_classes, seed, channels)
     new = [key for key in module.state_dict() if key.rpartition(".")[0] in heads]
     try:
-        prefix = fit_weights(module, found.weights, path.name, new)
+        try:
+            prefix = fit_weights(module, found.weights, path.name, new)
+        except WeightsError:
+            if not bring_to(module, name, input_size, fixed=False):
+                raise
+            prefix = fit_weights(module, found.weights, path.name, new)  # trained at that size
     except WeightsError as error:
         more = ""
         if found.averaged and found.left:

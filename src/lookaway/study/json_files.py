@@ -91,6 +91,7 @@ class Plan(JsonFile):
         layers: the explained ones, without the last where it is not asked for.
         last_layers: the last one with a map.
         last_sizes: [height, width] of its map, px.
+        layouts: how maps lie in explained layers that do not give (N, C, h, w); mostly none.
         training_precision: of networks trained whole.
     """
 
@@ -115,6 +116,7 @@ class Plan(JsonFile):
     layers: dict[str, list[str]]
     last_layers: dict[str, str]
     last_sizes: dict[str, list[int]]
+    layouts: dict[str, dict[str, str]] = Field(default_factory=dict)
     training_precision: str
 
     @field_validator("layout")

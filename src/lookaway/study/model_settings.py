@@ -35,6 +35,12 @@ def _channels(what: str) -> Callable[[Any], Any]:
     return check
 
 
+def _tokens(value: Any) -> Any:
+    from lookaway.models.map_layout import check_tokens
+
+    return mended(value, partial(check_tokens, value))
+
+
 def _names(value: Any) -> Any:
     """Class names as text: YAML reads ``10`` as a number."""
     if isinstance(value, list):
@@ -59,7 +65,7 @@ CLASS_ORDERS = ("imagenet", "natural")
 GIVEN = "given"  # in place of a module: a classifier that the caller gives in Python
 OF_A_NETWORK = (  # what such a classifier has inside
     *("timm", "module", "arguments", "checkpoint", "averaged", "pretrained"),
-    *("mean", "std", "input_size", "outputs"),
+    *("mean", "std", "input_size", "outputs", "tokens"),
 )
 
 
@@ -89,6 +95,7 @@ class ModelSpec(Settings):
     mean: Annotated[list[float] | None, BeforeValidator(_channels("mean"))] = None
     std: Annotated[list[float] | None, BeforeValidator(_channels("std"))] = None
     input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+    tokens: Annotated[list[int] | None, BeforeValidator(_tokens)] = None
     epochs: Annotated[int, Field(ge=1, le=MOST)] | None = None
     learning_rate: LearningRate | None = None
 

@@ -16,6 +16,7 @@ from lookaway.errors import DataError, LookawayError, ModelError, Problem, Study
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
+from lookaway.models.map_layout import check_tokens
 from lookaway.models.own import build, identity, own_classifier
 from lookaway.models.precision import computing, fast_bfloat16
 from lookaway.models.stages import check_trainable
@@ -112,6 +113,7 @@ def prepare(
     layers: dict[str, list[str]] = {}
     last: dict[str, str] = {}
     last_sizes: dict[str, list[int]] = {}
+    layouts: dict[str, dict[str, str]] = {}
     with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
             try:
@@ -122,14 +124,17 @@ def prepare(
                 layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]
                 size = study.data.image_size
-                found = clf.trace((size, size)).layers[last[spec.name]]
-                last_sizes[spec.name] = list(found.size)
-                _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
+                traced = clf.trace((size, size)).layers
+                last_sizes[spec.name] = list(traced[last[spec.name]].size)
+                wanted = {*layers[spec.name], last[spec.name]}
+                if lie := {each: str(at) for each in sorted(wanted) if (at := traced[each].layout)}:
+                    layouts[spec.name] = lie
+                _try(study, spec, clf, wanted)
                 weights[spec.name] = weights_hash(clf.module) if spec.timm else identity(clf)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
                 if study.run.precision != "float32":
                     compute_in(clf, study.run.precision)
-                    _try(study, spec, clf, {*layers[spec.name], last[spec.name]})
+                    _try(study, spec, clf, wanted)
             except LookawayError as error:
                 note(("models", index), f"models[{index}] ({spec.name})", error)
             except Exception as error:  # noqa: BLE001  a network of its own fails in its own way
@@ -161,6 +166,7 @@ def prepare(
         layers=layers,
         last_layers=last,
         last_sizes=last_sizes,
+        layouts=layouts,
         training_precision=training_precision(study, old_plan, device),
         **images.plan(),
     )
@@ -280,6 +286,7 @@ def _network(
     """A model as a timm name, code of the user's own or the caller's own classifier gives it."""
     seed = seed_from(study.data.split.seed, "weights", spec.name)
     outputs = None if spec.outputs == "auto" else spec.outputs
+    tokens = check_tokens(spec.tokens)
     if spec.timm is not None:
         clf = load_classifier(
             spec.timm,
@@ -292,6 +299,7 @@ def _network(
             input_size=spec.input_size,
             channels=study.data.channels,
             outputs=outputs,
+            tokens=tokens,
             seed=seed,
         )
         clf.name = spec.name
@@ -311,6 +319,7 @@ def _network(
         input_size=spec.input_size,
         channels=study.data.channels,
         outputs=outputs,
+        tokens=tokens,
         checkpoint=spec.checkpoint,
         averaged=spec.averaged,
         num_classes=count,
