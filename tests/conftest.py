@@ -32,7 +32,8 @@ hypothesis.settings.load_profile("the same every time")
 gc.set_threshold(100_000, 20, 20)  # thousands of tests are alive, and are looked through each time
 
 # Files that take longest: begun last, they would leave the other processes idle.
-_FIRST = ("test_page.py", "test_run.py", "test_on_ray.py", "test_report.py", "test_wheel.py")
+_FIRST = ("test_page.py", "test_on_ray.py", "test_readme.py", "test_run.py", "test_report.py")
+_FIRST += ("test_wheel.py", "test_kills.py", "test_streamed.py", "test_figures.py")
 
 
 @pytest.fixture(autouse=True, scope="session")

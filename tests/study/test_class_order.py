@@ -23,8 +23,9 @@ from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
 from lookaway.study.class_order import find_order
 from lookaway.study.json_files import CheckpointUse
+from lookaway.study.load import load_model
 from lookaway.study.plan import parse_study
-from lookaway.study.prepare import load_model, prepare
+from lookaway.study.prepare import prepare
 from lookaway.study.settings import ModelSpec
 
 NUMBERS = [str(number) for number in range(12)]

@@ -32,7 +32,8 @@ from lookaway.progress import Silent
 from lookaway.study.grid_cache import grid_cache
 from lookaway.study.images import Grids, Variant
 from lookaway.study.keys import CellKey
-from lookaway.study.prepare import Prepared, load_model, prepare, training_precision
+from lookaway.study.load import load_model
+from lookaway.study.prepare import Prepared, prepare, training_precision
 from lookaway.study.settings import ModelSpec, Split, Study
 from lookaway.study.store import Store
 from lookaway.study.trained import placed, quick

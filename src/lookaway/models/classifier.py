@@ -14,7 +14,7 @@ from lookaway.models.checkpoint import Origin
 from lookaway.models.checks import check_shape, refuse_closed
 from lookaway.models.hooks import evaluating
 from lookaway.models.layers import LayerTrace
-from lookaway.models.map_layout import Tokens, check_tokens
+from lookaway.models.map_layout import Tokens
 from lookaway.models.outputs import (
     LastOperation,
     Outputs,
@@ -24,6 +24,7 @@ from lookaway.models.outputs import (
     output_tensor,
 )
 from lookaway.models.precision import computing
+from lookaway.models.token_grid import check_tokens
 
 _PROBE_SIZE = 224
 

@@ -1,13 +1,13 @@
 """How maps (N, C, h, w) lie in what a layer gives: channels first or last, or as tokens."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from lookaway.errors import InputError, shown
+from lookaway.errors import InputError
 from lookaway.hashing import digest
 from lookaway.models.hooks import in_place_of, parts_of
 
@@ -80,26 +80,6 @@ class MapLayout:
     def in_place(self, output: Any, tensor: Tensor) -> Any:
         """A layer's output with another tensor in the place of ``tensor(output)``."""
         return in_place_of(output, tensor, self.part)
-
-
-def check_tokens(tokens: Any) -> Tokens | None:
-    """What a user said of a network's tokens: (h, w, prefix), a function, or nothing.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if tokens is None or callable(tokens):
-        said: Tokens | None = tokens
-        return said
-    numbers = tuple(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str) else ()
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-    if len(numbers) != 3 or not whole or min(numbers[:2]) < 1 or numbers[2] < 0:
-        raise InputError(
-            "tokens must be (h, w, prefix), the grid and how many tokens stand before it, such as "
-            "(14, 14, 1), or a function from a layer's output to maps (N, C, h, w); got "
-            f"{shown(repr(tokens), 80)}"
-        )
-    return numbers
 
 
 def said_layout(tokens: Tokens, tensor: Tensor) -> MapLayout | None:

@@ -36,7 +36,7 @@ def _channels(what: str) -> Callable[[Any], Any]:
 
 
 def _tokens(value: Any) -> Any:
-    from lookaway.models.map_layout import check_tokens
+    from lookaway.models.token_grid import check_tokens
 
     return mended(value, partial(check_tokens, value))
 

@@ -1,10 +1,9 @@
 """Before a study runs: its images, its models and its plan, with every problem found at once."""
 
-import copy
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -13,22 +12,19 @@ import torch
 from lookaway.attacks.base import norm_of
 from lookaway.data.folder import ImageSource
 from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
-from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
-from lookaway.models.map_layout import check_tokens
-from lookaway.models.own import build, identity, own_classifier
+from lookaway.models.own import identity
 from lookaway.models.precision import computing, fast_bfloat16
 from lookaway.models.stages import check_trainable
 from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
-from lookaway.models.zoo import load_classifier
 from lookaway.progress import Reporter
 from lookaway.registry import own_code
-from lookaway.study.class_order import ClassOrder, find_order
 from lookaway.study.images import Images, find_images
-from lookaway.study.json_files import LAYOUT, CheckpointUse, Loading, OutputOrder, Plan
-from lookaway.study.settings import GIVEN, ModelSpec, Study
+from lookaway.study.json_files import LAYOUT, Loading, OutputOrder, Plan
+from lookaway.study.load import about_loading, load_model
+from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import Store
 from lookaway.study.yaml_lines import Lines
 
@@ -218,144 +214,6 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
     check_steady(clf, blank)
     for method in study.explain.methods:
         method.make().explain(clf, blank, [None], sorted(layers))
-
-
-def load_model(
-    study: Study,
-    spec: ModelSpec,
-    classes: list[str] | None,
-    known: Mapping[str, OutputOrder] | None = None,
-    given: Mapping[str, Classifier] | None = None,
-    counted: Sequence[str] | None = None,
-) -> tuple[Classifier, ClassOrder | None]:
-    """Load a model of a study, before training.
-
-    Args:
-        study: the settings.
-        spec: the model.
-        classes: the study's classes; None where the images could not be read.
-        known: the plan's ``class_order``, where there is a plan; None: it is found anew.
-        given: classifiers of the caller's, by name; they are copied.
-        counted: every class in the order in which networks count them; None: sorted names.
-
-    Returns:
-        The model, its logits in the order of the study's classes, and what says so.
-
-    Raises:
-        ModelError: it cannot be loaded, or knows other classes, or another number of them.
-    """
-    own = spec.timm is None
-    loaded = spec.train == "none" and (own or spec.checkpoint is not None or spec.pretrained)
-    binary = spec.outputs == "binary"
-    if binary and classes is not None and len(classes) != 2:
-        raise ModelError(
-            f"{spec.name!r} has outputs: binary, which tells 2 classes apart, but the images have "
-            f"{len(classes)}"
-        )
-    count = None if loaded or classes is None else 1 if binary else len(classes)
-    clf = _network(study, spec, count, given or {})
-    if clf.outputs.task == "labels" and study.explain.explained_class != ["label"]:
-        raise ModelError(
-            f"{spec.name!r} gives several labels at once, so no one class is predicted; set "
-            "explain: {explained_class: [label]}"
-        )
-    if own and not spec.pretrained and loaded and classes is not None:
-        _choose(clf, range(min(len(classes), clf.num_classes)))  # in a trial any of them will do
-    if known is not None:
-        _choose(clf, known[spec.name].logits if spec.name in known else None)
-        return clf, None
-    order = None
-    if classes is not None:
-        order = find_order(spec, clf, classes, counted)
-        _choose(clf, order.logits if order is not None else None)
-        others = order.others if order is not None else ()
-        if clf.num_classes != len(classes) + len(others):
-            raise ModelError(
-                f"{spec.name!r} tells {clf.num_classes} classes apart, but the images have "
-                f"{len(classes)} ({', '.join(shown(name, 60) for name in classes[:5])}"
-                f"{', …' if len(classes) > 5 else ''}); "
-                "`classes` says which of its outputs these are (names in the network's order, a "
-                "file of them, or imagenet), or with train: head it gets a new classification layer"
-            )
-    return clf, order
-
-
-def _network(
-    study: Study, spec: ModelSpec, count: int | None, given: Mapping[str, Classifier]
-) -> Classifier:
-    """A model as a timm name, code of the user's own or the caller's own classifier gives it."""
-    seed = seed_from(study.data.split.seed, "weights", spec.name)
-    outputs = None if spec.outputs == "auto" else spec.outputs
-    tokens = check_tokens(spec.tokens)
-    if spec.timm is not None:
-        clf = load_classifier(
-            spec.timm,
-            num_classes=count,
-            pretrained=spec.pretrained,
-            checkpoint=spec.checkpoint,
-            averaged=spec.averaged,
-            mean=spec.mean,
-            std=spec.std,
-            input_size=spec.input_size,
-            channels=study.data.channels,
-            outputs=outputs,
-            tokens=tokens,
-            seed=seed,
-        )
-        clf.name = spec.name
-        return clf
-    if spec.module == GIVEN and spec.name not in given:
-        raise ModelError(
-            f"{spec.name!r} is a network that is given in Python: "
-            f"run_study(…, models={{{spec.name!r}: classifier}})"
-        )
-    return own_classifier(
-        _copied(given[spec.name])
-        if spec.module == GIVEN
-        else build(str(spec.module), spec.arguments, seed),
-        spec.name,
-        mean=spec.mean,
-        std=spec.std,
-        input_size=spec.input_size,
-        channels=study.data.channels,
-        outputs=outputs,
-        tokens=tokens,
-        checkpoint=spec.checkpoint,
-        averaged=spec.averaged,
-        num_classes=count,
-        seed=seed,
-    )
-
-
-def _copied(clf: Classifier) -> Classifier:
-    """A copy of a classifier, for a study folds, casts and trains its own."""
-    try:
-        return copy.deepcopy(clf)
-    except Exception as error:  # what a network holds may refuse in its own way
-        raise ModelError(
-            f"{clf.name!r} cannot be copied ({type(error).__name__}: {shown(str(error))}); name "
-            "what builds it in the study: module: package.nets:build"
-        ) from error
-
-
-def _choose(clf: Classifier, places: Sequence[int] | None) -> None:
-    """Choose logits, by their places among those that are chosen already."""
-    if places is not None:
-        clf.choose(places if clf.logits is None else [clf.logits[place] for place in places])
-
-
-def about_loading(clf: Classifier, order: ClassOrder | None) -> Loading:
-    """What was taken of a checkpoint, and what says which classes there are."""
-    used, about = None, clf.origin
-    if about is not None:
-        used = CheckpointUse(
-            taken=about.taken,
-            averaged=about.averaged,
-            left=list(about.left),
-            prefix=about.prefix,
-            new_head=about.new_head,
-        )
-    return Loading(checkpoint=used, classes=None if order is None else order.source)
 
 
 def _device(asked: str) -> str:

@@ -20,7 +20,8 @@ from lookaway.study.checksum import placeholder
 from lookaway.study.images import Grids
 from lookaway.study.json_files import EpochLog, TrainedModel
 from lookaway.study.keys import ModelKey, trained_name
-from lookaway.study.prepare import Prepared, load_model
+from lookaway.study.load import load_model
+from lookaway.study.prepare import Prepared
 from lookaway.study.session import Session
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import Store
