@@ -6,7 +6,7 @@ from torch import nn
 
 import lookaway as la
 from lookaway.errors import ModelError, StudyError
-from lookaway.study import prepare
+from lookaway.study import load
 from odd import AlwaysDrops, ChangesMode, CountsAside, CountsInABuffer, Odd
 
 
@@ -16,7 +16,7 @@ def study(quick_study, monkeypatch):
 
     def run(make, run_quickly, out):
         monkeypatch.setattr(
-            prepare, "load_classifier", lambda *_a, **_k: la.Classifier(make(), input_size=32)
+            load, "load_classifier", lambda *_a, **_k: la.Classifier(make(), input_size=32)
         )
         return run_quickly({**quick_study, "transfer_from": []}, out)
 

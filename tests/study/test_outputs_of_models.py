@@ -9,7 +9,6 @@ from torch import nn
 
 import lookaway as la
 from lookaway.errors import StudyError
-from lookaway.study import prepare
 
 TINY = {"timm": "test_resnet", "input_size": 64}
 
@@ -81,11 +80,11 @@ class EndsInSoftmax(nn.Module):
 def test_a_network_that_ends_in_softmax_is_refused_until_the_study_says_so(
     two_classes, run_quickly, tmp_path, monkeypatch
 ):
-    def load(*_, outputs=None, **__):
+    def make(*_, outputs=None, **__):
         torch.manual_seed(0)
         return la.Classifier(EndsInSoftmax(2), input_size=64, outputs=outputs)
 
-    monkeypatch.setattr(prepare, "load_classifier", load)
+    monkeypatch.setattr(load, "load_classifier", make)
     spec = {"name": "one", "timm": "test_resnet", "train": "none"}
     with pytest.raises(StudyError, match=r"one gives probabilities.*outputs=.probabilities"):
         run_quickly({**two_classes, "models": [spec]}, tmp_path / "out")

@@ -15,7 +15,7 @@ from lookaway.analysis import summary
 from lookaway.kernel import Key, measure_images
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
-from lookaway.study import prepare
+from lookaway.study import load
 from odd import Odd
 from rows import labels_of, line, measured
 
@@ -68,7 +68,7 @@ def test_a_study_counts_them_warns_and_gives_mod_without_them(
     quick_study, run_quickly, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        prepare, "load_classifier", lambda *_a, **_k: la.Classifier(Saturated(), input_size=32)
+        load, "load_classifier", lambda *_a, **_k: la.Classifier(Saturated(), input_size=32)
     )
     one = {"models": quick_study["models"][:1], "transfer_from": []}
     result = run_quickly({**quick_study, **one}, tmp_path / "out", progress=True)
