@@ -9,6 +9,7 @@ from torch import nn
 
 import lookaway as la
 from lookaway.errors import StudyError
+from lookaway.study import load
 
 TINY = {"timm": "test_resnet", "input_size": 64}
 
