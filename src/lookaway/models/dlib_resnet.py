@@ -23,7 +23,7 @@ _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 INPUT_SIZE = 150
 MEAN = (122.782 / 255, 117.001 / 255, 104.298 / 255)
 STD = 256 / 255
-_STAGES = {32: 3, 64: 4, 128: 3, 256: 3, 257: 1}  # channels: blocks; the last has 256 too
+_STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels and blocks
 _TENSOR = b"\x01\x02"  # dlib's number 2, the version that a stored tensor begins with
 _LEAST = 16  # numbers; smaller ones are settings of layers
 
@@ -38,15 +38,11 @@ class DlibFaceResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 7, stride=2)
         before, names = 32, []
-        for place, (channels, blocks) in enumerate(_STAGES.items(), start=1):
-            width = min(channels, 256)
-            stage = nn.Sequential(
-                *(
-                    _Block(width if b else before, width, b == 0 and place > 1)
-                    for b in range(blocks)
-                )
-            )
-            before = width
+        for place, (channels, blocks) in enumerate(_STAGES, start=1):
+            first = _Block(before, channels, halves=place > 1)
+            others = (_Block(channels, channels, halves=False) for _ in range(blocks - 1))
+            stage = nn.Sequential(first, *others)
+            before = channels
             names.append(f"layer{place}")
             setattr(self, names[-1], stage)
         self.fc = nn.Linear(256, 128, bias=False)

@@ -141,7 +141,7 @@ def load_embedder(
         seed=seed,
     )
     clf.module.reset_classifier(0)  # type: ignore[operator]  # timm's
-    return Embedder(
+    found = Embedder(
         clf.module,
         mean=clf.mean,
         std=clf.std,
@@ -149,6 +149,8 @@ def load_embedder(
         name=name,
         channels=channels,
     )
+    found.network.origin = clf.origin
+    return found
 
 
 class Gallery(Classifier):
