@@ -5,7 +5,7 @@ OUT ?= runs/demo
 
 AXE := 4.14.1
 
-.PHONY: demo test test-full check format docs notebooks browser bench bench-quick soak clean
+.PHONY: demo test test-programs test-full check format docs notebooks browser bench bench-quick soak clean
 
 demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's path
 	$(BIN)/lookaway demo --out $(OUT)
@@ -16,9 +16,12 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)
 PYTEST += --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: .venv/dev.stamp  ## the fast tests
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not program"
 
-test-full: .venv/dev.stamp  ## the slow tests too
+test-programs: .venv/dev.stamp  ## the wheel without the repository, runs that are killed, Ray
+	$(PYTEST) -m "program and not slow"
+
+test-full: .venv/dev.stamp  ## all of them, the slow ones too
 	$(PYTEST)
 
 check: .venv/dev.stamp  ## formatting, lint and types

@@ -1,4 +1,8 @@
-"""Networks that tests share: tiny ones, and timm's families at a small input size."""
+"""What tests share.
+
+Whatever takes seconds to import is imported by the fixtures that need it: with several processes,
+the one that only hands out tests does without.
+"""
 
 import os
 
@@ -7,23 +11,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is loaded
 import gc
 import logging
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import hypothesis
 import numpy as np
 import pytest
-import timm
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
 
 import lookaway as la
-from lookaway.models.classifier import Classifier
-from networks import narrow_vgg
-from oracles import enliven, pixels
-from resamples import few_resamples
 from shared_runs import made_once
 
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
@@ -32,21 +26,23 @@ hypothesis.settings.load_profile("the same every time")
 gc.set_threshold(100_000, 20, 20)  # thousands of tests are alive, and are looked through each time
 
 # Files that take longest: begun last, they would leave the other processes idle.
-_FIRST = ("test_page.py", "test_on_ray.py", "test_readme.py", "test_run.py", "test_report.py")
-_FIRST += ("test_wheel.py", "test_kills.py", "test_streamed.py", "test_figures.py")
+_FIRST = ("test_page.py", "test_readme.py", "test_run.py", "test_report.py", "test_streamed.py")
+_FIRST += ("test_figures.py", "test_kernel.py", "test_hostile.py", "test_cli.py", "test_threads.py")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def resamples():
     """Few; tests of what the intervals are take them all."""
+    from resamples import few_resamples
+
     with few_resamples():
         yield
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One more than there are processors, for some wait for a browser or for Ray; four at most."""
-    return min(4, 1 + (os.cpu_count() or 1))
+    """As many as there are processors, from two to four: each takes 15 s to collect the tests."""
+    return max(2, min(4, os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items):
@@ -55,129 +51,50 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
-NUM_CLASSES = 7
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FAMILIES = ["resnet50", "vgg16", "inception_v3", "legacy_xception", "densenet121"]
+FAMILIES += ["convnext_atto", "efficientnet_b0"]
 
 
-def _global_average(maps: Tensor) -> Tensor:
-    return maps.mean(dim=(2, 3))
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request):
+    """A ``networks.Family``."""
+    from networks import family_of
 
-
-def _max_pool(maps: Tensor) -> Tensor:
-    return F.max_pool2d(maps, 2)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A family of networks.
-
-    Attributes:
-        name: of the architecture.
-        clf: random weights, norm layers that do something, in-place activations as they come.
-        images: three images of the size that the network takes.
-        last: the name that ``last`` must give.
-        pool: from the output of ``last`` to what the head gets.
-        head: the module that gets it.
-    """
-
-    name: str
-    clf: Classifier
-    images: Tensor
-    last: str
-    pool: Callable[[Tensor], Tensor]
-    head: str
-
-
-_FAMILIES = {
-    "resnet50": (64, "layer4.2", _global_average, "fc"),
-    "vgg16": (64, "features.29", _max_pool, "pre_logits"),
-    "inception_v3": (128, "Mixed_7c", _global_average, "fc"),
-    "legacy_xception": (96, "act4", _global_average, "fc"),
-    "densenet121": (64, "features.norm5", _global_average, "classifier"),
-    "convnext_atto": (64, "stages.3", _global_average, "head.norm"),
-    "efficientnet_b0": (64, "bn2", _global_average, "classifier"),
-}
-
-
-@pytest.fixture(scope="session", params=list(_FAMILIES))
-def family(request: pytest.FixtureRequest) -> Family:
-    name = request.param
-    size, last, pool, head = _FAMILIES[name]
-    network = (
-        narrow_vgg(16, NUM_CLASSES)
-        if name == "vgg16"
-        else timm.create_model(name, pretrained=False, num_classes=NUM_CLASSES)
-    )
-    network = enliven(network.eval(), seed=1 if name == "resnet50" else 0)  # most maps are alive
-    clf = Classifier(network, mean=MEAN, std=STD, input_size=size)
-    return Family(name, clf, pixels(3, 3, size, size, seed=1), last, pool, head)
-
-
-class TinyNet(nn.Module):
-    """Two convolutions with in-place activations; logits depend smoothly on every pixel."""
-
-    def __init__(self, num_classes: int = 4, *, inplace: bool = True) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1),
-            nn.BatchNorm2d(6),
-            nn.SiLU(inplace=inplace),
-            nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(8),
-            nn.ReLU(inplace=inplace),
-        )
-        self.drop = nn.Dropout(0.5)
-        self.fc = nn.Linear(8, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.drop(self.trunk(x).mean(dim=(2, 3))))
+    return family_of(request.param)
 
 
 @pytest.fixture
-def tiny_net() -> Callable[..., nn.Module]:
+def tiny_net():
     """Make a seeded ``TinyNet``: ``tiny_net(seed=0, num_classes=4)``."""
+    from networks import TinyNet
+    from oracles import enliven
 
-    def make(seed: int = 0, num_classes: int = 4) -> nn.Module:
-        return enliven(TinyNet(num_classes), seed)
-
-    return make
+    return lambda seed=0, num_classes=4: enliven(TinyNet(num_classes), seed)
 
 
 @pytest.fixture
-def tiny(tiny_net: Callable[..., nn.Module]) -> Classifier:
+def tiny(tiny_net):
     """A ``TinyNet`` for images of 16 px, four classes."""
+    from lookaway.models.classifier import Classifier
+    from networks import MEAN, STD
+
     return Classifier(tiny_net(), mean=MEAN, std=STD, input_size=16)
 
 
-class OnPaper(nn.Module):
-    """Two layers whose numbers fit on paper.
-
-    Channel 0 is max(0, red − green), channel 1 is blue; the logits are 2·m₀ − m₁ and −m₀ + 3·m₁,
-    m being the channels' means over space.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 1, bias=False)
-        self.act = nn.ReLU(inplace=True)
-        self.fc = nn.Linear(2, 2, bias=False)
-        with torch.no_grad():
-            rows = torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
-            self.conv.weight.copy_(rows[:, :, None, None])
-            self.fc.weight.copy_(torch.tensor([[2.0, -1.0], [-1.0, 3.0]]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.act(self.conv(x)).mean(dim=(2, 3)))
-
-
 @pytest.fixture
-def on_paper() -> Classifier:
+def on_paper():
+    """Its ``OnPaper``, whose numbers fit on paper."""
+    from lookaway.models.classifier import Classifier
+    from networks import OnPaper
+
     return Classifier(OnPaper())
 
 
 @pytest.fixture
-def paper_image() -> Tensor:
+def paper_image():
     """(1, 3, 2, 2): red is above green, below, above, equal; blue is zero at the fourth place."""
+    import torch
+
     red = [[0.9, 0.1], [0.5, 0.4]]
     green = [[0.1, 0.6], [0.1, 0.4]]
     blue = [[0.2, 0.8], [0.8, 0.0]]

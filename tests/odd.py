@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from conftest import TinyNet
+from networks import TinyNet
 from oracles import enliven
 
 

@@ -87,6 +87,7 @@ def check(whole, order, folder, attempts, killed):
     assert not any(event.startswith("warned") and "made again" in event for event in attempts[-1])
 
 
+@pytest.mark.program
 def test_a_study_that_is_killed_while_it_trains_attacks_and_writes_ends_as_if_it_had_not_been(
     killable, study, tmp_path
 ):

@@ -61,7 +61,7 @@ def test_processors_are_in_use_where_others_compute(monkeypatch):
     loop = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
     others = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(2)]
     try:
-        assert max(processors_in_use() for _ in range(20)) > 0.5
+        assert any(processors_in_use() > 0.5 for _ in range(50))
     finally:
         for other in others:
             other.kill()

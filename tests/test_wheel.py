@@ -89,6 +89,7 @@ def test_without_the_extra_the_demo_says_what_to_install(install):
     assert "Traceback" not in err
 
 
+@pytest.mark.program
 def test_a_study_runs_to_its_page_without_the_repository(install):
     folder = install(extra=False)
     _, home, _ = call(folder, "python", "-c", "import lookaway; print(lookaway.__file__)")

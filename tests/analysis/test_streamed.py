@@ -89,7 +89,7 @@ def refuse(*_):
     raise AssertionError("the whole run was read")
 
 
-@pytest.mark.parametrize(("store", "rows"), [("all", 100), ("pictured", 1500)], indirect=["store"])
+@pytest.mark.parametrize(("store", "rows"), [("all", 400), ("pictured", 1500)], indirect=["store"])
 def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatch, rows):
     frames = in_parts(store, monkeypatch, rows)
     monkeypatch.setattr(store, "frame", refuse)
@@ -127,7 +127,7 @@ def test_frames_of_the_shared_images_are_those_of_the_whole_run(store, monkeypat
     shared = Frames(store).shared
     whole = {"accuracy": shared.accuracy, "mod": shared.mod}
     assert set(whole["accuracy"]["n"]) == {40}
-    frames = in_parts(store, monkeypatch).shared
+    frames = in_parts(store, monkeypatch, 1000).shared
     for name, frame in whole.items():
         assert_frame_equal(getattr(frames, name), frame, rel_tol=1e-5, abs_tol=1e-7)
 

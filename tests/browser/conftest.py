@@ -257,10 +257,7 @@ def _run(folder, side, grid, pictured, *, networks, count):
             "image_size": side,
             "split": {"train": 0.4, "val": 0.1, "test": 0.5, "seed": 0},
         },
-        "models": [
-            {"name": name, "timm": timm, **spec}
-            for name, timm in zip(HOSTILE.values(), networks, strict=True)
-        ],
+        "models": [{"name": name, "timm": timm, **spec} for name, timm in networks.items()],
         "transfer_from": [HOSTILE["script"]],
         "epsilons": EPSILONS,
         "explain": {"layers": "stages", "layers_of": "pictured", "pictured": pictured},
@@ -272,7 +269,11 @@ def _run(folder, side, grid, pictured, *, networks, count):
 @pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory):
     """Of few small pictures and small networks."""
-    networks = ["test_resnet", "test_efficientnet", "test_resnet", "test_resnet", "test_resnet"]
+    names, timms = (
+        ("script", "long", "right to left"),
+        ["test_resnet", "test_efficientnet", "test_resnet"],
+    )
+    networks = dict(zip((HOSTILE[name] for name in names), timms, strict=True))
     folder = tmp_path_factory.mktemp("hostile")
     return _run(folder, 64, 32, PICTURED, networks=networks, count=6)
 
@@ -280,7 +281,8 @@ def hostile_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def large_run(tmp_path_factory):
     """Of pictures as a study has them: a page as large as it may be."""
-    networks = ["test_resnet", "test_efficientnet", "test_byobnet", "test_resnet", "test_convnext"]
+    timms = ["test_resnet", "test_efficientnet", "test_byobnet", "test_resnet", "test_convnext"]
+    networks = dict(zip(HOSTILE.values(), timms, strict=True))
     return _run(tmp_path_factory.mktemp("large"), 224, 56, 24, networks=networks, count=12)
 
 

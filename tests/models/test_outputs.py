@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import lookaway as la
-from conftest import TinyNet
 from lookaway.errors import InputError, ModelError
 from lookaway.models.outputs import Outputs
+from networks import TinyNet
 from oracles import enliven, pixels
 
 IMAGES = pixels(4, 3, 16, 16)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import markupsafe
 import numpy as np
 import polars as pl
+import pytest
 import typer.testing
 
 import lookaway as la
@@ -85,6 +86,7 @@ def test_the_page_says_how_it_was_made(finished):
     assert "arXiv:2204.05427" in text
 
 
+@pytest.mark.program
 def test_the_report_is_made_again_without_torch(grey_run, tmp_path):
     copy = shutil.copytree(grey_run.folder, tmp_path / "out")
     before = grey_run.report.read_text()

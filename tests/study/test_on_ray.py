@@ -114,6 +114,7 @@ def test_an_error_of_the_study_comes_as_it_is_and_the_other_engine_goes_on(
     assert run_quickly(given, tmp_path / "out").rows().equals(looked.rows())
 
 
+@pytest.mark.program
 def test_rows_are_those_of_the_local_engine(
     quick_study, cluster, run_quickly, hands, tmp_path, monkeypatch, capsys
 ):
@@ -196,6 +197,7 @@ def test_a_cell_that_ends_every_worker_is_given_up_and_named(
         run_quickly(study_on(quick_study, cluster, workers=1), tmp_path / "out")
 
 
+@pytest.mark.program
 def test_a_cluster_whose_machines_are_too_small_is_told_before_any_work(
     quick_study, cluster, run_quickly, tmp_path
 ):

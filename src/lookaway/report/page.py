@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import cache
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -125,13 +126,9 @@ def _sections(tables: list[Table]) -> dict[str, list[Table]]:
     return found
 
 
-def _page(
-    frames: Frames,
-    views: list[_View],
-    tables: list[Table],
-    charts: list[Figure],
-    papers: list[Figure],
-) -> str:
+@cache
+def _environment() -> jinja2.Environment:
+    """The templates, which are compiled once."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
@@ -140,41 +137,55 @@ def _page(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["data_uri"] = _jpeg
+    return environment
+
+
+def _page(
+    frames: Frames,
+    views: list[_View],
+    tables: list[Table],
+    charts: list[Figure],
+    papers: list[Figure],
+) -> str:
     found = explored(frames, PicturedImages(frames))
     vega = _inline(vl_convert.javascript_bundle(None))  # type: ignore[arg-type]  # None: all of it
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
-    return environment.get_template("page.html.j2").render(
-        frames=frames,
-        plan=frames.plan,
-        views=views,
-        headlines=[table for table in tables if table.section == "Headline"],
-        explainers={name: explainer(name) for name in frames.methods},
-        done=done(frames),
-        warnings=warnings(frames),
-        signed=signed,
-        sections=_sections(tables),
-        tables_data={table.name: table.csv() for table in tables},
-        charts=charts,
-        colours=_colours(),
-        charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
-        explorer_data=found.about,
-        explorer_note=found.note,
-        blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
-        correspondence=correspondence(frames) if papers else [],
-        papers=[(figure, _source(figure)) for figure in papers],
-        paper_tables=[table for table in tables if table.section == SECTION],
-        interval=frames.mod["interval"][0],
-        map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
-        set_aside=dict(islice(frames.plan.set_aside.items(), _LISTED)),
-        details=details(frames.plan),
-        trained=frames.store.trained(),
-        settings=yaml.safe_dump(
-            settings_that_change_results(frames.settings), sort_keys=False, allow_unicode=True
-        ),
-        css=Markup(_asset("page.css")),  # noqa: S704  our own
-        script=Markup(script),  # noqa: S704  our own
-        vega=Markup(vega),  # noqa: S704  Vega's own
-        policy_of_content=_content_policy(vega, script),
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            frames=frames,
+            plan=frames.plan,
+            views=views,
+            headlines=[table for table in tables if table.section == "Headline"],
+            explainers={name: explainer(name) for name in frames.methods},
+            done=done(frames),
+            warnings=warnings(frames),
+            signed=signed,
+            sections=_sections(tables),
+            tables_data={table.name: table.csv() for table in tables},
+            charts=charts,
+            colours=_colours(),
+            charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
+            explorer_data=found.about,
+            explorer_note=found.note,
+            blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
+            correspondence=correspondence(frames) if papers else [],
+            papers=[(figure, _source(figure)) for figure in papers],
+            paper_tables=[table for table in tables if table.section == SECTION],
+            interval=frames.mod["interval"][0],
+            map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
+            set_aside=dict(islice(frames.plan.set_aside.items(), _LISTED)),
+            details=details(frames.plan),
+            trained=frames.store.trained(),
+            settings=yaml.safe_dump(
+                settings_that_change_results(frames.settings), sort_keys=False, allow_unicode=True
+            ),
+            css=Markup(_asset("page.css")),  # noqa: S704  our own
+            script=Markup(script),  # noqa: S704  our own
+            vega=Markup(vega),  # noqa: S704  Vega's own
+            policy_of_content=_content_policy(vega, script),
+        )
     )
 
 
