@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from killable import Killable, Moment, stage_of
+from widened import widened
 
 STAGES = ["reading", "finding", "write", "training", "signs", "cell", "batch", "report"]
 _LAST = 20  # events of a study
@@ -29,13 +30,14 @@ def study(small_study, tmp_path_factory):
     boxes.write_text("image,x,y,w,h\n" + "".join(f"{name},4,6,28,20\n" for name in names))
     one, two = small_study["models"]
     data = {**small_study["data"], "variants": ["landmarks"], "landmarks": str(boxes)}
-    return {
+    study = {
         **small_study,
         "data": data,
         "models": [one, {**two, "train": "none"}],
         "training": {"epochs": 2},
         "transfer_from": ["one", "two"],
     }
+    return widened(study)
 
 
 def results(folder):

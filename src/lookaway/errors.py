@@ -35,7 +35,7 @@ class WeightsError(ModelError):
 
 
 class AttackError(LookawayError):
-    """An attack broke its promise: pixels outside [0, 1] or outside the ε-ball."""
+    """An attack fails, or broke its promise: pixels outside [0, 1] or outside the ε-ball."""
 
 
 class StoreError(LookawayError):

@@ -11,6 +11,7 @@ import torch
 import lookaway as la
 from lookaway.attacks.libraries import library_attack
 from lookaway.errors import AttackError, InputError
+from lookaway.models.randomness import seeded
 from oracles import pixels, state_of
 
 LABELS = torch.tensor([0, 3, 1])
@@ -161,3 +162,38 @@ def test_ours_are_torchattacks_for_the_same_start(tiny, images, steps):
             theirs = la.from_torchattacks(make, alpha=size, steps=steps, **options)
             one, other = (each(tiny, images, LABELS, [level]) for each in (ours, theirs))
             assert ((one - other).abs() <= 1e-5).double().mean() > 0.99
+
+
+@pytest.mark.slow
+def test_autoattack_leaves_the_accuracy_that_it_leaves_there():
+    torchattacks = pytest.importorskip("torchattacks")
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(160) % 4
+    images = 0.5 + 0.12 * torch.randn(160, 3, 16, 16, generator=random)
+    for place, label in enumerate(labels):  # a brighter quarter, more so in some images
+        top, left = divmod(int(label), 2)
+        lift = 0.05 + 0.2 * float(torch.rand(1, generator=random))
+        images[place, :, 8 * top : 8 * top + 8, 8 * left : 8 * left + 8] += lift
+    images = images.clamp(0, 1)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4),
+        torch.nn.Flatten(), torch.nn.Linear(128, 4),
+    )  # fmt: skip
+    with seeded(1):
+        for layer in (network[0], network[4]):
+            layer.reset_parameters()
+    clf = la.Classifier(network, mean=0.5, std=0.25)
+    step = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(150):
+        step.zero_grad()
+        torch.nn.functional.cross_entropy(clf(images[:120]), labels[:120]).backward()
+        step.step()
+    images, labels, epsilon = images[120:], labels[120:], 0.04
+    ours = la.from_torchattacks(torchattacks.AutoAttack)(clf, images, labels, [epsilon])[0]
+    theirs = torchattacks.AutoAttack(clf.eval(), eps=epsilon, n_classes=4, seed=0)(images, labels)
+    clean, one, other = (
+        (clf(each).argmax(1) == labels).float().mean().item() for each in (images, ours, theirs)
+    )
+    assert clean > 0.9
+    assert 0.1 < one < 0.9
+    assert one == pytest.approx(other, abs=1 / 40 + 1e-6)  # of 40 images, with other random starts

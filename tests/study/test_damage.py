@@ -14,6 +14,7 @@ from lookaway.models import training
 from lookaway.study import prepare
 from lookaway.study.keys import CellKey
 from lookaway.study.store import Store
+from widened import widened
 
 KINDS = {
     "rows": "rows/none-001-two-00000.parquet",
@@ -45,13 +46,19 @@ READS = {
 }
 
 
+@pytest.fixture(scope="module", params=["small", pytest.param("wide", marks=pytest.mark.program)])
+def given(request, small_study):
+    """A study that is run and damaged."""
+    return widened(small_study) if request.param == "wide" else small_study
+
+
 @pytest.fixture(scope="module")
-def finished(small_study, tmp_path_factory):
+def finished(given, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SHARD", 4)
         patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         folder = tmp_path_factory.mktemp("damage") / "out"
-        return la.run_study(small_study, folder, progress=False)
+        return la.run_study(given, folder, progress=False)
 
 
 def cut(raw):
@@ -100,7 +107,7 @@ TOGETHER = [
 @pytest.mark.parametrize("damage", [cut, flipped])
 @pytest.mark.parametrize("kinds", TOGETHER, ids="-".join)
 def test_damaged_files_are_named_and_made_again(
-    finished, small_study, run_quickly, tmp_path, capsys, kinds, damage
+    finished, given, run_quickly, tmp_path, capsys, kinds, damage
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     shutil.rmtree(copy / "log")
@@ -114,7 +121,7 @@ def test_damaged_files_are_named_and_made_again(
             path.write_bytes(whole)
     for path in paths.values():
         path.write_bytes(damage(path.read_bytes()))
-    again = run_quickly(small_study, copy, progress=True)
+    again = run_quickly(given, copy, progress=True)
     # The manifest is taken away before the work begins, whatever it holds.
     named = [
         path.relative_to(copy).as_posix() for kind, path in paths.items() if kind != "manifest"
@@ -126,40 +133,38 @@ def test_damaged_files_are_named_and_made_again(
     assert_frame_equal(again.rows(), finished.rows(), check_exact=True)
 
 
-def test_nothing_is_made_again_where_nothing_is_damaged(
-    finished, small_study, run_quickly, tmp_path
-):
+def test_nothing_is_made_again_where_nothing_is_damaged(finished, given, run_quickly, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     shutil.rmtree(copy / "log")
-    run_quickly(small_study, copy)
+    run_quickly(given, copy)
     assert made_again(copy) == []
     assert contents(copy) == contents(finished.folder)
 
 
 def test_a_plan_that_is_damaged_together_with_its_copy_is_refused(
-    finished, small_study, run_quickly, tmp_path
+    finished, given, run_quickly, tmp_path
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     for name in ("plan.json", "samples.parquet"):
         (copy / name).write_bytes(flipped((copy / name).read_bytes()))
     before = contents(copy)
     with pytest.raises(StoreError, match=r"plan\.json.*copy in samples\.parquet.*another --out"):
-        run_quickly(small_study, copy)
+        run_quickly(given, copy)
     assert contents(copy) == before
 
 
 def test_other_settings_are_refused_also_where_the_plan_is_damaged(
-    finished, small_study, run_quickly, tmp_path
+    finished, given, run_quickly, tmp_path
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     (copy / "plan.json").write_text("{}")
     with pytest.raises(StoreError, match=r"settings\.measure\.grid: 32 → 64"):
-        run_quickly({**small_study, "measure": {"grid": 64}}, copy)
+        run_quickly({**given, "measure": {"grid": 64}}, copy)
 
 
 @pytest.mark.parametrize("damage", [flipped, lambda _: b""])
 def test_a_training_s_damaged_state_is_named_and_the_training_begins_anew(
-    finished, small_study, run_quickly, tmp_path, monkeypatch, damage
+    finished, given, run_quickly, tmp_path, monkeypatch, damage
 ):
     monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
     epoch, done = training.one_pass, []
@@ -172,10 +177,10 @@ def test_a_training_s_damaged_state_is_named_and_the_training_begins_anew(
 
     monkeypatch.setattr(training, "one_pass", pulled)
     with pytest.raises(KeyboardInterrupt):
-        run_quickly(small_study, tmp_path / "out")
+        run_quickly(given, tmp_path / "out")
     (state,) = (tmp_path / "out" / "training").iterdir()
     state.write_bytes(damage(state.read_bytes()))
-    run_quickly(small_study, tmp_path / "out")
+    run_quickly(given, tmp_path / "out")
     assert made_again(tmp_path / "out") == [f"training/{state.name}"]
     shutil.rmtree(tmp_path / "out" / "log")
     assert contents(tmp_path / "out") == contents(finished.folder)
@@ -224,7 +229,7 @@ def test_a_finished_run_that_lacks_a_cell_or_has_a_strange_one_is_not_opened(
 
 
 def test_a_cell_s_file_of_other_weights_or_in_another_s_place_is_made_again(
-    finished, small_study, run_quickly, tmp_path
+    finished, given, run_quickly, tmp_path
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     shutil.rmtree(copy / "log")
@@ -233,6 +238,6 @@ def test_a_cell_s_file_of_other_weights_or_in_another_s_place_is_made_again(
     store = Store(copy)
     store.write_arrays(names[0], store.read_maps(key), {"weights": "of an earlier training"})
     shutil.copy(copy / "statistics/none-000-one-00001.parquet", copy / names[1])
-    run_quickly(small_study, copy)
+    run_quickly(given, copy)
     assert sorted(made_again(copy)) == names
     assert contents(copy) == contents(finished.folder)

@@ -13,6 +13,7 @@ ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 from lookaway.study import on_ray  # noqa: E402  needs ray
+from widened import widened  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -125,12 +126,8 @@ def test_rows_are_those_of_the_local_engine(
             return {**super().about(), "spins": os.environ.get("GOMP_SPINCOUNT")}
 
     heads = [{**spec, "train": "head"} for spec in quick_study["models"]]
-    study = {
-        **quick_study,
-        "models": heads,
-        "training": {"epochs": 1},
-        "transfer_from": ["one", "two"],
-    }
+    both = {"training": {"epochs": 1}, "transfer_from": ["one", "two"]}
+    study = widened({**quick_study, "models": heads, **both})
     there = run_quickly(study, tmp_path / "local", 2)
     monkeypatch.setattr(on_ray, "_ACTOR", ray.remote(Tells))
     monkeypatch.setenv("GOMP_SPINCOUNT", "1234")

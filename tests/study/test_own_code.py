@@ -282,3 +282,11 @@ def test_what_a_library_does_not_have_is_told_before_any_work(
     monkeypatch.setitem(sys.modules, "torchattacks", None)
     with pytest.raises(StudyError, match=rf"(?s)attacks\[0\].*{told}"):
         parse_study({**quick_study, "attacks": [attack]})
+
+
+def test_an_option_of_a_wrong_type_is_told_before_any_work(quick_study, run_quickly, tmp_path):
+    theirs = {"foolbox": "LinfPGD", "with": {"steps": "ten"}}
+    study = {**quick_study, "models": quick_study["models"][:1], "attacks": ["fgsm", theirs]}
+    with pytest.raises(StudyError, match=r"attacks\[1\] \(linfpgd\).*TypeError.*str.*options"):
+        run_quickly(study, tmp_path / "out")
+    assert not (tmp_path / "out" / "plan.json").exists()

@@ -21,6 +21,7 @@ from lookaway.study.json_files import Plan
 from lookaway.study.lock import NAME, locked
 from lookaway.study.store import Store
 from plans import a_plan
+from widened import widened
 
 
 def on_disk(folder):
@@ -72,6 +73,21 @@ def test_a_study_of_a_bucket_in_a_bucket_has_the_files_of_one_on_disk_and_goes_o
     assert again.store.damaged == []
     told = capsys.readouterr().err.replace("\n", "")
     assert f"{str(victim)!r} is missing or altered since it was written; it is made" in told
+    assert contents(out) == here
+
+
+@pytest.mark.program
+def test_two_attacks_two_methods_and_a_vit_are_stored_in_a_bucket_as_on_disk(
+    quick_study, remote_study, run_quickly, bucket, tmp_path
+):
+    local = run_quickly(widened(quick_study), tmp_path / "out")
+    out = bucket / "out"
+    assert run_quickly(widened(remote_study), str(out)).rows().equals(local.rows())
+    here = contents(out)
+    assert set(here) == set(on_disk(local.folder))
+    for name in ("signs/none-000-one-00000.safetensors", "maps/none-001-two-00001.safetensors"):
+        (out / name).write_bytes(here[name][: len(here[name]) // 2])
+    run_quickly(widened(remote_study), str(out))
     assert contents(out) == here
 
 

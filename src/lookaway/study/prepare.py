@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -11,7 +11,15 @@ import torch
 
 from lookaway.attacks.base import norm_of
 from lookaway.data.folder import ImageSource
-from lookaway.errors import DataError, LookawayError, ModelError, Problem, StudyError, shown
+from lookaway.errors import (
+    AttackError,
+    DataError,
+    LookawayError,
+    ModelError,
+    Problem,
+    StudyError,
+    shown,
+)
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
 from lookaway.models.own import identity
@@ -20,7 +28,7 @@ from lookaway.models.stages import check_trainable
 from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.progress import Reporter
-from lookaway.registry import own_code
+from lookaway.registry import ATTACKS, own_code
 from lookaway.study.images import Images, find_images
 from lookaway.study.json_files import LAYOUT, Loading, OutputOrder, Plan
 from lookaway.study.load import about_loading, load_model
@@ -126,6 +134,8 @@ def prepare(
                 if lie := {each: str(at) for each in sorted(wanted) if (at := traced[each].layout)}:
                     layouts[spec.name] = lie
                 _try(study, spec, clf, wanted)
+                if index == 0:
+                    _try_attacks(study, clf, note)
                 weights[spec.name] = weights_hash(clf.module) if spec.timm else identity(clf)
                 sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
                 if study.run.precision != "float32":
@@ -214,6 +224,22 @@ def _try(study: Study, spec: ModelSpec, clf: Classifier, layers: set[str]) -> No
     check_steady(clf, blank)
     for method in study.explain.methods:
         method.make().explain(clf, blank, [None], sorted(layers))
+
+
+def _try_attacks(study: Study, clf: Classifier, note: Callable[..., None]) -> None:
+    """Attack an image of noise with what is not ours; not where a search would take minutes."""
+    shape = (1, study.data.channels, study.data.image_size, study.data.image_size)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    for index, spec in enumerate(study.attacks):
+        attack = spec.make()
+        if attack.gradient_free or (spec.library is None and spec.kind in ATTACKS):
+            continue
+        try:
+            attack(clf, noise, torch.zeros(1, dtype=torch.long), [study.epsilons[-1]])
+        except Exception as error:  # noqa: BLE001  code of others fails in its own way
+            told = f"fails on one image ({type(error).__name__}: {shown(str(error), 500)})"
+            where = f"attacks[{index}] ({spec.name})"
+            note(("attacks", index), where, AttackError(f"{told}; are its options right?"))
 
 
 def _device(asked: str) -> str:
