@@ -310,3 +310,50 @@ def holm_by_steps(chances: list[float | None]) -> list[float | None]:
         else min(1.0, max((len(known) - i) * p for i, p in enumerate(known) if p <= chance))
         for chance in chances
     ]
+
+
+def decomposition_by_outcome(
+    before: np.ndarray,
+    after: np.ndarray,
+    attacked: np.ndarray,
+    right: list[np.ndarray],
+    nissim: list[np.ndarray],
+    fewest: int = 5,
+) -> dict[str, float | None]:
+    """Kitagawa's two parts of an excess over several draws of a control, image by image.
+
+    ``before`` and ``after`` (N,) say which predictions are right, ``right`` those under each draw.
+    """
+    draws, count = len(right), len(before)
+
+    def outcome(is_right: bool, was_right: bool) -> str:
+        return "wrong before" if not was_right else "stayed right" if is_right else "flipped"
+
+    mine = [outcome(a, b) for a, b in zip(after, before, strict=True)]
+    theirs = [[outcome(a, b) for a, b in zip(each, before, strict=True)] for each in right]
+    excess, flips, beyond, known = 0.0, 0.0, 0.0, True
+    for kind in ("stayed right", "flipped", "wrong before"):
+        a = [attacked[i] for i in range(count) if mine[i] == kind]
+        c = [nissim[d][i] for d in range(draws) for i in range(count) if theirs[d][i] == kind]
+        some = {i for d in range(draws) for i in range(count) if theirs[d][i] == kind}
+        share_a, share_c = len(a) / count, len(c) / (count * draws)
+        excess += sum(a) / count - sum(c) / (count * draws)
+        if kind != "wrong before" and a and len(some) < fewest:
+            known = False
+        if c:
+            flips += (share_a - share_c) * sum(c) / len(c)
+            beyond += sum(a) / count - share_a * sum(c) / len(c)
+    found: dict[str, float | None] = {"excess": excess}
+    found |= {"more flips": flips if known else None, "equal outcome": beyond if known else None}
+    pairs: dict[str, list[float]] = {
+        "stayed right under both": [],
+        "flipped under both": [],
+        "wrong before": [],
+        "other outcome": [],
+    }
+    for i in range(count):
+        for d in range(draws):
+            kind = mine[i] if mine[i] == "wrong before" else f"{mine[i]} under both"
+            kind = kind if mine[i] == theirs[d][i] else "other outcome"
+            pairs[kind].append(attacked[i] - nissim[d][i])
+    return found | {kind: sum(each) / len(each) if each else None for kind, each in pairs.items()}

@@ -157,6 +157,14 @@ class Summaries(ABC):
         """NISSIM, accuracy and confidence by outcome; see ``analysis.outcomes.outcomes``."""
         return self.frames.whole("outcomes")
 
+    def decomposition(self) -> pl.DataFrame:
+        """Each excess: what follows from more flips, and the rest; see ``decomposition``."""
+        return self.frames.whole("decomposition")
+
+    def dead(self) -> pl.DataFrame:
+        """MOD as the share of dead pairs and MOD of living ones; see ``analysis.dead``."""
+        return self.frames.whole("dead")
+
     def transfer(self) -> pl.DataFrame:
         """Accuracy, MOD and excess, source × target; see ``analysis.outcomes.transfer``."""
         return self.frames.whole("transfer")

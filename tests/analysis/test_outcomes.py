@@ -85,7 +85,7 @@ def test_each_setting_has_outcomes_of_its_own():
         study(0 * NISSIM, source=None),
     ]
     frame = outcomes(pl.concat(parts))
-    assert frame.height == len(parts) * (3 * 5 + 1)
+    assert frame.height == len(parts) * (3 * 7 + 1)
     flipped = frame.filter(outcome="flipped", measure="share")
     assert flipped["value"].to_list() == [0.375, 0.0, 0.375, 0.375]
     chances = frame.filter(measure="auroc").select("epsilon", "explained_class", "source", "value")

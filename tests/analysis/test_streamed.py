@@ -7,6 +7,8 @@ from polars.testing import assert_frame_equal
 from lookaway.analysis import (
     comparison,
     conventions,
+    dead,
+    decomposition,
     direction,
     outcomes,
     parts,
@@ -63,6 +65,8 @@ def kept(store):
         "excess": excess,
         "direction": direction.direction(frames.statistics),
         "outcomes": outcomes.outcomes(last),
+        "decomposition": decomposition.decomposition(last),
+        "dead": dead.dead(last),
         "transfer": outcomes.transfer(scale.beside_noise(last)),
         "compare_models": comparison.compare_models(last),
         "vid": pl.concat(_of_variants(vid(last, way, False)) for way in VID_WAYS),

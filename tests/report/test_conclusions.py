@@ -21,7 +21,7 @@ def test_each_conclusion_and_the_table_that_shows_it_are_on_the_page(run, reques
     page = html.unescape(result.report.read_text())
     found = found_in(result.frames)
     depth = ["Depth"] if run == "layered" else []
-    assert list(found) == ["Scale", *depth, "Direction", "Consequence", "Certainty"]
+    assert list(found) == ["Scale", *depth, "Flips", "Direction", "Consequence", "Certainty"]
     for each in found.values():
         assert f'id="table-{each.table}"' in page
         assert each.opening in page

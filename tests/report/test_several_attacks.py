@@ -129,7 +129,16 @@ def test_every_frame_table_and_chart_holds_one_method_s_numbers_alone(run):
         (line,) = [row for row in headline_numbers(run.frames) if told.items() <= row.items()]
         assert line["mod"] == frame["mod"][0]
         assert called in [line[2] for line in headline(run.frames)[1]]
-    for name in ("mod", "spread", "excess", "by_depth", "shuffled", "direction", "outcomes"):
+    for name in (
+        "mod",
+        "spread",
+        "excess",
+        "by_depth",
+        "shuffled",
+        "direction",
+        "outcomes",
+        "dead",
+    ):
         assert set(getattr(run, name)()["method"]) == {"hires", "layercam"}, name
     assert set(run.vid()["method"]) == set(run.compare_models()["method"])
     assert set(run.transfer().filter(measure="accuracy")["method"]) == {None}

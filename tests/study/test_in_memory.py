@@ -15,7 +15,15 @@ from lookaway.report.mean_heatmaps import mean_heatmaps
 from oracles import enliven
 
 SUMS = ["accuracy", "psnr", "unattacked", "mod", "spread", "vid", "shuffled", "excess", "by_depth"]
-SUMS += ["direction", "outcomes", "transfer", "conventions", "robustness_of_ranking"]
+SUMS += [
+    "direction",
+    "outcomes",
+    "decomposition",
+    "dead",
+    "transfer",
+    "conventions",
+    "robustness_of_ranking",
+]
 
 
 class Items(Dataset):

@@ -282,10 +282,13 @@ class Frames:
                     if total.height:
                         yield variant, spec.name, total.sort(columns[1:])
 
-    # Of each model's last layer: see the modules ``direction``, ``outcomes`` and ``comparison``
+    # Of each model's last layer: see the modules of these names, and ``outcomes.transfer``,
+    # ``comparison.compare_models``
 
     direction = _summary("direction")
     outcomes = _summary("outcomes")
+    decomposition = _summary("decomposition")
+    dead = _summary("dead")
     transfer = _summary("transfer")
     compare_models = _summary("compare_models")
 
@@ -315,7 +318,8 @@ class Frames:
     def to_keep(self) -> dict[str, pl.DataFrame]:
         """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "unattacked", "mod", "spread", "shuffled", "excess"]
-        names += ["by_depth", "direction", "outcomes", "transfer", "compare_models", "conventions"]
+        names += ["by_depth", "direction", "outcomes", "decomposition", "dead", "transfer"]
+        names += ["compare_models", "conventions"]
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded

@@ -34,17 +34,21 @@ def outcomes(rows: pl.DataFrame) -> pl.DataFrame:
     Returns:
         variant, model, attack, source, method, explained_class, epsilon, outcome, measure, n,
         value, low, high, reason (why a value is null), interval. Measures: share (of all images),
-        mod, accuracy (under attack), clean_confidence, attacked_confidence; and auroc, the chance
-        that a flipped image's NISSIM is above that of one that stayed right, under the outcome
-        ``flipped against stayed right``.
+        mod, dead (share of its pairs in which a map is dead), mod_living (MOD of the other pairs),
+        accuracy (under attack), clean_confidence, attacked_confidence; and auroc, the chance that a
+        flipped image's NISSIM is above that of one that stayed right, under the outcome ``flipped
+        against stayed right``.
     """
     told = with_outcome(rows)
+    dead = pl.col("clean_dead") | pl.col("attacked_dead")
     parts = []
     for outcome in OUTCOMES:
         mine = pl.col("outcome") == outcome
         measures = {
             "share": mine.cast(pl.Float64),
             "mod": pl.when(mine).then("nissim"),
+            "dead": pl.when(mine).then(dead.cast(pl.Float64)),
+            "mod_living": pl.when(mine & ~dead).then("nissim"),
             "accuracy": pl.when(mine).then(
                 (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64)
             ),
@@ -53,13 +57,18 @@ def outcomes(rows: pl.DataFrame) -> pl.DataFrame:
         }
         found = measure_frames(told, _KEYS, measures).with_columns(
             outcome=pl.lit(outcome),
-            reason=pl.when(pl.col("n") == 0).then(pl.lit(f"no image {_TOLD[outcome]}")),
+            reason=pl.when(pl.col("n") == 0).then(_empty(outcome)),
         )
         parts.append(found.select(_COLUMNS))
     return pl.concat([*parts, flip_auroc(rows)])
 
 
-_TOLD = {"stayed right": "stayed right", "flipped": "flipped", "wrong before": "was wrong before"}
+def _empty(outcome: str) -> pl.Expr:
+    """Why a measure of an outcome has no image."""
+    told = f"{'was ' if outcome == OUTCOMES[2] else ''}{outcome}"
+    living = pl.col("measure") == "mod_living"
+    alive = pl.lit(f"no image {told} with two living maps")
+    return pl.when(living).then(alive).otherwise(pl.lit(f"no image {told}"))
 
 
 def flip_auroc(rows: pl.DataFrame) -> pl.DataFrame:

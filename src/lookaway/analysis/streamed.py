@@ -5,7 +5,16 @@ from typing import Any
 
 import polars as pl
 
-from lookaway.analysis import comparison, conventions, direction, outcomes, scale, summary
+from lookaway.analysis import (
+    comparison,
+    conventions,
+    dead,
+    decomposition,
+    direction,
+    outcomes,
+    scale,
+    summary,
+)
 from lookaway.analysis.grouped import HEATMAP, SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.study.json_files import Plan
@@ -34,6 +43,10 @@ _ORDER: dict[str, _Order] = {
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
     **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
     "outcomes": ["outcome", "variant", "measure", *_LEVELS, "method", "explained_class"],
+    "decomposition": [
+        *("variant", "measure", *_LEVELS, "method", "explained_class", "control"),
+    ],
+    "dead": ["variant", "measure", *_LEVELS, "method", "explained_class"],
     "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
     "direction": ["variant", "measure", _SOURCE, "method", "explained_class", "epsilon"],
     "conventions": [
@@ -113,6 +126,8 @@ class Streamed:
             rows = self._parts.read("rows", columns, part)
             yield {
                 "outcomes": outcomes.outcomes(rows),
+                "decomposition": decomposition.decomposition(rows),
+                "dead": dead.dead(rows),
                 "transfer": outcomes.transfer(scale.beside_noise(rows)),
             }
             statistics = self._parts.read("statistics", (), part)
@@ -150,7 +165,9 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
     **dict.fromkeys(["accuracy", "psnr", "unattacked"], Streamed.images),
     **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
     "shuffled": Streamed.baseline,
-    **dict.fromkeys(["outcomes", "transfer", "direction"], Streamed.last_layers),
+    **dict.fromkeys(
+        ["outcomes", "decomposition", "dead", "transfer", "direction"], Streamed.last_layers
+    ),
     **dict.fromkeys([*(f"vid_{way}" for way in summary.VID_WAYS), "conventions"], Streamed.curves),
     **dict.fromkeys(
         [f"vid_{way}_with_zero" for way in summary.VID_WAYS], Streamed.curves_with_zero

@@ -1,13 +1,15 @@
 """What a run shows, in sentences that a table below each can check."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 
 from lookaway.analysis import direction, outcomes
 from lookaway.analysis.frames import Frames
+from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import at_top, findings, headlines, of_first
+from lookaway.report.flips import flips
 from lookaway.report.table import Cell
 from lookaway.report.wording import isolated, listed, method_ending, signed
 
@@ -22,34 +24,18 @@ _RIGHT, _FLIPPED, _ = outcomes.OUTCOMES
 _AUROC = f"{outcomes.FLIPPED_OR_NOT}: auroc"
 
 
-@dataclass(frozen=True)
-class Conclusion:
-    """One part of what a run shows.
-
-    Attributes:
-        title: its heading.
-        opening: what holds for all models.
-        table: the name of the table that shows it.
-        models: a model's name and what holds for it.
-        closing: what follows; may be empty.
-    """
-
-    title: str
-    opening: str
-    table: str
-    models: tuple[tuple[str, str], ...] = ()
-    closing: str = ""
-
-
 def conclusions(frames: Frames) -> list[Conclusion]:
-    """Scale (and depth, where several layers are explained), direction, consequence, certainty.
+    """Scale (and depth, with several layers), flips, direction, consequence, certainty.
 
     Of each model under its own perturbations at the study's largest ε, for the class seen in the
     clean image where the study has it, and of the first variant of the images.
     """
-    found = [_scale(frames), _direction(frames), _consequence(frames), _certainty(frames)]
-    found = [found[0], _depth(frames), *found[1:]] if frames.several_layers else found
-    return [replace(each, table=each.table + method_ending(frames)) for each in found]
+    made = [_scale, _depth, flips, _direction, _consequence, _certainty]
+    if not frames.several_layers:
+        made.remove(_depth)
+    ending = method_ending(frames)
+    found = [make(frames) for make in made]
+    return [replace(each, table=each.table + ending) for each in found]
 
 
 def _scale(frames: Frames) -> Conclusion:

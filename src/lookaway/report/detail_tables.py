@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from lookaway.analysis import direction, outcomes, summary
+from lookaway.analysis import dead, decomposition, direction, outcomes, summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import at_top, findings
 from lookaway.report.pivot import LINES, Body, listing, pivoted
@@ -35,10 +35,36 @@ _OF_DIRECTION = {
     "left_region": ("left the region", "%"),
 }
 _RIGHT, _FLIPPED, _WRONG = outcomes.OUTCOMES
+_OF_DEAD = {
+    dead.DEAD: ("dead pairs", "%"),
+    dead.MOD_LIVING: ("MOD, living pairs", ".3f"),
+    "mod": ("MOD, all pairs", ".3f"),
+    dead.ONE: ("one map dead", "%"),
+    dead.MOD_ONE: ("MOD, one map dead", ".3f"),
+    dead.BOTH: ("both dead", "%"),
+}
+_OF_PARTS = {
+    decomposition.EXCESS: ("excess", "+.3f"),
+    "flipped": ("flipped", "%"),
+    "flipped under control": ("under control", "%"),
+    decomposition.FLIPS: ("by more flips", "+.3f"),
+    decomposition.BEYOND: ("at equal outcome", "+.3f"),
+    decomposition.RIGHT_BOTH: ("right under both", "+.3f"),
+    decomposition.FLIPPED_BOTH: ("flipped under both", "+.3f"),
+    decomposition.WRONG_BOTH: ("wrong before", "+.3f"),
+    decomposition.APART: ("other outcome", "+.3f"),
+}
 _OF_OUTCOMES = {
     **{f"{outcome}: share": (outcome, "%") for outcome in outcomes.OUTCOMES},
-    f"{_RIGHT}: mod": (f"MOD, {_RIGHT}", ".3f"),
-    f"{_FLIPPED}: mod": (f"MOD, {_FLIPPED}", ".3f"),
+    **{
+        f"{outcome}: {measure}": (f"{head}, {outcome}", form)
+        for outcome in (_RIGHT, _FLIPPED)
+        for measure, (head, form) in {
+            "dead": ("dead pairs", "%"),
+            "mod_living": ("MOD living", ".3f"),
+            "mod": ("MOD", ".3f"),
+        }.items()
+    },
     f"{outcomes.FLIPPED_OR_NOT}: auroc": ("AUROC", ".3f"),
     f"{_WRONG}: mod": (f"MOD, {_WRONG}", ".3f"),
     f"{_RIGHT}: attacked_confidence": (f"confidence, {_RIGHT}", "%"),
@@ -65,6 +91,16 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         ),
         _SCALE,
     )
+    if frames.counts[1]:
+        yield Table(
+            f"dead_apart_{policy}",
+            f"Dead maps apart at {where}",
+            f"MOD in its parts. {dead.RULE}: neither says where the network looks. MOD of all "
+            "pairs is the share with one map dead times their MOD, and the share of living pairs "
+            "times theirs.",
+            *_measures(frames, policy, _OF_DEAD),
+            _SCALE,
+        )
     if frames.several_layers:
         own = pl.col("source") == pl.col("model"), pl.col("scope").str.ends_with(" white-box")
         yield Table(
@@ -108,6 +144,23 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         "the chance that a flipped image's heatmap moved more than that of one that stayed right; "
         f"0.5 is no relation.{first + 'class first.' if policy == 'own' else ''}",
         *_measures(frames, policy, _OF_OUTCOMES),
+        _CONSEQUENCE,
+    )
+    yield Table(
+        f"flips_{policy}",
+        f"Because of flips, or beyond them? {where}",
+        "An image whose prediction flips shifts by itself, so an attack that flips more moves "
+        "heatmaps more. by more flips: what the difference in outcomes explains, each outcome "
+        "taken at its MOD under the control; at equal outcome: the rest. Then the mean difference, "
+        "attack less control, of the images with the same outcome under both, and of those with "
+        f"another. Not known where an outcome has fewer than {decomposition.FEWEST} images under "
+        "the control.",
+        *pivoted(
+            frames,
+            summary.by_scope(frames.decomposition).filter(here),
+            {(name,): column for name, column in _OF_PARTS.items()},
+            lines=("variant", "scope", "control", "model"),
+        ),
         _CONSEQUENCE,
     )
     yield Table(

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from lookaway.analysis import summary
+from lookaway.analysis import dead, summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.table import Cell
 
@@ -25,7 +25,8 @@ def findings(frames: Frames, *measures: str) -> pl.DataFrame:
         measures: accuracy, psnr, unattacked, mod, deviation (of NISSIM over the images), noise,
             shuffled and excess (MOD under noise, the shuffled baseline of the same images, and
             what the attack adds to noise), vid_image, vid_level, vid_pooled; a measure of
-            ``analysis.direction``; or one of ``analysis.outcomes``, as ``flipped: share``.
+            ``analysis.direction`` or ``analysis.dead``; or one of ``analysis.outcomes``, as
+            ``flipped: share``.
 
     Returns:
         variant, model, attack, source, scope (see ``summary.by_scope``), explained_class, epsilon,
@@ -50,6 +51,8 @@ def _long(frames: Frames, measure: str) -> pl.DataFrame:
         found, value = frames.last(frames.spread), "spread"
     elif measure.startswith("vid_"):
         found, value = frames.vid[measure.removeprefix("vid_")], "vid"
+    elif measure in dead.MEASURES:
+        found, value = frames.dead.filter(measure=measure), "value"
     else:
         found, value = frames.direction.filter(measure=measure), "value"
     known = {"pairs": pl.lit("all")}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from lookaway.analysis import summary
+from lookaway.analysis import dead, summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.curves import SHUFFLED
 from lookaway.report.detail_tables import detail_tables
@@ -50,14 +50,20 @@ def _named(frames: Frames, table: Table) -> Table:
 
 
 def headline_table(frames: Frames) -> Table:
-    """Each model's excess, MOD and VID, for each explained class: the run in one table."""
+    """Each model's excess, MOD and VID, for each explained class: the run in one table.
+
+    MOD stands behind the share of dead pairs and MOD of living ones, where the run has dead maps.
+    """
     form = {"excess": ("excess", "+.3f"), "mod": ("MOD", ".3f"), "vid_image": ("VID", ".3f")}
+    apart = {dead.DEAD: ("dead pairs", "%"), dead.MOD_LIVING: ("MOD, living pairs", ".3f")}
+    form = {"excess": form.pop("excess"), **(apart if frames.counts[1] else {}), **form}
+    about_dead = f" {dead.RULE}." if frames.counts[1] else ""
     top = pl.col("epsilon").eq(frames.top).fill_null(value=True)
     table = Table(
         "headline",
         f"Headline at ε = {frames.top:g}",
         "excess: MOD under attack less MOD under noise of the same size. VID: standard deviation "
-        "of each image's dissimilarity over the ε levels, then the mean.",
+        f"of each image's dissimilarity over the ε levels, then the mean.{about_dead}",
         *pivoted(
             frames,
             findings(frames, *form).filter(top, pairs="all"),
@@ -128,6 +134,14 @@ def _by_level(frames: Frames) -> Iterator[Table]:
 def _of_policy(frames: Frames, policy: str) -> Iterator[Table]:
     """MOD and excess of one explained class."""
     found = findings(frames, "mod", "excess").filter(explained_class=policy)
+    if frames.counts[1]:
+        yield Table(
+            f"dead_{policy}",
+            f"Pairs in which a map is dead, explained class: {policy}",
+            f"A dead map holds no evidence for its class. {dead.RULE}, so MOD is to be read as "
+            f"this share and the MOD of living pairs, below. {_POLICY[policy]}",
+            *by_level(frames, findings(frames, dead.DEAD).filter(explained_class=policy), "%"),
+        )
     for pairs in ["all", "alive"] if frames.counts[1] else ["all"]:
         suffix, without = ("", "") if pairs == "all" else ("_alive", ", without dead maps")
         mods = found.filter(measure="mod", pairs=pairs)

@@ -1,0 +1,97 @@
+"""Is a shift there because predictions flip, or beyond that? In sentences."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from lookaway.analysis import decomposition
+from lookaway.analysis.frames import Frames
+from lookaway.report.conclusion import Conclusion
+from lookaway.report.findings import at_top, cell, of_first
+from lookaway.report.table import Cell
+from lookaway.report.wording import isolated, listed, signed
+
+_EXCESS, _FLIPS, _BEYOND = decomposition.EXCESS, decomposition.FLIPS, decomposition.BEYOND
+_RIGHT = decomposition.RIGHT_BOTH
+_SHIFTED = "shifted of {}"
+
+# For each control its measures, each with how many images it is of.
+_Parts = Mapping[str, Mapping[str, tuple[Cell, int]]]
+
+
+def flips(frames: Frames) -> Conclusion:
+    """What of each model's excess is left at equal outcome.
+
+    Held against noise and, where the study has them, the attack's own perturbations, shifted: only
+    what is left beside both is called clear.
+    """
+    parts = {model: _parts(frames, model) for model in frames.models}
+    clear = [
+        model for model, found in parts.items() if found and all(map(_is_clear, found.values()))
+    ]
+    others = len(parts) - len(clear)
+    attack = frames.attack.upper()
+    if not clear:
+        opening = (
+            f"No model's heatmaps move clearly further under {attack} once its predictions are the "
+            "same: what it adds may be there because more images flip."
+        )
+    else:
+        whose = "every model" if not others and len(clear) > 1 else listed(clear)
+        opening = f"{attack} moves the heatmaps of {whose} clearly further also at equal outcome"
+        opening += ", those of the others not." if others else "."
+    models = tuple(
+        (model, "; ".join(_told(control, of) for control, of in found.items()))
+        for model, found in parts.items()
+        if found
+    )
+    return Conclusion("Flips", opening, f"flips_{frames.policy}", models)
+
+
+def _parts(frames: Frames, model: str) -> _Parts:
+    """The parts of a model's excess at the largest ε, beside each control that is told of."""
+    controls = [frames.control, _SHIFTED.format(frames.attack)]
+    found = frames.decomposition.filter(
+        at_top(frames),
+        pl.col("source") == pl.col("model"),
+        attack=frames.attack,
+        variant=of_first(frames)["variant"],
+        model=model,
+    )
+    parts: dict[str, dict[str, tuple[Cell, int]]] = {}
+    for control in controls:
+        for row in found.filter(control=control).iter_rows(named=True):
+            parts.setdefault(control, {})[row["measure"]] = cell(row), row["n"]
+    return parts
+
+
+def _is_clear(of: Mapping[str, tuple[Cell, int]]) -> bool:
+    """Whether a shift is left at equal outcome; where that is not known, of what stayed right."""
+    left = of[_BEYOND][0] if of[_BEYOND][0].value is not None else of[_RIGHT][0]
+    return left.low is not None and left.low > 0
+
+
+def _told(control: str, of: Mapping[str, tuple[Cell, int]]) -> str:
+    """What is left of a model's excess over one control."""
+    name = "its own perturbations, shifted" if control.startswith("shifted") else isolated(control)
+    text = f"of {_amount(of[_EXCESS][0])} beyond {name}, "
+    shares = [of[measure][0].value or 0.0 for measure in ("flipped", "flipped under control")]
+    flipped = f"{shares[0]:.0%} flipped, {shares[1]:.0%} under the control"
+    if of[_BEYOND][0].value is not None:
+        return (
+            f"{text}{_amount(of[_BEYOND][0])} is left at equal outcome, and "
+            f"{_amount(of[_FLIPS][0])} follows from more flips ({flipped})"
+        )
+    text += f"how much follows from more flips is not known ({flipped})"
+    right, count = of[_RIGHT]
+    if right.value is None:
+        return f"{text}, and {right.reason}"
+    return f"{text}; of the {count} images that stayed right under both it is {_amount(right)}"
+
+
+def _amount(found: Cell) -> str:
+    """A signed number with its interval, where it has one."""
+    value = signed(found.value or 0.0)
+    if found.low is None or found.high is None:
+        return value
+    return f"{value} ({signed(found.low)} to {signed(found.high)})"
