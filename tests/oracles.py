@@ -349,11 +349,13 @@ def decomposition_by_outcome(
         "stayed right under both": [],
         "flipped under both": [],
         "wrong before": [],
+        "same outcome": [],
         "other outcome": [],
     }
     for i in range(count):
         for d in range(draws):
             kind = mine[i] if mine[i] == "wrong before" else f"{mine[i]} under both"
-            kind = kind if mine[i] == theirs[d][i] else "other outcome"
-            pairs[kind].append(attacked[i] - nissim[d][i])
+            same = mine[i] == theirs[d][i]
+            for name in [kind, "same outcome"] if same else ["other outcome"]:
+                pairs[name].append(attacked[i] - nissim[d][i])
     return found | {kind: sum(each) / len(each) if each else None for kind, each in pairs.items()}

@@ -14,6 +14,7 @@ from lookaway.analysis.decomposition import (
     FLIPPED_BOTH,
     FLIPS,
     RIGHT_BOTH,
+    SAME,
     WRONG_BOTH,
     decomposition,
 )
@@ -56,7 +57,7 @@ def test_flips_without_movement_and_movement_without_flips_are_told_apart(flips,
     assert (excess["low"] > 0) == (flips > 0.3 or moves > 0)
     assert (because["low"] > 0) == (flips > 0.3)
     assert (beyond["low"] > 0) == (moves > 0)
-    for both in (RIGHT_BOTH, FLIPPED_BOTH):
+    for both in (SAME, RIGHT_BOTH, FLIPPED_BOTH):
         paired = line(frame, measure=both)
         assert paired["low"] < moves < paired["high"]
         assert (paired["low"] > 0) == (moves > 0)

@@ -69,6 +69,47 @@ def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finis
     assert "are fragile by themselves" in scale.closing
 
 
+@pytest.mark.parametrize(
+    ("lows", "said"),
+    [
+        ((0.01, 0.02), "FGSM moves the heatmaps of every model clearly further also at equal"),
+        ((None, 0.01), "FGSM moves the heatmaps of every model clearly further also at equal"),
+        ((-0.01, 0.02), "No model's heatmaps move clearly further under FGSM once its predictions"),
+        ((0.01, -0.02), "No model's heatmaps move clearly further under FGSM once its predictions"),
+    ],
+)
+def test_what_is_left_at_equal_outcome_is_said_to_be_only_where_both_ways_say_so(
+    finished, lows, said
+):
+    frames = Frames(finished.store)
+    values = {
+        "excess": (0.3, 0.2),
+        "equal outcome": (lows[0] and 0.1, lows[0]),
+        "more flips": (lows[0] and 0.2, 0.15),
+        "same outcome": (0.05, lows[1]),
+        "flipped": (0.5, 0.4),
+        "flipped under control": (0.25, 0.2),
+    }
+
+    def planted(place):
+        column = {name: pair[place] for name, pair in values.items()}
+        return pl.col("measure").replace_strict(column, default=None, return_dtype=pl.Float64)
+
+    frames.decomposition = finished.decomposition().with_columns(
+        value=planted(0), low=planted(1), high=pl.lit(0.9), n=pl.lit(7)
+    )
+    flips = found_in(frames)["Flips"]
+    assert flips.opening.startswith(said)
+    text = dict(flips.models)["two"]
+    assert text.startswith("of +0.300 (+0.200 to +0.900) beyond noise, ")
+    assert "(50% flipped, 25% under the control)" in text
+    left = (
+        "is not known" if lows[0] is None else "+0.200 (+0.150 to +0.900) follows from more flips"
+    )
+    assert left in text
+    assert "the 7 images with the same outcome under both shifted by +0.050" in text
+
+
 def test_heatmaps_that_were_inverted_are_said_to_be(finished):
     frames = Frames(finished.store)
     inverted = (pl.col("measure") == "inverted").cast(float)

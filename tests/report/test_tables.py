@@ -46,7 +46,13 @@ def test_the_headline_of_the_terminal_says_what_is_beyond_noise_and_ends_with_no
         model="two", source="two", epsilon=0.1, explained_class="clean", pairs="all"
     )
     line = next(row for row in rows if row[:2] == ["two", "fgsm white-box"])
-    assert line[3] == f"{own['mod'][0]:.3f}"
+    living = finished.mod().filter(
+        model="two", source="two", epsilon=0.1, explained_class="clean", pairs="alive"
+    )
+    dead = 1 - living["n"][0] / own["n"][0]
+    assert dead > 0
+    told = f"{dead:.0%} dead, living {living['mod'][0]:.3f}, all {own['mod'][0]:.3f}"
+    assert line[3] == told
     assert line[4].startswith(f"{own['excess'][0]:+.3f} (")
     assert [row[4] for row in rows if row[1] == "noise"] == ["", ""]
     scopes = [row[1] for row in rows]
@@ -55,14 +61,21 @@ def test_the_headline_of_the_terminal_says_what_is_beyond_noise_and_ends_with_no
 
 def test_the_headline_of_the_page_has_excess_mod_and_vid_for_each_explained_class(finished):
     table = all_tables(finished.frames)[0]
-    assert table.heads[2:5] == ("excess, clean", "MOD, clean", "VID, clean")
+    assert table.heads[2:7] == tuple(
+        f"{head}, clean" for head in ("excess", "dead pairs", "MOD, living pairs", "MOD", "VID")
+    )
     here = {"model": "two", "source": "two", "explained_class": "own", "pairs": "all"}
     top, vid = finished.excess().filter(epsilon=0.1, **here), finished.vid().filter(**here)
-    expected = [top["excess"][0], top["mod"][0], vid["vid"][0]]
+    apart = finished.dead().filter(
+        pl.col("measure").is_in(["dead", "MOD, living"]),
+        epsilon=0.1,
+        **{k: v for k, v in here.items() if k != "pairs"},
+    )
+    expected = [top["excess"][0], *apart["value"], top["mod"][0], vid["vid"][0]]
     cells = line_of(table, "fgsm white-box", "two").cells
-    assert [cell.value for cell in cells[3:]] == expected
+    assert [cell.value for cell in cells[5:]] == expected
     noise = line_of(table, "noise", "two").cells
-    assert (noise[0].value, noise[1].value is None) == (None, False)
+    assert (noise[0].value, noise[3].value is None) == (None, False)
     assert 'id="table-headline"' in finished.report.read_text()
 
 

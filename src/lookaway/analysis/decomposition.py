@@ -12,10 +12,10 @@ from lookaway.analysis.outcomes import OUTCOMES, with_outcome
 
 EXCESS, FLIPS, BEYOND = "excess", "more flips", "equal outcome"
 RIGHT_BOTH, FLIPPED_BOTH = "stayed right under both", "flipped under both"
-WRONG_BOTH, APART = "wrong before", "other outcome"
+WRONG_BOTH, SAME, APART = "wrong before", "same outcome", "other outcome"
 FEWEST = 5  # images of an outcome under the control, below which their mean is not known
 _RIGHT, _FLIPPED, _WRONG = OUTCOMES
-_SAME = ["image", "label", "variant", "model", "method", "explained_class", "epsilon"]
+_IMAGE = ["image", "label", "variant", "model", "method", "explained_class", "epsilon"]
 _KEYS = [*SETTING, "method", "explained_class", "epsilon", "control"]
 _COLUMNS = [*_KEYS, "measure", "n", "value", "low", "high", "reason", "interval"]
 _AT_ONCE = 64
@@ -26,6 +26,7 @@ _SAME_OUTCOME = {
     RIGHT_BOTH: "no image stayed right under both",
     FLIPPED_BOTH: "no image flipped under both",
     WRONG_BOTH: "no image was wrong before",
+    SAME: "no image has the same outcome under both",
     APART: "every image has the same outcome under both",
 }
 _OF_ATTACK = {_FLIPPED: "flipped", _RIGHT: "right"}
@@ -43,9 +44,13 @@ def decomposition(rows: pl.DataFrame) -> pl.DataFrame:
     flips*, Σ (π_a − π_c) m_c, and *equal outcome*, Σ π_a (m_a − m_c) (the two-fold decomposition
     of E. M. Kitagawa, Components of a Difference Between Two Rates, 1955). Both are null, with the
     reason, where an outcome that the attack causes is that of fewer than ``FEWEST`` images under
-    the control: their m_c is not known. What needs no m_c is the mean difference of images that
-    have the same outcome under both; these and ``other outcome``, weighted by their images, add up
-    to the excess too.
+    the control: their m_c is not known.
+
+    This compares different images: those that stay right under the attack are the steadier ones. So
+    beside it stands what needs no m_c and compares each image with itself: the mean difference of
+    images that have the ``same outcome`` under both. That, and of images with an ``other outcome``,
+    weighted by their images, add up to the excess too; the second holds all that these images
+    shift, also what they would without a flip.
 
     Args:
         rows: measurements of one layer of each model, with those of controls (source null).
@@ -56,8 +61,8 @@ def decomposition(rows: pl.DataFrame) -> pl.DataFrame:
         draws, such as ``shifted 1 of fgsm`` and ``shifted 2 of fgsm``, is one, ``shifted of fgsm``:
         an image has its mean. Measures: excess, ``more flips``, ``equal outcome``; the mean
         difference, attack less control, of images that ``stayed right under both``, were ``flipped
-        under both``, were ``wrong before`` or have an ``other outcome`` under the control; flipped
-        and ``flipped under control``, shares of all images.
+        under both``, were ``wrong before``, have the ``same outcome`` (all of these) or an ``other
+        outcome`` under the control; flipped and ``flipped under control``, shares of all images.
     """
     tables = grouped(_beside(rows), _KEYS, _NAMES)
     if not tables:
@@ -88,7 +93,9 @@ def beside_controls(
     attacked = rows.filter(pl.col("source").is_not_null()).with_columns(
         _whose=pl.when(pl.col("source") == pl.col("model")).then(name).otherwise(made_by)
     )
-    pairs = _meant_for(attacked["_whose"].unique().to_list(), controls["_control"].unique().to_list())
+    pairs = _meant_for(
+        attacked["_whose"].unique().to_list(), controls["_control"].unique().to_list()
+    )
     names = attacked.join(pairs, on="_whose", how="left", maintain_order="left_right")
     found = names.join(controls, on=[*same, "_control"], how="inner", maintain_order="left_right")
     return found.drop("_whose", "_control")
@@ -113,7 +120,7 @@ def _beside(rows: pl.DataFrame) -> pl.DataFrame:
     """For each image, attack and control: their difference and outcomes, means over the draws."""
     told = with_outcome(rows)
     theirs = {"nissim_c": pl.col("nissim"), "outcome_c": pl.col("outcome")}
-    beside = beside_controls(told, _SAME, theirs)
+    beside = beside_controls(told, _IMAGE, theirs)
 
     def share(condition: pl.Expr) -> pl.Expr:
         return condition.cast(pl.Float64).mean()
@@ -126,6 +133,7 @@ def _beside(rows: pl.DataFrame) -> pl.DataFrame:
         RIGHT_BOTH: after[_RIGHT] & under[_RIGHT],
         FLIPPED_BOTH: after[_FLIPPED] & under[_FLIPPED],
         WRONG_BOTH: after[_WRONG],  # before, and so under both
+        SAME: pl.col("outcome") == pl.col("outcome_c"),
         APART: pl.col("outcome") != pl.col("outcome_c"),
     }
     difference = pl.col("nissim") - pl.col("nissim_c")
@@ -137,7 +145,7 @@ def _beside(rows: pl.DataFrame) -> pl.DataFrame:
     for name, condition in same.items():
         values[name] = share(condition)
         values[f"difference, {name}"] = (difference * condition).mean()
-    each = [*_SAME, "attack", "source", "control"]
+    each = [*_IMAGE, "attack", "source", "control"]
     return beside.group_by(each, maintain_order=True).agg(**values)
 
 

@@ -154,7 +154,8 @@ def _way(cells: Mapping[str, Cell]) -> str:
 
 def _consequence(frames: Frames) -> Conclusion:
     measures = f"{_FLIPPED}: share", f"{_FLIPPED}: mod", f"{_RIGHT}: mod", _AUROC
-    numbers = headlines(frames, *measures)
+    apart = [f"{each}: {name}" for each in (_FLIPPED, _RIGHT) for name in ("dead", "mod_living")]
+    numbers = headlines(frames, *measures, *apart)
     models = []
     for model, cells in numbers.items():
         share, flipped, right, auroc = (cells[measure] for measure in measures)
@@ -163,8 +164,9 @@ def _consequence(frames: Frames) -> Conclusion:
             models.append((model, f"{text} ({auroc.reason})"))
             continue
         interval = "" if auroc.low is None else f", {auroc.low:.2f} to {auroc.high:.2f}"
-        text += f"; MOD {flipped.value:.3f} where they flipped, {right.value:.3f} where they "
-        models.append((model, f"{text}stayed right (AUROC {auroc.value:.2f}{interval})"))
+        text += f"; MOD {flipped.value:.3f}{_dead_apart(cells, _FLIPPED)} where they flipped, "
+        text += f"{right.value:.3f}{_dead_apart(cells, _RIGHT)} where they stayed right "
+        models.append((model, f"{text}(AUROC {auroc.value:.2f}{interval})"))
     further = [model for model, cells in numbers.items() if (cells[_AUROC].low or 0.0) > 0.5]
     opening = (
         f"Looking elsewhere goes with failing in {listed(further)}: the heatmaps of images that "
@@ -173,6 +175,14 @@ def _consequence(frames: Frames) -> Conclusion:
         else "No model's heatmaps moved clearly further where its prediction flipped."
     )
     return Conclusion("Consequence", opening, f"outcomes_{frames.policy}", tuple(models))
+
+
+def _dead_apart(cells: Mapping[str, Cell], outcome: str) -> str:
+    """How many pairs of an outcome hold a dead map, and what the others score; may be empty."""
+    share, living = cells[f"{outcome}: dead"].value, cells[f"{outcome}: mod_living"].value
+    if not share:
+        return ""
+    return f" ({share:.0%} dead" + ("" if living is None else f", the others {living:.3f}") + ")"
 
 
 def _certainty(frames: Frames) -> Conclusion:

@@ -49,6 +49,7 @@ _OF_PARTS = {
     "flipped under control": ("under control", "%"),
     decomposition.FLIPS: ("by more flips", "+.3f"),
     decomposition.BEYOND: ("at equal outcome", "+.3f"),
+    decomposition.SAME: ("same outcome", "+.3f"),
     decomposition.RIGHT_BOTH: ("right under both", "+.3f"),
     decomposition.FLIPPED_BOTH: ("flipped under both", "+.3f"),
     decomposition.WRONG_BOTH: ("wrong before", "+.3f"),

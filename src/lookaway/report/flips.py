@@ -12,7 +12,7 @@ from lookaway.report.table import Cell
 from lookaway.report.wording import isolated, listed, signed
 
 _EXCESS, _FLIPS, _BEYOND = decomposition.EXCESS, decomposition.FLIPS, decomposition.BEYOND
-_RIGHT = decomposition.RIGHT_BOTH
+_SAME = decomposition.SAME
 _SHIFTED = "shifted of {}"
 
 # For each control its measures, each with how many images it is of.
@@ -23,7 +23,7 @@ def flips(frames: Frames) -> Conclusion:
     """What of each model's excess is left at equal outcome.
 
     Held against noise and, where the study has them, the attack's own perturbations, shifted: only
-    what is left beside both is called clear.
+    what is left beside both is called clear, and in both ways to hold the outcome.
     """
     parts = {model: _parts(frames, model) for model in frames.models}
     clear = [
@@ -66,9 +66,12 @@ def _parts(frames: Frames, model: str) -> _Parts:
 
 
 def _is_clear(of: Mapping[str, tuple[Cell, int]]) -> bool:
-    """Whether a shift is left at equal outcome; where that is not known, of what stayed right."""
-    left = of[_BEYOND][0] if of[_BEYOND][0].value is not None else of[_RIGHT][0]
-    return left.low is not None and left.low > 0
+    """Whether a shift is left at equal outcome: of the same images and, where known, of all."""
+    known = [of[measure][0] for measure in (_SAME, _BEYOND)]
+    return all(
+        left.low is not None and left.low > 0
+        for left in known[: 1 if known[1].value is None else 2]
+    )
 
 
 def _told(control: str, of: Mapping[str, tuple[Cell, int]]) -> str:
@@ -77,16 +80,16 @@ def _told(control: str, of: Mapping[str, tuple[Cell, int]]) -> str:
     text = f"of {_amount(of[_EXCESS][0])} beyond {name}, "
     shares = [of[measure][0].value or 0.0 for measure in ("flipped", "flipped under control")]
     flipped = f"{shares[0]:.0%} flipped, {shares[1]:.0%} under the control"
-    if of[_BEYOND][0].value is not None:
-        return (
-            f"{text}{_amount(of[_BEYOND][0])} is left at equal outcome, and "
-            f"{_amount(of[_FLIPS][0])} follows from more flips ({flipped})"
-        )
-    text += f"how much follows from more flips is not known ({flipped})"
-    right, count = of[_RIGHT]
-    if right.value is None:
-        return f"{text}, and {right.reason}"
-    return f"{text}; of the {count} images that stayed right under both it is {_amount(right)}"
+    if of[_BEYOND][0].value is None:
+        text += f"how much follows from more flips is not known ({flipped})"
+    else:
+        text += f"{_amount(of[_BEYOND][0])} is left at equal outcome and "
+        text += f"{_amount(of[_FLIPS][0])} follows from more flips ({flipped})"
+    same, count = of[_SAME]
+    if same.value is None:
+        return f"{text}; {same.reason}"
+    whose = "image with the same outcome" if count == 1 else "images with the same outcome"
+    return f"{text}; the {count} {whose} under both shifted by {_amount(same)} more"
 
 
 def _amount(found: Cell) -> str:

@@ -1,9 +1,11 @@
 """A run in one small table for the terminal, and the same as numbers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from lookaway.analysis import dead
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import findings
 from lookaway.report.wording import explainer
@@ -19,14 +21,16 @@ def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
 
     Returns:
         variant, model, perturbation, epsilon, method, explained_class, n, accuracy_clean, accuracy,
-        mod, mod_low, mod_high, and under an attack excess, excess_low, excess_high (null under
-        noise).
+        dead (share of pairs with a dead map), mod_living (MOD of the others; null where there are
+        none), mod, mod_low, mod_high, and under an attack excess, excess_low, excess_high (null
+        under noise).
     """
     return [row for one in frames.each_method for row in _of_method(one)]
 
 
 def _of_method(frames: Frames) -> list[dict[str, Any]]:
-    found = findings(frames, "mod", "excess", "accuracy").filter(
+    apart = {"dead": dead.DEAD, "mod_living": dead.MOD_LIVING}
+    found = findings(frames, "mod", "excess", "accuracy", *apart.values()).filter(
         pl.col("scope") != pl.format("{} from {}", "attack", "model"),  # its white-box row again
         (pl.col("explained_class") == frames.policy).fill_null(value=True),
         pl.col("epsilon").is_in([0.0, frames.top]),
@@ -47,6 +51,7 @@ def _of_method(frames: Frames) -> list[dict[str, Any]]:
                 "n": mod["n"],
                 "accuracy_clean": numbers["accuracy", 0.0]["value"],
                 "accuracy": numbers["accuracy", frames.top]["value"],
+                **{name: numbers[measure, frames.top]["value"] for name, measure in apart.items()},
                 "mod": mod["value"],
                 "mod_low": mod["low"],
                 "mod_high": mod["high"],
@@ -72,9 +77,19 @@ def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
                 row["perturbation"],
                 *([explainer(row["method"])] if methods else []),
                 f"{row['accuracy_clean']:.1%} → {row['accuracy']:.1%}",
-                "–" if row["mod"] is None else f"{row['mod']:.3f}",
+                _mod(row),
                 excess,
             ]
         )
     heads = ["model", f"at ε = {frames.top:g}", *(["method"] if methods else []), "accuracy"]
     return [*heads, f"MOD ({frames.policy})", "beyond noise, 95 % interval"], rows
+
+
+def _mod(row: Mapping[str, Any]) -> str:
+    """MOD, behind the share of dead pairs and MOD of living ones where there are dead ones."""
+    if row["mod"] is None:
+        return "–"
+    if not row["dead"]:
+        return f"{row['mod']:.3f}"
+    living = "–" if row["mod_living"] is None else f"{row['mod_living']:.3f}"
+    return f"{row['dead']:.0%} dead, living {living}, all {row['mod']:.3f}"

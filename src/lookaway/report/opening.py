@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lookaway.analysis import dead
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import at_top, headlines, of_first
 from lookaway.report.table import Cell
@@ -38,7 +39,7 @@ class Opening:
 
 def opening(frames: Frames) -> Opening:
     """Which model looks elsewhere most under its own perturbations, at the study's largest ε."""
-    every = headlines(frames, "mod", "noise", "shuffled", "excess")
+    every = headlines(frames, "mod", "noise", "shuffled", "excess", dead.DEAD, dead.MOD_LIVING)
     bars = {model: cells for model, cells in every.items() if cells["excess"].value is not None}
     if not bars:
         return Opening(None, "No pair of heatmaps to compare", (), {}, 1.0)
@@ -54,6 +55,7 @@ def opening(frames: Frames) -> Opening:
     sentences = [
         f"{frames.attack.upper()} at ε = {frames.top:g} gives it MOD "
         f"{with_interval(bars[first]['mod'])}; {_beyond_noise(bars[first])}."
+        f"{_dead_apart(bars[first])}"
     ]
     title = "under attack"
     if len(bars) > 1:
@@ -107,6 +109,18 @@ def _certainty(frames: Frames, measure: str, first: str, second: str) -> tuple[s
             certainty = "the difference is clear" if clear else "the two are not clearly apart"
             return f"{certainty} ({known} after Holm)", clear
     return "the certainty of that difference is not known", None
+
+
+def _dead_apart(cells: Mapping[str, Cell]) -> str:
+    """MOD without the pairs whose NISSIM says nothing of where a network looks; may be empty."""
+    share, living = cells[dead.DEAD].value, cells[dead.MOD_LIVING].value
+    if not share:
+        return ""
+    rest = "none is left without them" if living is None else f"the others score {living:.3f}"
+    return (
+        f" In {share:.0%} of its pairs a map is dead, which scores about 0.5 by construction (0 "
+        f"where both are); {rest}."
+    )
 
 
 def _beyond_noise(cells: Mapping[str, Cell]) -> str:
