@@ -106,4 +106,4 @@ def direction(
         return images
     measures = {name: pl.col(name) for name in _MEASURES if name in images.columns}
     words = {word: (pl.col("look") == word).cast(pl.Float64) for word in WORDS}
-    return measure_frames(images, _KEYS, measures | words)
+    return measure_frames(images, _KEYS, measures | words, WORDS)

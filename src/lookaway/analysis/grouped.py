@@ -1,7 +1,7 @@
 """Rows as arrays: an image a row, a group a column, and numbers with their intervals."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis.intervals import Bootstrap, Ends
+from lookaway.analysis.proportions import kind_of, proportion_ends
 
 SETTING = ["variant", "model", "attack", "source"]
 HEATMAP = ["method", "layer", "depth", "map_size", "explained_class"]
@@ -43,18 +44,31 @@ class Grouped:
         ends = self.bootstrap.intervals(self.values[name], self.used.astype(float))
         return self.frame(called, self.means(name), ends)
 
+    def share_frame(self, name: str, called: str) -> pl.DataFrame:
+        """The groups with n, the share of ones in each, and its interval; values are 0 or 1."""
+        ends = proportion_ends(self.bootstrap, self.values[name], self.used)
+        return self.frame(called, self.means(name), ends, kind_of(self.bootstrap))
+
     def frame(
         self,
         called: str,
         points: Sequence[float | None],
         ends: Ends,
+        interval: str | None = None,
     ) -> pl.DataFrame:
-        """The groups with n, a number each, its interval, and what was resampled."""
+        """The groups with n, a number each, its interval, and how that was made.
+
+        Args:
+            called: the number's name.
+            points: the numbers.
+            ends: of their intervals.
+            interval: how these were made; None: by the bootstrap.
+        """
         return self.groups.with_columns(
             pl.Series("n", self.used.sum(axis=0), dtype=pl.Int64),
             pl.Series(called, points, dtype=pl.Float64),
             *named_ends("", ends),
-            pl.lit(self.bootstrap.kind).alias("interval"),
+            pl.lit(interval or self.bootstrap.kind).alias("interval"),
         )
 
 
@@ -83,6 +97,18 @@ def grouped(
 def mean_frames(rows: pl.DataFrame, keys: Sequence[str], called: str) -> pl.DataFrame:
     """The mean of ``value`` in each group, with n and its interval."""
     parts = [part.mean_frame("value", called) for part in grouped(rows, keys)]
+    return _together(parts, rows, keys, called)
+
+
+def share_frames(rows: pl.DataFrame, keys: Sequence[str], called: str) -> pl.DataFrame:
+    """The share of rows of each group whose ``value``, 0 or 1, is 1, with n and its interval."""
+    parts = [part.share_frame("value", called) for part in grouped(rows, keys)]
+    return _together(parts, rows, keys, called)
+
+
+def _together(
+    parts: Sequence[pl.DataFrame], rows: pl.DataFrame, keys: Sequence[str], called: str
+) -> pl.DataFrame:
     if not parts:
         numbers = dict.fromkeys([called, "low", "high"], pl.Float64)
         schema = {key: rows.schema[key] for key in keys} | {"n": pl.Int64} | numbers
@@ -91,7 +117,10 @@ def mean_frames(rows: pl.DataFrame, keys: Sequence[str], called: str) -> pl.Data
 
 
 def measure_frames(
-    rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[str, pl.Expr]
+    rows: pl.DataFrame,
+    keys: Sequence[str],
+    measures: Mapping[str, pl.Expr],
+    shares: Collection[str] = (),
 ) -> pl.DataFrame:
     """The mean of each of several measures in each group, each over the rows that have it.
 
@@ -99,16 +128,19 @@ def measure_frames(
         rows: with image, label, variant and the keys.
         keys: what makes a group; variant among them.
         measures: name → value.
+        shares: names of those that are 0 or 1, whose means are proportions.
 
     Returns:
         The keys, measure, n, value, low, high, interval.
     """
     chosen = rows.select("image", "label", *keys, **measures)
-    return pl.concat(
-        _filled(place, [name]).mean_frame(name, "value").with_columns(measure=pl.lit(name))
-        for place in _places(chosen, keys)
-        for name in measures
-    ).select(*keys, "measure", "n", "value", "low", "high", "interval")
+    parts = []
+    for place in _places(chosen, keys):
+        for name in measures:
+            table = _filled(place, [name])
+            made = table.share_frame if name in shares else table.mean_frame
+            parts.append(made(name, "value").with_columns(measure=pl.lit(name)))
+    return pl.concat(parts).select(*keys, "measure", "n", "value", "low", "high", "interval")
 
 
 @dataclass(frozen=True)

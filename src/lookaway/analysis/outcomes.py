@@ -3,7 +3,14 @@
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.grouped import SETTING, Grouped, grouped, mean_frames, measure_frames
+from lookaway.analysis.grouped import (
+    SETTING,
+    Grouped,
+    grouped,
+    mean_frames,
+    measure_frames,
+    share_frames,
+)
 from lookaway.analysis.intervals import Bootstrap
 
 OUTCOMES = ("stayed right", "flipped", "wrong before")
@@ -55,7 +62,9 @@ def outcomes(rows: pl.DataFrame) -> pl.DataFrame:
             "clean_confidence": pl.when(mine).then("clean_confidence"),
             "attacked_confidence": pl.when(mine).then("attacked_confidence"),
         }
-        found = measure_frames(told, _KEYS, measures).with_columns(
+        # The accuracy of those that stayed right, or flipped, is what they are told by.
+        shares = ("share", "accuracy") if outcome == OUTCOMES[2] else ("share",)
+        found = measure_frames(told, _KEYS, measures, shares).with_columns(
             outcome=pl.lit(outcome),
             reason=pl.when(pl.col("n") == 0).then(_empty(outcome)),
         )
@@ -224,7 +233,7 @@ def transfer(rows: pl.DataFrame) -> pl.DataFrame:
     heatmap = ("method", "explained_class")
     never = {name: pl.lit(None, dtype=rows.schema[name]) for name in heatmap}
     images = once.with_columns(value=right, **never)
-    parts = [mean_frames(images, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
+    parts = [share_frames(images, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
     for measure, column in (("mod", "nissim"), ("excess", "excess")):
         found = mean_frames(attacked.with_columns(value=column), _KEYS, "value")
         parts.append(found.with_columns(measure=pl.lit(measure)))

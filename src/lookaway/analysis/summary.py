@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.grouped import HEATMAP, SETTING, Grouped, by_pairs, grouped, mean_frames
+from lookaway.analysis.grouped import (
+    HEATMAP,
+    SETTING,
+    Grouped,
+    by_pairs,
+    grouped,
+    mean_frames,
+    share_frames,
+)
 from lookaway.analysis.intervals import Bootstrap, Ends
 from lookaway.errors import InputError
 
@@ -39,7 +47,7 @@ def accuracy(rows: pl.DataFrame) -> pl.DataFrame:
             once.with_columns(value=right.cast(float)),
         ]
     )
-    return mean_frames(both, [*SETTING, "epsilon"], "accuracy").sort(
+    return share_frames(both, [*SETTING, "epsilon"], "accuracy").sort(
         _order(rows, [*SETTING, "epsilon"]), nulls_last=True
     )
 
@@ -87,7 +95,7 @@ def unattacked(rows: pl.DataFrame) -> pl.DataFrame:
         variant, model, attack, source, epsilon, n, unattacked, low, high, interval.
     """
     once = _once(rows).with_columns(value=pl.col("unattacked").cast(pl.Float64))
-    return mean_frames(once, [*SETTING, "epsilon"], "unattacked")
+    return share_frames(once, [*SETTING, "epsilon"], "unattacked")
 
 
 def spread(rows: pl.DataFrame) -> pl.DataFrame:

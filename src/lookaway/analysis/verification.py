@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis.intervals import Bootstrap
+from lookaway.analysis.proportions import compared_ends, proportion_ends
 from lookaway.metrics.verification import det, equal_error_rates, needed, threshold_at
 
 RATES = (1e-2, 1e-3)
@@ -73,8 +74,9 @@ class Comparisons:
 def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int = 0) -> pl.DataFrame:
     """Error rates of every setting, each with its 95 % interval.
 
-    Intervals resample persons (with 20 or more; else probes within each), for comparisons that
-    share a person are not independent; thresholds stay as they are.
+    Intervals take persons for their units (from 20 on; else probes), for comparisons that share a
+    person are not independent: rates have Wilson's with an effective number of comparisons, equal
+    error rates and mean similarities resample. Thresholds stay as they are.
 
     Args:
         found: the comparisons.
@@ -99,7 +101,7 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
             ("eer", *_eer(similarities, same, boot), "")
         ]
         for name, kept in (("genuine", same), ("impostor", ~same)):
-            told.append((name, *_share(np.where(kept, similarities, 0.0), kept, boot), ""))
+            told.append((name, *_mean(similarities, kept, boot), ""))
         for rate, threshold in levels.items():
             targets = found.targets.get((attack, objective))
             names = ["fnmr", "fmr"] + (["success"] if targets is not None else [])
@@ -108,11 +110,12 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
                 told += [(f"{name}@{rate:g}", None, None, None, few) for name in names]
                 continue
             match = similarities >= threshold[:, None]
-            told.append((f"fnmr@{rate:g}", *_share(same & ~match, same, boot), ""))
-            told.append((f"fmr@{rate:g}", *_share(~same & match, ~same, boot), ""))
+            persons = found.persons
+            told.append((f"fnmr@{rate:g}", *_share(same & ~match, same, persons, boot), ""))
+            told.append((f"fmr@{rate:g}", *_share(~same & match, ~same, persons, boot), ""))
             if targets is not None:
                 aimed = targets[:, None] == np.arange(same.shape[1])[None, :]
-                told.append((f"success@{rate:g}", *_share(aimed & match, aimed, boot), ""))
+                told.append((f"success@{rate:g}", *_share(aimed & match, aimed, persons, boot), ""))
         for measure, value, low, high, reason in told:
             keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
             ends = {"value": value, "low": low, "high": high, "reason": reason or None}
@@ -121,17 +124,26 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
     return pl.DataFrame(rows, schema_overrides={**numbers, "reason": pl.String})
 
 
-def _share(
-    numerators: np.ndarray, counted: np.ndarray, boot: Bootstrap
+def _mean(
+    similarities: np.ndarray, counted: np.ndarray, boot: Bootstrap
 ) -> tuple[float, float | None, float | None]:
-    """A sum over all comparisons (N, K) by how many are counted, and its interval."""
-    above, below = (
-        each.sum(axis=1, dtype=float)[:, None] for each in (numerators, counted.astype(float))
-    )
-    ends = [each[0] for each in boot.intervals(above, below)]
-    if numerators.dtype == bool:  # a share, whose sums are rounded
-        ends = [None if end is None else min(max(end, 0.0), 1.0) for end in ends]
-    return float(above.sum() / below.sum()), ends[0], ends[1]
+    """The mean of the comparisons (N, K) that count, and its interval."""
+    above = np.where(counted, similarities, 0.0).sum(axis=1, dtype=float)[:, None]
+    below = counted.sum(axis=1, dtype=float)[:, None]
+    low, high = boot.intervals(above, below)
+    return float(above.sum() / below.sum()), low[0], high[0]
+
+
+def _share(
+    numerators: np.ndarray, counted: np.ndarray, persons: np.ndarray, boot: Bootstrap
+) -> tuple[float, float | None, float | None]:
+    """How many of the comparisons (N, K) that count are meant, and Wilson's interval of it."""
+    above, below = (each.sum(axis=1, dtype=float)[:, None] for each in (numerators, counted))
+    share = float(above.sum() / below.sum())
+    if boot.kind == "classes" and below.max() > 1:
+        return share, *compared_ends(numerators, counted, persons)
+    low, high = proportion_ends(boot, above, below)
+    return share, low[0], high[0]
 
 
 def _eer(

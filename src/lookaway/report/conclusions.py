@@ -192,7 +192,7 @@ def _certainty(frames: Frames) -> Conclusion:
         if frames.mod["interval"][0] == "classes"
         else f"over the images within each class and so hold for these {count} classes alone"
     )
-    opening = f"Intervals are 95 %, bootstrapped {drawn}; {test} test images."
+    opening = f"Intervals are 95 %, {drawn}; {test} test images."
     if len(frames.models) < 2:
         return Conclusion("Certainty", opening, f"scale_{frames.policy}")
     here = of_first(frames)
