@@ -11,13 +11,13 @@ from torch import Tensor
 
 from lookaway.attacks.base import Attack, GradientAttack, norm_of
 from lookaway.attacks.noise import SignNoise
-from lookaway.errors import InputError
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.metrics.map_statistics import map_statistics
 from lookaway.models.classifier import Classifier
 from lookaway.perturbation import Perturbation, Source, check_given, own_size_noise
+from lookaway.registry import check_names
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
 
@@ -30,7 +30,8 @@ class Key(NamedTuple):
             ``linf``, ``psnr``, ``unattacked``, ``attacked_class`` and ``attacked_confidence``; of
             an explainer, policy and layer ``clean_dead``, ``clean_maps``, and of each perturbation
             and ε ``nissim``, ``attacked_dead``, ``attacked_maps`` and, at the last layer, each of
-            ``map_statistics``.
+            ``map_statistics``. Where asked for, logits: ``clean_scores`` (N, K) and ``scores``;
+            ``targets``, (N, A) classes that the A attacks go to, −1 where they go to none.
         method: of the explainer.
         policy: which class is explained.
         layer: of the classifier.
@@ -59,6 +60,7 @@ class MeasureSettings:
         quantize: whether attacked images are rounded to 8 bit.
         batch_size: images in a pass.
         noise_seed: of the noise controls; None: they are left out.
+        scores: whether the logits are given back, and the targets of attacks.
     """
 
     epsilons: tuple[float, ...]
@@ -72,6 +74,7 @@ class MeasureSettings:
     quantize: bool = False
     batch_size: int = 8
     noise_seed: int | None = 0
+    scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,8 @@ def measure_images(
         InputError: two attacks or explainers have one name, attacks different norms, or a given
             perturbation is of none of the attacks, or of other images or levels.
     """
-    _check_names("attacks", [attack.name for attack in attacks])
-    _check_names("explainers", [explainer.name for explainer in explainers])
+    check_names("attacks", [attack.name for attack in attacks])
+    check_names("explainers", [explainer.name for explainer in explainers])
     check_given(given or {}, [attack.name for attack in attacks], images, len(settings.epsilons))
     keep = torch.full((len(images),), True, device="cpu") if keep is None else keep
     found = []
@@ -169,6 +172,7 @@ class _Seen:
     """Images as the classifier sees them: explanations by explainer and policy, predictions."""
 
     views: dict[tuple[str, str], Explanation]
+    logits: Tensor
     predicted: Tensor
     confidence: Tensor
 
@@ -224,6 +228,8 @@ class _Batch:
             Key("clean_class"): self.clean.predicted,
             Key("clean_confidence"): self.clean.confidence,
         }
+        if self.settings.scores:
+            arrays |= {Key("clean_scores"): self.clean.logits, Key("targets"): self._goals(attacks)}
         for (method, policy), view in self.clean.views.items():
             for layer in self.settings.layers:
                 arrays[Key("clean_maps", method, policy, layer)] = view.maps[layer]
@@ -232,6 +238,11 @@ class _Batch:
             arrays[key] = torch.stack(values).movedim(2, 0)
         numbers = {key: tensor.cpu().numpy() for key, tensor in arrays.items()}
         return Measured(tuple(sources), numbers, _stored(own))
+
+    def _goals(self, attacks: Sequence[Attack]) -> Tensor:
+        found = [each.goal(self.clean.logits, self.labels, self.images) for each in attacks]
+        nowhere = torch.full_like(self.labels, -1)
+        return torch.stack([nowhere if goal is None else goal for goal in found], dim=1)
 
     def _perturbations(
         self,
@@ -282,6 +293,8 @@ class _Batch:
             found, _ = self._explain(attacked.flatten(0, 1))
             changes["attacked_class"] += torch.split(found.predicted, count)
             changes["attacked_confidence"] += torch.split(found.confidence, count)
+            if settings.scores:
+                changes["scores"] += torch.split(found.logits, count)
             seen.append(found)
         for name, values in changes.items():
             self._found[Key(name)].append(torch.stack(values))
@@ -361,7 +374,8 @@ class _Batch:
         }
         logits = next(iter(views.values())).logits
         predicted = self.clf.outputs.predicted(logits, self.labels.repeat(times))
-        return _Seen(views, predicted, self.clf.outputs.confidence(logits, predicted)), gradients
+        confidence = self.clf.outputs.confidence(logits, predicted)
+        return _Seen(views, logits, predicted, confidence), gradients
 
 
 def _sharing(explainers: Sequence[Explainer]) -> list[list[Explainer]]:
@@ -370,15 +384,6 @@ def _sharing(explainers: Sequence[Explainer]) -> list[list[Explainer]]:
     for explainer in explainers:
         groups[explainer.explain_together.__func__].append(explainer)  # type: ignore[attr-defined]
     return list(groups.values())
-
-
-def _check_names(what: str, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"{what} have a name twice, so one would stand for the other: {', '.join(twice)}; give "
-            "each its own, such as attack.name = 'second'"
-        )
 
 
 def _batches(count: int, size: int) -> list[slice]:

@@ -1,6 +1,6 @@
 """Names to attacks and explainers: of this package, or of a module of the user's own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -23,6 +23,8 @@ EXPLAINERS = {
     "layercam": "lookaway.explainers.layercam:LayerCAM",
     "eigencam": "lookaway.explainers.eigencam:EigenCAM",
 }
+# Networks that give embeddings, beside timm's: a study enrols people for them.
+EMBEDDERS = ("dlib_face_resnet",)
 
 
 def is_own_code(name: str) -> bool:
@@ -37,6 +39,20 @@ def short_name(name: str) -> str:
     'mine'
     """
     return name.rpartition(":")[2].lower() if is_own_code(name) else name
+
+
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Refuse names of which one would stand for two things.
+
+    Raises:
+        InputError: with those that are there twice.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"{what} have a name twice, so one would stand for the other: {', '.join(twice)}; give "
+            "each its own, such as attack.name = 'second'"
+        )
 
 
 def known(name: str, table: Mapping[str, str], what: str) -> str:

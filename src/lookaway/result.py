@@ -11,6 +11,7 @@ from lookaway.analysis import summary
 from lookaway.analysis.direction import direction
 from lookaway.analysis.frames import REGIONS, Frames
 from lookaway.analysis.regions import inside_frame, pack, read_regions
+from lookaway.errors import InputError
 from lookaway.places import AnyPath
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures
@@ -164,6 +165,27 @@ class Summaries(ABC):
     def dead(self) -> pl.DataFrame:
         """MOD as the share of dead pairs and MOD of living ones; see ``analysis.dead``."""
         return self.frames.whole("dead")
+
+    def verification(self, per: str = "perturbation") -> pl.DataFrame:
+        """Error rates of the comparisons of a study's galleries; see ``analysis.verification``.
+
+        Args:
+            per: ``perturbation`` (clean ones too); ``decision``: how far the explanation moved, by
+                what became of the comparison (see ``analysis.comparisons.shift_by_decision``); or
+                ``threshold``: points of DET curves.
+
+        Raises:
+            InputError: no model of the study has ``train: enrol``, or ``per`` is unknown.
+        """
+        names = {"perturbation": "verification", "decision": "verification_shift"}
+        if per not in (*names, "threshold"):
+            raise InputError(f"per={per!r} is unknown; possible: {', '.join(names)}, threshold")
+        if not self.frames.galleries:
+            raise InputError(
+                "no model of this study has enrolled people (train: enrol); of a gallery in "
+                "memory la.verify tells the same"
+            )
+        return self.frames.det if per == "threshold" else self.frames.whole(names[per])
 
     def transfer(self) -> pl.DataFrame:
         """Accuracy, MOD and excess, source × target; see ``analysis.outcomes.transfer``."""

@@ -16,6 +16,7 @@ from lookaway.data.samples import open_source
 from lookaway.errors import InputError, StoreError
 from lookaway.memory import kept_memory
 from lookaway.models.classifier import Classifier
+from lookaway.models.gallery import Embedder
 from lookaway.models.precision import computing
 from lookaway.places import AnyPath, RemotePath, lies_in, to_path
 from lookaway.progress import Reporter, Silent, Terminal
@@ -45,7 +46,7 @@ def run_study(
     study: str | Path | Mapping[str, Any],
     out: str | AnyPath,
     *,
-    models: Mapping[str, Classifier] | None = None,
+    models: Mapping[str, Classifier | Embedder] | None = None,
     data: "str | AnyPath | Dataset[Any] | None" = None,
     engine: str | None = None,
     address: str | None = None,
@@ -58,8 +59,9 @@ def run_study(
         study: a study file, or what one holds, as a dictionary.
         out: the run's folder, or a URL such as ``s3://bucket/runs/first``; a run of the same study
             there goes on where it stopped.
-        models: classifiers of yours that stand in for the study's models of these names; they stay
-            as they are. A study without ``models`` has these. On this machine alone.
+        models: classifiers of yours that stand in for the study's models of these names, or
+            embedders for those with ``train: enrol``; they stay as they are. A study without
+            ``models`` has these. On this machine alone.
         data: an image folder or table, or its URL, in place of the study's; or a Dataset of pairs
             of an image (PIL, or an array or tensor, uint8 or float in [0, 1]) and its label (a
             name, or a number of its ``classes`` or ``class_to_idx``), without anything random. On
@@ -74,7 +76,7 @@ def run_study(
         The result; ``result.report`` is the page.
 
     Raises:
-        InputError: a model is no ``Classifier``, or is to go to a Ray cluster.
+        InputError: a model is no ``Classifier`` or ``Embedder``, or is to go to a Ray cluster.
         StudyError: the study, its images or its models cannot be used; it holds every problem.
         StoreError: the folder holds another run, cannot be written, or is in use by another
             process.
@@ -124,10 +126,12 @@ def run_study(
     return result
 
 
-def _classifiers(models: Mapping[str, Classifier]) -> dict[str, Classifier]:
+def _classifiers(
+    models: Mapping[str, Classifier | Embedder],
+) -> dict[str, Classifier | Embedder]:
     """Models that the caller gives, if they can be some."""
     for name, clf in models.items():
-        if not isinstance(clf, Classifier):
+        if not isinstance(clf, Classifier | Embedder):
             raise InputError(
                 f"models[{name!r}] is a {type(clf).__name__}; give a lookaway.Classifier, such as "
                 "Classifier(module, mean=…, std=…, input_size=…)"

@@ -61,7 +61,7 @@ def verify(
         raise InputError("verification needs the templates of at least two persons; got one")
     persons = check_classes(persons, len(images), len(gallery.names), "persons")
     every = [*own, SignNoise(seed=noise_seed, norm=norm_of(own))]
-    titles = [(attack.name, objective_of(attack)) for attack in every]
+    titles = [(attack.name, attack.aim) for attack in every]
     if len(set(titles)) < len(titles):
         raise InputError(f"each attack needs a name of its own; got {titles}")
     similarities: dict[Setting, list[Tensor]] = {CLEAN: []}
@@ -86,15 +86,6 @@ def verify(
         {setting: _joined(parts) for setting, parts in similarities.items()},
         {title: _joined(parts) for title, parts in targets.items()},
     )
-
-
-def objective_of(attack: Attack) -> str:
-    """What an attack wants: ``dodging``, ``impersonation``, its objective; empty for noise."""
-    if isinstance(attack, SignNoise):
-        return ""
-    if attack.objective == "score":
-        return "dodging" if attack.targets is None else "impersonation"
-    return attack.objective
 
 
 def _joined(parts: list[Tensor]) -> np.ndarray:

@@ -52,6 +52,9 @@ def test_vggface2_s_folder_gives_points_and_its_boxes_alone_give_squares(vggface
     boxes = open_aligner("landmarks", vggface2 / "loose_bb_train.csv")
     same(boxes.find("train/n000002/0000_01.jpg", None), 60 - 66, 75 - 66, 132, 0)
     assert boxes.find("test/n000001/0000_01.jpg", None) is None
+    tight = open_aligner("landmarks", vggface2 / "loose_bb_train.csv", margin=0.0)
+    same(tight.find("train/n000002/0000_01.jpg", None), 60 - 55, 75 - 55, 110, 0)
+    assert tight.about != boxes.about
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,10 @@ def test_points_that_coincide_or_are_not_finite_fit_nothing():
     assert np.isnan(poses[1:]).all()
 
 
-def test_the_square_around_a_box_has_its_centre_and_the_margin_on_each_side():
-    left, top, side = around(10.0, 20.0, 40.0, 100.0)
-    assert side == pytest.approx(100 * (1 + 2 * MARGIN))
+@pytest.mark.parametrize("margin", [MARGIN, 0.0, 0.25])
+def test_the_square_around_a_box_has_its_centre_and_the_margin_on_each_side(margin):
+    left, top, side = around(10.0, 20.0, 40.0, 100.0, margin)
+    assert side == pytest.approx(100 * (1 + 2 * margin))
     assert (left + side / 2, top + side / 2) == pytest.approx((30, 70))
 
 

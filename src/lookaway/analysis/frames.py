@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis import (
+    comparisons,
     conventions,
     loaded,
     regions,
@@ -292,6 +293,25 @@ class Frames:
     transfer = _summary("transfer")
     compare_models = _summary("compare_models")
 
+    # Of galleries: see ``comparisons``
+
+    verification = _summary("verification")
+    verification_shift = _summary("verification_shift")
+
+    @property
+    def galleries(self) -> list[str]:
+        """The models whose people are enrolled."""
+        return comparisons.galleries(self.plan)
+
+    @cached_property
+    def det(self) -> pl.DataFrame:
+        """DET curves of each gallery; see ``comparisons.det_frame``."""
+        return pl.concat(
+            comparisons.det_frame(self.store, self.plan, variant, model)
+            for variant in self.variants
+            for model in self.galleries
+        )
+
     @cached_property
     def last_rows(self) -> pl.DataFrame:
         """The measurements of each model's last layer, of every method."""
@@ -323,6 +343,9 @@ class Frames:
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded
+        if self.galleries:
+            names = ["verification", "verification_shift"]
+            kept |= {name: self.whole(name) for name in names} | {"det": self.det}
         return kept
 
     def last(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -23,7 +23,7 @@ class Parts:
     """
 
     def __init__(self, store: Store, plan: Plan, only: Iterable[str] | None = None) -> None:
-        self._store, self._plan = store, plan
+        self.store, self._plan = store, plan
         self.only = None if only is None else pl.Series(only, dtype=pl.String).implode()
         self.models = plan.models
         self.methods = plan.methods
@@ -36,15 +36,18 @@ class Parts:
         # Layers that only the pictured images have are few rows.
         self._few = plan.settings.explain.layers_of == "pictured"
 
-    def split(self, *dimensions: str, last: bool = True) -> list[dict[str, Any]]:
+    def split(
+        self, *dimensions: str, last: bool = True, also: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """The parts of a run: what the rows of each have in common, in the order of the files.
 
         Args:
             dimensions: what they may differ in, of variant, model, method, layer, explained_class
                 and epsilon, model before layer; no finer than needed for ``ROWS_AT_ONCE``.
             last: only the last layers are read.
+            also: what all of them have in common.
         """
-        found: list[dict[str, Any]] = [{}]
+        found: list[dict[str, Any]] = [dict(also or {})]
         for dimension in dimensions:
             if self._rows(last=last) / len(found) <= ROWS_AT_ONCE:
                 break
@@ -74,7 +77,7 @@ class Parts:
             model = part["model"]
             stem = ModelKey(part["variant"], self.models.index(model), model).cells
         found = []
-        for frame in self._store.scan(folder, stem, columns):
+        for frame in self.store.scan(folder, stem, columns):
             same = [pl.col(name) == value for name, value in part.items() if name in frame.columns]
             if last and "layer" in frame.columns:
                 layers = pl.col("model").replace_strict(
@@ -94,7 +97,7 @@ class Parts:
     @cached_property
     def _images(self) -> pl.DataFrame:
         """Name and label of each image that counts, and the variants that have it; by name."""
-        test = self._store.samples().filter(
+        test = self.store.samples().filter(
             pl.col("part") == "test", pl.col("variants").list.len() > 0
         )
         if self.only is not None:

@@ -7,6 +7,7 @@ import polars as pl
 
 from lookaway.analysis import (
     comparison,
+    comparisons,
     conventions,
     dead,
     decomposition,
@@ -57,6 +58,8 @@ _ORDER: dict[str, _Order] = {
         *("pairs", "variant", ("model_a", "model_b"), "scope"),
         *("measure", "epsilon", "method", "explained_class"),
     ],
+    "verification": ["variant", "model", ("attack", "source", "objective"), "epsilon", "measure"],
+    "verification_shift": ["variant", *_LEVELS, "outcome", "measure", "method", "explained_class"],
 }
 
 _Found = Mapping[str, pl.DataFrame]
@@ -151,6 +154,28 @@ class Streamed:
             rows = self._parts.read("rows", _LAYER, part)
             yield {f"vid_{way}_with_zero": summary.vid(rows, way, True) for way in summary.VID_WAYS}
 
+    def galleries(self) -> Iterator[_Found]:
+        """Comparisons of test images with templates, for each gallery."""
+        store, plan, of = self._parts.store, self._plan, comparisons
+        rates, shifts = [pl.DataFrame(schema=of.SCHEMA)], []
+        for variant in plan.variants:
+            for model in of.galleries(plan):
+                rates.append(of.study_verification(store, plan, variant, model))
+                decided = of.decisions(store, plan, variant, model)
+                if self._parts.only is not None:
+                    decided = decided.filter(pl.col("image").is_in(self._parts.only))
+                if decided.is_empty():
+                    continue
+                decided = self._parts.small(decided)
+                of_model = {"variant": variant, "model": model}
+                for part in self._parts.split(
+                    "method", "explained_class", "epsilon", also=of_model
+                ):
+                    rows = self._parts.read("rows", _LAYER, part)
+                    shifts.append(of.shift_by_decision(rows, decided))
+        yield {"verification": pl.concat(rates)}
+        yield {"verification_shift": pl.concat(shifts) if shifts else of.no_shift()}
+
     def pairs(self) -> Iterator[_Found]:
         """Models beside each other, at one ε."""
         for part in self._parts.split("variant", "method", "explained_class", "epsilon"):
@@ -173,6 +198,7 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
         [f"vid_{way}_with_zero" for way in summary.VID_WAYS], Streamed.curves_with_zero
     ),
     "compare_models": Streamed.pairs,
+    **dict.fromkeys(["verification", "verification_shift"], Streamed.galleries),
 }
 
 

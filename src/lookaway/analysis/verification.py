@@ -8,6 +8,7 @@ import polars as pl
 
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import compared_ends, proportion_ends
+from lookaway.analysis.smallest_epsilon import Found, smallest_epsilon
 from lookaway.metrics.verification import det, equal_error_rates, needed, threshold_at
 
 RATES = (1e-2, 1e-3)
@@ -88,13 +89,17 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
         Measures: ``eer``; ``genuine`` and ``impostor``, mean similarities; at the threshold of
         each clean false match rate ``fnmr@rate``, genuine comparisons that are lost, ``fmr@rate``,
         impostor comparisons that match, and for impersonation ``success@rate``, probes that are
-        taken for their target. A value is null where there are too few comparisons; reason says it.
+        taken for their target; and, without an ε, ``epsilon@rate``: the median of the smallest ε
+        at which a decision changes, over the probes accepted as themselves on their clean image
+        (for impersonation, those not taken for their target). With the clean ones
+        ``threshold@rate``, the mean over the parts. A value is null where there are too few
+        comparisons, or where fewer than half of the decisions change; reason says it.
     """
     same = found.genuine()
     boot = Bootstrap([str(person) for person in found.persons])
     counts = {"n_genuine": int(same.sum()), "n_impostor": int((~same).sum())}
     levels = {rate: found.thresholds(rate, seed) for rate in rates}
-    rows = []
+    rows: list[dict[str, object]] = []
     for setting, similarities in found.similarities.items():
         attack, objective, epsilon = setting
         told: list[tuple[str, float | None, float | None, float | None, str]] = [
@@ -105,23 +110,65 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
         for rate, threshold in levels.items():
             targets = found.targets.get((attack, objective))
             names = ["fnmr", "fmr"] + (["success"] if targets is not None else [])
+            names += ["threshold"] if setting == CLEAN else []
             if threshold is None:
                 few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons of others"
                 told += [(f"{name}@{rate:g}", None, None, None, few) for name in names]
                 continue
             match = similarities >= threshold[:, None]
             persons = found.persons
+            if setting == CLEAN:
+                told.append((f"threshold@{rate:g}", float(threshold.mean()), None, None, ""))
             told.append((f"fnmr@{rate:g}", *_share(same & ~match, same, persons, boot), ""))
             told.append((f"fmr@{rate:g}", *_share(~same & match, ~same, persons, boot), ""))
             if targets is not None:
                 aimed = targets[:, None] == np.arange(same.shape[1])[None, :]
                 told.append((f"success@{rate:g}", *_share(aimed & match, aimed, persons, boot), ""))
-        for measure, value, low, high, reason in told:
-            keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
-            ends = {"value": value, "low": low, "high": high, "reason": reason or None}
-            rows.append(keys | {"measure": measure} | counts | ends)
+        keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
+        rows += [_row(keys, counts, *each) for each in told]
+    for title in dict.fromkeys((attack, aim) for attack, aim, _ in found.similarities):
+        keys = {"attack": title[0], "objective": title[1], "epsilon": None}
+        for rate, threshold in levels.items():
+            if title != CLEAN[:2]:
+                median = _smallest(found, title, rate, threshold, boot)
+                rows.append(_row(keys, counts, f"epsilon@{rate:g}", *median))
     numbers = dict.fromkeys(["epsilon", "value", "low", "high"], pl.Float64)
     return pl.DataFrame(rows, schema_overrides={**numbers, "reason": pl.String})
+
+
+def _row(
+    keys: Mapping[str, object],
+    counts: Mapping[str, int],
+    measure: str,
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    reason: str,
+) -> dict[str, object]:
+    ends = {"value": value, "low": low, "high": high, "reason": reason or None}
+    return {**keys, "measure": measure, **counts, **ends}
+
+
+def _smallest(
+    found: Comparisons,
+    title: tuple[str, str],
+    rate: float,
+    threshold: np.ndarray | None,
+    boot: Bootstrap,
+) -> Found:
+    """The median smallest ε at which an attack changes a decision at a threshold."""
+    if threshold is None:
+        few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons of others"
+        return None, None, None, few
+    target = found.targets.get(title)
+    of, probes = found.persons if target is None else target, np.arange(len(found.persons))
+    match = {
+        epsilon: each[probes, of] >= threshold
+        for (attack, aim, epsilon), each in found.similarities.items()
+        if (attack, aim) in (title, CLEAN[:2])
+    }
+    before = match.pop(CLEAN[2])
+    return smallest_epsilon(before, match, before if target is None else ~before, boot)
 
 
 def _mean(

@@ -49,6 +49,16 @@ class Attack(ABC):
         """Whether it changes each pixel as much as noise of random signs does, or not at all."""
         return False
 
+    @property
+    def aim(self) -> str:
+        """Its objective; the score's is ``dodging``, and with targets ``impersonation``.
+
+        Empty for a control, which has none.
+        """
+        if self.objective != "score":
+            return self.objective
+        return "dodging" if self.targets is None else "impersonation"
+
     def __call__(
         self,
         clf: Classifier,

@@ -26,6 +26,11 @@ class SignNoise(SignAttack):
     def __init__(self, seed: int = 0, norm: str = "linf") -> None:
         self.set_goal(norm, None, seed)
 
+    @property
+    def aim(self) -> str:
+        """It has none."""
+        return ""
+
     def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Random signs from the seed and the pixels; classifier and labels play no part."""
         pixels = images.detach().to("cpu", torch.float32).contiguous().numpy()

@@ -31,7 +31,7 @@ class ModelCost:
         cells: how many it has.
         images: test images in them.
         seconds: of the cells.
-        trained: what is trained: head, fully_connected, all or none.
+        trained: what is trained: head, fully_connected, all or none; enrol: templates are made.
         training_seconds: of all its trainings.
         bytes: stored, by kind.
         training_memory: bytes that hold the frozen trunk's outputs while it is trained.

@@ -17,13 +17,15 @@ _KINDS = {
     "signs": "perturbations of the sources; of all models for pictured images",
     "shuffled": "each clean heatmap against another image's",
     "statistics": "where participation went, for each row of the last layer",
-    "heads": "trained weights",
+    "scores": "cosines of a gallery's images with every template",
+    "heads": "trained weights, or templates",
 }
 _TRAINED = {
     "none": "nothing",
     "head": "head",
     "fully_connected": "fully connected",
     "all": "all",
+    "enrol": "templates",
 }
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
@@ -114,6 +116,7 @@ def _stored(found: Estimate) -> Table:
     rows = [
         [kind, _KINDS[kind], _quantity(size, "B"), f"{size / total:.0%}"]
         for kind, size in found.bytes.items()
+        if size
     ]
     rows.append(["together", "", _quantity(total, "B"), ""])
     return Table("Stored", ["folder", "what", "size", "share"], rows)

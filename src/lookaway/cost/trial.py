@@ -25,6 +25,7 @@ from lookaway.hashing import seed_from
 from lookaway.memory import kept_memory
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import fold_batch_norm
+from lookaway.models.gallery import Gallery
 from lookaway.models.stages import stages
 from lookaway.models.training import Recipe, train
 from lookaway.perturbation import Perturbation
@@ -48,6 +49,7 @@ KINDS = {  # of a cell's files, and their endings
     "signs": "safetensors",
     "shuffled": "parquet",
     "statistics": "parquet",
+    "scores": "safetensors",
 }
 _LEARNT, _CHECKED, _EPOCHS = 8, 2, 3  # of a trained trial
 
@@ -207,7 +209,11 @@ def _small(study: Study) -> Study:
         update={"explained_class": ["clean", "label"]} if own else {}
     )
     models = [
-        spec.model_copy(update=untrained | ({"train": "none"} if spec.timm else {}))
+        spec.model_copy(
+            update=untrained
+            | {"enrol": None}
+            | ({"train": "none"} if spec.timm and spec.train != "enrol" else {})
+        )
         for spec in study.models
     ]
     return study.model_copy(update={"data": data, "models": models, "explain": explain})
@@ -307,6 +313,11 @@ def _trained(bench: Bench, index: int, found: ModelTrial) -> ModelTrial:
     clf = _network(bench, bench.prepared.study.models[index])
     if spec.train != "all":
         fold_batch_norm(clf)
+    if isinstance(clf, Gallery):
+        pixels = torch.rand(_LEARNT, clf.channels, *[study.data.image_size] * 2)
+        with torch.no_grad():
+            seconds = _timed(lambda: clf(pixels))
+        return replace(found, trunk=seconds / _LEARNT, weight_bytes=clf.templates.nbytes)
     precision = training_precision(study, None, bench.prepared.device)
     rate = spec.learning_rate or study.training.learning_rate
     recipe = Recipe(_EPOCHS, min(_LEARNT, study.training.batch_size), rate, 0, precision)

@@ -12,7 +12,7 @@ import numpy as np
 from lookaway.data.cascade import CascadeAligner
 from lookaway.data.folder import ImageSource, Record, in_order
 from lookaway.data.landmarks import LandmarkAligner
-from lookaway.data.pose import Pose, aligned
+from lookaway.data.pose import MARGIN, Pose, aligned
 from lookaway.errors import DataError, nearest
 
 __all__ = ["ALIGNERS", "Aligner", "Pose", "aligned", "check_found", "find_faces", "open_aligner"]
@@ -39,12 +39,15 @@ class Aligner(Protocol):
         """Find the largest face in (H, W, 3) uint8 RGB, upright; None: there is none."""
 
 
-def open_aligner(name: str, landmarks: Path | None = None) -> Aligner | None:
+def open_aligner(
+    name: str, landmarks: Path | None = None, margin: float = MARGIN
+) -> Aligner | None:
     """Open an aligner by its name.
 
     Args:
         name: one of ``ALIGNERS``.
         landmarks: for the aligner of that name: a CSV file, or a folder of CSV files.
+        margin: of the square around a box of a face; see ``CascadeAligner``.
 
     Returns:
         The aligner; None for ``none``.
@@ -55,7 +58,7 @@ def open_aligner(name: str, landmarks: Path | None = None) -> Aligner | None:
     if name == "none":
         return None
     if name == "cascade":
-        return CascadeAligner()
+        return CascadeAligner(margin)
     if name != "landmarks":
         raise DataError(
             f"there is no aligner {name!r}; possible: {', '.join(ALIGNERS)}."
@@ -66,7 +69,7 @@ def open_aligner(name: str, landmarks: Path | None = None) -> Aligner | None:
             "the variant 'landmarks' needs a CSV file of five points or a box for each image, or "
             "a folder of such files, such as VGGFace2's bb_landmark: give it as data.landmarks"
         )
-    return LandmarkAligner(Path(landmarks))
+    return LandmarkAligner(Path(landmarks), margin)
 
 
 def find_faces(

@@ -24,12 +24,15 @@ class CascadeAligner:
 
     Of faces of one size the uppermost counts, then the leftmost. The same pixels give the same pose
     whatever the number of threads.
+
+    Args:
+        margin: how much wider the square is at each side, as a share of the face's side.
     """
 
     name = "cascade"
     needs_pixels = True
 
-    def __init__(self) -> None:
+    def __init__(self, margin: float = MARGIN) -> None:
         from skimage.data import lbp_frontal_face_cascade_filename
         from skimage.feature import Cascade
 
@@ -46,7 +49,7 @@ class CascadeAligner:
             "apart": _APART,
             "windows": _WINDOWS,
             "most": _MOST,
-            "margin": MARGIN,
+            "margin": margin,
         }
 
     def find(self, image_name: str, pixels: np.ndarray | None) -> Pose | None:
@@ -75,7 +78,7 @@ class CascadeAligner:
         left, top, side = min(faces, key=lambda face: (-face[2], face[1], face[0]))
         across, down = pixels.shape[1] / size[0], pixels.shape[0] / size[1]
         box = ((left - padding) * across, (top - padding) * down, side * across, side * down)
-        x, y, edge = (float(number) for number in around(*box))
+        x, y, edge = (float(number) for number in around(*box, self.about["margin"]))
         return Pose(x, y, edge, 0.0)
 
     def _faces(self, grey: np.ndarray, smallest: float) -> list[tuple[float, float, float]]:

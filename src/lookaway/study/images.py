@@ -209,8 +209,8 @@ def divide(
     check_classes(records)
     chosen, used = study.data.split, list(records)
     if isinstance(chosen, FolderSplit):
-        trains = any(spec.train != "none" for spec in study.models)
-        needed = PARTS if trains else ("test",)
+        tasks = {spec.train for spec in study.models} - {"none"}
+        needed = PARTS if tasks - {"enrol"} else ("train", "test") if tasks else ("test",)
         check_parts(records, needed, chosen.by)
         if count is not None:
             used, _ = draw_classes(records, count, chosen.seed, 1, needed)
@@ -239,7 +239,9 @@ def find_images(
         DataError: with the reason why a study cannot be made of them.
     """
     aligners = {
-        name: open_aligner(name, Path(study.data.points) if study.data.points else None)
+        name: open_aligner(
+            name, Path(study.data.points) if study.data.points else None, study.data.margin
+        )
         for name in study.data.variants
     }
     source = given or open_source(study.data.source, study.data.range)

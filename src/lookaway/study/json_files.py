@@ -92,6 +92,7 @@ class Plan(JsonFile):
         last_layers: the last one with a map.
         last_sizes: [height, width] of its map, px.
         layouts: how maps lie in explained layers that do not give (N, C, h, w); mostly none.
+        aims: of attacks, by name: cross_entropy, dodging or impersonation (see ``Attack.aim``).
         training_precision: of networks trained whole.
     """
 
@@ -117,6 +118,7 @@ class Plan(JsonFile):
     last_layers: dict[str, str]
     last_sizes: dict[str, list[int]]
     layouts: dict[str, dict[str, str]] = Field(default_factory=dict)
+    aims: dict[str, str] = Field(default_factory=dict)
     training_precision: str
 
     @field_validator("layout")
@@ -191,9 +193,9 @@ class TrainedModel(JsonFile):
     """How a model was trained on a variant of the images; beside its weights in ``heads``.
 
     Attributes:
-        trained: which layers: head, fully_connected or all.
-        best_epoch: the one whose weights are kept, from 1.
-        sha256: of the file of these weights.
+        trained: which layers: head, fully_connected or all; enrol: none, but templates were made.
+        best_epoch: the one whose weights are kept, from 1; 0 where none was trained.
+        sha256: of the file of these weights or templates.
     """
 
     model: str
@@ -205,14 +207,14 @@ class TrainedModel(JsonFile):
 
     @model_validator(mode="after")
     def _best_is_an_epoch(self) -> Self:
-        if not 1 <= self.best_epoch <= len(self.history):
+        if not bool(self.history) <= self.best_epoch <= len(self.history):
             raise ValueError("best_epoch is none of history's")
         return self
 
     @property
-    def val_accuracy(self) -> float:
-        """Accuracy on the validation images, 0 to 1, in the best epoch."""
-        return self.history[self.best_epoch - 1].val_accuracy
+    def val_accuracy(self) -> float | None:
+        """Accuracy on the validation images, 0 to 1, in the best epoch; None: none was trained."""
+        return self.history[self.best_epoch - 1].val_accuracy if self.history else None
 
 
 class Drift(JsonFile):

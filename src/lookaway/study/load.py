@@ -3,9 +3,12 @@
 import copy
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from lookaway.errors import ModelError, shown
 from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
+from lookaway.models.gallery import Embedder, Gallery, load_embedder
 from lookaway.models.own import build, own_classifier
 from lookaway.models.token_grid import check_tokens
 from lookaway.models.zoo import load_classifier
@@ -19,7 +22,7 @@ def load_model(
     spec: ModelSpec,
     classes: list[str] | None,
     known: Mapping[str, OutputOrder] | None = None,
-    given: Mapping[str, Classifier] | None = None,
+    given: Mapping[str, Classifier | Embedder] | None = None,
     counted: Sequence[str] | None = None,
 ) -> tuple[Classifier, ClassOrder | None]:
     """Load a model of a study, before training.
@@ -29,11 +32,12 @@ def load_model(
         spec: the model.
         classes: the study's classes; None where the images could not be read.
         known: the plan's ``class_order``, where there is a plan; None: it is found anew.
-        given: classifiers of the caller's, by name; they are copied.
+        given: classifiers and embedders of the caller's, by name; they are copied.
         counted: every class in the order in which networks count them; None: sorted names.
 
     Returns:
-        The model, its logits in the order of the study's classes, and what says so.
+        The model, its logits in the order of the study's classes, and what says so. One of
+        enrolled people has templates at random as yet.
 
     Raises:
         ModelError: it cannot be loaded, or knows other classes, or another number of them.
@@ -47,6 +51,8 @@ def load_model(
             f"{len(classes)}"
         )
     count = None if loaded or classes is None else 1 if binary else len(classes)
+    if spec.train == "enrol":
+        return _gallery(_embedder(study, spec, given or {}), classes or ["0", "1"]), None
     clf = _network(study, spec, count, given or {})
     if clf.outputs.task == "labels" and study.explain.explained_class != ["label"]:
         raise ModelError(
@@ -74,8 +80,40 @@ def load_model(
     return clf, order
 
 
+def _embedder(
+    study: Study, spec: ModelSpec, given: Mapping[str, Classifier | Embedder]
+) -> Embedder:
+    """The network of a model whose people are enrolled."""
+    if spec.timm is not None:
+        found = load_embedder(
+            spec.timm,
+            pretrained=spec.pretrained,
+            checkpoint=spec.checkpoint,
+            averaged=spec.averaged,
+            mean=spec.mean,
+            std=spec.std,
+            input_size=spec.input_size,
+            channels=study.data.channels,
+            tokens=check_tokens(spec.tokens),
+            seed=seed_from(study.data.split.seed, "weights", spec.name),
+        )
+        found.network.name = spec.name
+        return Embedder.of(found.network)
+    return Embedder.of(_network(study, spec, None, given))
+
+
+def _gallery(embedder: Embedder, classes: Sequence[str]) -> Gallery:
+    """A gallery of random templates, always the same ones, until people are enrolled."""
+    draw = torch.Generator().manual_seed(0)
+    length = embedder.network.classes_at(None)
+    return Gallery(embedder, torch.randn(len(classes), length, generator=draw), classes)
+
+
 def _network(
-    study: Study, spec: ModelSpec, count: int | None, given: Mapping[str, Classifier]
+    study: Study,
+    spec: ModelSpec,
+    count: int | None,
+    given: Mapping[str, Classifier | Embedder],
 ) -> Classifier:
     """A model as a timm name, code of the user's own or the caller's own classifier gives it."""
     seed = seed_from(study.data.split.seed, "weights", spec.name)
@@ -103,10 +141,23 @@ def _network(
             f"{spec.name!r} is a network that is given in Python: "
             f"run_study(…, models={{{spec.name!r}: classifier}})"
         )
-    return own_classifier(
+    made = (
         _copied(given[spec.name])
         if spec.module == GIVEN
-        else build(str(spec.module), spec.arguments, seed),
+        else build(str(spec.module), spec.arguments, seed)
+    )
+    enrols = spec.train == "enrol"
+    if isinstance(made, Embedder):
+        if not enrols:
+            raise ModelError(f"{spec.name!r} gives embeddings, not classes; use train: enrol")
+        made = made.network
+    elif enrols and isinstance(made, Gallery):
+        raise ModelError(
+            f"{spec.name!r} is a gallery, which has its templates; use train: none, or give the "
+            "Embedder alone"
+        )
+    return own_classifier(
+        made,
         spec.name,
         mean=spec.mean,
         std=spec.std,
@@ -121,7 +172,7 @@ def _network(
     )
 
 
-def _copied(clf: Classifier) -> Classifier:
+def _copied(clf: Classifier | Embedder) -> Classifier | Embedder:
     """A copy of a classifier, for a study folds, casts and trains its own."""
     try:
         return copy.deepcopy(clf)

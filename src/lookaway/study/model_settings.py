@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from lookaway.places import local_path
-from lookaway.registry import imported, is_own_code, short_name
+from lookaway.registry import EMBEDDERS, imported, is_own_code, short_name
 from lookaway.study.fields import MOST, LearningRate, PathText, Settings, mended, number, text
 from lookaway.study.named_settings import check_trusted
 
@@ -51,7 +51,8 @@ def _names(value: Any) -> Any:
 def _check_name(value: str) -> None:
     from lookaway.models.zoo import check_name
 
-    check_name(value)
+    if value not in EMBEDDERS:
+        check_name(value)
 
 
 def _check_checkpoint(value: str) -> None:
@@ -77,6 +78,8 @@ class ModelSpec(Settings):
     ``classes``: which class each of its outputs is; None: what its checkpoint says, else the
     images' classes in sorted order. ``other_classes``: those that the images do not have: cut from
     its logits, or kept among them.
+    ``train: enrol``: it gives embeddings, and the train images are enrolled: ``enrol`` of each
+    person, all where it is None.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=300)]
@@ -86,7 +89,8 @@ class ModelSpec(Settings):
     checkpoint: PathText | None = None
     averaged: bool | None = None
     pretrained: bool = True
-    train: Literal["head", "fully_connected", "all", "none"] = "head"
+    train: Literal["head", "fully_connected", "all", "none", "enrol"] = "head"
+    enrol: Annotated[int, Field(ge=1, le=MOST)] | None = None
     classes: Annotated[
         Annotated[list[str], Field(min_length=1)] | PathText | None, BeforeValidator(_names)
     ] = None
@@ -103,9 +107,13 @@ class ModelSpec(Settings):
     @classmethod
     def _from_name(cls, given: Any) -> Any:
         if isinstance(given, str):
-            return {"name": given, "timm": given}
+            given = {"name": given}
         if isinstance(given, Mapping):
             given = dict(given)
+            names = (given.get("timm"), given.get("name"))
+            named = next((name for name in names if isinstance(name, str)), None)
+            if given.get("enrol") is not None or named in EMBEDDERS:
+                given.setdefault("train", "enrol")
             if given.get("module") is not None:
                 given.setdefault("train", "none")
                 if isinstance(given["module"], str) and is_own_code(given["module"]):
@@ -174,6 +182,22 @@ class ModelSpec(Settings):
             raise ValueError(
                 "outputs: probabilities is only for train: none; what is trained gives logits"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _for_enrolling(self) -> Self:
+        if self.train != "enrol":
+            if self.timm in EMBEDDERS:
+                raise ValueError(f"{self.timm} gives embeddings, not classes; use train: enrol")
+            if self.enrol is not None:
+                raise ValueError("enrol is for train: enrol: how many images of a person it takes")
+            return self
+        fields = type(self).model_fields
+        without = ["outputs", "epochs", "learning_rate"]
+        without += ["checkpoint", "tokens"] if self.timm in EMBEDDERS else []
+        odd = [name for name in without if getattr(self, name) != fields[name].default]
+        if odd:
+            raise ValueError(f"{', '.join(odd)}: cannot stand beside train: enrol of this network")
         return self
 
     @model_validator(mode="after")

@@ -251,15 +251,14 @@ def _unknown_sources(given: Mapping[Any, Any]) -> list[tuple[int, str]]:
 def _untrainable(study: Study | None) -> list[tuple[int, str]]:
     if study is None or not isinstance(study.data.split, Split):
         return []
-    empty = [part for part in ("train", "val") if getattr(study.data.split, part) == 0]
-    return [
-        (
-            index,
-            f"{spec.train} needs images to train on, but split gives none to {' and '.join(empty)}",
-        )
-        for index, spec in enumerate(study.models)
-        if empty and spec.train != "none"
-    ]
+    split, found = study.data.split, []
+    for index, spec in enumerate(study.models):
+        needed = {"none": (), "enrol": ("train",)}.get(spec.train, ("train", "val"))
+        if empty := [part for part in needed if getattr(split, part) == 0]:
+            what = "to enrol" if spec.train == "enrol" else "to train on"
+            told = f"{spec.train} needs images {what}, but split gives none to"
+            found.append((index, f"{told} {' and '.join(empty)}"))
+    return found
 
 
 def _told(error: ValidationError, given: Any) -> list[tuple[Place, str]]:

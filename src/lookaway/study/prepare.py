@@ -22,6 +22,7 @@ from lookaway.errors import (
 )
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in
+from lookaway.models.gallery import Embedder
 from lookaway.models.own import identity
 from lookaway.models.precision import computing, fast_bfloat16
 from lookaway.models.stages import check_trainable
@@ -29,6 +30,7 @@ from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
 from lookaway.progress import Reporter
 from lookaway.registry import ATTACKS, own_code
+from lookaway.study.enrolled import check_enrolment
 from lookaway.study.images import Images, find_images
 from lookaway.study.json_files import LAYOUT, Loading, OutputOrder, Plan
 from lookaway.study.load import about_loading, load_model
@@ -50,14 +52,15 @@ class Prepared:
         images: its images.
         device: where its models work.
         plan: everything that changes its results.
-        given: classifiers of the caller's that stand in for models, by name; they stay as they are.
+        given: classifiers and embedders of the caller's that stand in for models, by name; they
+            stay as they are.
     """
 
     study: Study
     images: Images
     device: str
     plan: Plan
-    given: Mapping[str, Classifier] = field(default_factory=dict)
+    given: Mapping[str, Classifier | Embedder] = field(default_factory=dict)
 
     def batch_size(self, model: str) -> int:
         """The batch size of a model."""
@@ -70,7 +73,7 @@ def prepare(
     store: Store | None,
     progress: Reporter,
     source: str,
-    given: Mapping[str, Classifier] | None = None,
+    given: Mapping[str, Classifier | Embedder] | None = None,
     data: ImageSource | None = None,
 ) -> Prepared:
     """Scan and split the images, load every model once, and say what the study is.
@@ -133,6 +136,8 @@ def prepare(
                 wanted = {*layers[spec.name], last[spec.name]}
                 if lie := {each: str(at) for each in sorted(wanted) if (at := traced[each].layout)}:
                     layouts[spec.name] = lie
+                if images is not None and spec.train == "enrol":
+                    check_enrolment(images, spec, study.data.split.seed)
                 _try(study, spec, clf, wanted)
                 if index == 0:
                     _try_attacks(study, clf, note)
@@ -173,6 +178,7 @@ def prepare(
         last_layers=last,
         last_sizes=last_sizes,
         layouts=layouts,
+        aims={attack.name: attack.aim for attack in attacks},
         training_precision=training_precision(study, old_plan, device),
         **images.plan(),
     )

@@ -38,7 +38,7 @@ def open_jobs(session: Session) -> list[Job]:
         found += [
             job.with_weights(weights)
             for job in jobs
-            if not session.store.has_cell(job.key, weights)
+            if not session.store.has_cell(job.key, weights, scored=job.spec.train == "enrol")
         ]
     return found
 

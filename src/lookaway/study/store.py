@@ -218,6 +218,8 @@ class Store(Files):
             weights: the hash of the trained weights that it was made with; each file has it.
         """
         made_with = {"weights": weights}
+        if result.scores:
+            self.write_arrays(f"scores/{key.stem}.safetensors", result.scores, made_with)
         self.write_perturbations(key, result.perturbations, weights)
         self.write_arrays(f"maps/{key.stem}.safetensors", result.maps, made_with)
         self.write_frame(f"shuffled/{key.stem}.parquet", result.shuffled, made_with)
@@ -239,14 +241,15 @@ class Store(Files):
         """Whether a source's perturbations are there, made with these weights; damage is told."""
         return self._made_with(f"signs/{key.stem}.safetensors", weights)
 
-    def has_cell(self, key: CellKey, weights: str = "") -> bool:
+    def has_cell(self, key: CellKey, weights: str = "", *, scored: bool = False) -> bool:
         """Whether a cell is done with these weights and its files are what was written.
 
-        Damaged files are told.
+        Damaged files are told. A gallery's is ``scored``.
         """
         if not self._made_with(f"rows/{key.stem}.parquet", weights):
             return False
-        names = [f"{folder}/{key.stem}.{kind}" for folder, kind in _PARTS.items()]
+        parts = _PARTS | ({"scores": "safetensors"} if scored else {})
+        names = [f"{folder}/{key.stem}.{kind}" for folder, kind in parts.items()]
         damaged = [name for name in names if not self._made_with(name, weights)]
         for name in damaged:
             self.note_damage(name)
@@ -312,6 +315,10 @@ class Store(Files):
         for path in self.listed("rows", "*.parquet"):
             maps = self.folder / "maps" / f"{path.stem}.safetensors"
             yield self.read_frame(path), self.read_arrays(maps)
+
+    def read_scores(self, key: CellKey) -> dict[str, np.ndarray]:
+        """The cosines of a gallery's cell; see ``study.scores``."""
+        return self.read_arrays(self.folder / "scores" / f"{key.stem}.safetensors")
 
     def read_maps(self, key: CellKey) -> dict[str, np.ndarray]:
         """A cell's maps; see ``CellResult``."""

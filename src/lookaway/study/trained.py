@@ -9,14 +9,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from lookaway.errors import ModelError, StoreError
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
+from lookaway.models.gallery import Embedder, Gallery
 from lookaway.models.own import identity
-from lookaway.models.training import Recipe, train
+from lookaway.models.training import Recipe, Training, train
 from lookaway.study.checksum import placeholder
+from lookaway.study.enrolled import enrol, enrolled
 from lookaway.study.images import Grids
 from lookaway.study.json_files import EpochLog, TrainedModel
 from lookaway.study.keys import ModelKey, trained_name
@@ -26,14 +29,30 @@ from lookaway.study.session import Session
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import Store
 
+TEMPLATES = "templates"  # of a gallery, in place of weights
+
 
 def train_models(session: Session) -> None:
-    """Train what the study asks for and is not stored yet: each model on each variant."""
+    """Train, or enrol, what the study asks for and is not stored yet: each model, each variant."""
     for variant in session.prepared.images.variants.values():
         for index, spec in enumerate(session.study.models):
             key = ModelKey(variant.name, index, spec.name)
             if spec.train != "none" and _stored(session.store, key) is None:
-                _train(session, key, spec)
+                (_enrol if spec.train == "enrol" else _train)(session, key, spec)
+
+
+def _enrol(session: Session, key: ModelKey, spec: ModelSpec) -> None:
+    """Make and keep the templates of a gallery; nothing is trained."""
+    prepared, data = session.prepared, session.study.data
+    clf = placed(_loaded(prepared, spec), prepared)
+    fold_batch_norm(clf)
+    records = enrolled(prepared.images.variants[key.variant], spec.enrol, data.split.seed)
+    what = f"{trained_name(key.name, key.variant)}: enrolling"
+    with session.progress.stage(what, len(records), "images") as advance:
+        templates = enrol(
+            Embedder.of(clf), prepared.images, key.variant, records, data.image_size, advance
+        )
+    _keep(session.store, key, spec, {TEMPLATES: templates.cpu()}, Training({}, [], 0))
 
 
 def _train(session: Session, key: ModelKey, spec: ModelSpec) -> None:
@@ -64,7 +83,15 @@ def _train(session: Session, key: ModelKey, spec: ModelSpec) -> None:
             read_state(store, unfinished),
             partial(write_state, store, unfinished),
         )
-    raw = save_tensors({name: value.contiguous() for name, value in result.weights.items()})
+    _keep(store, key, spec, result.weights, result)
+    store.remove(unfinished)
+
+
+def _keep(
+    store: Store, key: ModelKey, spec: ModelSpec, weights: dict[str, Tensor], result: Training
+) -> None:
+    """Store what was trained, then how."""
+    raw = save_tensors({name: value.contiguous() for name, value in weights.items()})
     store.write_bytes(f"heads/{key.stem}.safetensors", raw)
     store.write_model(
         f"heads/{key.stem}.json",
@@ -77,7 +104,6 @@ def _train(session: Session, key: ModelKey, spec: ModelSpec) -> None:
             history=[EpochLog(**asdict(epoch)) for epoch in result.history],
         ),
     )
-    store.remove(unfinished)
 
 
 def write_state(store: Store, name: str, state: dict[str, Any]) -> None:
@@ -115,7 +141,9 @@ def ready_model(
         precision: what it computes in; None: what the study says.
     """
     clf = _loaded(prepared, spec)
-    if trained is not None:
+    if trained is not None and isinstance(clf, Gallery):
+        clf = clf.with_templates(load_tensors(trained)[TEMPLATES], prepared.images.classes)
+    elif trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
     return quick(placed(clf, prepared), prepared, spec, precision)
 

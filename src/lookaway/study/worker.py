@@ -31,6 +31,7 @@ from lookaway.rows import (
 )
 from lookaway.study.keys import CellKey, ModelKey, map_key
 from lookaway.study.prepare import Prepared
+from lookaway.study.scores import cell_scores
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import CellResult
 from lookaway.study.trained import ready_model
@@ -170,6 +171,7 @@ class Shard:
             quantize=study.quantize,
             batch_size=self.prepared.batch_size(model),
             noise_seed=study.data.split.seed,
+            scores=self.job.spec.train == "enrol",
         )
 
     @property
@@ -280,6 +282,7 @@ def cell_result(
         shuffled=_shuffled(clean, subject, settings, device),
         maps=_stored_maps(found, clean, pictured, settings.last),
         perturbations=perturbations,
+        scores=cell_scores(found, list(found[0][1].perturbations)),
     )
 
 

@@ -222,7 +222,7 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
     """
     models = frames.store.trained()
     names = [trained_name(model, name) for model in frames.models for name in frames.variants]
-    trained = [name for name in names if name in models]
+    trained = [name for name in names if name in models and models[name].history]
     values: list[dict[str, Any]] = []
     panels = []
     for model in trained:

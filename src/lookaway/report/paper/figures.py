@@ -120,9 +120,14 @@ def _missing(frames: Frames) -> Iterator[Correspondence]:
         if shown:
             why = "the study explains the last layers alone; explain.layers: convs explains all"
         yield Correspondence(_ALL_LAYERS, "Every layer at one image", missing=why)
-    if not frames.store.trained():
-        why = "the study trains no model (train: none)"
+    if not _learnt(frames):
+        why = "the study trains no model"
         yield Correspondence("", "Training", missing=why)
+
+
+def _learnt(frames: Frames) -> bool:
+    """Whether a model was trained; people who are enrolled are no training."""
+    return any(about.history for about in frames.store.trained().values())
 
 
 def _place(found: Correspondence) -> tuple[bool, bool, int]:
@@ -170,7 +175,7 @@ def _figures(frames: Frames) -> Iterator[Planned]:
         "paper holds that deep networks keep more accuracy at equal MOD.",
         charts.accuracy_against_mod,
     )
-    if frames.store.trained():
+    if _learnt(frames):
         yield _chart(
             frames,
             "",

@@ -1,0 +1,145 @@
+"""The people of a study's galleries: which images are enrolled, and the templates made of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lookaway.data.folder import Record
+from lookaway.errors import LookawayError, ModelError, shown
+from lookaway.hashing import digest
+from lookaway.models.gallery import Embedder, Gallery
+from lookaway.models.stages import AT_ONCE
+from lookaway.study.images import Grids, Images, Variant
+from lookaway.study.settings import ModelSpec
+
+_TOLD = 5  # names in an error
+
+
+def enrolled(variant: Variant, count: int | None, seed: int) -> list[Record]:
+    """The train images of a variant that are enrolled, in their order.
+
+    Args:
+        variant: of the images.
+        count: of each person, drawn by a hash of the seed and the image's name; None: all.
+        seed: of the study's division.
+    """
+    train = variant.parts["train"]
+    if count is None:
+        return train
+    by_person: dict[str, list[Record]] = {}
+    for record in train:
+        by_person.setdefault(record.label, []).append(record)
+    drawn = {
+        record.image
+        for records in by_person.values()
+        for record in sorted(records, key=lambda record: digest(str(seed), "enrol", record.image))[
+            :count
+        ]
+    }
+    return [record for record in train if record.image in drawn]
+
+
+def check_enrolment(images: Images, spec: ModelSpec, seed: int) -> None:
+    """Refuse people who cannot be enrolled, or compared with a template of other images.
+
+    Args:
+        images: of the study.
+        spec: of a model with ``train: enrol``.
+        seed: of the study's division.
+
+    Raises:
+        ModelError: a person has no image to enrol, or fewer than asked for, or a test image is all
+            that its own template is made of.
+    """
+    for variant in images.variants.values():
+        chosen = enrolled(variant, spec.enrol, seed)
+        contents: dict[str, list[str]] = {}
+        for record in chosen:
+            contents.setdefault(record.label, []).append(record.sha256)
+        few = [
+            f"{shown(label, 40)} ({len(contents.get(label, []))})"
+            for label in images.classes
+            if len(contents.get(label, [])) < (spec.enrol or 1)
+        ]
+        if few:
+            raise ModelError(
+                f"{spec.name!r} enrols {spec.enrol or 'at least 1'} of each person's train images, "
+                f"and {len(few)} of {len(images.classes)} people have fewer: {_first(few)}; add "
+                "images, remove these people, or change enrol or split"
+            )
+        alone = [
+            shown(record.image, 60)
+            for record in variant.parts["test"]
+            if {record.sha256} == {*contents[record.label]}
+        ]
+        if alone:
+            raise ModelError(
+                f"{len(alone)} test images are the only content that their person's template would "
+                f"be made of, and a comparison of an image with itself says nothing: "
+                f"{_first(alone)}; remove the copies, or enrol more images"
+            )
+
+
+def enrol(
+    embedder: Embedder,
+    images: Images,
+    variant: str,
+    records: list[Record],
+    size: int,
+    told: Callable[[int], None],
+) -> Tensor:
+    """The templates of a study's classes, (K, D) float32 of length 1.
+
+    Args:
+        embedder: the network.
+        images: of the study.
+        variant: how they are prepared.
+        records: the enrolled ones.
+        size: of the grid, px.
+        told: of the images done.
+
+    Raises:
+        ModelError: an image's embedding, or the mean of a person's, has the length zero; the
+            images are named.
+    """
+    grids = Grids(images, variant, records, size)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(records), AT_ONCE):
+            yield _batch(grids, range(start, min(start + AT_ONCE, len(records))))
+            told(min(AT_ONCE, len(records) - start))
+
+    try:
+        return Gallery.enrol(embedder, batches(), names=images.classes).templates
+    except ModelError as error:
+        bad = [
+            shown(record.image, 60)
+            for place, record in enumerate(records)
+            if not _has_direction(embedder, _batch(grids, [place])[0])
+        ]
+        if not bad:
+            raise
+        raise ModelError(
+            f"{embedder.name!r} gives no direction for {len(bad)} of {len(records)} images to "
+            f"enrol: {_first(bad)}; remove them ({error})"
+        ) from error
+
+
+def _batch(grids: Grids, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Pixels (n, C, H, W) in [0, 1] and the places of the people (n,)."""
+    pixels, persons = zip(*(grids[place] for place in places), strict=True)
+    return torch.stack(pixels).float() / 255, torch.tensor(persons)
+
+
+def _has_direction(embedder: Embedder, pixels: Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            embedder(pixels)
+    except LookawayError:
+        return False
+    return True
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_TOLD], *(["…"] if len(names) > _TOLD else [])])

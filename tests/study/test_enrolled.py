@@ -1,0 +1,191 @@
+"""People are enrolled for a study: templates of their train images, kept as heads are."""
+
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from polars.testing import assert_frame_equal
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import lookaway as la
+from galleries import DODGE, TAKEN, embedder, grids_of, study_of
+from lookaway.errors import ModelError, StudyError
+from lookaway.models.gallery import Embedder
+from lookaway.study.enrolled import enrolled
+from lookaway.study.images import Variant
+from oracles import enliven
+
+FACES = {"name": "faces", "timm": "test_resnet", "pretrained": False, "input_size": 64}
+ENROL = {**FACES, "train": "enrol"}
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return embedder()
+
+
+def test_templates_are_those_of_the_train_images_and_confidences_cosines_with_them(
+    quick_study, run_quickly, network, tmp_path
+):
+    study = study_of(
+        quick_study,
+        {"name": "faces", "train": "enrol"},
+        attacks=[DODGE, TAKEN],
+        explain={"explained_class": ["own", "clean", "label"], "pictured": 0},
+    )
+    result = run_quickly(study, tmp_path / "out", models={"faces": network})
+    train, pixels = grids_of(result, "train")
+    with torch.no_grad():
+        each = network(pixels).double().numpy()
+    people = result.plan.classes
+    means = np.stack([each[(train["label"] == name).to_numpy()].mean(axis=0) for name in people])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    (path,) = (tmp_path / "out/heads").glob("*.safetensors")
+    np.testing.assert_allclose(load_file(path)["templates"], means, atol=1e-6)
+    test, probes = grids_of(result, "test")
+    with torch.no_grad():
+        cosines = network(probes).numpy() @ means.T
+    rows = result.rows().filter(attack="dodge", explained_class="label")
+    joined = test.join(rows, on="image", maintain_order="left")
+    np.testing.assert_allclose(joined["clean_confidence"], cosines.max(axis=1), atol=1e-5)
+    names = np.array(result.plan.classes)
+    assert joined["clean_class"].to_list() == names[cosines.argmax(axis=1)].tolist()
+    assert result.plan.aims == {"dodge": "dodging", "taken": "impersonation"}
+    assert set(rows["source"]) == {"faces"}
+    assert result.store.trained()["faces"].trained == "enrol"
+
+
+def test_a_run_goes_on_with_the_same_templates_and_makes_damaged_ones_again(
+    quick_study, run_quickly, network, tmp_path
+):
+    study = study_of(quick_study, {"name": "faces", "train": "enrol", "enrol": 2})
+    out, given = tmp_path / "out", {"models": {"faces": network}}
+    rows = run_quickly(study, out, **given).rows()
+    next((out / "rows").glob("*")).unlink()
+    next((out / "scores").glob("*")).unlink()
+    (head,) = (out / "heads").glob("*.safetensors")
+    before = head.read_bytes()
+    head.write_bytes(before[:-1])
+    again = run_quickly(study, out, **given)
+    assert head.read_bytes() == before
+    assert_frame_equal(again.rows(), rows)
+    assert len(list((out / "scores").glob("*"))) == len(list((out / "rows").glob("*")))
+    with pytest.raises(la.LookawayError, match=r"models\[0\].enrol"):
+        run_quickly(study_of(quick_study, {"name": "faces", "enrol": 3}), out, **given)
+
+
+def test_people_are_enrolled_with_a_number_of_images_drawn_by_their_names(faces_for_all):
+    from lookaway.data.folder import FolderSource
+
+    records = FolderSource(str(faces_for_all)).scan().records
+    variant = Variant("none", {"train": records, "val": [], "test": []}, {}, {})
+    two = enrolled(variant, 2, seed=0)
+    assert [[r.label for r in two].count(name) for name in ("ann", "bob", "cy")] == [2, 2, 2]
+    fewer = Variant("none", {"train": [r for r in records if r.label == "bob"]}, {}, {})
+    assert enrolled(fewer, 2, seed=0) == [record for record in two if record.label == "bob"]
+    assert enrolled(variant, 2, seed=1) != two
+    assert enrolled(variant, None, seed=0) == records
+
+
+MODULE = """
+from torch import nn
+
+
+def small():
+    trunk = [nn.Conv2d(3, 6, 3, stride=2), nn.Tanh(), nn.AdaptiveAvgPool2d(2)]
+    return nn.Sequential(*trunk, nn.Flatten())
+"""
+
+
+def test_embedders_of_a_zoo_of_own_code_and_of_python_are_enrolled(
+    quick_study, run_quickly, tmp_path, monkeypatch
+):
+    (tmp_path / "own_faces.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"name": "own", "module": "own_faces:small", "mean": 0.5, "std": 0.5, "input_size": 32}
+    trunk = enliven(timm.create_model("test_resnet", num_classes=0), 0)
+    save_file(trunk.state_dict(), tmp_path / "trunk.safetensors")
+    zoo = {**ENROL, "checkpoint": str(tmp_path / "trunk.safetensors"), "mean": MEAN, "std": STD}
+    given = {"mine": la.Embedder(trunk, mean=MEAN, std=STD, input_size=64)}
+    study = study_of(quick_study, zoo, {**own, "train": "enrol"}, {"name": "mine", "enrol": 4})
+    result = run_quickly(study, tmp_path / "out", trust_code=True, models=given)
+    assert [about.trained for about in result.store.trained().values()] == ["enrol"] * 3
+    assert result.rows()["clean_confidence"].is_between(-1, 1).all()
+    rows = result.rows().drop("source")
+    same = [rows.filter(model=name).drop("model") for name in ("faces", "mine")]
+    assert_frame_equal(*same)
+    assert rows.filter(model="own")["nissim"].max() > 0
+
+
+def test_what_cannot_be_enrolled_is_told_before_work(
+    quick_study, run_quickly, network, faces, tmp_path
+):
+    def told(match, *models, data=None, given=None, files=()):
+        root = tmp_path / "some"
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(faces, root)
+        for name in files:
+            (root / name).unlink()
+        section = {**quick_study["data"], "folder": str(root), **(data or {})}
+        study = study_of(quick_study, *models, data=section)
+        with pytest.raises(StudyError, match=match):
+            run_quickly(study, tmp_path / "none", models=given or {})
+
+    halves = {"split": {"train": 0.5, "val": 0, "test": 0.5}}
+    alone = [f"bob/{place}.png" for place in range(1, 8)]
+    told("1 of 3 classes have too few images.*'bob' \\(1\\)", ENROL, data=halves, files=alone)
+    told(r"and 3 of 3 people have fewer: ann \(4\), bob \(4\)", {**ENROL, "enrol": 5})
+    nobody = {"split": {"train": 0, "val": 0, "test": 1.0}}
+    told("enrol needs images to enrol, but split gives none to train", ENROL, data=nobody)
+    told(
+        "gives embeddings, not classes; use train: enrol",
+        {"name": "dlib_face_resnet", "train": "head"},
+    )
+    told("enrol is for train: enrol", {**FACES, "train": "head", "enrol": 2})
+    told("outputs: cannot stand beside train: enrol", {**ENROL, "outputs": "binary"})
+    mine = {"name": "mine"}
+    told("gives embeddings, not classes; use train: enrol", mine, given={"mine": network})
+    gallery = la.Gallery(network, torch.eye(24)[:3])
+    told(
+        "is a gallery, which has its templates", {**mine, "train": "enrol"}, given={"mine": gallery}
+    )
+    for image in range(1, 8):
+        shutil.copy(faces / "cy/0.png", faces / f"cy/{image}.png")
+    told("test images are the only content that their person's template", ENROL)
+
+
+def test_images_that_have_no_direction_are_named(quick_study, run_quickly, faces, tmp_path):
+    class Red(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 1, bias=False)
+            with torch.no_grad():
+                self.conv.weight.copy_(torch.tensor([[1.0, 0, 0], [2.0, 0, 0]])[..., None, None])
+
+        def forward(self, x):
+            return self.conv(x).relu().mean(dim=(2, 3))
+
+    for image in range(8):
+        Image.new("RGB", (40, 32), (0, 0, 10 * image)).save(faces / f"cy/{image}.png")
+    data = {**quick_study["data"], "folder": str(faces)}
+    study = study_of(quick_study, {"name": "red", "enrol": 1}, data=data)
+    with pytest.raises(ModelError, match=r"'red' gives no direction for 1 of 3 images.*cy/\d.png"):
+        run_quickly(study, tmp_path / "out", models={"red": Embedder(Red())})
+
+
+def test_dlib_s_network_has_a_name_of_its_own():
+    from lookaway.models.zoo import list_models
+    from lookaway.study.plan import parse_study
+
+    ((name, where),) = list_models("dlib*")
+    assert name == "dlib_face_resnet"
+    assert where in ("on this machine", "bundled: pip install 'lookaway[faces]'")
+    with pytest.raises(la.LookawayError, match="gives embeddings, not classes"):
+        la.load_classifier("dlib_face_resnet")
+    study = parse_study({"data": {"folder": "sample:lfw_subset"}, "models": ["dlib_face_resnet"]})
+    assert study.models[0].train == "enrol"
