@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lookaway.explanation_attack import ExplanationAttack
     from lookaway.attacks.fgsm import FGSM
     from lookaway.attacks.libraries import from_foolbox, from_torchattacks
     from lookaway.attacks.mifgsm import MIFGSM
@@ -46,6 +47,7 @@ _HOMES = {
     "LookawayError": "lookaway.errors",
     "from_captum": "lookaway.explainers.attributions",
     "Explanation": "lookaway.explainers.base",
+    "ExplanationAttack": "lookaway.explanation_attack",
     "heatmap": "lookaway.explainers.base",
     "GradCAM": "lookaway.explainers.gradcam",
     "EigenCAM": "lookaway.explainers.eigencam",
@@ -80,6 +82,7 @@ __all__ = [
     "EigenCAM",
     "Embedder",
     "Explanation",
+    "ExplanationAttack",
     "Gallery",
     "GradCAM",
     "GradCAMPlusPlus",

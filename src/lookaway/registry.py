@@ -13,6 +13,7 @@ ATTACKS = {
     "fgsm": "lookaway.attacks.fgsm:FGSM",
     "pgd": "lookaway.attacks.pgd:PGD",
     "mifgsm": "lookaway.attacks.mifgsm:MIFGSM",
+    "explanation": "lookaway.explanation_attack:ExplanationAttack",
 }
 LIBRARIES = ("torchattacks", "foolbox")  # of attacks; see ``attacks.libraries``
 EXPLAINERS = {

@@ -554,7 +554,7 @@ def map_of(weights, activations):
             return weights
 
     clf = SimpleNamespace(name="it", shifts={})
-    return Given()._map(clf, "layer", activations, torch.ones_like(activations))
+    return Given().map_of(clf, "layer", activations, torch.ones_like(activations))
 
 
 def test_whether_a_map_is_dead_does_not_depend_on_the_other_images_of_its_batch():

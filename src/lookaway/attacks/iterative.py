@@ -31,11 +31,7 @@ class IterativeAttack(Attack):
     random_start = False
 
     def __init__(self, steps: int, rel_stepsize: float) -> None:
-        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-            raise InputError(f"steps must be a whole number of at least 1; got {steps!r}")
-        if not (math.isfinite(rel_stepsize) and rel_stepsize > 0):
-            raise InputError(f"rel_stepsize is a part of ε, above 0; got {rel_stepsize!r}")
-        self.steps, self.rel_stepsize = steps, float(rel_stepsize)
+        self.steps, self.rel_stepsize = checked_steps(steps, rel_stepsize)
 
     def direction(self, gradient: Tensor, before: Tensor | None) -> Tensor:
         """Where to step, of any length.
@@ -82,3 +78,16 @@ class IterativeAttack(Attack):
         if bool(broken):
             raise ModelError(f"{clf.name} has a gradient by the pixels that is NaN or infinite")
         return attacked
+
+
+def checked_steps(steps: int, rel_stepsize: float) -> tuple[int, float]:
+    """How many steps, and of which size as a part of ε.
+
+    Raises:
+        InputError: there is none, or they have no size.
+    """
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise InputError(f"steps must be a whole number of at least 1; got {steps!r}")
+    if not (math.isfinite(rel_stepsize) and rel_stepsize > 0):
+        raise InputError(f"rel_stepsize is a part of ε, above 0; got {rel_stepsize!r}")
+    return steps, float(rel_stepsize)

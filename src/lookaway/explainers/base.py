@@ -176,6 +176,11 @@ def heatmap(maps: Tensor, grid: int = 224) -> Tensor:
     maps = maps.float()
     if not bool(torch.isfinite(maps).all()) or float(maps.min()) < 0:
         raise InputError("maps must be finite and at least 0 (Grad-CAM maps after ReLU)")
+    return on_grid(maps, grid)
+
+
+def on_grid(maps: Tensor, grid: int) -> Tensor:
+    """What ``heatmap`` makes of maps (N, h, w) that are known to fit; differentiable."""
     peak = maps.amax(dim=(1, 2), keepdim=True)
     scaled = maps / torch.where(peak > 0, peak, 1.0)
     shrinks = maps.shape[1] > grid or maps.shape[2] > grid

@@ -104,17 +104,17 @@ class CAM(Explainer):
                         maps, dead = {}, {}
                         for name, found in by_layer.items():
                             gradient = found.get(kind.gradients, next(iter(found.values())))
-                            maps[name], dead[name] = kind._map(
+                            maps[name], dead[name] = kind.map_of(
                                 clf, name, probes.activations[name], gradient
                             )
                         same.append(Explanation(maps, dead, logits.detach(), classes))
                 done.append(same)
         return [list(each) for each in zip(*done, strict=True)], gradients
 
-    def _map(
+    def map_of(
         self, clf: Classifier, layer: str, activations: Tensor, gradients: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A layer's maps (N, h, w), and whether they are dead (N,).
+        """A layer's maps (N, h, w), and whether they are dead (N,); the maps are differentiable.
 
         Where a layer gives a A + b in place of A, its gradient is that by A divided by a, so the
         map of A is that of what it gives less the shift b; the scale drops out.
