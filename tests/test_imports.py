@@ -25,6 +25,7 @@ ORDER = [
     "attacks",
     "explainers",
     "metrics",
+    "explanation_attack",
     "kernel",
     "rows",
     "study",

@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lookaway.explanation_attack import ExplanationAttack
     from lookaway.attacks.fgsm import FGSM
     from lookaway.attacks.libraries import from_foolbox, from_torchattacks
     from lookaway.attacks.mifgsm import MIFGSM
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from lookaway.explainers.layercam import LayerCAM
     from lookaway.explainers.similarity import SimilarityMaps, similarity_map
     from lookaway.explainers.xgradcam import XGradCAM
+    from lookaway.explanation_attack import ExplanationAttack
     from lookaway.measurement import Measurement, measure
     from lookaway.metrics.dissimilarity import nissim, psnr
     from lookaway.metrics.ssim import ssim

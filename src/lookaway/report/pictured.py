@@ -69,7 +69,7 @@ class PicturedImages:
     def clean_map(self, image: Pictured, model: str, layer: str, policy: str) -> np.ndarray:
         """(h, w) float16: the clean image's native map ÷ its maximum; zeros where dead."""
         with self._readable():
-            return self.map_of(image, model, layer, "clean", policy)
+            return self._map(image, model, layer, "clean", policy)
 
     def attacked_maps(
         self,
@@ -82,7 +82,7 @@ class PicturedImages:
     ) -> np.ndarray:
         """(E, h, w) float16: the attacked images' native maps ÷ their maxima, one for each ε."""
         with self._readable():
-            return self.map_of(image, model, layer, "attacked", policy, attack, source)
+            return self._map(image, model, layer, "attacked", policy, attack, source)
 
     def perturbation(self, image: Pictured, attack: str, source: str | None) -> Perturbation:
         """What an attack changes in the image; ``source`` None for noise."""
