@@ -277,6 +277,34 @@ def plain_bootstrap(
     return np.array(found)
 
 
+def ratio_with_error(above: Any, below: Any, strata: Any) -> tuple[float, float]:
+    """A ratio of sums over units, and its standard error: that of what each is above the ratio.
+
+    Each stratum's part has the variance of so many draws from a stratum, size / (size − 1) times
+    the sum of squares around the stratum's mean.
+    """
+    ratio = sum(above) / sum(below)
+    variance = 0.0
+    for stratum in set(strata):
+        left = [
+            a - ratio * b for a, b, of in zip(above, below, strata, strict=True) if of == stratum
+        ]
+        if len(left) > 1:
+            mean = sum(left) / len(left)
+            variance += len(left) / (len(left) - 1) * sum((each - mean) ** 2 for each in left)
+    return ratio, math.sqrt(variance) / abs(sum(below))
+
+
+def pair_variances(left: Any, first: Any, second: Any) -> tuple[float, float]:
+    """Σ e e′ over all two pairs whose first unit is one, and over those that share any unit."""
+    one = both = 0.0
+    for e, a, b in zip(left, first, second, strict=True):
+        for other, c, d in zip(left, first, second, strict=True):
+            one += e * other * (a == c)
+            both += e * other * bool({a, b} & {c, d})
+    return one, both
+
+
 def auroc_by_pairs(scores: Any, positive: Any) -> float:
     """How often a positive is above a negative, pair by pair; a tie is half."""
     wins = [

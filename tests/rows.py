@@ -79,6 +79,7 @@ def shuffled_rows(
     return pl.DataFrame(
         {
             "image": names_of(labels),
+            "partner": [*names_of(labels)[1:], names_of(labels)[0]],
             "label": labels,
             "variant": ["none"] * count,
             "model": [model] * count,

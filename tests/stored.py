@@ -98,9 +98,10 @@ def _write_cell(store, plan, key, images, shown, random):
                 pl.col("explained_class") == policy,
             )
             columns = ["image", "label", "variant", "model", "method", "layer", "depth", "map_size"]
+            partner = pl.col("image").shift(-1).fill_null(pl.col("image").first())
             compared.append(
                 some.select(
-                    *columns, "explained_class", "nissim", partner="image", dead="clean_dead"
+                    *columns, "explained_class", "nissim", partner=partner, dead="clean_dead"
                 )
             )
     for attack, source in [*met, ("noise", None)]:

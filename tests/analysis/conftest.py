@@ -2,7 +2,7 @@
 
 import pytest
 
-from lookaway.analysis.intervals import RESAMPLES
+from lookaway.analysis.resamples import RESAMPLES
 from resamples import few_resamples
 
 

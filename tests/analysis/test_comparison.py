@@ -168,7 +168,7 @@ def test_whole_classes_are_flipped_where_whole_classes_are_drawn():
     assert by_class == pytest.approx(stats.ttest_1samp(of_class, 0).pvalue, abs=0.02)
     rows = white_box({"a": 0.5 + differences / 4, "b": np.full(240, 0.5)}, labels_of(24, 10))
     got = line(compare_models(rows), measure="mod", pairs="all")
-    assert (got["p"], got["interval"]) == (pytest.approx(by_class), "classes")
+    assert (got["p"], got["interval"]) == (pytest.approx(by_class), "bootstrap-t, classes")
 
 
 @pytest.mark.parametrize("labels", [labels_of(2, 15), labels_of(10, 1), labels_of(25, 4)])

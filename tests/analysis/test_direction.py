@@ -128,7 +128,7 @@ def test_measures_are_means_over_the_images_that_have_them():
     assert got["n"] == 3
     assert got["value"] == pytest.approx(0.3)
     assert got["low"] <= got["value"] <= got["high"]
-    assert got["interval"] == "images within classes"
+    assert got["interval"] == "bootstrap-t, images within classes"
     distance = line(frame, measure="distance")
     assert (distance["n"], distance["value"]) == (4, pytest.approx((0.5 + 3 * 0.4) / 4))
     expected = {

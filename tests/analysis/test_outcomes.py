@@ -181,7 +181,8 @@ def test_a_planted_relation_is_found_and_an_absent_one_is_not(labels):
     assert planted["low"] < planted["value"] < planted["high"] <= 1
     absent = line(flip_auroc(study(noise, True, ~flipped, labels)))
     assert absent["low"] < 0.5 < absent["high"]
-    assert absent["interval"] == ("classes" if len(set(labels)) == 40 else "images within classes")
+    units = "classes" if len(set(labels)) == 40 else "images within classes"
+    assert absent["interval"] == f"bootstrap, {units}"
 
 
 def test_images_that_were_wrong_before_change_no_auroc():

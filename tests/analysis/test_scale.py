@@ -35,7 +35,7 @@ def test_the_shuffled_level_is_the_mean_over_the_images():
     assert every["shuffled"] == pytest.approx(SHUFFLED.mean())
     assert every["n"] == 6
     assert every["low"] < every["shuffled"] < every["high"]
-    assert every["interval"] == "images within classes"
+    assert every["interval"] == "bootstrap-t, images within classes"
     alive = line(frame, model="m", pairs="alive")
     assert alive["shuffled"] == pytest.approx(np.delete(SHUFFLED, 1).mean())
     assert alive["n"] == 5
@@ -231,30 +231,30 @@ def test_one_image_a_class_has_no_interval_and_no_share():
 
 
 def test_alive_leaves_out_pairs_that_are_dead_on_either_side():
-    none = np.zeros(6, dtype=bool)
-    died = [np.arange(6) == place for place in range(3)]
+    labels = labels_of(2, 9)
+    attacked, noise, other = (np.tile(each, 3) for each in (ATTACKED, NOISE, SHUFFLED))
+    none = np.zeros(18, dtype=bool)
+    died = [np.arange(18) == place for place in range(3)]
     rows = pl.concat(
         [
-            measured("m", ATTACKED, LABELS, attacked_dead=died[0]),
-            measured("m", NOISE, LABELS, source=None, attacked_dead=died[1]),
+            measured("m", attacked, labels, attacked_dead=died[0]),
+            measured("m", noise, labels, source=None, attacked_dead=died[1]),
         ]
     )
-    compared = shuffled_rows("m", SHUFFLED, LABELS, dead=died[2])
+    compared = shuffled_rows("m", other, labels, dead=died[2])
     frame = scale.excess(rows, compared)
     every, alive = (line(frame, pairs=pairs) for pairs in ("all", "alive"))
-    assert (every["n"], alive["n"]) == (6, 3)
-    assert every["excess"] == pytest.approx((ATTACKED - NOISE).mean())
-    for name, values in [("mod", ATTACKED), ("noise", NOISE), ("shuffled", SHUFFLED)]:
+    assert (every["n"], alive["n"]) == (18, 15)
+    assert every["excess"] == pytest.approx((attacked - noise).mean())
+    for name, values in [("mod", attacked), ("noise", noise), ("shuffled", other)]:
         assert alive[name] == pytest.approx(values[3:].mean())
-    assert alive["excess"] == pytest.approx((ATTACKED - NOISE)[3:].mean())
-    share = (ATTACKED - NOISE)[3:].mean() / (SHUFFLED - NOISE)[3:].mean()
+    assert alive["excess"] == pytest.approx((attacked - noise)[3:].mean())
+    share = (attacked - noise)[3:].mean() / (other - noise)[3:].mean()
     assert alive["share"] == pytest.approx(share)
-    clean = study(clean_dead=died[0])
+    clean = study(attacked, noise, labels, clean_dead=died[0])
     assert (
-        line(scale.excess(clean, shuffled_rows("m", SHUFFLED, LABELS, dead=none)), pairs="alive")[
-            "n"
-        ]
-        == 5
+        line(scale.excess(clean, shuffled_rows("m", other, labels, dead=none)), pairs="alive")["n"]
+        == 17
     )
 
 
@@ -290,7 +290,7 @@ def test_the_share_is_resampled_as_all_else_also_where_a_whole_class_is_dead():
     compared = shuffled_rows("m", np.full(60, 0.5), labels)
     found = scale.excess(rows, compared)
     alive = line(found, pairs="alive", source="m")
-    assert (alive["n"], alive["interval"]) == (57, "classes")
+    assert (alive["n"], alive["interval"]) == (57, "bootstrap-t, classes")
     whole = alive["share_high"] - alive["share_low"]
     each = alive["high"] - alive["low"]
     distance = 0.5 - noise[~dead].mean()

@@ -194,8 +194,8 @@ def test_intervals_hold_the_mean_and_name_what_was_resampled():
     few = summary.mod(measured({"m": values}, levels=[0.1]))
     labels = [f"c{index % 20:02d}" for index in range(60)]
     many = summary.mod(measured({"m": values}, levels=[0.1], labels=labels))
-    assert few["interval"][0] == "images within classes"
-    assert many["interval"][0] == "classes"
+    assert few["interval"][0] == "bootstrap-t, images within classes"
+    assert many["interval"][0] == "bootstrap-t, classes"
     for frame in (few, many):
         assert frame["low"][0] < frame["mod"][0] < frame["high"][0]
         assert frame["high"][0] - frame["low"][0] == pytest.approx(4 * 0.1 / 60**0.5, rel=0.35)

@@ -7,9 +7,11 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.ends import Ends, within_range
 from lookaway.analysis.grouped import SETTING, Grouped, by_pairs, grouped
-from lookaway.analysis.intervals import Bootstrap, Ends
+from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.scale import beside_noise
+from lookaway.analysis.studentised import studentised
 from lookaway.analysis.summary import by_scope
 
 PERMUTATIONS = 10_000
@@ -139,16 +141,17 @@ def _differences(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
 
 
 def _compared(table: Grouped) -> pl.DataFrame:
-    used = table.used.astype(float)
     values, bootstrap = table.values["value"], table.bootstrap
     chances: list[float | None] = []
     ends: Ends = ([], [])
-    for start in range(0, values.shape[1], 256):
-        part = slice(start, start + 256)
-        resampled = bootstrap.ratios(values[:, part], used[:, part])
-        found = bootstrap.bounds(resampled, table.used[:, part])
-        ends[0].extend(found[0])
-        ends[1].extend(found[1])
+    start = 0
+    for some, moved in studentised(bootstrap, values, table.used.astype(float)):
+        part = slice(start, start + moved.shape[1])
+        start = part.stop
+        ends[0].extend(some[0])
+        ends[1].extend(some[1])
+        counts = np.maximum(table.used[:, part].sum(axis=0), 1)
+        resampled = values[:, part].sum(axis=0) / counts + moved
         known = np.isfinite(resampled)
         # Sums are rounded, so a tie is what is as good as 0.
         tie = 1e-6 * np.abs(values[:, part]).mean(axis=0)
@@ -157,7 +160,10 @@ def _compared(table: Grouped) -> pl.DataFrame:
             float(part_smaller / count) if count and bootstrap.tail is not None else None
             for part_smaller, count in zip(smaller, known.sum(axis=0), strict=True)
         ]
-    return table.frame("difference", table.means("value"), ends).with_columns(
+    width = table.groups.select(2 - pl.col("measure").ne("excess").cast(pl.Float64)).to_series()
+    ends = within_range(ends, (-width.to_numpy(), width.to_numpy()))
+    found = table.frame("difference", table.means("value"), ends, table.studentised)
+    return found.with_columns(
         pl.Series("p", paired_p(bootstrap, values, table.used), dtype=pl.Float64),
         pl.Series("probability", chances, dtype=pl.Float64),
     )

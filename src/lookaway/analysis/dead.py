@@ -8,6 +8,7 @@ KEYS = [*SETTING, *HEATMAP, "epsilon"]
 DEAD, ONE, BOTH = "dead", "one dead", "both dead"
 MOD_ONE, MOD_LIVING = "MOD, one dead", "MOD, living"
 MEASURES = (DEAD, ONE, BOTH, MOD_ONE, MOD_LIVING)
+_SHARES = (DEAD, ONE, BOTH)
 RULE = (
     "A dead map against a living one scores about 0.5 by construction, whatever moved, and two "
     "dead ones score 0"
@@ -40,7 +41,7 @@ def dead(rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(one).then("nissim"),
         pl.when(~(clean | attacked)).then("nissim"),
     )
-    found = measure_frames(rows, KEYS, dict(zip(MEASURES, values, strict=True)))
+    found = measure_frames(rows, KEYS, dict(zip(MEASURES, values, strict=True)), _SHARES)
     empty = pl.when(pl.col("n") == 0).then(
         pl.when(pl.col("measure") == MOD_ONE)
         .then(pl.lit("no pair with one dead map"))

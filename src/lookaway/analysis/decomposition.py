@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.ends import CHANGE, Ends
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
-from lookaway.analysis.intervals import Ends
 from lookaway.analysis.outcomes import OUTCOMES, with_outcome
 
 EXCESS, FLIPS, BEYOND = "excess", "more flips", "equal outcome"
@@ -151,10 +151,9 @@ def _beside(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _decomposed(table: Grouped) -> Iterator[pl.DataFrame]:
     """The measures of one variant, each a frame."""
-    measured = {EXCESS: "difference", "flipped": "flipped"}
-    measured["flipped under control"] = "control flipped"
-    for measure, name in measured.items():
-        yield _told(table.mean_frame(name, "value"), measure)
+    yield _told(table.mean_frame("difference", "value", CHANGE), EXCESS)
+    for measure, name in {"flipped": "flipped", "flipped under control": "control flipped"}.items():
+        yield _told(table.share_frame(name, "value"), measure)
     reasons = [_not_known(table, place) for place in range(table.groups.height)]
     for measure, (points, ends) in _two_parts(table).items():
         known = [
@@ -170,7 +169,8 @@ def _decomposed(table: Grouped) -> Iterator[pl.DataFrame]:
             float(value / total) if total else None
             for value, total in zip(values.sum(axis=0), totals, strict=True)
         ]
-        found = one.frame("value", points, table.bootstrap.intervals(values, weights))
+        ends = table.bootstrap.intervals(values, weights, CHANGE)
+        found = one.frame("value", points, ends, one.studentised)
         yield _told(found, measure, [None if total else empty for total in totals])
 
 
@@ -220,7 +220,8 @@ def _two_parts(table: Grouped) -> dict[str, tuple[list[float | None], Ends]]:
         points, resampled = parts(_ratios), parts(bootstrap.ratios)
         for measure, (numbers, ends) in found.items():
             numbers += [float(point) for point in points[measure]]
-            for side, more in zip(ends, bootstrap.bounds(resampled[measure], used), strict=True):
+            told = bootstrap.bounds(resampled[measure], used, CHANGE)
+            for side, more in zip(ends, told, strict=True):
                 side += more
     return found
 

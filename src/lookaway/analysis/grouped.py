@@ -8,11 +8,23 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.intervals import Bootstrap, Ends
+from lookaway.analysis.ends import ANY, CHANGE, DEVIATION, SHARE, Ends, Range
+from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import kind_of, proportion_ends
 
 SETTING = ["variant", "model", "attack", "source"]
 HEATMAP = ["method", "layer", "depth", "map_size", "explained_class"]
+# What a mean of each quantity can be.
+RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(["mod", "shuffled", "accuracy", "lost"], SHARE),
+    **dict.fromkeys(["clean_confidence", "attacked_confidence"], SHARE),
+    **dict.fromkeys(["clean_inside", "attacked_inside"], SHARE),
+    **dict.fromkeys(["excess", "right", "down", "growth", "left_region"], CHANGE),
+    **dict.fromkeys(["rank_correlation", "strength"], CHANGE),
+    **dict.fromkeys(["psnr", "gained"], (0.0, np.inf)),
+    **dict.fromkeys(["vid", "spread"], DEVIATION),
+    "distance": (0.0, 2.0**0.5),
+}
 
 
 @dataclass(frozen=True)
@@ -24,12 +36,15 @@ class Grouped:
         values: (N, G) for each name; 0 where not used.
         used: (N, G) bool: which values there are.
         bootstrap: of the images.
+        partners: (N, G) int: the place of the other image that a value is about too, −1 where
+            there is none; None: values are of one image each.
     """
 
     groups: pl.DataFrame
     values: dict[str, np.ndarray]
     used: np.ndarray
     bootstrap: Bootstrap
+    partners: np.ndarray | None = None
 
     def means(self, name: str) -> list[float | None]:
         """The mean of each column; None where nothing is used."""
@@ -39,10 +54,16 @@ class Grouped:
             for total, count in zip(sums, counts, strict=True)
         ]
 
-    def mean_frame(self, name: str, called: str) -> pl.DataFrame:
-        """The groups with n, the mean of each, its interval, and what was resampled."""
-        ends = self.bootstrap.intervals(self.values[name], self.used.astype(float))
-        return self.frame(called, self.means(name), ends)
+    def mean_frame(self, name: str, called: str, within: Range = ANY) -> pl.DataFrame:
+        """The groups with n, the mean of each, its interval, and how that was made."""
+        used = self.used.astype(float)
+        ends = self.bootstrap.intervals(self.values[name], used, within, self.partners)
+        return self.frame(called, self.means(name), ends, self.studentised)
+
+    @property
+    def studentised(self) -> str:
+        """What the interval of a mean is called."""
+        return f"bootstrap-t, {self.bootstrap.kind}"
 
     def share_frame(self, name: str, called: str) -> pl.DataFrame:
         """The groups with n, the share of ones in each, and its interval; values are 0 or 1."""
@@ -62,13 +83,13 @@ class Grouped:
             called: the number's name.
             points: the numbers.
             ends: of their intervals.
-            interval: how these were made; None: by the bootstrap.
+            interval: how these were made; None: from percentiles of the bootstrap.
         """
         return self.groups.with_columns(
             pl.Series("n", self.used.sum(axis=0), dtype=pl.Int64),
             pl.Series(called, points, dtype=pl.Float64),
             *named_ends("", ends),
-            pl.lit(interval or self.bootstrap.kind).alias("interval"),
+            pl.lit(interval or f"bootstrap, {self.bootstrap.kind}").alias("interval"),
         )
 
 
@@ -81,7 +102,10 @@ def named_ends(prefix: str, ends: Ends) -> list[pl.Series]:
 
 
 def grouped(
-    rows: pl.DataFrame, keys: Sequence[str], names: Sequence[str] = ("value",)
+    rows: pl.DataFrame,
+    keys: Sequence[str],
+    names: Sequence[str] = ("value",),
+    partner: str | None = None,
 ) -> list[Grouped]:
     """The arrays of each variant, whose images are the same for all its groups.
 
@@ -90,13 +114,30 @@ def grouped(
             names is not used.
         keys: what makes a group; variant among them.
         names: of the values.
+        partner: the column with the other image that each value is about too.
     """
-    return [_filled(place, names) for place in _places(rows, keys)]
+    return [_filled(place, names) for place in _places(rows, keys, partner)]
 
 
-def mean_frames(rows: pl.DataFrame, keys: Sequence[str], called: str) -> pl.DataFrame:
-    """The mean of ``value`` in each group, with n and its interval."""
-    parts = [part.mean_frame("value", called) for part in grouped(rows, keys)]
+def mean_frames(
+    rows: pl.DataFrame,
+    keys: Sequence[str],
+    called: str,
+    measure: str | None = None,
+    partner: str | None = None,
+) -> pl.DataFrame:
+    """The mean of ``value`` in each group, with n and its interval.
+
+    Args:
+        rows: see ``grouped``.
+        keys: what makes a group.
+        called: the mean's name.
+        measure: which of ``RANGES`` it lies in; None: that of its name.
+        partner: the column with the other image that each value is about too.
+    """
+    within = RANGES.get(measure or called, ANY)
+    tables = grouped(rows, keys, partner=partner)
+    parts = [table.mean_frame("value", called, within) for table in tables]
     return _together(parts, rows, keys, called)
 
 
@@ -138,8 +179,12 @@ def measure_frames(
     for place in _places(chosen, keys):
         for name in measures:
             table = _filled(place, [name])
-            made = table.share_frame if name in shares else table.mean_frame
-            parts.append(made(name, "value").with_columns(measure=pl.lit(name)))
+            found = (
+                table.share_frame(name, "value")
+                if name in shares
+                else table.mean_frame(name, "value", RANGES.get(name, ANY))
+            )
+            parts.append(found.with_columns(measure=pl.lit(name)))
     return pl.concat(parts).select(*keys, "measure", "n", "value", "low", "high", "interval")
 
 
@@ -151,16 +196,25 @@ class _Place:
     groups: pl.DataFrame
     images: pl.DataFrame
     at: tuple[np.ndarray, np.ndarray]
+    partners: np.ndarray | None
 
 
-def _places(rows: pl.DataFrame, keys: Sequence[str]) -> Iterator[_Place]:
+def _places(
+    rows: pl.DataFrame, keys: Sequence[str], partner: str | None = None
+) -> Iterator[_Place]:
     for part in rows.partition_by("variant", maintain_order=True):
         images = part.select("image", "label").unique("image", maintain_order=True).sort("image")
         groups = part.select(keys).unique(maintain_order=True)
         placed = part.join(
             images.select("image").with_row_index("_i"), on="image", maintain_order="left"
         ).join(groups.with_row_index("_g"), on=list(keys), nulls_equal=True, maintain_order="left")
-        yield _Place(placed, groups, images, (placed["_i"].to_numpy(), placed["_g"].to_numpy()))
+        others = None
+        if partner is not None:
+            named = images.select(pl.col("image").alias(partner)).with_row_index("_p")
+            found = placed.join(named, on=partner, how="left", maintain_order="left")["_p"]
+            others = found.cast(pl.Int64).fill_null(-1).to_numpy()
+        at = placed["_i"].to_numpy(), placed["_g"].to_numpy()
+        yield _Place(placed, groups, images, at, others)
 
 
 def _filled(place: _Place, names: Sequence[str]) -> Grouped:
@@ -175,7 +229,11 @@ def _filled(place: _Place, names: Sequence[str]) -> Grouped:
     for name in names:
         values[name][at] = place.rows[name].filter(known).to_numpy()
     labels = tuple(map(sys.intern, place.images["label"].to_list()))  # kept, and few different
-    return Grouped(place.groups, values, used, _bootstrap(labels))
+    partners = None
+    if place.partners is not None:
+        partners = np.full(used.shape, -1)
+        partners[at] = place.partners[kept]
+    return Grouped(place.groups, values, used, _bootstrap(labels), partners)
 
 
 @lru_cache(maxsize=2)

@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.ends import SHARE
 from lookaway.analysis.grouped import (
     SETTING,
     Grouped,
@@ -111,7 +112,7 @@ def _auroc_frame(table: Grouped) -> pl.DataFrame:
         for place in places
     ]
     resampled = resampled_auroc(table.bootstrap, scores, flipped, table.used)
-    ends = table.bootstrap.bounds(resampled, table.used)
+    ends = table.bootstrap.bounds(resampled, table.used, SHARE)
     told = [
         [None if reason else end for end, reason in zip(side, reasons, strict=True)]
         for side in ends
@@ -235,7 +236,7 @@ def transfer(rows: pl.DataFrame) -> pl.DataFrame:
     images = once.with_columns(value=right, **never)
     parts = [share_frames(images, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
     for measure, column in (("mod", "nissim"), ("excess", "excess")):
-        found = mean_frames(attacked.with_columns(value=column), _KEYS, "value")
+        found = mean_frames(attacked.with_columns(value=column), _KEYS, "value", measure)
         parts.append(found.with_columns(measure=pl.lit(measure)))
     order = ["variant", "attack", "source", "model", "epsilon", *heatmap, "measure"]
     return pl.concat(parts).select(*order, "n", "value", "low", "high", "interval")

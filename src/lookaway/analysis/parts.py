@@ -146,6 +146,8 @@ class Parts:
 
     def small(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows as ``read`` gives them."""
+        if "partner" in frame.columns:
+            frame = frame.with_columns(partner=self._places_of(frame["partner"]))
         places = self._images["image"].search_sorted(frame["image"])
         return frame.with_columns(
             *(
@@ -155,6 +157,13 @@ class Parts:
             ),
             image=places.cast(pl.UInt32),
         )
+
+    def _places_of(self, images: pl.Series) -> pl.Series:
+        """Their places among those that count; null where they do not."""
+        names = self._images["image"]
+        places = names.search_sorted(images).clip(upper_bound=max(0, len(names) - 1))
+        found = pl.DataFrame({"place": places, "same": names.gather(places) == images})
+        return found.select(pl.when("same").then("place").cast(pl.UInt32)).to_series()
 
     def _padded(self, rows: pl.DataFrame) -> pl.DataFrame:
         """With a row without numbers for each image that has none here.
@@ -177,4 +186,4 @@ class Parts:
         return pl.concat(found, how="diagonal")
 
 
-_NUMBERS = ["nissim", "clean_dead", "attacked_dead", "dead", "unattacked"]
+_NUMBERS = ["partner", "nissim", "clean_dead", "attacked_dead", "dead", "unattacked"]

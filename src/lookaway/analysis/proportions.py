@@ -6,7 +6,8 @@ A bootstrap of a proportion has no width where nothing failed, and too little wh
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from lookaway.analysis.intervals import LEVEL, Bootstrap, Ends
+from lookaway.analysis.ends import LEVEL, Ends
+from lookaway.analysis.resamples import Resamples
 
 ASSUMED = 0.1  # correlation of two trials of one unit, where few failures say little about it
 _WEIGHT = 2.0  # what the assumption counts, in failures
@@ -40,12 +41,12 @@ def wilson(
     return low, high
 
 
-def kind_of(bootstrap: Bootstrap) -> str:
+def kind_of(resamples: Resamples) -> str:
     """What the interval of a proportion is called: ``Wilson, classes`` or ``Wilson, images``."""
-    return "Wilson, classes" if bootstrap.kind == "classes" else "Wilson, images"
+    return "Wilson, classes" if resamples.kind == "classes" else "Wilson, images"
 
 
-def proportion_ends(bootstrap: Bootstrap, successes: np.ndarray, trials: np.ndarray) -> Ends:
+def proportion_ends(resamples: Resamples, successes: np.ndarray, trials: np.ndarray) -> Ends:
     """The 95 % interval of each column's share of successes.
 
     Where images are the units and each is one trial it is Wilson's interval of N trials. That they
@@ -62,7 +63,7 @@ def proportion_ends(bootstrap: Bootstrap, successes: np.ndarray, trials: np.ndar
     counts, 1998).
 
     Args:
-        bootstrap: of the images.
+        resamples: of the images.
         successes: (N, G), of each image.
         trials: (N, G), of each image: 0 or 1, or more.
 
@@ -70,8 +71,8 @@ def proportion_ends(bootstrap: Bootstrap, successes: np.ndarray, trials: np.ndar
         Lower and upper ends in [0, 1]; None where there is no trial.
     """
     successes, trials = successes.astype(float), trials.astype(float)
-    if bootstrap.kind == "classes":
-        successes, trials = bootstrap.by_unit(successes), bootstrap.by_unit(trials)
+    if resamples.kind == "classes":
+        successes, trials = resamples.by_unit(successes), resamples.by_unit(trials)
     count = trials.sum(axis=0)
     known = count > 0
     total = np.where(known, count, 1.0)

@@ -6,6 +6,7 @@ import polars as pl
 
 from lookaway.analysis.grouped import (
     HEATMAP,
+    RANGES,
     SETTING,
     Grouped,
     by_pairs,
@@ -36,7 +37,9 @@ def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
     rows = compared.with_columns(value="nissim")
     parts = by_pairs(rows, pl.col("dead"), ["value"])
     return pl.concat(
-        mean_frames(part, _HEATMAP_OF_MODEL, "shuffled").with_columns(pairs=pl.lit(pairs))
+        mean_frames(part, _HEATMAP_OF_MODEL, "shuffled", partner="partner").with_columns(
+            pairs=pl.lit(pairs)
+        )
         for pairs, part in parts.items()
     )
 
@@ -108,6 +111,7 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     other = compared.select(
         "image",
         *_HEATMAP_OF_MODEL,
+        "partner",
         pl.col("nissim").alias("shuffled"),
         pl.col("dead").alias("shuffled_dead"),
     )
@@ -123,7 +127,7 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     parts = []
     for pairs, part in by_pairs(joined, dead, [*names, "shuffled", "distance"]).items():
         for table in grouped(part, keys, names):
-            found = table.mean_frame("excess", "excess").with_columns(
+            found = table.mean_frame("excess", "excess", RANGES["excess"]).with_columns(
                 pl.Series("mod", table.means("nissim"), dtype=pl.Float64),
                 pl.Series("noise", table.means("noise"), dtype=pl.Float64),
                 pairs=pl.lit(pairs),
@@ -176,22 +180,21 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
 
 def _shares(part: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The share of the way from noise to shuffled of each group, where it is resolvable."""
-    return pl.concat(
-        _share_frame(table) for table in grouped(part, keys, ["excess", "distance", "shuffled"])
-    )
+    names = ["excess", "distance", "shuffled"]
+    return pl.concat(_share_frame(table) for table in grouped(part, keys, names, "partner"))
 
 
 def _share_frame(table: Grouped) -> pl.DataFrame:
     over, distance = table.values["excess"], table.values["distance"]
     used = table.used.astype(float)
-    reached, _ = table.bootstrap.intervals(distance, used)
+    reached, _ = table.bootstrap.intervals(distance, used, partners=table.partners)
     clear = [end is not None and end > 0 for end in reached]
     reasons = [
         None if plain or not some else NOT_RESOLVABLE
         for plain, some in zip(clear, (n > 0 for n in table.used.sum(axis=0)), strict=True)
     ]
     sums = over.sum(axis=0), distance.sum(axis=0)
-    low, high = table.bootstrap.intervals(over, distance)
+    low, high = table.bootstrap.intervals(over, distance, partners=table.partners)
     shares = [
         float(first / second) if plain else None
         for first, second, plain in zip(*sums, clear, strict=True)

@@ -22,7 +22,7 @@ from lookaway.study.json_files import Plan
 
 _IMAGE = ["image", "label", *SETTING, "epsilon"]
 _LAYER = [*_IMAGE, *HEATMAP, "nissim", "clean_dead", "attacked_dead", "unattacked"]
-_COMPARED = ["image", "label", "variant", "model", *HEATMAP, "nissim", "dead"]
+_COMPARED = ["image", "partner", "label", "variant", "model", *HEATMAP, "nissim", "dead"]
 _CLASSES = ["clean_class", "attacked_class"]
 _CONFIDENCES = ["clean_confidence", "attacked_confidence"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.ends import DEVIATION, Ends
 from lookaway.analysis.grouped import (
     HEATMAP,
     SETTING,
@@ -20,7 +21,7 @@ from lookaway.analysis.grouped import (
     mean_frames,
     share_frames,
 )
-from lookaway.analysis.intervals import Bootstrap, Ends
+from lookaway.analysis.intervals import Bootstrap
 from lookaway.errors import InputError
 
 _GROUPS_AT_ONCE = 64
@@ -252,8 +253,9 @@ def _vid(rows: pl.DataFrame, measure: Callable[["_Levels"], _Measured]) -> pl.Da
             for end in ends
         )
         one = Grouped(levels.groups, {}, images, table.bootstrap)
+        way = one.studentised if measure is _per_image else None
         counts = pl.Series("levels", [len(columns) for columns in levels.columns])
-        parts.append(one.frame("vid", points, ends).with_columns(counts))
+        parts.append(one.frame("vid", points, ends, way).with_columns(counts))
     return pl.concat(parts)
 
 
@@ -280,7 +282,8 @@ def _per_image(levels: _Levels) -> _Measured:
     each = np.stack([values.std(axis=1) for values, _ in levels.parts()], axis=1)
     each = np.where(whole, each, 0.0)
     one = Grouped(levels.groups, {"vid": each}, whole, levels.table.bootstrap)
-    return one.means("vid"), one.bootstrap.intervals(each, whole.astype(float)), whole
+    ends = one.bootstrap.intervals(each, whole.astype(float), DEVIATION)
+    return one.means("vid"), ends, whole
 
 
 def _per_level(levels: _Levels) -> _Measured:
@@ -302,7 +305,7 @@ def _per_level(levels: _Levels) -> _Measured:
         stops = np.cumsum([len(columns) for columns in some])[:-1]
         deviations = [curve.std(axis=1) for curve in np.split(curves, stops, axis=1)]
         used = images[:, start : start + _GROUPS_AT_ONCE]
-        ends = bootstrap.bounds(np.stack(deviations, axis=1), used)
+        ends = bootstrap.bounds(np.stack(deviations, axis=1), used, DEVIATION)
         low += ends[0]
         high += ends[1]
     return points, (low, high), images
@@ -328,5 +331,8 @@ def _deviations(
 ) -> Ends:
     """The intervals of standard deviations, from each image's sums."""
     return bootstrap.intervals_of(
-        lambda first, second: np.sqrt(np.maximum(second - first**2, 0.0)), [sums, squares], counts
+        lambda first, second: np.sqrt(np.maximum(second - first**2, 0.0)),
+        [sums, squares],
+        counts,
+        DEVIATION,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.ends import CHANGE, SHARE
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import compared_ends, proportion_ends
 from lookaway.analysis.smallest_epsilon import Found, smallest_epsilon
@@ -177,7 +178,7 @@ def _mean(
     """The mean of the comparisons (N, K) that count, and its interval."""
     above = np.where(counted, similarities, 0.0).sum(axis=1, dtype=float)[:, None]
     below = counted.sum(axis=1, dtype=float)[:, None]
-    low, high = boot.intervals(above, below)
+    low, high = boot.intervals(above, below, CHANGE)
     return float(above.sum() / below.sum()), low[0], high[0]
 
 
@@ -213,5 +214,5 @@ def _eer(
                 weights *= np.where(same, 1.0, part[:, None, places])
             flat = weights.reshape(len(part), -1)
             resampled.append(equal_error_rates(similarities.ravel(), same.ravel(), flat))
-    low, high = boot.bounds(np.concatenate(resampled)[:, None])
+    low, high = boot.bounds(np.concatenate(resampled)[:, None], None, SHARE)
     return value, low[0], high[0]

@@ -189,7 +189,7 @@ def _certainty(frames: Frames) -> Conclusion:
     count, test = len(frames.plan.classes), frames.plan.images.test.count
     drawn = (
         f"over whole classes, {count} of them, so they speak of other classes too"
-        if frames.mod["interval"][0] == "classes"
+        if frames.mod["interval"][0].endswith(", classes")
         else f"over the images within each class and so hold for these {count} classes alone"
     )
     opening = f"Intervals are 95 %, {drawn}; {test} test images."

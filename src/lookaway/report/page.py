@@ -173,7 +173,7 @@ def _page(
             correspondence=correspondence(frames) if papers else [],
             papers=[(figure, _source(figure)) for figure in papers],
             paper_tables=[table for table in tables if table.section == SECTION],
-            interval=frames.mod["interval"][0],
+            interval=frames.mod["interval"][0].partition(", ")[2],
             map_sizes=dict(frames.last(frames.mod).select("model", "map_size").iter_rows()),
             set_aside=dict(islice(frames.plan.set_aside.items(), _LISTED)),
             details=details(frames.plan),
