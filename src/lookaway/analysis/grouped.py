@@ -232,7 +232,7 @@ def _filled(place: _Place, names: Sequence[str]) -> Grouped:
     partners = None
     if place.partners is not None:
         partners = np.full(used.shape, -1)
-        partners[at] = place.partners[kept]
+        partners[place.at] = place.partners
     return Grouped(place.groups, values, used, _bootstrap(labels), partners)
 
 

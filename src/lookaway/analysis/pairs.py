@@ -36,9 +36,11 @@ def of_pairs(
         others = partners[:, places[0]]
         there = others >= 0
         pairs = units[there], units[others[there]]
-        one, both = _shared(*pairs, (left * used)[np.ix_(there, places)], int(units.max()) + 1)
-        alone, together = _shared(*pairs, used[np.ix_(there, places)] * 1.0, int(units.max()) + 1)
-        total = np.maximum(used[np.ix_(there, places)].sum(axis=0), 1) ** 2
+        count = int(units.max()) + 1
+        counted = used[there][:, places].astype(float)
+        one, both = _shared(*pairs, left[there][:, places] * counted, count)
+        alone, together = _shared(*pairs, counted, count)
+        total = np.maximum(counted.sum(axis=0), 1) ** 2
         # Deviations are from a mean of the same pairs, which takes more of them where more share.
         known = np.maximum(1 - alone / total, 0.1) / np.maximum(1 - together / total, 0.1)
         with np.errstate(invalid="ignore", divide="ignore"):
