@@ -303,6 +303,12 @@ class Frames:
         """The models whose people are enrolled."""
         return comparisons.galleries(self.plan)
 
+    @property
+    def targeted(self) -> list[str]:
+        """The attacks whose targets are known: of galleries' own people."""
+        told = self.verification.filter(pl.col("measure").str.starts_with("success@"))
+        return [name for name in self.attacks if name in told["attack"]]
+
     @cached_property
     def det(self) -> pl.DataFrame:
         """DET curves of each gallery; see ``comparisons.det_frame``."""

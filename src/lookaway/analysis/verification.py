@@ -90,7 +90,8 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
         Measures: ``eer``; ``genuine`` and ``impostor``, mean similarities; at the threshold of
         each clean false match rate ``fnmr@rate``, genuine comparisons that are lost, ``fmr@rate``,
         impostor comparisons that match, and for impersonation ``success@rate``, probes that are
-        taken for their target; and, without an ε, ``epsilon@rate``: the median of the smallest ε
+        taken for their target, and ``success_clean@rate``, those that are on their clean image;
+        and, without an ε, ``epsilon@rate``: the median of the smallest ε
         at which a decision changes, over the probes accepted as themselves on their clean image
         (for impersonation, those not taken for their target). With the clean ones
         ``threshold@rate``, the mean over the parts. A value is null where there are too few
@@ -110,7 +111,8 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
             told.append((name, *_mean(similarities, kept, boot), ""))
         for rate, threshold in levels.items():
             targets = found.targets.get((attack, objective))
-            names = ["fnmr", "fmr"] + (["success"] if targets is not None else [])
+            names = ["fnmr", "fmr"]
+            names += ["success", "success_clean"] if targets is not None else []
             names += ["threshold"] if setting == CLEAN else []
             if threshold is None:
                 few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons of others"
@@ -125,6 +127,9 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
             if targets is not None:
                 aimed = targets[:, None] == np.arange(same.shape[1])[None, :]
                 told.append((f"success@{rate:g}", *_share(aimed & match, aimed, persons, boot), ""))
+                before = found.similarities[CLEAN] >= threshold[:, None]
+                clean = _share(aimed & before, aimed, persons, boot)
+                told.append((f"success_clean@{rate:g}", *clean, ""))
         keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
         rows += [_row(keys, counts, *each) for each in told]
     for title in dict.fromkeys((attack, aim) for attack, aim, _ in found.similarities):

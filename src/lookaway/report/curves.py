@@ -103,6 +103,53 @@ def dead_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]
     )
 
 
+def fnmr(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """Genuine comparisons that are lost over ε, at the finest threshold; noise beside attacks."""
+    return _decided(frames, "fnmr", "genuine comparisons lost", layout)
+
+
+def impersonated(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """Probes that are taken for the person at whom an impersonation aims, over ε."""
+    return _decided(frames, "success", "taken for the target", layout)
+
+
+def _decided(frames: Frames, measure: str, title: str, layout: Layout) -> dict[str, Any]:
+    """A rate over ε, a panel for each gallery, a line for each perturbation."""
+    found = frames.verification.filter(pl.col("measure").str.starts_with(f"{measure}@"))
+    rate = pl.col("measure").str.split("@").list.last().cast(pl.Float64)
+    known = found.drop_nulls("value").with_columns(rate=rate)
+    finest = pl.col("rate") == pl.col("rate").min().over("variant", "model")
+    scoped = _own_lines(summary.by_scope(known.filter(finest)))
+    if measure == "fnmr":
+        scoped = scoped.filter(~pl.col("attack").is_in(frames.targeted))
+    columns = ["variant", "model", "scope", "epsilon", "value", "low", "high", "n"]
+    scoped = scoped.with_columns(n="n_genuine").select(columns)
+    clean = scoped.filter(scope="clean").drop("scope")
+    lines = scoped.filter(pl.col("scope") != "clean")
+    begun = lines.select("variant", "model", "scope").unique(maintain_order=True)
+    lines = pl.concat([begun.join(clean, on=["variant", "model"]).select(columns), lines])
+    steps = sorted(lines["epsilon"].unique().to_list())
+    return _scopes(lines, ("epsilon", "ε", steps), ("value", title), layout)
+
+
+def det(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """DET curves at the largest ε: clean, under the attacks that dodge and under noise."""
+    top = (pl.col("epsilon") == frames.top) & ~pl.col("objective").is_in(["impersonation"])
+    some = (pl.col("attack") == "clean") | (top & pl.col("attack").is_in([*frames.attacks, NOISE]))
+    scoped = summary.by_scope(frames.det.filter(some))
+    half = 0.5 / frames.verification["n_genuine"][0]  # a logarithm has no 0
+    data = scoped.with_columns(fnmr=pl.col("fnmr").clip(lower_bound=half))
+    data = data.select("variant", "model", "scope", "fmr", "fnmr", "threshold")
+    return _scopes(
+        data.sort("scope", "fmr", maintain_order=True),
+        ("fmr", "false match rate", None),
+        ("fnmr", "false non-match rate"),
+        layout,
+        band=False,
+        logarithmic=True,
+    )
+
+
 @cache  # Altair is slow to read a condition
 def _dimmed(full: float) -> Any:
     """An opacity: an eighth of it where another name of the legend is chosen."""
@@ -195,6 +242,7 @@ def _scopes(
     layout: Layout,
     *,
     band: bool = True,
+    logarithmic: bool = False,
 ) -> dict[str, Any]:
     """A panel for each model, a line for each perturbation and control."""
     several = data["variant"].n_unique() > 1
@@ -210,8 +258,12 @@ def _scopes(
     shown = legend(layout, "perturbation")
     chosen = alt.selection_point(fields=["scope"], bind="legend", toggle="true", name=_CHOSEN)
     axis = levels(x[2]) if x[2] else alt.Axis()
+    scale: Any = alt.Undefined
+    if logarithmic:
+        scale, axis = alt.Scale(type="log", nice=False), alt.Axis(format="~g", tickCount=4)
+    upward = {"scale": scale, "axis": axis if logarithmic else alt.Undefined}
     base = alt.Chart().encode(
-        x=alt.X(f"{x[0]}:Q", title=x[1], axis=axis),
+        x=alt.X(f"{x[0]}:Q", title=x[1], axis=axis, scale=scale),
         color=alt.Color(
             "scope:N",
             scale=alt.Scale(domain=scopes, range=[colours[scope] for scope in scopes]),
@@ -228,7 +280,7 @@ def _scopes(
         if name in data.columns
     ]
     line = base.mark_line(strokeWidth=2).encode(
-        y=alt.Y(f"{y[0]}:Q", title=y[1]),
+        y=alt.Y(f"{y[0]}:Q", title=y[1], **upward),
         strokeDash=alt.StrokeDash(
             "scope:N",
             scale=alt.Scale(domain=scopes, range=[dashes[scope] for scope in scopes]),
@@ -236,8 +288,8 @@ def _scopes(
         ),
         opacity=_dimmed(1.0),
     )
-    points = base.mark_point(size=35, filled=True).encode(
-        y=alt.Y(f"{y[0]}:Q", title=y[1]),
+    points = base.mark_point(size=8 if logarithmic else 35, filled=True).encode(
+        y=alt.Y(f"{y[0]}:Q", title=y[1], **upward),
         opacity=_dimmed(1.0),
         tooltip=[
             alt.Tooltip("panel:N", title="model"),

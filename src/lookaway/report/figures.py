@@ -40,6 +40,7 @@ class _Chart:
     layers: bool = False  # only where several layers are explained
     transfer: bool = False  # only where perturbations are transferred
     first: bool = False  # only the first attack and variant are shown
+    enrolled: bool = False  # only where people are enrolled
 
 
 _CHARTS = {
@@ -108,6 +109,29 @@ _CHARTS = {
         layers=True,
     ),
 }
+_CHARTS |= {
+    "fnmr": _Chart(
+        "Genuine comparisons lost over ε",
+        "FNMR at the threshold of the smallest clean FMR that the study can fix, beside noise.",
+        curves.fnmr,
+        by_policy=False,
+        enrolled=True,
+    ),
+    "impersonated": _Chart(
+        "Impersonations that succeed over ε",
+        "Probes that match the template at which the attack aims, at the same threshold.",
+        curves.impersonated,
+        by_policy=False,
+        enrolled=True,
+    ),
+    "det": _Chart(
+        "DET curves at the largest ε",
+        "FNMR against FMR over all thresholds; an FNMR of 0 is drawn at half a comparison.",
+        curves.det,
+        by_policy=False,
+        enrolled=True,
+    ),
+}
 _MEANS = "Mean heatmaps, and what was lost and gained"
 _IMAGES = "One image in every model"
 _LAYERS = "One image in every layer of"
@@ -170,6 +194,10 @@ class Figures:
             if chart.layers and not frames.several_layers:
                 continue
             if chart.transfer and not frames.sources:
+                continue
+            if chart.enrolled and not frames.galleries:
+                continue
+            if kind == "impersonated" and not frames.targeted:
                 continue
             for view in self._views(attacks=chart.first, methods=chart.by_policy):
                 for policy in frames.ordered_policies if chart.by_policy else [None]:

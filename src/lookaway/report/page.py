@@ -33,6 +33,7 @@ from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.tables import all_tables
+from lookaway.report.verified import heading, verified
 from lookaway.report.warnings import warnings
 from lookaway.report.wording import explainer, first_attack, first_method, listed, signed
 from lookaway.study.settings import settings_that_change_results
@@ -160,6 +161,7 @@ def _page(
             headlines=[table for table in tables if table.section == "Headline"],
             explainers={name: explainer(name) for name in frames.methods},
             done=done(frames),
+            verified=[(heading(each), each) for each in verified(frames)],
             warnings=warnings(frames),
             signed=signed,
             sections=_sections(tables),

@@ -12,6 +12,7 @@ from lookaway.report.detail_tables import detail_tables
 from lookaway.report.findings import findings
 from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.table import Cell, Row, Table
+from lookaway.report.verified import shift_tables, verification_tables
 from lookaway.report.wording import method_ending, of_method, whose_noise
 from lookaway.study.keys import trained_name
 
@@ -37,6 +38,8 @@ def _tables(frames: Frames) -> Iterator[Table]:
     details = [
         table for policy in frames.ordered_policies for table in detail_tables(frames, policy)
     ]
+    yield from verification_tables(frames)
+    details = [*shift_tables(frames), *details]
     for table in [*details, *_by_level(frames), *_preparation(frames), *_drift(frames)]:
         yield table if table.of_images else _named(frames, table)
 
