@@ -91,4 +91,5 @@ def test_tables_and_figures_of_verification_are_files(result):
         scopes = {row["scope"] for row in rows}
         assert ("noise" in scopes) == (name != "impersonated")
         assert ("taken white-box" in scopes) == (name == "impersonated")
+        assert any(row.get("epsilon") == 0 for row in rows) == (name != "det")
     assert min(row["fnmr"] for row in result.figure("det").spec["datasets"]["rows"]) > 0

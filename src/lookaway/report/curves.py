@@ -9,7 +9,7 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-from lookaway.perturbation import NOISE, OWN_SIZE
+from lookaway.perturbation import NOISE, OWN_SIZE, own_size_noise
 from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 
 _CHOSEN = "chosen"
@@ -119,15 +119,22 @@ def _decided(frames: Frames, measure: str, title: str, layout: Layout) -> dict[s
     rate = pl.col("measure").str.split("@").list.last().cast(pl.Float64)
     known = found.drop_nulls("value").with_columns(rate=rate)
     finest = pl.col("rate") == pl.col("rate").min().over("variant", "model")
-    scoped = _own_lines(summary.by_scope(known.filter(finest)))
-    if measure == "fnmr":
-        scoped = scoped.filter(~pl.col("attack").is_in(frames.targeted))
+    scoped = _own_lines(summary.by_scope(known.filter(finest))).with_columns(n="n_genuine")
     columns = ["variant", "model", "scope", "epsilon", "value", "low", "high", "n"]
-    scoped = scoped.with_columns(n="n_genuine").select(columns)
-    clean = scoped.filter(scope="clean").drop("scope")
-    lines = scoped.filter(pl.col("scope") != "clean")
-    begun = lines.select("variant", "model", "scope").unique(maintain_order=True)
-    lines = pl.concat([begun.join(clean, on=["variant", "model"]).select(columns), lines])
+    if measure == "fnmr":
+        noises = [own_size_noise(name) for name in frames.targeted]
+        scoped = scoped.filter(~pl.col("attack").is_in([*frames.targeted, *noises]))
+        clean = scoped.filter(scope="clean").drop("scope")
+        scoped = scoped.filter(pl.col("scope") != "clean")
+        begun = scoped.select("variant", "model", "scope").unique(maintain_order=True)
+        clean = begun.join(clean, on=["variant", "model"])
+    else:
+        before = pl.col("measure").str.starts_with(f"{measure}_clean@")
+        known = frames.verification.filter(before, pl.col("epsilon") == min(frames.epsilons))
+        known = known.drop_nulls("value").with_columns(rate=rate, n="n_genuine")
+        clean = _own_lines(summary.by_scope(known.filter(finest)))
+        clean = clean.with_columns(epsilon=pl.lit(0.0))
+    lines = pl.concat([clean.select(columns), scoped.select(columns)])
     steps = sorted(lines["epsilon"].unique().to_list())
     return _scopes(lines, ("epsilon", "ε", steps), ("value", title), layout)
 
