@@ -387,3 +387,51 @@ def decomposition_by_outcome(
             for name in [kind, "same outcome"] if same else ["other outcome"]:
                 pairs[name].append(attacked[i] - nissim[d][i])
     return found | {kind: sum(each) / len(each) if each else None for kind, each in pairs.items()}
+
+
+def permuted_p(
+    nissim: np.ndarray,
+    flipped: np.ndarray,
+    confidence: np.ndarray,
+    classes: np.ndarray,
+    times: int,
+    random: np.random.Generator,
+) -> tuple[float, float]:
+    """The share of pairs of one class and like confidence that flips win, and its one-sided p."""
+    groups = []
+    for one in sorted(set(classes.tolist())):
+        mine = [i for i in range(len(classes)) if classes[i] == one]
+        ranks, given = (np.argsort(np.argsort(each[mine])) for each in (nissim, confidence))
+        curve = np.polyfit(given / len(mine), ranks, 3)
+        left = dict(zip(mine, ranks - np.polyval(curve, given / len(mine)), strict=True))
+        mine.sort(key=lambda i: confidence[i])
+        count, start = max(1, round(len(mine) / 5)), 0
+        size, more = divmod(len(mine), count)
+        for place in range(count):
+            stop = start + size + (place < more)
+            groups.append([(left[i], bool(flipped[i])) for i in mine[start:stop]])
+            start = stop
+
+    def share(given: list[list[tuple[float, bool]]]) -> float:
+        won = [
+            1.0 if high > low + 1e-9 else 0.5 if high > low - 1e-9 else 0.0
+            for group in given
+            for high, gone in group
+            for low, other in group
+            if gone and not other
+        ]
+        return float(np.mean(won))
+
+    observed, as_large = share(groups), 0
+    for _ in range(times):
+        shuffled = [
+            [
+                (value, gone)
+                for (value, _), gone in zip(
+                    group, random.permutation([gone for _, gone in group]), strict=True
+                )
+            ]
+            for group in groups
+        ]
+        as_large += share(shuffled) >= observed - 1e-9
+    return observed, as_large / times

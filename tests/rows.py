@@ -59,6 +59,8 @@ def measured(
             "attacked_class": np.where(said(right_after), label, "other"),
             "clean_confidence": [0.9] * rows,
             "attacked_confidence": [0.6] * rows,
+            "clean_logit": [2.0] * rows,
+            "attacked_logit": [1.0] * rows,
             "method": [method] * rows,
             "layer": [layer] * rows,
             "depth": [1.0] * rows,

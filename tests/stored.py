@@ -145,6 +145,8 @@ def _images(key, images, classes, random):
             "attacked_class": random.choice(classes, count).tolist(),
             "clean_confidence": random.random(count),
             "attacked_confidence": random.random(count),
+            "clean_logit": random.random(count),
+            "attacked_logit": random.random(count),
         }
     )
 

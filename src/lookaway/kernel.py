@@ -227,6 +227,7 @@ class _Batch:
         arrays = {
             Key("clean_class"): self.clean.predicted,
             Key("clean_confidence"): self.clean.confidence,
+            Key("clean_logit"): self.clf.outputs.score(self.clean.logits, self.clean.predicted),
         }
         if self.settings.scores:
             arrays |= {Key("clean_scores"): self.clean.logits, Key("targets"): self._goals(attacks)}
@@ -293,6 +294,9 @@ class _Batch:
             found, _ = self._explain(attacked.flatten(0, 1))
             changes["attacked_class"] += torch.split(found.predicted, count)
             changes["attacked_confidence"] += torch.split(found.confidence, count)
+            same = self.clean.predicted.repeat(len(attacked))
+            logits = self.clf.outputs.score(found.logits, same)
+            changes["attacked_logit"] += torch.split(logits, count)
             if settings.scores:
                 changes["scores"] += torch.split(found.logits, count)
             seen.append(found)

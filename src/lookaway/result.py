@@ -158,6 +158,10 @@ class Summaries(ABC):
         """NISSIM, accuracy and confidence by outcome; see ``analysis.outcomes.outcomes``."""
         return self.frames.whole("outcomes")
 
+    def failing(self) -> pl.DataFrame:
+        """How well NISSIM tells flips, beside plain predictors; see ``analysis.failing``."""
+        return self.frames.whole("failing")
+
     def decomposition(self) -> pl.DataFrame:
         """Each excess: what follows from more flips, and the rest; see ``decomposition``."""
         return self.frames.whole("decomposition")

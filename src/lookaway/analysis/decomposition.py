@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.ends import CHANGE, Ends
+from lookaway.analysis.ends import CHANGE, SHARE, Ends
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
 from lookaway.analysis.outcomes import OUTCOMES, with_outcome
 
@@ -152,8 +152,11 @@ def _beside(rows: pl.DataFrame) -> pl.DataFrame:
 def _decomposed(table: Grouped) -> Iterator[pl.DataFrame]:
     """The measures of one variant, each a frame."""
     yield _told(table.mean_frame("difference", "value", CHANGE), EXCESS)
-    for measure, name in {"flipped": "flipped", "flipped under control": "control flipped"}.items():
-        yield _told(table.share_frame(name, "value"), measure)
+    yield _told(table.share_frame("flipped", "value"), "flipped")
+    under = "control flipped"  # a mean over draws is no proportion
+    whole = bool(np.isin(table.values[under], (0.0, 1.0)).all())
+    found = table.share_frame(under, "value") if whole else table.mean_frame(under, "value", SHARE)
+    yield _told(found, "flipped under control")
     reasons = [_not_known(table, place) for place in range(table.groups.height)]
     for measure, (points, ends) in _two_parts(table).items():
         known = [

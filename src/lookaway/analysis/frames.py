@@ -12,6 +12,7 @@ import polars as pl
 from lookaway.analysis import (
     comparisons,
     conventions,
+    failing,
     loaded,
     regions,
     summary,
@@ -241,6 +242,8 @@ class Frames:
         found = self._streamed[name].sort(self._place("variant"), maintain_order=True)
         if name == "conventions":
             return conventions.with_scopes(found)
+        if name == "failing":
+            return failing.with_holm(found)
         return (
             self._ordered(found.sort("depth", maintain_order=True)) if name == "by_depth" else found
         )
@@ -288,6 +291,7 @@ class Frames:
 
     direction = _summary("direction")
     outcomes = _summary("outcomes")
+    failing = _summary("failing")
     decomposition = _summary("decomposition")
     dead = _summary("dead")
     transfer = _summary("transfer")
@@ -344,8 +348,8 @@ class Frames:
     def to_keep(self) -> dict[str, pl.DataFrame]:
         """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "unattacked", "mod", "spread", "shuffled", "excess"]
-        names += ["by_depth", "direction", "outcomes", "decomposition", "dead", "transfer"]
-        names += ["compare_models", "conventions"]
+        names += ["by_depth", "direction", "outcomes", "failing", "decomposition", "dead"]
+        names += ["transfer", "compare_models", "conventions"]
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded

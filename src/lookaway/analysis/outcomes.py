@@ -64,7 +64,7 @@ def outcomes(rows: pl.DataFrame) -> pl.DataFrame:
             "attacked_confidence": pl.when(mine).then("attacked_confidence"),
         }
         # The accuracy of those that stayed right, or flipped, is what they are told by.
-        shares = ("share", "accuracy") if outcome == OUTCOMES[2] else ("share",)
+        shares = ["share", "dead", *(["accuracy"] if outcome == OUTCOMES[2] else [])]
         found = measure_frames(told, _KEYS, measures, shares).with_columns(
             outcome=pl.lit(outcome),
             reason=pl.when(pl.col("n") == 0).then(_empty(outcome)),
@@ -144,7 +144,7 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
     0.75
     """
     weights, units = np.ones((1, 1)), np.zeros(len(scores), dtype=int)
-    wins = float(_weighted_wins(weights, units, scores, positive)[0])
+    wins = float(weighted_wins(weights, units, scores, positive)[0])
     return wins / float(positive.sum() * (~positive).sum())
 
 
@@ -166,7 +166,7 @@ def resampled_auroc(
         [
             np.stack(
                 [
-                    _weighted_wins(by_unit, bootstrap.units[counts], column[counts], high[counts])
+                    weighted_wins(by_unit, bootstrap.units[counts], column[counts], high[counts])
                     for counts, column, high in zip(used.T, scores.T, positive.T, strict=True)
                 ],
                 axis=1,
@@ -182,7 +182,7 @@ def resampled_auroc(
     return chances
 
 
-def _weighted_wins(
+def weighted_wins(
     weights: np.ndarray, units: np.ndarray, scores: np.ndarray, positive: np.ndarray
 ) -> np.ndarray:
     """How many pairs of a positive and a negative the positive wins, a tie counting half.

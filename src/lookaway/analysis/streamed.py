@@ -12,6 +12,7 @@ from lookaway.analysis import (
     dead,
     decomposition,
     direction,
+    failing,
     outcomes,
     scale,
     summary,
@@ -24,7 +25,7 @@ _IMAGE = ["image", "label", *SETTING, "epsilon"]
 _LAYER = [*_IMAGE, *HEATMAP, "nissim", "clean_dead", "attacked_dead", "unattacked"]
 _COMPARED = ["image", "partner", "label", "variant", "model", *HEATMAP, "nissim", "dead"]
 _CLASSES = ["clean_class", "attacked_class"]
-_CONFIDENCES = ["clean_confidence", "attacked_confidence"]
+_CONFIDENCES = ["clean_confidence", "attacked_confidence", "clean_logit", "attacked_logit"]
 
 # How the rows of each frame stand in a whole run: by what, in the order that it first comes in.
 _SOURCE = ("model", "attack", "source")
@@ -46,6 +47,9 @@ _ORDER: dict[str, _Order] = {
     "outcomes": ["outcome", "variant", "measure", *_LEVELS, "method", "explained_class"],
     "decomposition": [
         *("variant", "measure", *_LEVELS, "method", "explained_class", "control"),
+    ],
+    "failing": [
+        *("variant", *_LEVELS, "method", "explained_class", "within", "predictor"),
     ],
     "dead": ["variant", "measure", *_LEVELS, "method", "explained_class"],
     "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
@@ -131,6 +135,7 @@ class Streamed:
                 "outcomes": outcomes.outcomes(rows),
                 "decomposition": decomposition.decomposition(rows),
                 "dead": dead.dead(rows),
+                "failing": failing.failing(rows),
                 "transfer": outcomes.transfer(scale.beside_noise(rows)),
             }
             statistics = self._parts.read("statistics", (), part)
@@ -191,7 +196,8 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
     **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
     "shuffled": Streamed.baseline,
     **dict.fromkeys(
-        ["outcomes", "decomposition", "dead", "transfer", "direction"], Streamed.last_layers
+        ["outcomes", "failing", "decomposition", "dead", "transfer", "direction"],
+        Streamed.last_layers,
     ),
     **dict.fromkeys([*(f"vid_{way}" for way in summary.VID_WAYS), "conventions"], Streamed.curves),
     **dict.fromkeys(

@@ -1,0 +1,251 @@
+"""Does looking elsewhere tell failing better than what is known without heatmaps?"""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from lookaway.analysis.grouped import SETTING, Grouped, grouped
+from lookaway.analysis.intervals import Bootstrap
+from lookaway.analysis.outcomes import OUTCOMES, weighted_wins, with_outcome
+
+NISSIM, FALL, CONFIDENCE = "nissim", "logit fall", "clean confidence"
+PREDICTORS = (NISSIM, FALL, CONFIDENCE)
+ALL, CLASSES, LIKE = "all images", "classes", "classes and confidence"
+PERMUTATIONS = 10_000
+_LIKE = 5  # images of a class that are alike in confidence
+_LARGE = 20  # images of a class, from which on it has a curve of its own
+_MANY = 200  # groups of such, from which on the sum of their ranks is normal
+_KEYS = [*SETTING, "method", "explained_class", "epsilon"]
+_SCHEMA: dict[str, pl.DataType] = {
+    **{name: pl.String() for name in _KEYS if name != "epsilon"},
+    "epsilon": pl.Float64(),
+    **{name: pl.String() for name in ("predictor", "within")},
+    **{name: pl.Int64() for name in ("n", "flipped", "mixed")},
+    "only": pl.String(),
+    **{name: pl.Float64() for name in ("auroc", "low", "high", "p")},
+    **{name: pl.String() for name in ("reason", "interval")},
+}
+_REASONS = {
+    CLASSES: "no class has both images that flipped and images that stayed right",
+    LIKE: "no images of one class and like confidence differ in outcome",
+}
+
+
+def failing(rows: pl.DataFrame) -> pl.DataFrame:
+    """How well NISSIM tells flips, beside plain predictors, and whether it adds to them.
+
+    Among the images that were right, the AUROC for a flip of NISSIM; of the *logit fall*, by how
+    much the logit of the class predicted for the clean image fell, which a flip follows from and,
+    with that class explained, NISSIM nearly does; and of the *clean confidence*, the less the more
+    likely, which is known before any attack. *classes*: of pairs of images of one class alone,
+    because where one class flips and another does not, an AUROC over all tells the classes apart.
+
+    *classes and confidence* asks whether NISSIM adds anything: NISSIM's ranks are freed of what
+    follows from class and clean confidence (the residual of a cubic of its ranks), and compared
+    among about 5 images of a class that are next to each other in confidence. p is that of a
+    permutation test within these groups, one-sided: under the hypothesis that a flip depends on
+    class and clean confidence alone, which of a group's images flipped is chance (T. J. van
+    Elteren's stratified rank test, 1960, without weights). Classes are strata, so it holds where
+    images hang together by class.
+
+    Args:
+        rows: measurements of one layer of each model.
+
+    Returns:
+        variant, model, attack, source (null for controls), method, explained_class, epsilon,
+        predictor, within, n (images that were right), flipped (how many of them), mixed (classes,
+        or groups, with both outcomes), only (the class of all flips, where it is one of several),
+        auroc, low, high, p (of the last), reason (why the AUROC is null), interval.
+    """
+    told = with_outcome(rows).with_columns(
+        flipped=pl.when(pl.col("outcome") != OUTCOMES[2]).then(
+            (pl.col("outcome") == OUTCOMES[1]).cast(pl.Float64)
+        ),
+        class_=pl.col("label").cast(pl.String).rank("dense").cast(pl.Float64) - 1.0,
+        **{FALL: pl.col("clean_logit") - pl.col("attacked_logit")},
+        **{CONFIDENCE: -pl.col("clean_confidence")},
+    )
+    labels = rows["label"].cast(pl.String).unique().sort().to_list()
+    parts = [
+        line
+        for table in grouped(told, _KEYS, [*PREDICTORS, "class_", "flipped"])
+        for line in _lines(table, labels)
+    ]
+    return pl.DataFrame(parts, schema=_SCHEMA)
+
+
+def with_holm(found: pl.DataFrame) -> pl.DataFrame:
+    """With p_holm: p corrected for the models of one perturbation, ε, method and policy (Holm).
+
+    Args:
+        found: from ``failing``, of all models.
+    """
+    own = pl.col("source") == pl.col("model")
+    family = [name for name in _KEYS if name not in ("model", "source")]
+    told = found.with_row_index("_row").with_columns(
+        _whose=pl.when(own).then(pl.lit("")).otherwise("source")
+    )
+    known = told.filter(pl.col("p").is_not_null())
+    corrected = [pl.DataFrame(schema={"_row": pl.UInt32, "p_holm": pl.Float64})]
+    for part in known.partition_by([*family, "_whose"], maintain_order=True):
+        p = part["p"].to_numpy()
+        order = np.argsort(p, kind="stable")
+        climbing = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+        stepped = np.empty_like(p)
+        stepped[order] = np.minimum(climbing, 1.0)
+        corrected.append(part.select("_row", p_holm=pl.Series(stepped)))
+    joined = told.join(pl.concat(corrected), on="_row", how="left", maintain_order="left")
+    return joined.drop("_row", "_whose")
+
+
+def _lines(table: Grouped, labels: list[str]) -> Iterator[dict[str, object]]:
+    """The lines of one variant; what does not depend on method and policy is resampled once."""
+    known: dict[bytes, dict[str, float | int | None]] = {}
+    for place, keys in enumerate(table.groups.iter_rows(named=True)):
+        used = table.used[:, place]
+        flipped = table.values["flipped"][:, place] > 0
+        classes = table.values["class_"][:, place].astype(int)
+        gone = np.unique(classes[used & flipped])
+        several = len(np.unique(classes[used])) > 1
+        about = keys | {
+            "n": int(used.sum()),
+            "flipped": int((used & flipped).sum()),
+            "only": labels[gone[0]] if len(gone) == 1 and several else None,
+            "interval": table.bootstrap.kind,
+        }
+        why = _no_pair(flipped[used])
+        for within, strata in ((ALL, np.zeros_like(classes)), (CLASSES, classes)):
+            for predictor in PREDICTORS:
+                scores = table.values[predictor][:, place]
+                key = b"".join(each.tobytes() for each in (scores, flipped, strata, used))
+                if key not in known:
+                    known[key] = _auroc(table.bootstrap, scores, flipped, strata, used)
+                found = known[key]
+                reason = why or (None if found["mixed"] else _REASONS[within])
+                yield about | found | {"predictor": predictor, "within": within, "reason": reason}
+        adds = added(
+            table.values[NISSIM][used, place],
+            flipped[used],
+            -table.values[CONFIDENCE][used, place],
+            classes[used],
+        )
+        reason = why or (None if adds["mixed"] else _REASONS[LIKE])
+        yield about | adds | {"predictor": NISSIM, "within": LIKE, "reason": reason}
+
+
+def _no_pair(flipped: np.ndarray) -> str | None:
+    """Why there is no image that flipped, or none that stayed right, among those right before."""
+    if not len(flipped):
+        return "no image was right before"
+    if not flipped.any():
+        return "no image flipped"
+    return "every image that was right flipped" if flipped.all() else None
+
+
+def _auroc(
+    bootstrap: Bootstrap,
+    scores: np.ndarray,
+    positive: np.ndarray,
+    strata: np.ndarray,
+    used: np.ndarray,
+) -> dict[str, float | int | None]:
+    """The share of pairs of one stratum that the positive wins, with its interval."""
+    mixed = [
+        chosen
+        for chosen in (np.flatnonzero(used & (strata == one)) for one in np.unique(strata[used]))
+        if positive[chosen].any() and not positive[chosen].all()
+    ]
+    if not mixed:
+        return {"mixed": 0, "auroc": None, "low": None, "high": None}
+
+    def wins_and_pairs(weights: np.ndarray, units: np.ndarray) -> np.ndarray:
+        total = np.zeros((2, weights.shape[1]))
+        for chosen in mixed:
+            high, own = positive[chosen], units[chosen]
+            total[0] += weighted_wins(weights, own, scores[chosen], high)
+            total[1] += weights[own[high]].sum(axis=0) * weights[own[~high]].sum(axis=0)
+        return total
+
+    wins, pairs = wins_and_pairs(np.ones((1, 1)), np.zeros(len(scores), dtype=int))[:, 0]
+    blocks = [
+        wins_and_pairs(np.ascontiguousarray(drawn.T), bootstrap.units)
+        for drawn in bootstrap.weights()
+    ]
+    resampled = np.concatenate(blocks, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chances = resampled[0] / resampled[1]
+    counted = np.isin(np.arange(len(used)), np.concatenate(mixed))
+    (low,), (high,) = bootstrap.bounds(chances[:, None], counted[:, None])
+    return {"mixed": len(mixed), "auroc": float(wins / pairs), "low": low, "high": high}
+
+
+def added(
+    nissim: np.ndarray, flipped: np.ndarray, confidence: np.ndarray, classes: np.ndarray
+) -> dict[str, float | int | None]:
+    """What NISSIM tells of flips among images of one class and like confidence; see ``failing``.
+
+    Args:
+        nissim: (N,) float.
+        flipped: (N,) bool.
+        confidence: (N,) float, clean.
+        classes: (N,) int.
+
+    Returns:
+        auroc (of the residuals, over pairs of one group), p, and mixed (groups with both
+        outcomes); null where there is no such group.
+    """
+    won, pairs, sums = 0.0, 0, []
+    left = _residuals(nissim, confidence, classes)
+    for one in np.unique(classes):
+        mine = np.flatnonzero(classes == one)
+        order = mine[np.argsort(confidence[mine], kind="stable")]
+        for group in np.array_split(order, max(1, round(len(mine) / _LIKE))):
+            ranks, gone = rankdata(left[group]), flipped[group]
+            count = int(gone.sum())
+            if 0 < count < len(group):
+                least = count * (count + 1) / 2
+                won += float(ranks[gone].sum()) - least
+                pairs += count * (len(group) - count)
+                sums.append(np.array(list(combinations(ranks, count))).sum(axis=1) - least)
+    if not sums:
+        return {"mixed": 0, "auroc": None, "p": None}
+    return {"mixed": len(sums), "auroc": won / pairs, "p": _chance(won, sums)}
+
+
+def _residuals(values: np.ndarray, by: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Ranks of values less what class and the ranks of another number say of them, (N,).
+
+    A cubic of the ranks, of each large class alone; small classes have one together, each with a
+    level of its own: a curve for each would follow its few images.
+    """
+    _, codes, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    curve = np.where(counts >= _LARGE, np.arange(len(counts)), -1)[codes]
+    left = np.empty(len(values))
+    for one in np.unique(curve):
+        mine = np.flatnonzero(curve == one)
+        ranks, given = (rankdata(each[mine]) / len(mine) - 0.5 for each in (values, by))
+        columns = np.stack([ranks, given, given**2, given**3], axis=1)
+        _, level = np.unique(codes[mine], return_inverse=True)
+        sums = np.zeros((level.max() + 1, 4))
+        np.add.at(sums, level, columns)
+        columns = columns - (sums / np.bincount(level)[:, None])[level]
+        slopes, *_ = np.linalg.lstsq(columns[:, 1:], columns[:, 0], rcond=1e-10)
+        left[mine] = columns[:, 0] - columns[:, 1:] @ slopes
+    return np.round(left, 9)  # what is equal but for rounding is a tie
+
+
+def _chance(won: float, sums: list[np.ndarray]) -> float:
+    """The one-sided p of so many pairs won, where each group's share of them is drawn."""
+    if len(sums) > _MANY:
+        mean = sum(float(each.mean()) for each in sums)
+        spread = np.sqrt(sum(float(each.var()) for each in sums))
+        return float(ndtr((mean - won) / spread)) if spread else 1.0
+    random = np.random.default_rng(1)
+    drawn = np.zeros(PERMUTATIONS)
+    for each in sums:
+        drawn += each[random.integers(0, len(each), PERMUTATIONS)]
+    return float((1 + (drawn >= won - 1e-9).sum()) / (1 + PERMUTATIONS))
