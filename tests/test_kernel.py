@@ -121,8 +121,15 @@ def test_numbers_are_those_of_the_public_calls_one_image_at_a_time(
         for (place, level), score in scores.items():
             assert values[place, 0, level] == pytest.approx(score, abs=1e-3)
     with torch.no_grad():
-        predicted = torch.stack([clf(each).argmax(dim=1) for each in attacked], dim=1)
+        logits, clean = torch.stack([clf(each) for each in attacked], dim=1), clf(images)
+    predicted = logits.argmax(dim=2)
     np.testing.assert_array_equal(found.arrays[Key("attacked_class")][:, 0], predicted)
+    first = clean.argmax(dim=1)
+    of_first = logits.gather(2, first[:, None, None].expand(-1, 2, 1))[..., 0]
+    for name, value in (("clean_logit", clean.amax(dim=1)), ("attacked_logit", of_first)):
+        array = found.arrays[Key(name)]
+        array = array if name == "clean_logit" else array[:, 0]
+        np.testing.assert_allclose(array, value, atol=1e-4)
     changes = [(each - images).abs().flatten(1).amax(dim=1) for each in attacked]
     np.testing.assert_allclose(
         found.arrays[Key("linf")][:, 0], torch.stack(changes, dim=1), atol=1e-7

@@ -5,6 +5,7 @@ import html
 import polars as pl
 import pytest
 
+from hostile import HOSTILE
 from lookaway.analysis.direction import WORDS
 from lookaway.analysis.frames import Frames
 from lookaway.report.conclusions import conclusions
@@ -108,6 +109,42 @@ def test_what_is_left_at_equal_outcome_is_said_to_be_only_where_both_ways_say_so
     )
     assert left in text
     assert "the 7 images with the same outcome under both shifted by +0.050" in text
+
+
+@pytest.mark.parametrize("p", [0.01, 0.2, None])
+def test_looking_elsewhere_goes_with_failing_only_where_it_adds_to_class_and_confidence(
+    finished, p
+):
+    frames = Frames(finished.store)
+    frames.outcomes = finished.outcomes().with_columns(value=pl.lit(0.3))
+    like = pl.col("within") == "classes and confidence"
+    frames.failing = finished.failing().with_columns(
+        auroc=pl.col("predictor").replace_strict(
+            {"nissim": 0.9, "logit fall": 0.95, "clean confidence": 0.8}
+        ),
+        low=pl.lit(0.85),
+        high=pl.lit(0.99),
+        only=pl.lit(HOSTILE),
+        p=pl.when(like).then(p),
+        p_holm=pl.when(like).then(p),
+        reason=pl.when(like & pl.lit(p is None)).then(pl.lit("for a reason")),
+    )
+    found = found_in(frames)["Consequence"]
+    assert found.opening.startswith("Looking elsewhere goes with failing in ") == (p == 0.01)
+    assert found.opening.startswith("In no model does looking elsewhere tell") == (p != 0.01)
+    assert found.table == "failing_clean"
+    text = dict(found.models)["two"]
+    assert f"flipped, all of the class {isolated(HOSTILE)}; MOD " in text
+    assert "AUROC 0.90, 0.85 to 0.99; of the fall of the logit 0.95" in text
+    assert "of the clean confidence 0.80; under noise 0.90" in text
+    told = {
+        0.01: "it adds to class and clean confidence (p = 0.010 after Holm)",
+        0.2: "it adds nothing clear to class and clean confidence (p = 0.200 after Holm)",
+        None: "what it adds to the clean confidence cannot be told: for a reason",
+    }[p]
+    assert text.endswith(told)
+    assert "within classes 0.90, 0.85 to 0.99 (the fall of the logit 0.95); " in text
+    assert "the fall of the logit tells flips at least as well" in found.closing
 
 
 def test_heatmaps_that_were_inverted_are_said_to_be(finished):

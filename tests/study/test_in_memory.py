@@ -18,6 +18,7 @@ SUMS = ["accuracy", "psnr", "unattacked", "mod", "spread", "vid", "shuffled", "e
 SUMS += [
     "direction",
     "outcomes",
+    "failing",
     "decomposition",
     "dead",
     "transfer",

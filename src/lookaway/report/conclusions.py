@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from lookaway.analysis import direction, outcomes
+from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.report.conclusion import Conclusion
+from lookaway.report.consequence import consequence
 from lookaway.report.findings import at_top, findings, headlines, of_first
 from lookaway.report.flips import flips
 from lookaway.report.table import Cell
@@ -20,8 +21,6 @@ _DID = {
     "inverted": f"were inverted (rank correlation ≤ −{-direction.REVERSED:g})",
     "died": "lost all evidence for the class (dead maps)",
 }
-_RIGHT, _FLIPPED, _ = outcomes.OUTCOMES
-_AUROC = f"{outcomes.FLIPPED_OR_NOT}: auroc"
 
 
 def conclusions(frames: Frames) -> list[Conclusion]:
@@ -30,7 +29,7 @@ def conclusions(frames: Frames) -> list[Conclusion]:
     Of each model under its own perturbations at the study's largest ε, for the class seen in the
     clean image where the study has it, and of the first variant of the images.
     """
-    made = [_scale, _depth, flips, _direction, _consequence, _certainty]
+    made = [_scale, _depth, flips, _direction, consequence, _certainty]
     if not frames.several_layers:
         made.remove(_depth)
     ending = method_ending(frames)
@@ -150,39 +149,6 @@ def _way(cells: Mapping[str, Cell]) -> str:
     ]
     where = f"mostly {' and '.join(ways)}" if ways else "in no common direction"
     return f"; the centre moved by {cells['distance'].value:.0%} of the image's side, {where}"
-
-
-def _consequence(frames: Frames) -> Conclusion:
-    measures = f"{_FLIPPED}: share", f"{_FLIPPED}: mod", f"{_RIGHT}: mod", _AUROC
-    apart = [f"{each}: {name}" for each in (_FLIPPED, _RIGHT) for name in ("dead", "mod_living")]
-    numbers = headlines(frames, *measures, *apart)
-    models = []
-    for model, cells in numbers.items():
-        share, flipped, right, auroc = (cells[measure] for measure in measures)
-        text = f"{share.value:.0%} of the images flipped"
-        if auroc.value is None:
-            models.append((model, f"{text} ({auroc.reason})"))
-            continue
-        interval = "" if auroc.low is None else f", {auroc.low:.2f} to {auroc.high:.2f}"
-        text += f"; MOD {flipped.value:.3f}{_dead_apart(cells, _FLIPPED)} where they flipped, "
-        text += f"{right.value:.3f}{_dead_apart(cells, _RIGHT)} where they stayed right "
-        models.append((model, f"{text}(AUROC {auroc.value:.2f}{interval})"))
-    further = [model for model, cells in numbers.items() if (cells[_AUROC].low or 0.0) > 0.5]
-    opening = (
-        f"Looking elsewhere goes with failing in {listed(further)}: the heatmaps of images that "
-        "flipped moved further than those of images that stayed right."
-        if further
-        else "No model's heatmaps moved clearly further where its prediction flipped."
-    )
-    return Conclusion("Consequence", opening, f"outcomes_{frames.policy}", tuple(models))
-
-
-def _dead_apart(cells: Mapping[str, Cell], outcome: str) -> str:
-    """How many pairs of an outcome hold a dead map, and what the others score; may be empty."""
-    share, living = cells[f"{outcome}: dead"].value, cells[f"{outcome}: mod_living"].value
-    if not share:
-        return ""
-    return f" ({share:.0%} dead" + ("" if living is None else f", the others {living:.3f}") + ")"
 
 
 def _certainty(frames: Frames) -> Conclusion:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from lookaway.analysis import dead, decomposition, direction, outcomes, summary
+from lookaway.analysis import dead, decomposition, direction, failing, outcomes, summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import at_top, findings
 from lookaway.report.pivot import LINES, Body, listing, pivoted
@@ -70,6 +70,16 @@ _OF_OUTCOMES = {
     f"{_WRONG}: mod": (f"MOD, {_WRONG}", ".3f"),
     f"{_RIGHT}: attacked_confidence": (f"confidence, {_RIGHT}", "%"),
     f"{_FLIPPED}: attacked_confidence": (f"confidence, {_FLIPPED}", "%"),
+}
+_OF_FAILING = {
+    ("share", ""): ("flipped", "%"),
+    **{
+        (predictor, within): (f"{predictor.replace('nissim', 'NISSIM')}{where}", ".3f")
+        for within, where in ((failing.ALL, ""), (failing.CLASSES, ", within classes"))
+        for predictor in failing.PREDICTORS
+    },
+    (failing.NISSIM, failing.LIKE): ("NISSIM, freed of class and confidence", ".3f"),
+    ("p", failing.LIKE): ("p (Holm)", ".4f"),
 }
 _MEASURES = {"mod": "MOD", "excess": "excess", "vid": "VID"}
 
@@ -148,6 +158,23 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         _CONSEQUENCE,
     )
     yield Table(
+        f"failing_{policy}",
+        f"What tells a flip? {where}",
+        "AUROC: shares of pairs, of an image that flipped and one that stayed right, in which the "
+        "first has the larger NISSIM, the larger fall of the logit of the class predicted for the "
+        "clean image, or the smaller clean confidence; 0.5 is no relation. within classes: of "
+        "pairs of one class. freed: what is left of NISSIM's ranks where class and clean "
+        "confidence are taken out, among images of one class and like confidence; p: that it is "
+        "chance, by a one-sided permutation test, corrected for the models.",
+        *pivoted(
+            frames,
+            _failing(frames).filter(here),
+            _OF_FAILING,
+            by=("predictor", "within"),
+        ),
+        _CONSEQUENCE,
+    )
+    yield Table(
         f"flips_{policy}",
         f"Because of flips, or beyond them? {where}",
         "An image whose prediction flips shifts by itself, so an attack that flips more moves "
@@ -186,6 +213,28 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         yield _differences(frames, policy, where)
         if policy == frames.policy:
             yield _rankings(frames)
+
+
+def _failing(frames: Frames) -> pl.DataFrame:
+    """What tells flips, by scope, with the share that flipped and p as predictors of their own."""
+    found = summary.by_scope(frames.failing)
+    numbers = ("value", "low", "high")
+    never = pl.lit(None, pl.Float64)
+    share = found.filter(predictor=failing.NISSIM, within=failing.ALL).with_columns(
+        predictor=pl.lit("share"), within=pl.lit(""), value=pl.col("flipped") / pl.col("n")
+    )
+    p = found.filter(within=failing.LIKE).with_columns(predictor=pl.lit("p"), value="p_holm")
+    parts = [
+        share.with_columns(low=never, high=never, reason=pl.lit(None, pl.String)),
+        found.with_columns(value="auroc"),
+        p.with_columns(low=never, high=never),
+    ]
+    keys = [*LINES, "attack", "explained_class", "epsilon", "predictor", "within", "reason"]
+    every = pl.concat(part.select(*keys, *numbers) for part in parts)
+    order = every.select("variant", "scope", "model", "attack").unique(maintain_order=True)
+    return every.join(
+        order.with_row_index("_place"), on=order.columns, how="left", maintain_order="left"
+    ).sort("_place", maintain_order=True)
 
 
 def _measures(frames: Frames, policy: str, columns: dict[str, tuple[str, str]]) -> Body:
