@@ -8,6 +8,7 @@ import polars as pl
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
+from lookaway.analysis.ends import SHARE
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.outcomes import OUTCOMES, weighted_wins, with_outcome
@@ -179,7 +180,7 @@ def _auroc(
     with np.errstate(invalid="ignore", divide="ignore"):
         chances = resampled[0] / resampled[1]
     counted = np.isin(np.arange(len(used)), np.concatenate(mixed))
-    (low,), (high,) = bootstrap.bounds(chances[:, None], counted[:, None])
+    (low,), (high,) = bootstrap.bounds(chances[:, None], counted[:, None], SHARE)
     return {"mixed": len(mixed), "auroc": float(wins / pairs), "low": low, "high": high}
 
 

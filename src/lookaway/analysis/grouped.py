@@ -16,7 +16,8 @@ SETTING = ["variant", "model", "attack", "source"]
 HEATMAP = ["method", "layer", "depth", "map_size", "explained_class"]
 # What a mean of each quantity can be.
 RANGES: Mapping[str, Range] = {
-    **dict.fromkeys(["mod", "shuffled", "accuracy", "lost"], SHARE),
+    **dict.fromkeys(["mod", "mod_living", "shuffled", "accuracy", "lost"], SHARE),
+    **dict.fromkeys(["MOD, one dead", "MOD, living"], SHARE),
     **dict.fromkeys(["clean_confidence", "attacked_confidence"], SHARE),
     **dict.fromkeys(["clean_inside", "attacked_inside"], SHARE),
     **dict.fromkeys(["excess", "right", "down", "growth", "left_region"], CHANGE),
