@@ -191,6 +191,19 @@ class Summaries(ABC):
             )
         return self.frames.det if per == "threshold" else self.frames.whole(names[per])
 
+    def face_regions(self) -> pl.DataFrame:
+        """Where on aligned faces the layers look, and what moved; see ``analysis.face_regions``.
+
+        Raises:
+            InputError: no variant of the study aligns faces.
+        """
+        if not self.frames.aligned:
+            raise InputError(
+                "no variant of this study aligns faces (data.variants: [cascade] or [landmarks]), "
+                "so that a place means another part of the face in each image"
+            )
+        return self.frames.whole("face_regions")
+
     def transfer(self) -> pl.DataFrame:
         """Accuracy, MOD and excess, source × target; see ``analysis.outcomes.transfer``."""
         return self.frames.whole("transfer")

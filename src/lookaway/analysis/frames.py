@@ -313,6 +313,13 @@ class Frames:
         told = self.verification.filter(pl.col("measure").str.starts_with("success@"))
         return [name for name in self.attacks if name in told["attack"]]
 
+    face_regions = _summary("face_regions")
+
+    @property
+    def aligned(self) -> bool:
+        """Whether faces are aligned in a variant, so that places on them mean the same."""
+        return any(about.aligner for about in self.plan.variants.values())
+
     @cached_property
     def det(self) -> pl.DataFrame:
         """DET curves of each gallery; see ``comparisons.det_frame``."""
@@ -353,6 +360,8 @@ class Frames:
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded
+        if self.aligned:
+            kept["face_regions"] = self.whole("face_regions")
         if self.galleries:
             names = ["verification", "verification_shift"]
             kept |= {name: self.whole(name) for name in names} | {"det": self.det}

@@ -190,11 +190,17 @@ def inside(maps: np.ndarray, coverage: np.ndarray) -> np.ndarray:
     Returns:
         (n,) in [0, 1]; NaN where a map is all zeros.
     """
-    rows, columns = (_enlarging(size) for size in maps.shape[1:])
-    heat = rows @ maps.astype(float) @ columns.T
+    heat = enlarged(maps)
     with np.errstate(invalid="ignore", divide="ignore"):
         shares: np.ndarray = (heat * coverage).sum(axis=(1, 2)) / heat.sum(axis=(1, 2))
     return shares
+
+
+def enlarged(maps: np.ndarray) -> np.ndarray:
+    """Maps (n, h, w) brought bilinearly to (n, GRID, GRID) float64."""
+    rows, columns = (_enlarging(size) for size in maps.shape[1:])
+    heat: np.ndarray = rows @ maps.astype(float) @ columns.T
+    return heat
 
 
 def _enlarging(cells: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from lookaway.analysis import (
     dead,
     decomposition,
     direction,
+    face_regions,
     failing,
     outcomes,
     scale,
@@ -61,6 +62,10 @@ _ORDER: dict[str, _Order] = {
     "compare_models": [
         *("pairs", "variant", ("model_a", "model_b"), "scope"),
         *("measure", "epsilon", "method", "explained_class"),
+    ],
+    "face_regions": [
+        *("variant", *_LEVELS, "method", ("model", "layer"), "explained_class"),
+        *("measure", "region"),
     ],
     "verification": ["variant", "model", ("attack", "source", "objective"), "epsilon", "measure"],
     "verification_shift": ["variant", *_LEVELS, "outcome", "measure", "method", "explained_class"],
@@ -181,6 +186,10 @@ class Streamed:
         yield {"verification": pl.concat(rates)}
         yield {"verification_shift": pl.concat(shifts) if shifts else of.no_shift()}
 
+    def faces(self) -> Iterator[_Found]:
+        """Where on aligned faces the layers look."""
+        yield {"face_regions": face_regions.face_regions(self._parts.store, self._plan)}
+
     def pairs(self) -> Iterator[_Found]:
         """Models beside each other, at one ε."""
         for part in self._parts.split("variant", "method", "explained_class", "epsilon"):
@@ -204,6 +213,7 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
         [f"vid_{way}_with_zero" for way in summary.VID_WAYS], Streamed.curves_with_zero
     ),
     "compare_models": Streamed.pairs,
+    "face_regions": Streamed.faces,
     **dict.fromkeys(["verification", "verification_shift"], Streamed.galleries),
 }
 

@@ -9,6 +9,7 @@ from lookaway.analysis import dead, summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.curves import SHUFFLED
 from lookaway.report.detail_tables import detail_tables
+from lookaway.report.face_tables import face_tables
 from lookaway.report.findings import findings
 from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.table import Cell, Row, Table
@@ -39,7 +40,7 @@ def _tables(frames: Frames) -> Iterator[Table]:
         table for policy in frames.ordered_policies for table in detail_tables(frames, policy)
     ]
     yield from verification_tables(frames)
-    details = [*shift_tables(frames), *details]
+    details = [*shift_tables(frames), *face_tables(frames), *details]
     for table in [*details, *_by_level(frames), *_preparation(frames), *_drift(frames)]:
         yield table if table.of_images else _named(frames, table)
 

@@ -1,0 +1,96 @@
+"""A study of aligned faces tells where on them its layers look."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from galleries import DODGE, embedder, study_of
+from lookaway.analysis.face_regions import REGIONS, layout, shares
+from lookaway.errors import InputError
+from lookaway.report.face_tables import face_tables
+from lookaway.study.keys import CellKey, map_key
+
+
+@pytest.fixture
+def result(quick_study, run_quickly, tmp_path):
+    """Points for all but one image; of two others a box alone."""
+    folder = quick_study["data"]["folder"]
+    points = ",".join(f"x{i},y{i}" for i in range(1, 6))
+    face = "10,10,20,11,15,16,11,22,19,23"
+    lines = [f"image,{points},x,y,w,h"]
+    for person in ("ann", "bob", "cy"):
+        for place in range(8):
+            name = f"{person}/{place}.png"
+            box = ",,,,,,,,,,5,5,20,20"
+            lines.append(f"{name},{box}" if place == 3 else f"{name},{face},5,5,20,20")
+    (tmp_path / "points.csv").write_text("\n".join(line for line in lines if "ann/5" not in line))
+    data = {
+        **quick_study["data"],
+        "folder": folder,
+        "split": {"train": 0.25, "val": 0, "test": 0.75},
+        "variants": ["landmarks"],
+        "landmarks": str(tmp_path / "points.csv"),
+    }
+    explain = {"explained_class": ["label"], "pictured": 3, "layers": "convs"}
+    study = study_of(
+        quick_study,
+        {"name": "faces", "train": "enrol"},
+        data=data,
+        attacks=[DODGE],
+        epsilons=[0.02, 0.1],
+        explain=explain,
+    )
+    return run_quickly(study, tmp_path / "out", 64, models={"faces": embedder()})
+
+
+def test_shares_are_means_over_the_images_whose_points_are_known(result):
+    frame = result.face_regions()
+    last = result.plan.last_layers["faces"]
+    maps = result.store.read_maps(CellKey("landmarks", 0, "faces", 0))
+    test = result.samples().filter(part="test")["image"].to_list()
+    used = [at for at, image in enumerate(test) if image != "ann/5.png" and "/3" not in image]
+    assert 0 < len(used) < len(test)
+    covered = layout(result.plan.variants["landmarks"].aligner)
+    clean = shares(maps[map_key("clean", "gradcam", "label", last)][used], covered)
+    changed = {
+        attack: shares(
+            maps[map_key("attacked", "gradcam", "label", last, attack, source)][used, 1], covered
+        )
+        for attack, source in (("dodge", "faces"), ("noise", None))
+    }
+    alive = ~np.isnan(clean + changed["dodge"] + changed["noise"]).any(axis=1)
+    assert alive.all()
+    here = frame.filter(layer=last, epsilon=0.1)
+    expected = {
+        ("clean", "dodge"): clean,
+        ("attacked", "dodge"): changed["dodge"],
+        ("attacked", "noise"): changed["noise"],
+        ("moved", "dodge"): changed["dodge"] - clean,
+        ("beyond_noise", "dodge"): changed["dodge"] - changed["noise"],
+    }
+    for (measure, attack), values in expected.items():
+        rows = here.filter(measure=measure, attack=attack)
+        assert rows["region"].to_list() == list(REGIONS)
+        assert rows["n"].unique().to_list() == [len(used)]
+        np.testing.assert_allclose(rows["value"], values.mean(axis=0), atol=1e-6)
+        assert (rows["low"] <= rows["value"] + 1e-9).all()
+    totals = here.filter(pl.col("measure") == "attacked").group_by("attack").agg(pl.sum("value"))
+    np.testing.assert_allclose(totals["value"], 1.0)
+
+
+def test_other_layers_are_told_of_the_pictured_images_and_tables_show_all(result):
+    frame = result.face_regions()
+    last = result.plan.last_layers["faces"]
+    assert frame.filter(pl.col("layer") != last)["n"].max() <= 3
+    moved, beyond = face_tables(result.frames)
+    assert moved.rows[0].names[0] == "clean"
+    assert sum(cell.value for cell in moved.rows[0].cells) == pytest.approx(1.0)
+    area = round(100 * layout(result.plan.variants["landmarks"].aligner)[0].mean())
+    assert f"Of the square's area: eyes {area}%, nose" in moved.note
+    assert {row.names[0] for row in beyond.rows} == {"dodge white-box"}
+
+
+def test_images_as_they_are_have_no_regions(looked):
+    with pytest.raises(InputError, match="no variant of this study aligns faces"):
+        looked.face_regions()
+    assert not list(face_tables(looked.frames))
