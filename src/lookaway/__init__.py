@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lookaway.report.overlays import overlay
     from lookaway.result import Result, open_result
     from lookaway.run import run_study
-    from lookaway.verification import verify
+    from lookaway.verification import verify, verify_pairs
 
 __version__ = "0.1.0"
 
@@ -72,6 +72,7 @@ _HOMES = {
     "open_result": "lookaway.result",
     "run_study": "lookaway.run",
     "verify": "lookaway.verification",
+    "verify_pairs": "lookaway.verification",
 }
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "similarity_map",
     "ssim",
     "verify",
+    "verify_pairs",
 ]
 
 
