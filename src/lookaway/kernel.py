@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lookaway.attacks.base import Attack, GradientAttack, norm_of
+from lookaway.attacks.base import Attack, GradientAttack, goals, norm_of
 from lookaway.attacks.noise import SignNoise
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.metrics.dissimilarity import linf, psnr
@@ -230,7 +230,8 @@ class _Batch:
             Key("clean_logit"): self.clf.outputs.score(self.clean.logits, self.clean.predicted),
         }
         if self.settings.scores:
-            arrays |= {Key("clean_scores"): self.clean.logits, Key("targets"): self._goals(attacks)}
+            aimed = goals(attacks, self.clean.logits, self.labels, self.images)
+            arrays |= {Key("clean_scores"): self.clean.logits, Key("targets"): aimed}
         for (method, policy), view in self.clean.views.items():
             for layer in self.settings.layers:
                 arrays[Key("clean_maps", method, policy, layer)] = view.maps[layer]
@@ -239,11 +240,6 @@ class _Batch:
             arrays[key] = torch.stack(values).movedim(2, 0)
         numbers = {key: tensor.cpu().numpy() for key, tensor in arrays.items()}
         return Measured(tuple(sources), numbers, _stored(own))
-
-    def _goals(self, attacks: Sequence[Attack]) -> Tensor:
-        found = [each.goal(self.clean.logits, self.labels, self.images) for each in attacks]
-        nowhere = torch.full_like(self.labels, -1)
-        return torch.stack([nowhere if goal is None else goal for goal in found], dim=1)
 
     def _perturbations(
         self,

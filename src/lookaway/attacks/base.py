@@ -288,6 +288,13 @@ class GradientAttack(Attack):
             return self.of_gradient(pixel_gradient(clf.name, raised, pixels), clf.name)
 
 
+def goals(attacks: Sequence[Attack], logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+    """The classes (N, A) that each of A attacks goes to by itself; −1 where it goes to none."""
+    found = [attack.goal(logits, labels, images) for attack in attacks]
+    nowhere = torch.full_like(labels, -1)
+    return torch.stack([nowhere if goal is None else goal for goal in found], dim=1)
+
+
 def encoded(
     images: Tensor, attacked: Tensor, epsilons: Sequence[float], norm: str = "linf"
 ) -> Perturbation:
