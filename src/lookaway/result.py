@@ -11,6 +11,7 @@ from lookaway.analysis import summary
 from lookaway.analysis.direction import direction
 from lookaway.analysis.frames import REGIONS, Frames
 from lookaway.analysis.regions import inside_frame, pack, read_regions
+from lookaway.analysis.subgroups import by_group, read_groups
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
 from lookaway.report.figure import Figure
@@ -170,16 +171,26 @@ class Summaries(ABC):
         """MOD as the share of dead pairs and MOD of living ones; see ``analysis.dead``."""
         return self.frames.whole("dead")
 
-    def verification(self, per: str = "perturbation") -> pl.DataFrame:
+    def verification(
+        self,
+        per: str = "perturbation",
+        groups: str | Path | pl.DataFrame | None = None,
+        column: str = "group",
+    ) -> pl.DataFrame:
         """Error rates of the comparisons of a study's galleries; see ``analysis.verification``.
 
         Args:
             per: ``perturbation`` (clean ones too); ``decision``: how far the explanation moved, by
                 what became of the comparison (see ``analysis.comparisons.shift_by_decision``); or
                 ``threshold``: points of DET curves.
+            groups: of people, for rates in each and the largest gap (see
+                ``analysis.subgroups.group_rates``): a CSV, Parquet or frame with ``label`` or
+                ``image``, and a column of groups.
+            column: its name.
 
         Raises:
             InputError: no model of the study has ``train: enrol``, or ``per`` is unknown.
+            DataError: the groups cannot be used.
         """
         names = {"perturbation": "verification", "decision": "verification_shift"}
         if per not in (*names, "threshold"):
@@ -189,7 +200,17 @@ class Summaries(ABC):
                 "no model of this study has enrolled people (train: enrol); of a gallery in "
                 "memory la.verify tells the same"
             )
-        return self.frames.det if per == "threshold" else self.frames.whole(names[per])
+        if groups is None:
+            return self.frames.det if per == "threshold" else self.frames.whole(names[per])
+        if per != "perturbation":
+            raise InputError(f"groups are told per perturbation; got per={per!r}")
+        frames = self.frames
+        known = read_groups(groups, column, frames.store.samples())
+        return pl.concat(
+            by_group(frames.store, frames.plan, variant, model, known)
+            for variant in frames.variants
+            for model in frames.galleries
+        )
 
     def face_regions(self) -> pl.DataFrame:
         """Where on aligned faces the layers look, and what moved; see ``analysis.face_regions``.

@@ -152,6 +152,16 @@ def test_how_far_the_explanation_moved_is_told_by_what_became_of_the_comparison(
     assert frame.filter(attack="noise", outcome="held")["value"].is_not_null().any()
 
 
+def test_rates_of_groups_of_people_are_told_of_a_study(result):
+    groups = pl.DataFrame({"label": ["ann", "bob", "cy"], "sex": ["f", "m", "m"]})
+    frame = result.verification(groups=groups, column="sex")
+    assert set(frame["group"]) == {"f", "m"}
+    assert frame["value"].null_count() == frame.height  # so few people
+    assert set(frame["source"]) == {None, "faces", "plain"}
+    with pytest.raises(InputError, match="groups are told per perturbation"):
+        result.verification(per="decision", groups=groups)
+
+
 def test_a_study_without_enrolled_people_has_no_error_rates(looked):
     with pytest.raises(InputError, match="no model of this study has enrolled people"):
         looked.verification()

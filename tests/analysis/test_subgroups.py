@@ -1,0 +1,73 @@
+"""Rates of groups of people are counted in them alone, and none are told of few people."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lookaway.analysis.subgroups import group_rates, read_groups
+from lookaway.analysis.verification import CLEAN, Comparisons
+from lookaway.errors import DataError
+
+PEOPLE, PROBES = 55, 4
+TITLE = ("fgsm", "dodging", 0.1)
+GROUPS = ["north"] * 25 + ["south"] * 25 + ["few"] * 5
+
+
+@pytest.fixture(scope="module")
+def found():
+    """People of the south are lost twice as often."""
+    random = np.random.default_rng(2)
+    persons = np.repeat(np.arange(PEOPLE), PROBES)
+    same = persons[:, None] == np.arange(PEOPLE)
+    clean = random.normal(0.2, 0.1, same.shape) + 0.6 * same
+    fails = random.random(len(persons)) < np.where(persons < 25, 0.3, 0.6)
+    lost = np.where(same & fails[:, None], 0.0, clean)
+    return Comparisons(persons, {CLEAN: clean, TITLE: lost}, {})
+
+
+def test_rates_are_those_of_a_group_s_own_comparisons(found):
+    frame = group_rates(found, GROUPS).filter(attack="fgsm")
+    threshold = found.thresholds(0.01)[:, None]
+    match, same = found.similarities[TITLE] >= threshold, found.genuine()
+    of = np.array(GROUPS)
+    for group in ("north", "south"):
+        mine = of[found.persons] == group
+        told = {row["measure"]: row for row in frame.filter(group=group).iter_rows(named=True)}
+        assert told["fnmr@0.01"]["value"] == pytest.approx((~match[mine][same[mine]]).mean())
+        inside = ~same[mine] & (of == group)[None, :]
+        assert told["fmr@0.01"]["value"] == pytest.approx(match[mine][inside].mean())
+        assert told["fmr@0.01"]["n_impostor"] == inside.sum()
+        assert told["fnmr@0.01"]["low"] < told["fnmr@0.01"]["value"] < told["fnmr@0.01"]["high"]
+    few = frame.filter(group="few", measure="fnmr@0.01").row(0, named=True)
+    assert few["value"] is None
+    assert few["reason"] == "under 20 people"
+
+
+def test_the_largest_gap_names_its_two_groups_and_is_as_wide_as_so_many_people_say(found):
+    frame = group_rates(found, GROUPS).filter(group="largest gap", measure="fnmr@0.01")
+    clean, lost = (frame.filter(attack=name).row(0, named=True) for name in ("clean", "fgsm"))
+    assert lost["reason"] == "south less north"
+    assert lost["low"] > 0
+    width = 2 * 1.96 * (0.3 * 0.7 / 100 + 0.6 * 0.4 / 100) ** 0.5
+    assert lost["high"] - lost["low"] == pytest.approx(width, rel=0.3)
+    assert clean["low"] <= 0 <= clean["high"]
+    alone = group_rates(found, ["north"] * 50 + ["few"] * 5).filter(group="largest gap")
+    assert alone["reason"].str.contains("fewer than two groups of 20 people|takes 10000").all()
+
+
+def test_groups_are_those_of_people_or_of_their_images():
+    samples = pl.DataFrame({"image": ["a/1", "a/2", "b/1"], "label": ["a", "a", "b"]})
+    people = pl.DataFrame({"label": ["a", "b"], "sex": ["f", "m"]})
+    assert read_groups(people, "sex", samples) == {"a": "f", "b": "m"}
+    images = pl.DataFrame({"image": ["a/1", "b/1"], "group": ["f", "m"]})
+    assert read_groups(images, "group", samples) == {"a": "f", "b": "m"}
+    for frame, told in (
+        (people.head(1), "no group for 1 people, such as 'b'"),
+        (people.rename({"sex": "x"}), "needs a column label or image, and 'sex'"),
+        (
+            pl.DataFrame({"label": ["a", "a", "b"], "sex": ["f", "m", "m"]}),
+            "'a' into several groups",
+        ),
+    ):
+        with pytest.raises(DataError, match=told):
+            read_groups(frame, "sex", samples)
