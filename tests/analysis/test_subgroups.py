@@ -55,6 +55,16 @@ def test_the_largest_gap_names_its_two_groups_and_is_as_wide_as_so_many_people_s
     assert alone["reason"].str.contains("fewer than two groups of 20 people|takes 10000").all()
 
 
+def test_one_probe_of_each_person_has_an_interval_too():
+    persons, same = np.arange(50), np.eye(50, dtype=bool)
+    clean = np.random.default_rng(0).normal(0.2, 0.1, same.shape) + 0.6 * same
+    lost = np.where(same & (persons % 2 == 0)[:, None], 0.0, clean)
+    found = Comparisons(persons, {CLEAN: clean, TITLE: lost}, {})
+    frame = group_rates(found, ["north"] * 25 + ["south"] * 25).filter(measure="fnmr@0.01")
+    row = frame.filter(attack="fgsm", group="south").row(0, named=True)
+    assert 0.25 < row["low"] < row["value"] < row["high"] < 0.75
+
+
 def test_groups_are_those_of_people_or_of_their_images():
     samples = pl.DataFrame({"image": ["a/1", "a/2", "b/1"], "label": ["a", "a", "b"]})
     people = pl.DataFrame({"label": ["a", "b"], "sex": ["f", "m"]})

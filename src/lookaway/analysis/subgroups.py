@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis.comparisons import SCHEMA, comparisons_of
-from lookaway.analysis.proportions import compared_ends
-from lookaway.analysis.verification import RATES, Comparisons, Setting
+from lookaway.analysis.intervals import Bootstrap
+from lookaway.analysis.verification import RATES, Comparisons, Setting, share_of
 from lookaway.errors import DataError, shown
 from lookaway.metrics.verification import needed
 from lookaway.places import local_path
@@ -112,6 +112,7 @@ def group_rates(
     same, probes = found.genuine(), of[found.persons]
     within = probes[:, None] == of[None, :]
     levels = {rate: found.thresholds(rate) for rate in rates}
+    boot = Bootstrap([str(person) for person in found.persons])
     rows = []
     for setting, each in found.similarities.items():
         targets = found.targets.get(setting[:2])
@@ -133,7 +134,7 @@ def group_rates(
                 wrong = ~match if measure == "fnmr" else match
                 kept = [trials & (probes == g)[:, None] for g in range(len(names))]
                 told = [
-                    _rate(wrong, some, found.persons, int((of == g).sum()))
+                    _rate(wrong, some, found.persons, int((of == g).sum()), boot)
                     for g, some in enumerate(kept)
                 ]
                 rows += [
@@ -155,13 +156,14 @@ def _about(setting: Setting, measure: str) -> dict[str, object]:
     return {**keys, "measure": measure}
 
 
-def _rate(wrong: np.ndarray, trials: np.ndarray, persons: np.ndarray, people: int) -> _Rate:
+def _rate(
+    wrong: np.ndarray, trials: np.ndarray, persons: np.ndarray, people: int, boot: Bootstrap
+) -> _Rate:
     if people < FEWEST:
         return None, None, None, f"under {FEWEST} people"
     if not trials.any():
         return None, None, None, "no comparison"
-    low, high = compared_ends(wrong & trials, trials, persons)
-    return float(wrong[trials].mean()), low, high, None
+    return *share_of(wrong & trials, trials, persons, boot), None
 
 
 def _row(

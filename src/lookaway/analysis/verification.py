@@ -122,13 +122,15 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
             persons = found.persons
             if setting == CLEAN:
                 told.append((f"threshold@{rate:g}", float(threshold.mean()), None, None, ""))
-            told.append((f"fnmr@{rate:g}", *_share(same & ~match, same, persons, boot), ""))
-            told.append((f"fmr@{rate:g}", *_share(~same & match, ~same, persons, boot), ""))
+            told.append((f"fnmr@{rate:g}", *share_of(same & ~match, same, persons, boot), ""))
+            told.append((f"fmr@{rate:g}", *share_of(~same & match, ~same, persons, boot), ""))
             if targets is not None:
                 aimed = targets[:, None] == np.arange(same.shape[1])[None, :]
-                told.append((f"success@{rate:g}", *_share(aimed & match, aimed, persons, boot), ""))
+                told.append(
+                    (f"success@{rate:g}", *share_of(aimed & match, aimed, persons, boot), "")
+                )
                 before = found.similarities[CLEAN] >= threshold[:, None]
-                clean = _share(aimed & before, aimed, persons, boot)
+                clean = share_of(aimed & before, aimed, persons, boot)
                 told.append((f"success_clean@{rate:g}", *clean, ""))
         keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
         rows += [_row(keys, counts, *each) for each in told]
@@ -187,7 +189,7 @@ def _mean(
     return float(above.sum() / below.sum()), low[0], high[0]
 
 
-def _share(
+def share_of(
     numerators: np.ndarray, counted: np.ndarray, persons: np.ndarray, boot: Bootstrap
 ) -> tuple[float, float | None, float | None]:
     """How many of the comparisons (N, K) that count are meant, and Wilson's interval of it."""
