@@ -219,7 +219,10 @@ def test_every_setting_is_told_with_its_default(place, monkeypatch):
     assert re.findall(r"^\| `(\w+)` \|", own, re.MULTILINE) == alone[1:]
 
 
-@pytest.mark.parametrize("name", ["own.yaml", "orl-lite.yaml", "orl-tiny.yaml"])
+CONFIGS = ["own.yaml", "orl-lite.yaml", "orl-tiny.yaml", "orl-verification.yaml"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_the_files_in_configs_are_studies(name, faces_for_all):
     given = yaml.safe_load((ROOT / "configs" / name).read_text())
     given["data"]["folder"] = str(faces_for_all)

@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 import timm
 import torch
@@ -176,6 +177,39 @@ def test_images_that_have_no_direction_are_named(quick_study, run_quickly, faces
     study = study_of(quick_study, {"name": "red", "enrol": 1}, data=data)
     with pytest.raises(ModelError, match=r"'red' gives no direction for 1 of 3 images.*cy/\d.png"):
         run_quickly(study, tmp_path / "out", models={"red": Embedder(Red())})
+
+
+def test_vggface2_s_test_people_are_enrolled_with_its_landmarks(
+    quick_study, run_quickly, network, tmp_path
+):
+    root = tmp_path / "VGGFace2"
+    (root / "bb_landmark").mkdir(parents=True)
+    rows, random = [], np.random.default_rng(0)
+    for person in ("n000001", "n000009", "n000029"):
+        (root / "test" / person).mkdir(parents=True)
+        for place in range(4):
+            pixels = random.integers(0, 255, (60, 60, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"test/{person}/000{place}_01.jpg")
+            points = "20,22,38,22,29,33,21,43,37,43" if place else "5,5,5,5,5,5,5,5,5,5"
+            rows.append(f'"{person}/000{place}_01",{points}')
+    points = ",".join(f"P{i}{axis}" for i in range(1, 6) for axis in "XY")
+    lines = "\n".join([f"NAME_ID,{points}", *rows])
+    (root / "bb_landmark/loose_landmark_test.csv").write_text(lines)
+    data = {
+        **quick_study["data"],
+        "folder": str(root / "test"),
+        "variants": ["landmarks"],
+        "landmarks": str(root / "bb_landmark"),
+        "without_face": "drop",
+        "split": {"train": 0.5, "val": 0, "test": 0.5},
+    }
+    study = study_of(quick_study, {"name": "mine", "enrol": 1}, data=data, attacks=[DODGE])
+    result = run_quickly(study, tmp_path / "out", models={"mine": network})
+    assert result.plan.variants["landmarks"].without_face == 3
+    aside = result.samples().filter(pl.col("variants").list.len() == 0)["image"].to_list()
+    assert sorted(aside) == [f"{name}/0000_01.jpg" for name in ("n000001", "n000009", "n000029")]
+    assert result.verification().filter(measure="eer")["value"].is_not_null().all()
+    assert result.face_regions().height
 
 
 def test_dlib_s_network_has_a_name_of_its_own():
