@@ -80,6 +80,20 @@ def test_a_run_goes_on_with_the_same_templates_and_makes_damaged_ones_again(
         run_quickly(study_of(quick_study, {"name": "faces", "enrol": 3}), out, **given)
 
 
+@pytest.mark.program
+def test_workers_of_ray_measure_enrolled_people_alike(quick_study, run_quickly, tmp_path):
+    pytest.importorskip("ray")
+    trunk = enliven(timm.create_model("test_resnet", num_classes=0), 0)
+    save_file(trunk.state_dict(), tmp_path / "trunk.safetensors")
+    spec = {**ENROL, "checkpoint": str(tmp_path / "trunk.safetensors")}
+    study = study_of(quick_study, spec, attacks=[DODGE, TAKEN])
+    here = run_quickly(study, tmp_path / "here")
+    ray = {**study, "run": {"engine": "ray", "workers": 1}}
+    there = run_quickly(ray, tmp_path / "there")
+    assert_frame_equal(there.rows(), here.rows(), abs_tol=1e-3)
+    assert_frame_equal(there.verification(), here.verification(), abs_tol=1e-2)
+
+
 def test_people_are_enrolled_with_a_number_of_images_drawn_by_their_names(faces_for_all):
     from lookaway.data.folder import FolderSource
 

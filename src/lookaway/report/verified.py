@@ -90,9 +90,10 @@ def _told(frames: Frames, variant: str, model: str) -> Verified:
         for name in frames.attacks
     ]
     closing = (
-        f"{people}. The threshold of each probe was fixed on clean comparisons of other people "
+        f"{people}. The threshold of each probe was fixed on clean comparisons of other people and "
+        "holds for every ε; intervals take people for their units. Where the page speaks of this "
+        "model's confidence, it is the cosine with the best match. "
     )
-    closing += "and holds for every ε; intervals take people for their units. "
     unknown = [other for other in RATES if other < rate]
     if unknown:
         closing += f"A clean FMR of {unknown[0]:g} takes {needed(unknown[0])} impostor comparisons."
