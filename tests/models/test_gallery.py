@@ -205,7 +205,9 @@ def test_dlib_s_network_is_read_from_its_file_with_scale_and_shift_in_its_convol
 def test_dlib_s_network_is_explained_at_its_stages_and_needs_its_package(monkeypatch):
     emb = la.load_embedder("dlib_face_resnet", pretrained=False)
     assert emb.network.layer_names("stages") == [f"layer{place}" for place in range(1, 6)]
-    sizes = [layer.size for name, layer in emb.network.trace().layers.items() if name[-2:] == ".0"]
+    assert emb.network.layer_names("last") == ["layer5"]
+    layers = emb.network.trace().layers
+    sizes = [layers[f"layer{place}"].size for place in range(1, 6)]
     assert sizes == [(35, 35), (17, 17), (8, 8), (4, 4), (2, 2)]
     monkeypatch.setattr(dlib_resnet, "_MODULE", "nowhere_at_all")
     with pytest.raises(WeightsError, match=r"pip install 'lookaway\[faces\]'"):

@@ -41,8 +41,8 @@ class DlibFaceResNet(nn.Module):
         before, names = 32, []
         for place, (channels, blocks) in enumerate(_STAGES, start=1):
             first = _Block(before, channels, halves=place > 1)
-            others = (_Block(channels, channels, halves=False) for _ in range(blocks - 1))
-            stage = nn.Sequential(first, *others)
+            others = [_Block(channels, channels, halves=False) for _ in range(blocks - 1)]
+            stage = nn.Sequential(first, *others) if others else first
             before = channels
             names.append(f"layer{place}")
             setattr(self, names[-1], stage)
