@@ -9,6 +9,7 @@ from scipy import stats
 
 from lookaway.analysis import (
     comparison,
+    dead,
     direction,
     outcomes,
     resamples,
@@ -91,18 +92,20 @@ def test_no_end_lies_outside_of_what_a_number_can_be():
     low, high = Bootstrap(labels).intervals(few, np.ones_like(few))
     assert low[0] < 0
     assert high[1] > 1  # a t knows no range
+    dead_maps = np.arange(6) % 3 == 0
     for at, values in enumerate(few.T):
-        rows = measured("m", values, labels, source="m")
+        rows = measured("m", values, labels, attacked_dead=dead_maps, right_after=values < 0.5)
         rows = pl.concat([rows, measured("m", few[:, 1 - at], labels, source=None)])
         compared = shuffled_rows("m", values, labels)
-        for frame, most in (
-            (summary.mod(rows), 1),
-            (scale.shuffled(compared), 1),
-            (summary.spread(rows), 0.5),
-            (scale.excess(rows, compared), 1),
-            (outcomes.transfer(scale.beside_noise(rows)), 1),
+        for frame, least, most in (
+            (summary.mod(rows), 0, 1),
+            (scale.shuffled(compared), 0, 1),
+            (summary.spread(rows), 0, 0.5),
+            (scale.excess(rows, compared), -1, 1),
+            (outcomes.transfer(scale.beside_noise(rows)), -1, 1),
+            (outcomes.outcomes(rows), 0, 1),
+            (dead.dead(rows), 0, 1),
         ):
-            least = -1 if "excess" in frame.columns or "measure" in frame.columns else 0
             assert frame["low"].min() >= least
             assert frame["high"].max() <= most
     both = pl.concat([measured(m, v, labels, source=m) for m, v in zip("ab", few.T, strict=True)])

@@ -198,7 +198,7 @@ def shift_by_decision(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame
             "mod": pl.when(mine).then("nissim"),
             "excess": pl.when(mine).then("excess"),
         }
-        found = measure_frames(told, [*keys, *_VIEW, "rate"], measures)
+        found = measure_frames(told, [*keys, *_VIEW, "rate"], measures, ["share"])
         parts.append(found.with_columns(outcome=pl.lit(outcome)))
     return pl.concat(parts).select(SHIFTS)
 

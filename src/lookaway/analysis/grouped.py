@@ -25,6 +25,10 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(["psnr", "gained"], (0.0, np.inf)),
     **dict.fromkeys(["vid", "spread"], DEVIATION),
     "distance": (0.0, 2.0**0.5),
+    # Of a region of the face, whose name follows.
+    **dict.fromkeys(["clean", "attacked"], SHARE),
+    "moved": CHANGE,
+    "beyond_noise": (-2.0, 2.0),
 }
 
 
@@ -136,7 +140,7 @@ def mean_frames(
         measure: which of ``RANGES`` it lies in; None: that of its name.
         partner: the column with the other image that each value is about too.
     """
-    within = RANGES.get(measure or called, ANY)
+    within = _range_of(measure or called)
     tables = grouped(rows, keys, partner=partner)
     parts = [table.mean_frame("value", called, within) for table in tables]
     return _together(parts, rows, keys, called)
@@ -183,10 +187,15 @@ def measure_frames(
             found = (
                 table.share_frame(name, "value")
                 if name in shares
-                else table.mean_frame(name, "value", RANGES.get(name, ANY))
+                else table.mean_frame(name, "value", _range_of(name))
             )
             parts.append(found.with_columns(measure=pl.lit(name)))
     return pl.concat(parts).select(*keys, "measure", "n", "value", "low", "high", "interval")
+
+
+def _range_of(measure: str) -> Range:
+    """What its mean can be: of its name, or of the first word of it."""
+    return RANGES.get(measure, RANGES.get(measure.partition(" ")[0], ANY))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import polars as pl
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from lookaway.analysis.ends import SHARE
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import compared_ends, wilson
 from lookaway.analysis.verification import CLEAN, RATES, Setting
@@ -118,7 +119,7 @@ class Pairs:
             times = drawn[:, boot.units]
             weights = times[:, people[:, 0]] * np.where(self.same, 1.0, times[:, people[:, 1]])
             resampled.append(equal_error_rates(found, self.same, weights))
-        low, high = boot.bounds(np.concatenate(resampled)[:, None])
+        low, high = boot.bounds(np.concatenate(resampled)[:, None], None, SHARE)
         return value, low[0], high[0]
 
 
