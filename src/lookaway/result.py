@@ -167,6 +167,10 @@ class Summaries(ABC):
         """Each excess: what follows from more flips, and the rest; see ``decomposition``."""
         return self.frames.whole("decomposition")
 
+    def equal_accuracy(self) -> pl.DataFrame:
+        """MOD of attack and control where both leave the same accuracy; see ``equal_accuracy``."""
+        return self.frames.whole("equal_accuracy")
+
     def dead(self) -> pl.DataFrame:
         """MOD as the share of dead pairs and MOD of living ones; see ``analysis.dead``."""
         return self.frames.whole("dead")

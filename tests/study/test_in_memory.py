@@ -20,6 +20,7 @@ SUMS += [
     "outcomes",
     "failing",
     "decomposition",
+    "equal_accuracy",
     "dead",
     "transfer",
     "conventions",

@@ -293,6 +293,7 @@ class Frames:
     outcomes = _summary("outcomes")
     failing = _summary("failing")
     decomposition = _summary("decomposition")
+    equal_accuracy = _summary("equal_accuracy")
     dead = _summary("dead")
     transfer = _summary("transfer")
     compare_models = _summary("compare_models")
@@ -356,6 +357,7 @@ class Frames:
         """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "unattacked", "mod", "spread", "shuffled", "excess"]
         names += ["by_depth", "direction", "outcomes", "failing", "decomposition", "dead"]
+        names += ["equal_accuracy"]
         names += ["transfer", "compare_models", "conventions"]
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)

@@ -12,6 +12,7 @@ from lookaway.analysis import (
     dead,
     decomposition,
     direction,
+    equal_accuracy,
     face_regions,
     failing,
     outcomes,
@@ -52,6 +53,7 @@ _ORDER: dict[str, _Order] = {
     "failing": [
         *("variant", *_LEVELS, "method", "explained_class", "within", "predictor"),
     ],
+    "equal_accuracy": ["variant", _SOURCE, "method", "explained_class", "control"],
     "dead": ["variant", "measure", *_LEVELS, "method", "explained_class"],
     "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
     "direction": ["variant", "measure", _SOURCE, "method", "explained_class", "epsilon"],
@@ -151,8 +153,9 @@ class Streamed:
         """Summaries of the last layers, of all ε together."""
         measure = self._plan.settings.measure
         for part in self._parts.split("variant", "model", "method", "explained_class"):
-            rows = self._parts.read("rows", _LAYER, part)
+            rows = self._parts.read("rows", [*_LAYER, *_CLASSES], part)
             yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
+            yield {"equal_accuracy": equal_accuracy.equal_accuracy(rows)}
             statistics = self._parts.read("statistics", (), part)
             yield {
                 "conventions": conventions.measured(rows, statistics, measure.ssim, measure.grid)
@@ -208,7 +211,10 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
         ["outcomes", "failing", "decomposition", "dead", "transfer", "direction"],
         Streamed.last_layers,
     ),
-    **dict.fromkeys([*(f"vid_{way}" for way in summary.VID_WAYS), "conventions"], Streamed.curves),
+    **dict.fromkeys(
+        [*(f"vid_{way}" for way in summary.VID_WAYS), "equal_accuracy", "conventions"],
+        Streamed.curves,
+    ),
     **dict.fromkeys(
         [f"vid_{way}_with_zero" for way in summary.VID_WAYS], Streamed.curves_with_zero
     ),

@@ -192,6 +192,27 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         _CONSEQUENCE,
     )
     yield Table(
+        f"equal_accuracy_{policy}",
+        f"MOD at equal accuracy, explained class: {policy}",
+        "Accuracy and MOD of attack and control are lines between the measured ε, none below the "
+        "smallest. Compared at the middle of the accuracies that both leave; from, to: what these "
+        "are.",
+        *listing(
+            frames,
+            summary.by_scope(frames.equal_accuracy).filter(explained_class=policy),
+            {
+                "from": ("%", "accuracy_low"),
+                "to": ("%", "accuracy_high"),
+                "compared at": ("%", "accuracy"),
+                "MOD": (".3f", "mod"),
+                "under control": (".3f", "control_mod"),
+                "difference": ("+.3f", "difference", "low", "high", "reason"),
+            },
+            ("variant", "scope", "control", "model"),
+        ),
+        _CONSEQUENCE,
+    )
+    yield Table(
         f"transfer_{policy}",
         f"Transferability at {where}",
         "A line for each model that made the perturbations, a column for each model that was "

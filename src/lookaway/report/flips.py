@@ -1,6 +1,7 @@
 """Is a shift there because predictions flip, or beyond that? In sentences."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -26,6 +27,7 @@ def flips(frames: Frames) -> Conclusion:
     what is left beside both is called clear, and in both ways to hold the outcome.
     """
     parts = {model: _parts(frames, model) for model in frames.models}
+    equal = {model: _at_equal_accuracy(frames, model) for model in frames.models}
     clear = [
         model for model, found in parts.items() if found and all(map(_is_clear, found.values()))
     ]
@@ -41,7 +43,12 @@ def flips(frames: Frames) -> Conclusion:
         opening = f"{attack} moves the heatmaps of {whose} clearly further also at equal outcome"
         opening += ", those of the others not." if others else "."
     models = tuple(
-        (model, "; ".join(_told(control, of) for control, of in found.items()))
+        (
+            model,
+            "; ".join(
+                _told(control, of, equal[model].get(control)) for control, of in found.items()
+            ),
+        )
         for model, found in parts.items()
         if found
     )
@@ -65,6 +72,18 @@ def _parts(frames: Frames, model: str) -> _Parts:
     return parts
 
 
+def _at_equal_accuracy(frames: Frames, model: str) -> dict[str, Mapping[str, Any]]:
+    """What a model's MOD differs by at equal accuracy, by control."""
+    found = frames.equal_accuracy.filter(
+        pl.col("source") == pl.col("model"),
+        attack=frames.attack,
+        variant=of_first(frames)["variant"],
+        model=model,
+        explained_class=frames.policy,
+    )
+    return {row["control"]: row for row in found.iter_rows(named=True)}
+
+
 def _is_clear(of: Mapping[str, tuple[Cell, int]]) -> bool:
     """Whether a shift is left at equal outcome: of the same images and, where known, of all."""
     known = [of[measure][0] for measure in (_SAME, _BEYOND)]
@@ -74,7 +93,7 @@ def _is_clear(of: Mapping[str, tuple[Cell, int]]) -> bool:
     )
 
 
-def _told(control: str, of: Mapping[str, tuple[Cell, int]]) -> str:
+def _told(control: str, of: Mapping[str, tuple[Cell, int]], equal: Mapping[str, Any] | None) -> str:
     """What is left of a model's excess over one control."""
     name = "its own perturbations, shifted" if control.startswith("shifted") else isolated(control)
     text = f"of {_amount(of[_EXCESS][0])} beyond {name}, "
@@ -89,7 +108,11 @@ def _told(control: str, of: Mapping[str, tuple[Cell, int]]) -> str:
     if same.value is None:
         return f"{text}; {same.reason}"
     whose = "image with the same outcome" if count == 1 else "images with the same outcome"
-    return f"{text}; the {count} {whose} under both shifted by {_amount(same)} more"
+    text += f"; the {count} {whose} under both shifted by {_amount(same)} more"
+    if equal is None or equal["difference"] is None:
+        return text
+    found = Cell(equal["difference"], equal["low"], equal["high"])
+    return f"{text}; where both leave {equal['accuracy']:.0%} right MOD differs by {_amount(found)}"
 
 
 def _amount(found: Cell) -> str:
