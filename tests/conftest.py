@@ -142,6 +142,7 @@ def small_study(faces_for_all):
         "training": {"epochs": 5},
         "transfer_from": ["one"],
         "epsilons": [0.02, 0.1],
+        "controls": {"shifted": 0},
         "explain": {"pictured": 6},
         "measure": {"grid": 32},
     }

@@ -28,6 +28,7 @@ def write_run(
     layers=("last",),
     layers_of="all",
     lost=0,
+    shifted=0,
 ):
     """A run of so many images, the first ``lost`` of which the last variant does not have."""
     store, random = Store(folder), np.random.default_rng(0)
@@ -41,6 +42,7 @@ def write_run(
         {
             "data": {"variants": list(variants), "without_face": "drop"},
             "transfer_from": list(sources),
+            "controls": {"shifted": shifted},
             "epsilons": list(epsilons),
             "explain": {
                 "methods": list(methods),
@@ -76,13 +78,20 @@ def _write_cell(store, plan, key, images, shown, random):
     own = [("fgsm", key.model)]
     met = [*own, *(("fgsm", name) for name in settings.transfer_from if name != key.model)]
     rows, statistics, compared, maps = [], [], [], {}
-    for attack, source in [*met, ("noise", None)]:
+    counts = settings.controls.counts
+    shaped = [
+        control.name
+        for attack, source in met
+        for control in counts.of(attack, None if source == key.model else source)
+    ]
+    for attack, source in [*met, ("noise", None), *((name, None) for name in shaped)]:
         for epsilon in epsilons:
             first = _images(key, images, plan.classes, random)
             once = first.with_columns(
                 attack=pl.lit(attack), source=pl.lit(source, pl.String), epsilon=epsilon
             )
-            for method, layer in product(plan.methods, plan.layers[key.model]):
+            layers = ["last"] if attack in shaped else plan.layers[key.model]
+            for method, layer in product(plan.methods, layers):
                 few = settings.explain.layers_of == "pictured" and layer != "last"
                 there = once.filter(pl.col("image").is_in(list(shown))) if few else once
                 policies = settings.explain.explained_class
@@ -140,6 +149,8 @@ def _images(key, images, classes, random):
             "model": [key.model] * count,
             "linf": [0.1] * count,
             "psnr": random.normal(30, 1, count),
+            "reached_rms": random.random(count),
+            "reached_linf": random.random(count),
             "unattacked": np.random.default_rng(1).random(count) < 0.02,
             "clean_class": labels,
             "attacked_class": random.choice(classes, count).tolist(),

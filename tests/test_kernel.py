@@ -282,6 +282,7 @@ def test_batches_agree_to_rounding(clf, images, labels, settings, size):
 
 def test_a_tensor_a_dataset_and_a_loader_give_the_same_rows(clf, images, labels):
     arguments = {"epsilons": EPSILONS, "grid": 32, "layers": "convs"}
+    arguments["controls"] = {"shifted": 1}
     pairs = torch.utils.data.TensorDataset(images, labels)
     loader = torch.utils.data.DataLoader(pairs, batch_size=3)
     by_tensor = la.measure(clf, images, labels, **arguments)
@@ -289,13 +290,20 @@ def test_a_tensor_a_dataset_and_a_loader_give_the_same_rows(clf, images, labels)
     by_loader = la.measure(clf, loader, **arguments).rows()
     assert by_loader.drop("nissim").equals(by_tensor.rows().drop("nissim"))
     count = len(clf.layer_names("convs"))
-    assert by_tensor.rows().height == 5 * 2 * 2 * count * 2
+    assert by_tensor.rows().height == 5 * 2 * 2 * count * 2 + 5 * 2 * 2  # shifted: the last layer
 
 
 def test_a_measurement_is_summed_up_by_explainer(clf, images, labels):
     explainers = [la.GradCAM(), Pointwise()]
     found = la.measure(
-        clf, images, labels, epsilons=EPSILONS, grid=32, explainers=explainers, keep_maps=True
+        clf,
+        images,
+        labels,
+        epsilons=EPSILONS,
+        grid=32,
+        explainers=explainers,
+        keep_maps=True,
+        controls={"shifted": 0},
     )
     mod = found.mod()
     rows = found.rows()

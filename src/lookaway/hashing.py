@@ -47,9 +47,45 @@ def random_signs(seed: int, pixels: np.ndarray) -> np.ndarray:
     Returns:
         int8 of the same shape: −1 or 1.
     """
-    hasher = hashlib.shake_256(f"lookaway sign noise {seed}\n".encode())
-    hasher.update(np.ascontiguousarray(pixels, dtype="<f4").data)
-    raw = np.frombuffer(hasher.digest(-(-pixels.size // 8)), dtype=np.uint8)
+    raw = np.frombuffer(_drawn(f"sign noise {seed}", pixels, -(-pixels.size // 8)), dtype=np.uint8)
     bits = np.unpackbits(raw, count=pixels.size).astype(np.int8)
     signs: np.ndarray = (2 * bits - 1).reshape(pixels.shape)
     return signs
+
+
+def random_shift(seed: int, number: int, pixels: np.ndarray) -> tuple[int, int]:
+    """A random way that follows from a seed, a number and an image's content alone.
+
+    Uniform, along each axis, from a sixth to five sixths of the side, so that what goes round the
+    edges is always at least a sixth of the side away from where it was. From SHAKE-256, as
+    ``random_signs``.
+
+    Args:
+        seed: another seed, another way.
+        number: of the replicate.
+        pixels: (C, H, W) float32 in [0, 1].
+
+    Returns:
+        How many pixels down, and right.
+
+    >>> down, right = random_shift(0, 1, np.zeros((3, 60, 120), dtype=np.float32))
+    >>> 10 <= down <= 50, 20 <= right <= 100
+    (True, True)
+    """
+    raw = _drawn(f"shift {seed} {number}", pixels, 16)
+    least = [-(-side // 6) for side in pixels.shape[1:]]
+    counts = [
+        max(1, 5 * side // 6 - few + 1) for side, few in zip(pixels.shape[1:], least, strict=True)
+    ]
+    drawn = [int.from_bytes(raw[start : start + 8], "little") for start in (0, 8)]
+    down, right = (
+        few + each % count for few, each, count in zip(least, drawn, counts, strict=True)
+    )
+    return down, right
+
+
+def _drawn(purpose: str, pixels: np.ndarray, count: int) -> bytes:
+    """So many bytes of SHAKE-256 over a purpose and an image's content."""
+    hasher = hashlib.shake_256(f"lookaway {purpose}\n".encode())
+    hasher.update(np.ascontiguousarray(pixels, dtype="<f4").data)
+    return hasher.digest(count)

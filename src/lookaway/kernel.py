@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +11,10 @@ from torch import Tensor
 from lookaway.attacks.base import Attack, GradientAttack, goals, norm_of
 from lookaway.attacks.noise import SignNoise
 from lookaway.explainers.base import Explainer, Explanation, Loss
+from lookaway.measured import REACHED, joined_by_name
+from lookaway.measured import Key as Key
+from lookaway.measured import Measured as Measured
+from lookaway.measured import MeasureSettings as MeasureSettings
 from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.metrics.map_statistics import map_statistics
@@ -20,86 +23,6 @@ from lookaway.perturbation import Perturbation, Source, check_given, own_size_no
 from lookaway.registry import check_names
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
-
-
-class Key(NamedTuple):
-    """What an array holds: a quantity, and what it is of (empty where it is of the images alone).
-
-    Attributes:
-        name: of the images ``clean_class`` and ``clean_confidence``; of each perturbation and ε
-            ``linf``, ``psnr``, ``unattacked``, ``attacked_class`` and ``attacked_confidence``; of
-            an explainer, policy and layer ``clean_dead``, ``clean_maps``, and of each perturbation
-            and ε ``nissim``, ``attacked_dead``, ``attacked_maps`` and, at the last layer, each of
-            ``map_statistics``. Where asked for, logits: ``clean_scores`` (N, K) and ``scores``;
-            ``targets``, (N, A) classes that the A attacks go to, −1 where they go to none.
-        method: of the explainer.
-        policy: which class is explained.
-        layer: of the classifier.
-    """
-
-    name: str
-    method: str = ""
-    policy: str = ""
-    layer: str = ""
-
-
-@dataclass(frozen=True)
-class MeasureSettings:
-    """How images are measured.
-
-    Attributes:
-        epsilons: the levels.
-        layers: names of the explained layers.
-        last: the layer that enters pooling; the attacked maps of others may be left out.
-        statistics: whether its maps are also measured beside NISSIM (``map_statistics``).
-        policies: which class is explained: ``own``, the class predicted for that very image;
-            ``clean``, that of the clean image; ``label``, the true one.
-        ssim: preset of the SSIM.
-        grid: side of the heatmaps in px.
-        common: height and width that maps of all compared networks can be brought to.
-        quantize: whether attacked images are rounded to 8 bit.
-        batch_size: images in a pass.
-        noise_seed: of the noise controls; None: they are left out.
-        scores: whether the logits are given back, and the targets of attacks.
-    """
-
-    epsilons: tuple[float, ...]
-    layers: tuple[str, ...]
-    last: str
-    statistics: bool = True
-    policies: tuple[str, ...] = ("own", "clean")
-    ssim: str = "gaussian11"
-    grid: int = 224
-    common: tuple[int, int] = (7, 7)
-    quantize: bool = False
-    batch_size: int = 8
-    noise_seed: int | None = 0
-    scores: bool = False
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured of N images, under P perturbations at E levels.
-
-    Attributes:
-        sources: the P perturbations: attack and the model that made it; None for controls.
-        arrays: (N, …) or, of each perturbation and ε, (N, P, E, …); the attacked maps of layers
-            before the last of the images that were to be kept.
-        perturbations: of the model's own attacks, by name.
-    """
-
-    sources: tuple[Source, ...]
-    arrays: dict[Key, np.ndarray]
-    perturbations: dict[str, Perturbation]
-
-    @classmethod
-    def joined(cls, parts: Sequence["Measured"]) -> "Measured":
-        """Batches of images as one."""
-        return cls(
-            parts[0].sources,
-            {key: np.concatenate([part.arrays[key] for part in parts]) for key in parts[0].arrays},
-            _joined([part.perturbations for part in parts]),
-        )
 
 
 def measure_images(
@@ -155,7 +78,7 @@ def perturbations_of(
 ) -> dict[str, Perturbation]:
     """A classifier's own perturbations of images, just as ``measure_images`` makes them."""
     with clf.computing():
-        return _joined(
+        return joined_by_name(
             [
                 _stored(
                     _Batch(clf, images[places], labels[places], settings, explainers).perturb(
@@ -165,6 +88,38 @@ def perturbations_of(
                 for places in _batches(len(images), settings.batch_size)
             ]
         )
+
+
+def measure_under(
+    clf: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    settings: MeasureSettings,
+    explainers: Sequence[Explainer],
+    clean: Mapping[Key, np.ndarray],
+    source: Source,
+    perturbation: Perturbation,
+) -> Measured:
+    """Measure images whose clean maps are known under one more perturbation, at the last layer.
+
+    Args:
+        clf: the classifier; it is afterwards as it was.
+        images: (N, C, H, W) float32 pixels in [0, 1], N at least 1.
+        labels: (N,) int64.
+        settings: how; there are no statistics.
+        explainers: of its layers.
+        clean: of these images what ``measure_images`` found in the clean ones at the last layer.
+        source: what the perturbation is called.
+        perturbation: of these images.
+    """
+    alone = replace(settings, layers=(settings.last,), statistics=False, scores=False)
+    found = []
+    with clf.computing():
+        for places in _batches(len(images), settings.batch_size):
+            some = {key: array[places] for key, array in clean.items()}
+            batch = _Batch(clf, images[places], labels[places], alone, explainers)
+            found.append(batch.measure_under(some, source, perturbation.of(places)))
+    return Measured.joined(found)
 
 
 @dataclass(frozen=True)
@@ -195,6 +150,7 @@ class _Batch:
         self.images = pixels.to(clf.device, non_blocking=True)
         self.labels = labels.to(clf.device)
         self._targets: dict[str, Tensor | None] = {"own": None, "clean": None, "label": self.labels}
+        self._prepared: Tensor | None = None
         # For each perturbation a tensor (E, N, …).
         self._found: dict[Key, list[Tensor]] = defaultdict(list)
 
@@ -236,10 +192,36 @@ class _Batch:
             for layer in self.settings.layers:
                 arrays[Key("clean_maps", method, policy, layer)] = view.maps[layer]
                 arrays[Key("clean_dead", method, policy, layer)] = view.dead[layer]
-        for key, values in self._found.items():
-            arrays[key] = torch.stack(values).movedim(2, 0)
         numbers = {key: tensor.cpu().numpy() for key, tensor in arrays.items()}
-        return Measured(tuple(sources), numbers, _stored(own))
+        return Measured(tuple(sources), numbers | self._numbers(), _stored(own))
+
+    def measure_under(
+        self, clean: Mapping[Key, np.ndarray], source: Source, perturbation: Perturbation
+    ) -> Measured:
+        """What one perturbation does to images whose clean maps are known."""
+        here = {key: torch.from_numpy(array).to(self.clf.device) for key, array in clean.items()}
+        predicted, last = here[Key("clean_class")], self.settings.last
+        classes = {"own": predicted, "clean": predicted, "label": self.labels}
+        none = torch.empty(0, device=self.clf.device)
+        views = {
+            (explainer.name, policy): Explanation(
+                {last: here[Key("clean_maps", explainer.name, policy, last)]},
+                {last: here[Key("clean_dead", explainer.name, policy, last)]},
+                none,
+                classes[policy],
+            )
+            for explainer in self.explainers
+            for policy in self.settings.policies
+        }
+        self.clean = _Seen(views, none, predicted, here[Key("clean_confidence")])
+        self._targets["clean"] = predicted
+        self._attack(perturbation.on(self.clf.device))
+        return Measured((source,), {**clean, **self._numbers()}, {})
+
+    def _numbers(self) -> dict[Key, np.ndarray]:
+        """What was found under each perturbation, (N, P, E, …)."""
+        found = {key: torch.stack(values).movedim(2, 0) for key, values in self._found.items()}
+        return {key: tensor.cpu().numpy() for key, tensor in found.items()}
 
     def _perturbations(
         self,
@@ -285,6 +267,8 @@ class _Batch:
             for changed in attacked:
                 changes["linf"].append(linf(self.images, changed))
                 changes["psnr"].append(psnr(self.images, changed))
+                for name, reached in zip(REACHED, self._reached(changed), strict=True):
+                    changes[name].append(reached)
                 # As where the gradient is zero everywhere.
                 changes["unattacked"].append((changed == self.images).flatten(1).all(dim=1))
             found, _ = self._explain(attacked.flatten(0, 1))
@@ -300,6 +284,13 @@ class _Batch:
             self._found[Key(name)].append(torch.stack(values))
         for method in dict.fromkeys(method for method, _ in self.clean.views):
             self._compare(method, seen)
+
+    def _reached(self, changed: Tensor) -> tuple[Tensor, Tensor]:
+        """The RMS and the largest of the change of the network's own, normalised input, (N,)."""
+        if self._prepared is None:
+            self._prepared = self.clf.prepare(self.images).double()
+        change = (self.clf.prepare(changed).double() - self._prepared).flatten(1)
+        return change.square().mean(dim=1).sqrt(), change.abs().amax(dim=1)
 
     def _compare(self, method: str, seen: Sequence[_Seen]) -> None:
         """Compare clean and attacked maps, each pair of explained classes once.
@@ -392,7 +383,3 @@ def _batches(count: int, size: int) -> list[slice]:
 
 def _stored(found: Mapping[str, Perturbation]) -> dict[str, Perturbation]:
     return {name: each.in_memory() for name, each in found.items()}
-
-
-def _joined(parts: Sequence[Mapping[str, Perturbation]]) -> dict[str, Perturbation]:
-    return {name: Perturbation.joined([part[name] for part in parts]) for name in parts[0]}

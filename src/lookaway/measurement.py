@@ -1,21 +1,25 @@
 """The kernel with a loop: measure a classifier on tensors, a dataset or a loader, in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 from lookaway.analysis import summary
+from lookaway.analysis.aimed import without_shaped
 from lookaway.analysis.frames import Frames
 from lookaway.attacks.base import Attack, norm_of
 from lookaway.attacks.fgsm import FGSM
 from lookaway.attacks.norms import check_epsilons
 from lookaway.batches import IMAGES_AT_ONCE, Tensors, batches
+from lookaway.controls import Counts
 from lookaway.data.dataset import GIVEN as GIVEN_DATA
 from lookaway.errors import InputError
 from lookaway.explainers.base import MIN_GRID, Explainer
@@ -33,12 +37,13 @@ from lookaway.models.layers import Layer
 from lookaway.perturbation import Perturbation, Source, check_given
 from lookaway.result import Summaries
 from lookaway.rows import Subject
+from lookaway.shaped import measure_controls
 from lookaway.study.fields import STORED
 from lookaway.study.held import Held
 from lookaway.study.json_files import LAYOUT, ImageList, PartImages, Plan, VariantPlan
-from lookaway.study.settings import GIVEN, Study
+from lookaway.study.kept import cell_result
+from lookaway.study.settings import GIVEN, Controls, Study
 from lookaway.study.store import CellResult
-from lookaway.study.worker import cell_result
 
 POLICIES = ("own", "clean", "label")
 
@@ -87,11 +92,11 @@ class Measurement(Summaries):
 
     def vid(self, per: str = "image", include_zero: bool = False) -> pl.DataFrame:
         """Variation in dissimilarity over ε, of every layer; see ``analysis.summary.vid``."""
-        return summary.vid(self._rows, per, include_zero)
+        return summary.vid(without_shaped(self._rows), per, include_zero)
 
     def spread(self) -> pl.DataFrame:
         """Standard deviation of NISSIM over the images; see ``analysis.summary.spread``."""
-        return summary.spread(self._rows)
+        return summary.spread(without_shaped(self._rows))
 
     def accuracy(self, *, shared: bool = False) -> pl.DataFrame:
         """Accuracy for each ε, 0 included; see ``analysis.summary.accuracy``."""
@@ -99,11 +104,11 @@ class Measurement(Summaries):
 
     def psnr(self) -> pl.DataFrame:
         """Mean PSNR for each ε, in dB; see ``analysis.summary.psnr``."""
-        return summary.psnr(self._rows)
+        return summary.psnr(without_shaped(self._rows))
 
     def unattacked(self) -> pl.DataFrame:
         """Share of images that an attack did not change; see ``analysis.summary.unattacked``."""
-        return summary.unattacked(self._rows)
+        return summary.unattacked(without_shaped(self._rows))
 
 
 def _samples(cells: Sequence[CellResult]) -> pl.DataFrame:
@@ -135,6 +140,7 @@ def measure(
     batch_size: int = 8,
     given: Mapping[Source, Perturbation] | None = None,
     noise_seed: int | None = 0,
+    controls: Mapping[str, int] | None = None,
     keep_maps: bool = False,
     classes: Sequence[str] | None = None,
 ) -> Measurement:
@@ -161,7 +167,10 @@ def measure(
         batch_size: images in a pass.
         given: other models' perturbations of these images, by attack and model (those that
             ``keep_maps`` keeps of their own measurement), where images are a tensor.
-        noise_seed: of the noise controls; None: they are left out.
+        noise_seed: of the controls; None: all of them are left out.
+        controls: how many of those with the attack's own shape: ``shifted`` (2 where it is not
+            said), ``transplanted`` and ``spectrum`` (0); see ``controls.Counts``. Transplants are
+            between the images that are measured together, up to 64.
         keep_maps: whether maps and perturbations are kept; they grow with the number of images.
         classes: names of the classes, one for each logit; None: those of a dataset whose labels
             are names, else their indices.
@@ -179,8 +188,8 @@ def measure(
         >>> clf = la.load_classifier("test_resnet", num_classes=3, pretrained=False, input_size=64)
         >>> pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         >>> found = la.measure(clf, pixels, torch.tensor([0, 2]), epsilons=[0.05], grid=32)
-        >>> found.rows().select("image", "attack", "epsilon", "explained_class").height
-        8
+        >>> found.rows()["attack"].unique(maintain_order=True).to_list()
+        ['fgsm', 'noise', 'shifted 1 of fgsm', 'shifted 2 of fgsm']
     """
     own = [FGSM()] if attacks is None else list(attacks)
     levels = check_epsilons(epsilons, norm_of(own))
@@ -191,6 +200,7 @@ def measure(
             f"grid must be at least {MIN_GRID} and batch_size at least 1; got {grid} and "
             f"{batch_size}"
         )
+    counts = _counts(controls or {}) if noise_seed is not None else Counts(shifted=0)
     methods = [GradCAM()] if explainers is None else list(explainers)
     if not methods:
         raise InputError("explainers is empty; give at least one, such as GradCAM()")
@@ -251,12 +261,16 @@ def measure(
         )
         every = np.full(len(pixels), keep_maps)
         whole = [(np.arange(len(pixels)), found)]
-        cells.append(cell_result(whole, subject, settings, every, clf.device, {}))
+        some = {source: each.in_memory() for source, each in some.items()}
+        shaped = measure_controls(
+            clf, pixels.detach(), truth, subject.images, settings, methods, whole, some, counts
+        )
+        cells.append(cell_result(whole, shaped, subject, settings, every, clf.device, {}))
         parts += [found] if keep_maps else []
         sources, done = found.sources, done + len(pixels)
     if not cells:
         raise InputError("there are no images to measure")
-    plan = _plan(clf, settings, subject.classes, own, methods, trace.layers)
+    plan = _plan(clf, settings, subject.classes, own, methods, trace.layers, counts)
     if not keep_maps:
         return Measurement(cells, plan, sources, {}, {})
     joined = Measured.joined(parts)
@@ -271,6 +285,7 @@ def _plan(
     attacks: Sequence[Attack],
     explainers: Sequence[Explainer],
     layers: Mapping[str, Layer],
+    counts: Counts,
 ) -> Plan:
     """What was measured, as a run tells it: a study of the one classifier, given in Python."""
     study = Study.model_validate(
@@ -279,6 +294,7 @@ def _plan(
             "models": [{"name": clf.name, "module": GIVEN}],
             "attacks": [{"name": attack.name, _code(attack): {}} for attack in attacks],
             "epsilons": list(settings.epsilons),
+            "controls": asdict(counts),
             "quantize": settings.quantize,
             "explain": {
                 "methods": [explainer.name for explainer in explainers],
@@ -317,6 +333,21 @@ def _plan(
         last_sizes={clf.name: list(layers[settings.last].size)},
         training_precision="float32",
     )
+
+
+def _counts(given: Mapping[str, int]) -> Counts:
+    """How many controls of each kind.
+
+    Raises:
+        InputError: there is no such kind, or no such number.
+    """
+    try:
+        return Controls.model_validate(dict(given)).counts
+    except ValidationError as error:
+        kinds = ", ".join(Controls.model_fields)
+        raise InputError(
+            f"controls is {dict(given)!r}; give numbers from 0 to 100 of {kinds}"
+        ) from error
 
 
 def _code(attack: Attack) -> str:

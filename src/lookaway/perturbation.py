@@ -27,7 +27,20 @@ def own_size_noise(attack: str, source: str | None = None) -> str:
         attack: its name.
         source: the other model that made its perturbations; None: the attacked one.
     """
-    return OWN_SIZE.format(attack if source is None else f"{attack} from {source}")
+    return OWN_SIZE.format(made_by(attack, source))
+
+
+def made_by(attack: str, source: str | None = None) -> str:
+    """What a perturbation is called in the names of its controls.
+
+    Args:
+        attack: its name.
+        source: the other model that made it; None: the attacked one.
+
+    >>> made_by("fgsm"), made_by("fgsm", "resnet50")
+    ('fgsm', 'fgsm from resnet50')
+    """
+    return attack if source is None else f"{attack} from {source}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,23 @@ class Perturbation:
             signs: (N, C, H, W) int8: −1 or 1.
         """
         return Perturbation(abs(self.codes) * signs[:, None], self.scale)
+
+    def shifted(self, ways: Sequence[tuple[int, int]]) -> "Perturbation":
+        """The same changes in other places: each image's moved, round the edges.
+
+        Args:
+            ways: for each of the N images how many pixels down, and right.
+
+        >>> signs = np.array([[[[1, 0, -1]]]], dtype=np.int8)
+        >>> Perturbation.of_signs(signs).shifted([(0, 1)]).codes.tolist()
+        [[[[[-127, 127, 0]]]]]
+        """
+        plain = isinstance(self.codes, np.ndarray)
+        codes = self.codes.copy() if plain else self.codes.clone()
+        for place, way in enumerate(ways):
+            one = self.codes[place]
+            codes[place] = np.roll(one, way, (-2, -1)) if plain else one.roll(way, (-2, -1))
+        return Perturbation(codes, self.scale)
 
     def __repr__(self) -> str:
         return f"Perturbation{tuple(self.codes.shape)}"

@@ -116,6 +116,10 @@ class Summaries(ABC):
         """Mean PSNR for each ε, in dB; see ``analysis.summary.psnr``."""
         return self.frames.psnr
 
+    def reached(self) -> pl.DataFrame:
+        """How large changes are in the networks' own input; see ``analysis.summary.reached``."""
+        return self.frames.reached
+
     def unattacked(self) -> pl.DataFrame:
         """Share of images that an attack did not change; see ``analysis.summary.unattacked``."""
         return self.frames.unattacked
@@ -127,6 +131,10 @@ class Summaries(ABC):
     def excess(self) -> pl.DataFrame:
         """The shift beyond that of noise of the same size; see ``analysis.scale.excess``."""
         return self.frames.whole("excess")
+
+    def aimed(self) -> pl.DataFrame:
+        """The shift beyond that of the attack's own change, not aimed; see ``analysis.aimed``."""
+        return self.frames.whole("aimed")
 
     def by_depth(self) -> pl.DataFrame:
         """MOD, excess and dead maps of every layer; see ``analysis.scale.by_depth``."""

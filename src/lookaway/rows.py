@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from lookaway.kernel import Measured
+    from lookaway.measured import Measured
 
 Schema = Mapping[str, "pl.DataType | type[pl.DataType]"]
 
@@ -22,6 +22,8 @@ ROW_SCHEMA = {
     "epsilon": pl.Float64,
     "linf": pl.Float64,
     "psnr": pl.Float64,
+    "reached_rms": pl.Float64,
+    "reached_linf": pl.Float64,
     "unattacked": pl.Boolean,
     "clean_class": pl.String,
     "attacked_class": pl.String,
@@ -38,6 +40,8 @@ ROW_SCHEMA = {
     "clean_dead": pl.Boolean,
     "attacked_dead": pl.Boolean,
 }
+# Columns that rows of older runs lack.
+SINCE = ("reached_rms", "reached_linf", "clean_logit", "attacked_logit")
 SHUFFLED_SCHEMA = {
     "image": pl.String,
     "label": pl.String,
@@ -218,6 +222,8 @@ def _expanded(
             "epsilon": np.array(subject.epsilons)[level],
             "linf": once("linf"),
             "psnr": pl.Series(np.where(np.isinf(psnr), np.nan, psnr)).fill_nan(None),
+            "reached_rms": once("reached_rms"),
+            "reached_linf": once("reached_linf"),
             "unattacked": once("unattacked"),
             "clean_class": classes[once("clean_class")],
             "attacked_class": classes[once("attacked_class")],

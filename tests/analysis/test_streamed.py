@@ -5,6 +5,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from lookaway.analysis import (
+    aimed,
     comparison,
     conventions,
     dead,
@@ -34,6 +35,7 @@ RUN = {
     "layers": ("first", "last"),
     "methods": ("gradcam", "layercam"),
     "lost": 5,
+    "shifted": 2,
 }
 
 
@@ -53,26 +55,29 @@ def store(request, tmp_path_factory):
 def kept(store):
     """Every frame, of the run as a whole: its rows in memory, given to the formulas."""
     frames = Frames(store)
-    rows, last, compared = frames.rows, frames.last_rows, store.frame("shuffled")
+    every, all_last, compared = frames.rows, frames.last_rows, store.frame("shuffled")
+    rows, last = aimed.without_shaped(every), aimed.without_shaped(all_last)
     excess = scale.excess(rows, compared)
     by_depth = _of_variants(scale.by_depth(rows, excess)).sort("depth", maintain_order=True)
     measured = conventions.measured(last, frames.statistics, "gaussian11", 32)
     made = {
-        "accuracy": summary.accuracy(rows),
+        "accuracy": summary.accuracy(every),
         "psnr": summary.psnr(rows),
+        "reached": summary.reached(every),
         "unattacked": summary.unattacked(rows),
-        "mod": summary.mod(rows),
+        "mod": summary.mod(every),
+        "aimed": aimed.aimed(all_last),
         "spread": summary.spread(rows),
         "shuffled": scale.shuffled(compared),
         "excess": excess,
         "direction": direction.direction(frames.statistics),
         "outcomes": outcomes.outcomes(last),
         "failing": failing.with_holm(failing.failing(last)),
-        "decomposition": decomposition.decomposition(last),
-        "equal_accuracy": equal_accuracy.equal_accuracy(last),
-        "dead": dead.dead(last),
+        "decomposition": decomposition.decomposition(all_last),
+        "equal_accuracy": equal_accuracy.equal_accuracy(all_last),
+        "dead": dead.dead(all_last),
         "transfer": outcomes.transfer(scale.beside_noise(last)),
-        "compare_models": comparison.compare_models(last),
+        "compare_models": comparison.compare_models(all_last),
         "vid": pl.concat(_of_variants(vid(last, way, False)) for way in VID_WAYS),
     }
     found = {name: _of_variants(frame) for name, frame in made.items() if name != "vid"}
@@ -113,7 +118,7 @@ def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatc
 def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
     store, kept, monkeypatch, way, include_zero
 ):
-    last = store.frame("rows").filter(pl.col("layer") == "last")
+    last = aimed.without_shaped(store.frame("rows").filter(pl.col("layer") == "last"))
     expected = vid(last, way, include_zero)
     small = Result(store.folder).vid(way, include_zero)
     order = [*SETTING, "method", "explained_class", "pairs"]
@@ -145,7 +150,7 @@ def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypa
     found = Parts(store, store.read_plan())
     dimensions = ("variant", "model", "method", "layer", "explained_class", "epsilon")
     every = [found.read("rows", (), part) for part in found.split(*dimensions[:2])]
-    last = store.frame("rows").filter(pl.col("layer") == "last")
+    last = aimed.without_shaped(store.frame("rows").filter(pl.col("layer") == "last"))
     assert sum(part.height for part in every) == last.height
     assert len(found.split(*dimensions, last=False)) == 2 * 2 * 2 * 2 * 2 * 2
     images = found.images()
@@ -165,7 +170,9 @@ def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypa
 def test_nissim_comes_in_parts_with_each_number_once(store, monkeypatch):
     one = Frames(store).of("layercam")
     (whole,) = one.last_parts("none", "own")
-    rows = one.last(one.rows).filter(variant="none", explained_class="own", method="layercam")
+    rows = aimed.without_shaped(one.last(one.rows)).filter(
+        variant="none", explained_class="own", method="layercam"
+    )
     assert whole["nissim"].equals(rows["nissim"])
     every = list(in_parts(store, monkeypatch).of("layercam").last_parts("none", "own"))
     assert len(every) == 2 * 2

@@ -19,6 +19,7 @@ def finished(small_study, tmp_path_factory):
         **small_study,
         "models": [{**small_study["models"][0], "name": HOSTILE}, small_study["models"][1]],
         "transfer_from": [HOSTILE],
+        "controls": {"shifted": 1, "transplanted": 1},
         "report": {"paper": True},
     }
     return _run(tmp_path_factory, "finished", study)

@@ -49,9 +49,9 @@ def test_sentences_hold_the_numbers_of_the_frames(finished):
 @pytest.mark.parametrize(
     ("lows", "said"),
     [
-        ((0.01, 0.02), "FGSM moves every model's heatmaps clearly further than noise"),
-        ((-0.01, 0.02), "FGSM moves the heatmaps of two clearly further than noise of the same "),
-        ((-0.01, -0.01), "FGSM moves no model's heatmaps clearly further than noise"),
+        ((0.01, 0.02), "FGSM moves every model's heatmaps clearly further than random signs"),
+        ((-0.01, 0.02), "FGSM moves the heatmaps of two clearly further than random signs of the "),
+        ((-0.01, -0.01), "FGSM moves no model's heatmaps clearly further than random signs"),
     ],
 )
 def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finished, lows, said):
@@ -64,10 +64,30 @@ def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finis
     )
     scale = found_in(frames)["Scale"]
     assert scale.opening.startswith(said)
-    assert scale.opening.endswith("others not.") == (lows == (-0.01, 0.02))
+    assert ("others not." in scale.opening) == (lows == (-0.01, 0.02))
     most = "; ".join(f"in {isolated(model)} at ε = 0.02 (+0.280)" for model in frames.models)
-    assert scale.closing.startswith(f"It adds most below the largest ε: {most}.")
+    assert scale.closing.startswith(f"It adds most to random signs below the largest ε: {most}.")
     assert "are fragile by themselves" in scale.closing
+
+
+@pytest.mark.parametrize(
+    ("lows", "said"),
+    [
+        ((0.01, 0.02), "They move clearly further than its own change does in other places"),
+        ((-0.01, 0.02), "Those of two move clearly further than its own change does in other"),
+        ((-0.01, -0.01), "Its own change in other places moves them as far: any smooth change"),
+    ],
+)
+def test_what_is_no_more_than_the_change_s_shape_is_no_effect_of_the_attack(finished, lows, said):
+    frames = Frames(finished.store)
+    frames.excess = finished.excess().with_columns(low=pl.lit(0.01))
+    frames.aimed = finished.aimed().with_columns(
+        low=pl.col("model").replace_strict(frames.models, lows)
+    )
+    scale = found_in(frames)["Scale"].opening
+    assert said in scale
+    assert ("so it is no effect of the attack" in scale) == (lows[0] < 0)
+    assert ("that is aimed at the image" in scale) == (lows[1] > 0)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,12 @@ def with_mods(finished, *, mod=(0.2, 0.4), p=(0.01, 0.01), excess=(0.1, 0.2), lo
     frames.excess = finished.excess().with_columns(
         mod=each(mod), excess=each(excess), low=each(low), high=each((0.3, 0.4))
     )
+    frames.aimed = finished.aimed().with_columns(
+        aimed=each(excess), low=each(low), high=each((0.3, 0.4))
+    )
     frames.compare_models = finished.compare_models().with_columns(
         p_holm=pl.col("measure").replace_strict(
-            ["mod", "excess"], p, default=None, return_dtype=pl.Float64
+            ["mod", "excess", "aimed"], [*p, p[1]], default=None, return_dtype=pl.Float64
         )
     )
     return frames
@@ -37,14 +40,14 @@ def with_mods(finished, *, mod=(0.2, 0.4), p=(0.01, 0.01), excess=(0.1, 0.2), lo
         (
             {"p": (0.3, 0.001)},
             1,
-            "looks elsewhere most, clearly so beyond what noise causes",
+            "looks elsewhere most, clearly so beyond what its own change in other places causes",
             ["the two are not clearly apart (p = 0.300 after Holm)", "is clear (p = 0.001 "],
         ),
         (
             {"p": (0.3, 0.001), "excess": (0.3, 0.1)},
             1,
             "looks elsewhere most, not clearly more than {}",
-            ["", "What the attack adds to noise is largest in {}, +0.300"],
+            ["", "What the attack adds to its own change in other places is largest in {}, +0.300"],
         ),
     ],
 )
@@ -59,11 +62,49 @@ def test_it_names_the_model_with_the_largest_mod_and_how_sure_that_is(
         assert part.format(other) in sentence
 
 
-def test_it_says_how_much_is_more_than_noise_only_where_it_is(finished):
+def test_an_effect_of_the_attack_is_said_only_where_both_controls_say_it(finished):
     amount = f"{signed(0.2)} (95 % interval {signed(0.15)} to {signed(0.4)})"
-    assert f"{amount} of it is more" in opening(with_mods(finished)).sentences[0]
-    unsure = opening(with_mods(finished, low=(0.05, -0.01))).sentences[0]
-    assert "not clearly more than noise of the same size causes" in unsure
+    both = opening(with_mods(finished)).sentences[0]
+    assert f"{amount} of it is more than random signs of the same size cause, and {amount}" in both
+    assert "that is aimed" in both
+    neither = opening(with_mods(finished, low=(0.05, -0.01))).sentences[0]
+    assert "not clearly more than random signs of the same size cause" in neither
+    frames = with_mods(finished)
+    frames.aimed = frames.aimed.with_columns(low=-0.01)
+    shape = opening(frames).sentences[0]
+    assert "but its own change in other places moves the heatmaps as far" in shape
+    assert "any smooth change of this shape does" in shape
+    for text in (neither, shape):
+        assert "aimed" not in text
+
+
+def test_accuracy_stands_beside_that_under_each_control(finished):
+    found = opening(finished.frames)
+    right = finished.accuracy().filter(epsilon=0.1, model=found.model)
+    shown = {
+        name: f"{right.filter(attack=attack, source=source)['accuracy'].item():.1%}"
+        if source
+        else f"{right.filter(attack=attack)['accuracy'].item():.1%}"
+        for name, attack, source in (
+            ("attack", "fgsm", found.model),
+            ("noise", "noise", None),
+            ("shifted", "shifted of fgsm", None),
+        )
+    }
+    text = f"to {shown['attack']}; under random signs it is {shown['noise']}, under its own change "
+    assert f"{text}in other places {shown['shifted']}" in found.sentences[0]
+    frames = Frames(finished.store)
+    frames.accuracy = finished.accuracy().with_columns(accuracy=pl.lit(0.5))
+    assert "noise fails it as often, so here that is no attack" in opening(frames).sentences[0]
+
+
+def test_a_run_without_shifted_controls_claims_no_more_than_random_signs_allow(layered):
+    found = opening(layered.frames)
+    assert "more than random signs of the same size cause" in found.sentences[0]
+    page = html.unescape(layered.report.read_text())
+    for words in ("in other places", "aimed"):
+        assert words not in " ".join(found.sentences)
+        assert words not in page[page.index('<section id="answer"') : page.index("<h2")]
 
 
 def test_bars_are_the_models_numbers_and_the_page_has_all_of_it(finished):

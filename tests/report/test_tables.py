@@ -56,14 +56,21 @@ def test_the_headline_of_the_terminal_says_what_is_beyond_noise_and_ends_with_no
     assert line[4].startswith(f"{own['excess'][0]:+.3f} (")
     assert [row[4] for row in rows if row[1] == "noise"] == ["", ""]
     scopes = [row[1] for row in rows]
-    assert scopes == ["fgsm white-box", "noise", "fgsm white-box", f"fgsm from {HOSTILE}", "noise"]
+    kinds = ("shifted", "same-class transplant", "other-class transplant")
+    own = [f"{kind} of fgsm" for kind in kinds]
+    given = [f"{kind} of fgsm from {HOSTILE}" for kind in kinds]
+    first = ["fgsm white-box", "noise", *own]
+    assert scopes == [*first, "fgsm white-box", f"fgsm from {HOSTILE}", "noise", *own, *given]
+    aimed = finished.aimed().filter(
+        model="two", source="two", epsilon=0.1, explained_class="clean", pairs="all"
+    )
+    assert line[5].startswith(f"{aimed.filter(control='shifted')['aimed'][0]:+.3f} (")
 
 
 def test_the_headline_of_the_page_has_excess_mod_and_vid_for_each_explained_class(finished):
     table = all_tables(finished.frames)[0]
-    assert table.heads[2:7] == tuple(
-        f"{head}, clean" for head in ("excess", "dead pairs", "MOD, living pairs", "MOD", "VID")
-    )
+    heads = ("excess", "aimed", "dead pairs", "MOD, living pairs", "MOD", "VID")
+    assert table.heads[2:8] == tuple(f"{head}, clean" for head in heads)
     here = {"model": "two", "source": "two", "explained_class": "own", "pairs": "all"}
     top, vid = finished.excess().filter(epsilon=0.1, **here), finished.vid().filter(**here)
     apart = finished.dead().filter(
@@ -71,11 +78,12 @@ def test_the_headline_of_the_page_has_excess_mod_and_vid_for_each_explained_clas
         epsilon=0.1,
         **{k: v for k, v in here.items() if k != "pairs"},
     )
-    expected = [top["excess"][0], *apart["value"], top["mod"][0], vid["vid"][0]]
+    aimed = finished.aimed().filter(epsilon=0.1, control="shifted", **here)["aimed"][0]
+    expected = [top["excess"][0], aimed, *apart["value"], top["mod"][0], vid["vid"][0]]
     cells = line_of(table, "fgsm white-box", "two").cells
-    assert [cell.value for cell in cells[5:]] == expected
+    assert [cell.value for cell in cells[6:]] == expected
     noise = line_of(table, "noise", "two").cells
-    assert (noise[0].value, noise[3].value is None) == (None, False)
+    assert (noise[0].value, noise[4].value is None) == (None, False)
     assert 'id="table-headline"' in finished.report.read_text()
 
 

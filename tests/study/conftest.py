@@ -22,6 +22,7 @@ def quick_study(faces_for_all):
         ],
         "transfer_from": ["one"],
         "epsilons": [0.1, 0.02],
+        "controls": {"shifted": 0},
         "explain": {"explained_class": ["own", "clean", "label"], "pictured": 0},
         "measure": {"grid": 32},
     }

@@ -7,12 +7,14 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.aimed import beside_shaped, without_shaped
 from lookaway.analysis.ends import Ends, within_range
 from lookaway.analysis.grouped import SETTING, Grouped, by_pairs, grouped
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.scale import beside_noise
 from lookaway.analysis.studentised import studentised
 from lookaway.analysis.summary import by_scope
+from lookaway.controls import SHIFTED
 
 PERMUTATIONS = 10_000
 _EXACT = 13  # units, up to which every sign pattern is tried
@@ -48,9 +50,9 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
         rows: measurements of one layer of each model, models in the order that they are told in.
 
     Returns:
-        variant, scope, method, explained_class, epsilon, measure (mod or excess), pairs, model_a,
-        model_b, n, difference (a less b), low, high, p, p_holm, probability (that a's is the
-        smaller, under the bootstrap; half of a tie), interval. Empty where there is one model.
+        variant, scope, method, explained_class, epsilon, measure (mod, excess or aimed), pairs,
+        model_a, model_b, n, difference (a less b), low, high, p, p_holm, probability (that a's is
+        the smaller, under the bootstrap; half of a tie), interval. Empty where there is one model.
     """
     scoped = _measured(rows)
     models = scoped["model"].unique(maintain_order=True).to_list()
@@ -80,8 +82,9 @@ def compare_runs(
         models: pairs of names, of the first run and of the second.
 
     Returns:
-        variant, scope, method, explained_class, epsilon, measure (mod, excess or accuracy), pairs,
-        model_a, model_b, n, before, after, difference (after less before), low, high, p, interval.
+        variant, scope, method, explained_class, epsilon, measure (mod, excess, aimed or accuracy),
+        pairs, model_a, model_b, n, before, after, difference (after less before), low, high, p,
+        interval.
     """
     parts = []
     for a, b in models:
@@ -110,13 +113,18 @@ def _generic(scoped: pl.DataFrame, model: str) -> pl.DataFrame:
 
 
 def _measured(rows: pl.DataFrame, *, accuracy: bool = False) -> pl.DataFrame:
-    """Long rows by scope: NISSIM, its excess over noise, and whether the prediction is right."""
+    """Long rows by scope: NISSIM, its excesses, and whether the prediction is right."""
     dead = pl.col("clean_dead") | pl.col("attacked_dead")
+    shifted = beside_shaped(rows).filter(control=SHIFTED)
+    rows = without_shaped(rows)
     attacked = beside_noise(rows)
     found = [
         rows.with_columns(value="nissim", measure=pl.lit("mod"), dead=dead),
         attacked.with_columns(
             value="excess", measure=pl.lit("excess"), dead=dead | pl.col("noise_dead")
+        ),
+        shifted.with_columns(
+            value="aimed", measure=pl.lit("aimed"), dead=dead | pl.col("control_dead")
         ),
     ]
     if accuracy:

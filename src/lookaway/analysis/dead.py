@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from lookaway.analysis.aimed import pooled
 from lookaway.analysis.grouped import HEATMAP, SETTING, measure_frames
 
 KEYS = [*SETTING, *HEATMAP, "epsilon"]
@@ -24,7 +25,7 @@ def dead(rows: pl.DataFrame) -> pl.DataFrame:
     of living pairs, exactly.
 
     Args:
-        rows: measurements.
+        rows: measurements; the replicates of a control are one, see ``aimed.pooled``.
 
     Returns:
         variant, model, attack, source, method, layer, depth, map_size, explained_class, epsilon,
@@ -41,7 +42,11 @@ def dead(rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(one).then("nissim"),
         pl.when(~(clean | attacked)).then("nissim"),
     )
-    found = measure_frames(rows, KEYS, dict(zip(MEASURES, values, strict=True)), _SHARES)
+    told = rows.with_columns(
+        value.alias(name) for name, value in zip(MEASURES, values, strict=True)
+    )
+    measures = {name: pl.col(name) for name in MEASURES}
+    found = measure_frames(pooled(told, MEASURES), KEYS, measures, _SHARES)
     empty = pl.when(pl.col("n") == 0).then(
         pl.when(pl.col("measure") == MOD_ONE)
         .then(pl.lit("no pair with one dead map"))

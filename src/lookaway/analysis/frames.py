@@ -147,6 +147,11 @@ class Frames:
         return own_size_noise(self.attack) if self.attack in self.plan.own_size else NOISE
 
     @property
+    def shifted(self) -> bool:
+        """Whether its attacks are held against their own change in other places, too."""
+        return self.settings.controls.shifted > 0
+
+    @property
     def methods(self) -> list[str]:
         """The names of the study's explainers, in its order."""
         return self.plan.methods
@@ -259,6 +264,7 @@ class Frames:
 
     accuracy = _summary("accuracy")
     psnr = _summary("psnr")
+    reached = _summary("reached")
     unattacked = _summary("unattacked")
     mod = _summary("mod")
     spread = _summary("spread")
@@ -289,6 +295,7 @@ class Frames:
     # Of each model's last layer: see the modules of these names, and ``outcomes.transfer``,
     # ``comparison.compare_models``
 
+    aimed = _summary("aimed")
     direction = _summary("direction")
     outcomes = _summary("outcomes")
     failing = _summary("failing")
@@ -355,10 +362,10 @@ class Frames:
 
     def to_keep(self) -> dict[str, pl.DataFrame]:
         """The frames that a run keeps as files, by name, of every method."""
-        names = ["accuracy", "psnr", "unattacked", "mod", "spread", "shuffled", "excess"]
-        names += ["by_depth", "direction", "outcomes", "failing", "decomposition", "dead"]
-        names += ["equal_accuracy"]
-        names += ["transfer", "compare_models", "conventions"]
+        names = ["accuracy", "psnr", "reached", "unattacked", "mod", "spread", "shuffled"]
+        names += ["excess", "aimed", "by_depth", "direction", "outcomes", "failing"]
+        names += ["decomposition", "equal_accuracy", "dead", "transfer", "compare_models"]
+        names += ["conventions"]
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded

@@ -31,6 +31,7 @@ class Parts:
         self._levels = plan.settings.epsilons
         self._attacks = plan.attacks
         self._sources = plan.settings.transfer_from
+        self._shaped = plan.shaped_controls
         # As the files stand.
         self._variants: list[str] = sorted(plan.settings.data.variants)
         # Layers that only the pictured images have are few rows.
@@ -59,7 +60,13 @@ class Parts:
         return found
 
     def read(
-        self, folder: str, columns: Sequence[str], part: Mapping[str, Any], *, last: bool = True
+        self,
+        folder: str,
+        columns: Sequence[str],
+        part: Mapping[str, Any],
+        *,
+        last: bool = True,
+        shaped: bool = False,
     ) -> pl.DataFrame:
         """The rows of a part, small: names are Enums, an image is its place among the sorted ones.
 
@@ -68,6 +75,7 @@ class Parts:
             columns: what is read of it; empty: all.
             part: from ``split``.
             last: leave out all layers but the last one; statistics are of no other.
+            shaped: keep the controls with the attacks' own shape.
 
         Raises:
             StoreError: there are none, or a file is damaged.
@@ -84,6 +92,8 @@ class Parts:
                     self._plan.last_layers, return_dtype=pl.String
                 )
                 same.append(pl.col("layer") == layers)
+            if self._shaped and not shaped and "attack" in frame.columns:
+                same.append(~pl.col("attack").is_in(self._shaped))
             if self.only is not None:
                 same.append(pl.col("image").is_in(self.only))
             found.append(self.small(frame.filter(same) if same else frame))
@@ -117,7 +127,7 @@ class Parts:
             "variant": pl.Enum(self._variants),
             "model": models,
             "source": models,
-            "attack": pl.Enum([*self._attacks, *self._plan.controls]),
+            "attack": pl.Enum([*self._attacks, *self._plan.controls, *self._shaped]),
             "method": pl.Enum(self.methods),
             "layer": pl.Enum(list(layers)),
             "explained_class": pl.Enum(self.policies),
@@ -127,6 +137,7 @@ class Parts:
         """About how many rows there are."""
         images = sum(self._plan.variants[name].images.test.count for name in self._variants)
         met = len(self._attacks) * (1 + len(self._sources)) + len(self._plan.controls)
+        met += len(self._shaped) if last else 0
         one = last or self._few
         layers = sum(1 if one else len(self._plan.explained_layers(model)) for model in self.models)
         views = len(self.methods) * layers * len(self.policies)

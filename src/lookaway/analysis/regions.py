@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from lookaway.analysis.aimed import without_shaped
 from lookaway.data.folder import canonical
 from lookaway.data.pixels import white_is_lowest
 from lookaway.errors import DataError
@@ -228,8 +229,10 @@ def inside_frame(store: Store, regions: Mapping[str, np.ndarray]) -> pl.DataFram
     for rows, maps in store.cells_with_maps():
         layer = last[rows["model"][0]]
         setting = ["method", "attack", "source", "explained_class"]
-        for found in rows.filter(pl.col("layer") == layer).partition_by(
-            setting, maintain_order=True
+        for found in (
+            without_shaped(rows)
+            .filter(pl.col("layer") == layer)
+            .partition_by(setting, maintain_order=True)
         ):
             method, attack, source, policy = found.select(setting).row(0)
             images = found["image"].unique(maintain_order=True).to_list()

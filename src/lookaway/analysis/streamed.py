@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from lookaway.analysis import (
+    aimed,
     comparison,
     comparisons,
     conventions,
@@ -19,6 +20,7 @@ from lookaway.analysis import (
     scale,
     summary,
 )
+from lookaway.analysis.aimed import without_shaped
 from lookaway.analysis.grouped import HEATMAP, SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.study.json_files import Plan
@@ -26,6 +28,7 @@ from lookaway.study.json_files import Plan
 _IMAGE = ["image", "label", *SETTING, "epsilon"]
 _LAYER = [*_IMAGE, *HEATMAP, "nissim", "clean_dead", "attacked_dead", "unattacked"]
 _COMPARED = ["image", "partner", "label", "variant", "model", *HEATMAP, "nissim", "dead"]
+_REACHED = ["reached_rms", "reached_linf"]
 _CLASSES = ["clean_class", "attacked_class"]
 _CONFIDENCES = ["clean_confidence", "attacked_confidence", "clean_logit", "attacked_logit"]
 
@@ -38,11 +41,13 @@ _CURVES: _Order = ["pairs", "variant", _SOURCE, "method", ("model", "layer"), "e
 _ORDER: dict[str, _Order] = {
     "accuracy": ["variant", "model", "attack", "source", "epsilon"],
     "psnr": ["variant", *_LEVELS],
+    "reached": ["variant", "measure", *_LEVELS],
     "unattacked": ["variant", *_LEVELS],
     "mod": ["pairs", "variant", *_LAYERS],
     "spread": ["pairs", "variant", *_LAYERS],
     "excess": ["pairs", "variant", *_LAYERS],
     "by_depth": ["variant", *_LAYERS],
+    "aimed": ["pairs", "variant", *_LAYERS, "control"],
     "shuffled": ["pairs", "variant", "model", "method", "explained_class", ("model", "layer")],
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
     **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
@@ -101,11 +106,22 @@ class Streamed:
     def images(self) -> Iterator[_Found]:
         """What does not depend on the explained class."""
         once = {"method": self._parts.methods[0], "explained_class": self._parts.policies[0]}
-        columns = [*_IMAGE, *_CLASSES, "psnr", "unattacked", "method", "layer", "explained_class"]
+        columns = [
+            *_IMAGE,
+            *_CLASSES,
+            "psnr",
+            *_REACHED,
+            "unattacked",
+            "method",
+            "layer",
+            "explained_class",
+        ]
         for part in self._parts.split("variant", "model", "epsilon"):
-            rows = self._parts.read("rows", columns, part | once)
+            every = self._parts.read("rows", columns, part | once, shaped=True)
+            rows = without_shaped(every)
             yield {
-                "accuracy": summary.accuracy(rows),
+                "accuracy": summary.accuracy(every),
+                "reached": summary.reached(every),
                 "psnr": summary.psnr(rows),
                 "unattacked": summary.unattacked(rows),
             }
@@ -114,12 +130,13 @@ class Streamed:
         """Summaries of every layer, at one ε."""
         dimensions = ("variant", "model", "method", "layer", "explained_class", "epsilon")
         for part in self._parts.split(*dimensions, last=False):
-            rows = self._parts.read("rows", _LAYER, part, last=False)
+            every = self._parts.read("rows", _LAYER, part, last=False, shaped=True)
+            rows = without_shaped(every)
             if rows.is_empty():
                 continue
             excess = scale.excess(rows, self._compared(part))
             yield {
-                "mod": summary.mod(rows),
+                "mod": summary.mod(every),
                 "spread": summary.spread(rows),
                 "excess": excess,
                 "by_depth": scale.by_depth(rows, excess),
@@ -137,11 +154,13 @@ class Streamed:
         columns = [*_LAYER, *_CLASSES, *_CONFIDENCES]
         inside = self._inside()
         for part in self._parts.split("variant", "model", "method", "explained_class", "epsilon"):
-            rows = self._parts.read("rows", columns, part)
+            every = self._parts.read("rows", columns, part, shaped=True)
+            rows = without_shaped(every)
             yield {
+                "aimed": aimed.aimed(every),
                 "outcomes": outcomes.outcomes(rows),
-                "decomposition": decomposition.decomposition(rows),
-                "dead": dead.dead(rows),
+                "decomposition": decomposition.decomposition(every),
+                "dead": dead.dead(every),
                 "failing": failing.failing(rows),
                 "transfer": outcomes.transfer(scale.beside_noise(rows)),
             }
@@ -153,9 +172,10 @@ class Streamed:
         """Summaries of the last layers, of all ε together."""
         measure = self._plan.settings.measure
         for part in self._parts.split("variant", "model", "method", "explained_class"):
-            rows = self._parts.read("rows", [*_LAYER, *_CLASSES], part)
+            every = self._parts.read("rows", [*_LAYER, *_CLASSES], part, shaped=True)
+            rows = without_shaped(every)
             yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
-            yield {"equal_accuracy": equal_accuracy.equal_accuracy(rows)}
+            yield {"equal_accuracy": equal_accuracy.equal_accuracy(every)}
             statistics = self._parts.read("statistics", (), part)
             yield {
                 "conventions": conventions.measured(rows, statistics, measure.ssim, measure.grid)
@@ -196,7 +216,7 @@ class Streamed:
     def pairs(self) -> Iterator[_Found]:
         """Models beside each other, at one ε."""
         for part in self._parts.split("variant", "method", "explained_class", "epsilon"):
-            rows = self._parts.read("rows", _LAYER, part)
+            rows = self._parts.read("rows", _LAYER, part, shaped=True)
             yield {"compare_models": comparison.compare_models(rows)}
 
     def _compared(self, part: Mapping[str, Any]) -> pl.DataFrame:
@@ -204,11 +224,11 @@ class Streamed:
 
 
 _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
-    **dict.fromkeys(["accuracy", "psnr", "unattacked"], Streamed.images),
+    **dict.fromkeys(["accuracy", "psnr", "reached", "unattacked"], Streamed.images),
     **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
     "shuffled": Streamed.baseline,
     **dict.fromkeys(
-        ["outcomes", "failing", "decomposition", "dead", "transfer", "direction"],
+        ["aimed", "outcomes", "failing", "decomposition", "dead", "transfer", "direction"],
         Streamed.last_layers,
     ),
     **dict.fromkeys(

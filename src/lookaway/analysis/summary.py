@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.aimed import pooled
 from lookaway.analysis.ends import DEVIATION, Ends
 from lookaway.analysis.grouped import (
     HEATMAP,
@@ -19,6 +20,7 @@ from lookaway.analysis.grouped import (
     by_pairs,
     grouped,
     mean_frames,
+    measure_frames,
     share_frames,
 )
 from lookaway.analysis.intervals import Bootstrap
@@ -32,24 +34,24 @@ def accuracy(rows: pl.DataFrame) -> pl.DataFrame:
     """Share of images whose predicted class is the true one, for each ε, 0 included.
 
     Args:
-        rows: measurements.
+        rows: measurements; the replicates of a control are one, see ``aimed.pooled``.
 
     Returns:
         variant, model, attack, source, epsilon, n, accuracy, low, high, interval.
     """
-    once = _once(rows)
-    right = pl.col("attacked_class") == pl.col("label")
+    right = (pl.col("attacked_class") == pl.col("label")).cast(float)
+    once = pooled(_once(rows).with_columns(right=right), ["right"])
     clean = once.filter(pl.col("epsilon") == pl.col("epsilon").min().over(SETTING))
     both = pl.concat(
         [
             clean.with_columns(
                 epsilon=pl.lit(0.0), value=(pl.col("clean_class") == pl.col("label")).cast(float)
             ),
-            once.with_columns(value=right.cast(float)),
+            once.with_columns(value="right"),
         ]
     )
     return share_frames(both, [*SETTING, "epsilon"], "accuracy").sort(
-        _order(rows, [*SETTING, "epsilon"]), nulls_last=True
+        _order(once, [*SETTING, "epsilon"]), nulls_last=True
     )
 
 
@@ -73,13 +75,13 @@ def mod(rows: pl.DataFrame) -> pl.DataFrame:
     of 0 is no stability.
 
     Args:
-        rows: measurements.
+        rows: measurements; the replicates of a control are one, see ``aimed.pooled``.
 
     Returns:
         variant, model, attack, source, method, layer, depth, map_size, explained_class, epsilon,
         pairs, n, mod, low, high, interval.
     """
-    keys = [*SETTING, *HEATMAP, "epsilon"]
+    rows, keys = pooled(rows), [*SETTING, *HEATMAP, "epsilon"]
     found = _by_pairs(rows, lambda chosen: mean_frames(chosen, keys, "mod"))
     attacked = rows.with_columns(value=pl.when(~pl.col("unattacked")).then("nissim"))
     attacked = mean_frames(attacked, keys, "mod").with_columns(pairs=pl.lit("attacked"))
@@ -97,6 +99,25 @@ def unattacked(rows: pl.DataFrame) -> pl.DataFrame:
     """
     once = _once(rows).with_columns(value=pl.col("unattacked").cast(pl.Float64))
     return share_frames(once, [*SETTING, "epsilon"], "unattacked")
+
+
+def reached(rows: pl.DataFrame) -> pl.DataFrame:
+    """How large a change is where it reaches the network: after its resizing and normalisation.
+
+    Resizing inside a model leaves less of white noise than of a smooth change.
+
+    Args:
+        rows: measurements; the replicates of a control are one, see ``aimed.pooled``.
+
+    Returns:
+        variant, model, attack, source, epsilon, measure (rms or linf: the mean over the images of
+        the root mean square and of the largest change, in units of the normalised input), n, value,
+        low, high, interval; without the rows of runs that are older than this measure.
+    """
+    names = {"rms": "reached_rms", "linf": "reached_linf"}
+    once = pooled(_once(rows), list(names.values()))
+    measures = {name: pl.col(column) for name, column in names.items()}
+    return measure_frames(once, [*SETTING, "epsilon"], measures).filter(pl.col("n") > 0)
 
 
 def spread(rows: pl.DataFrame) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.report.conclusion import Conclusion
 from lookaway.report.consequence import consequence
-from lookaway.report.findings import at_top, findings, headlines, of_first
+from lookaway.report.findings import at_top, findings, headlines, is_positive, of_first
 from lookaway.report.flips import flips
 from lookaway.report.table import Cell
 from lookaway.report.wording import isolated, listed, method_ending, signed
@@ -38,14 +38,21 @@ def conclusions(frames: Frames) -> list[Conclusion]:
 
 
 def _scale(frames: Frames) -> Conclusion:
-    numbers = headlines(frames, "noise", "shuffled", "excess")
-    clear = [model for model, cells in numbers.items() if _is_positive(cells["excess"])]
+    shifted = ("aimed",) if frames.shifted else ()
+    numbers = headlines(frames, "noise", "shuffled", "excess", *shifted)
+    clear = [model for model, cells in numbers.items() if is_positive(cells["excess"])]
     if len(clear) == len(numbers):
         moved = "every model's heatmaps" if len(clear) > 1 else f"{isolated(clear[0])}'s heatmaps"
     else:
         moved = f"the heatmaps of {listed(clear)}" if clear else "no model's heatmaps"
-    opening = f"{frames.attack.upper()} moves {moved} clearly further than noise of the same "
+    opening = (
+        f"{frames.attack.upper()} moves {moved} clearly further than random signs of the same "
+    )
     opening += "size, those of the others not." if 0 < len(clear) < len(numbers) else "size."
+    if shifted and clear:
+        opening += " " + _aimed(
+            [model for model in clear if is_positive(numbers[model]["aimed"])], clear
+        )
     fragile = [
         model
         for model, cells in numbers.items()
@@ -62,9 +69,16 @@ def _scale(frames: Frames) -> Conclusion:
     return Conclusion("Scale", opening, table, closing=" ".join(filter(None, closing)))
 
 
-def _is_positive(cell: Cell) -> bool:
-    """Whether the whole interval lies above 0."""
-    return cell.low is not None and cell.low > 0
+def _aimed(aimed: list[str], clear: list[str]) -> str:
+    """In which of the models that move further than under noise that is the attack's aim."""
+    rest = [model for model in clear if model not in aimed]
+    shape = "any smooth change of this shape moves them as far, so it is no effect of the attack"
+    if not aimed:
+        return f"Its own change in other places moves them as far: {shape}."
+    text = "clearly further than its own change does in other places: that is aimed at the image"
+    if not rest:
+        return f"They move {text}."
+    return f"Those of {listed(aimed)} move {text}. Those of {listed(rest)} do not: {shape}."
 
 
 def _largest(frames: Frames) -> str:
@@ -80,7 +94,7 @@ def _largest(frames: Frames) -> str:
         for model in frames.models
         if model in most
     ]
-    return f"It adds most below the largest ε: {'; '.join(parts)}." if parts else ""
+    return f"It adds most to random signs below the largest ε: {'; '.join(parts)}." if parts else ""
 
 
 def _depth(frames: Frames) -> Conclusion:
@@ -143,9 +157,9 @@ def _way(cells: Mapping[str, Cell]) -> str:
         return ""
     names = {"right": ("left", "right"), "down": ("up", "down")}
     ways = [
-        ends[_is_positive(cells[measure])]
+        ends[is_positive(cells[measure])]
         for measure, ends in names.items()
-        if _is_positive(cells[measure]) or (cells[measure].high or 0.0) < 0
+        if is_positive(cells[measure]) or (cells[measure].high or 0.0) < 0
     ]
     where = f"mostly {' and '.join(ways)}" if ways else "in no common direction"
     return f"; the centre moved by {cells['distance'].value:.0%} of the image's side, {where}"
@@ -162,18 +176,21 @@ def _certainty(frames: Frames) -> Conclusion:
     if len(frames.models) < 2:
         return Conclusion("Certainty", opening, f"scale_{frames.policy}")
     here = of_first(frames)
+    measure = "aimed" if frames.shifted else "excess"
+    what = "its own change in other places" if frames.shifted else "random signs"
     apart = frames.compare_models.filter(
-        at_top(frames), pl.col("p_holm") < 0.05, measure="excess", **here
+        at_top(frames), pl.col("p_holm") < 0.05, measure=measure, **here
     )
     pairs = []
     for row in apart.iter_rows(named=True):
         names = [isolated(row["model_a"]), isolated(row["model_b"])]
         less, more = reversed(names) if row["difference"] > 0 else names
         pairs.append(f"less to {less} than to {more}")
+    added = f"what the attack adds to {what}"
     text = (
-        f"The attack adds clearly different amounts (p < 0.05 after Holm): {'; '.join(pairs)}."
+        f"Models differ clearly in {added} (p < 0.05 after Holm): {'; '.join(pairs)}."
         if pairs
-        else "No two models differ clearly in what the attack adds (p ≥ 0.05 after Holm)."
+        else f"No two models differ clearly in {added} (p ≥ 0.05 after Holm)."
     )
     ranking = frames.robustness_of_ranking.filter(
         scope=here["scope"], variant=here["variant"], measure="excess", epsilon=frames.top
@@ -185,7 +202,7 @@ def _certainty(frames: Frames) -> Conclusion:
         elif row["held"] < 0.8 * row["conventions"]:
             trust = "so do not build on the whole order"
         text += (
-            " The order of what the attack adds, "
+            " The order of what the attack adds to random signs, "
             f"{' < '.join(map(isolated, row['ranking']))}, holds in {row['held']} of "
             f"{row['conventions']} conventions of comparing heatmaps, {trust}."
         )

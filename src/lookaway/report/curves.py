@@ -9,6 +9,7 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
+from lookaway.controls import is_taken, shaped
 from lookaway.perturbation import NOISE, OWN_SIZE, own_size_noise
 from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
 
@@ -44,6 +45,7 @@ def excess(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 def beside_noise(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     """MOD over ε beside noise and the shuffled baseline, a panel for each model."""
     scoped = _own_lines(summary.by_scope(_of(frames.last(frames.mod), policy)))
+    scoped = _few_controls(frames, scoped)
     scoped = scoped.select("variant", "model", "scope", "epsilon", "mod", "low", "high", "n")
     steps = scoped.select("epsilon").unique().sort("epsilon")
     baseline = _of(frames.last(frames.shuffled), policy).rename({"shuffled": "mod"})
@@ -176,6 +178,17 @@ def _own_lines(scoped: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _few_controls(frames: Frames, scoped: pl.DataFrame) -> pl.DataFrame:
+    """Without the controls of transferred perturbations, which tables have."""
+    attacks = dict.fromkeys(frames.attacks)
+    given = [
+        control.together
+        for name, control in shaped(frames.plan.shaped_controls).items()
+        if control.of not in attacks
+    ]
+    return scoped.filter(~pl.col("scope").is_in(given))
+
+
 def _at_top(frames: Frames, policy: str) -> pl.DataFrame:
     """Every layer at the largest ε, by scope, each setting once."""
     chosen = pl.col("explained_class") == policy, pl.col("epsilon") == frames.top
@@ -193,7 +206,7 @@ def _models(
     zero: bool = True,
 ) -> dict[str, Any]:
     """A panel for each perturbation, a line for each model; a click on a name brings it out."""
-    scoped = summary.by_scope(frame)
+    scoped = _few_controls(frames, summary.by_scope(frame))
     several = scoped["variant"].n_unique() > 1
     panel = pl.format("{} ({})", "scope", "variant") if several else pl.col("scope")
     data = scoped.select(
@@ -256,7 +269,7 @@ def _scopes(
     panel = pl.format("{} ({})", "model", "variant") if several else pl.col("model")
     data = data.with_columns(panel=panel).drop("variant", "model")
     scopes = data["scope"].unique(maintain_order=True).to_list()
-    own = [scope for scope in scopes if scope.startswith(OWN_SIZE.format(""))]
+    own = [scope for scope in scopes if scope.startswith(OWN_SIZE.format("")) or is_taken(scope)]
     attacks = [scope for scope in scopes if scope not in (*_CONTROL_COLOURS, *own)]
     colours = dict(zip(attacks, COLOURS * len(attacks), strict=False)) | _CONTROL_COLOURS
     dashes = dict(zip(attacks, DASHES * len(attacks), strict=False)) | _CONTROL_DASHES

@@ -6,12 +6,19 @@ import polars as pl
 
 from lookaway.analysis import dead, decomposition, direction, failing, outcomes, summary
 from lookaway.analysis.frames import Frames
+from lookaway.analysis.grouped import SETTING
+from lookaway.controls import KINDS
 from lookaway.report.findings import at_top, findings
 from lookaway.report.pivot import LINES, Body, listing, pivoted
 from lookaway.report.table import Table
 from lookaway.report.wording import whose_noise
 
-_SCALE = "Scale: more than noise?"
+_SCALE = "Scale: more than its controls?"
+_KINDS = (
+    "noise: random signs. shifted: the attack's own change of the image, moved round the edges at "
+    "random. transplant: its change of another image. spectrum noise: its amplitudes at random "
+    "phases. aimed at the class: same-class transplants less those of another class."
+)
 _DIRECTION = "Direction: where did it go?"
 _CONSEQUENCE = "Consequence: does it go with failing?"
 _CERTAINTY = "Certainty: how sure?"
@@ -81,7 +88,7 @@ _OF_FAILING = {
     (failing.NISSIM, failing.LIKE): ("NISSIM, freed of class and confidence", ".3f"),
     ("p", failing.LIKE): ("p (Holm)", ".4f"),
 }
-_MEASURES = {"mod": "MOD", "excess": "excess", "vid": "VID"}
+_MEASURES = {"mod": "MOD", "excess": "excess", "aimed": "aimed", "vid": "VID"}
 
 
 def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
@@ -102,6 +109,8 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         ),
         _SCALE,
     )
+    if not frames.aimed.is_empty():
+        yield _controls(frames, policy, where)
     if frames.counts[1]:
         yield Table(
             f"dead_apart_{policy}",
@@ -256,6 +265,46 @@ def _failing(frames: Frames) -> pl.DataFrame:
     return every.join(
         order.with_row_index("_place"), on=order.columns, how="left", maintain_order="left"
     ).sort("_place", maintain_order=True)
+
+
+def _controls(frames: Frames, policy: str, where: str) -> Table:
+    """What each control of an attack does, and what the attack adds to it."""
+    here = at_top(frames, policy), pl.col("pairs") == "all"
+    noise = frames.last(frames.excess).filter(*here)
+    noise = noise.with_columns(aimed="excess", control_mod="noise")
+    every = [noise, frames.aimed.filter(*here)]
+    columns = [*SETTING, "control", "mod", "control_mod", "aimed", "low", "high", "n"]
+    found = summary.by_scope(pl.concat(each.select(columns) for each in every))
+    source, model = pl.col("source"), pl.col("model")
+    whose = (
+        pl.when(source == model).then("attack").otherwise(pl.format("{} from {}", "attack", source))
+    )
+    together = pl.format("{} of {}", "control", whose)
+    names = pl.when(pl.col("control").is_in(KINDS)).then(together)
+    right = findings(frames, "accuracy").filter(epsilon=frames.top)
+    right = right.filter(pl.col("source").is_null()).select(
+        "variant", "model", name="scope", accuracy="value"
+    )
+    named = found.with_columns(name=names.otherwise("control"))
+    joined = named.join(right, on=["variant", "model", "name"], how="left", maintain_order="left")
+    lines = ("variant", "scope", "model", "control")
+    return Table(
+        f"controls_{policy}",
+        f"What the attack adds to each of its controls at {where}",
+        f"Under a control, then the attack less the control, on the images that have it. {_KINDS}",
+        *listing(
+            frames,
+            pl.concat(joined.partition_by(lines[:3], maintain_order=True)),
+            {
+                "accuracy": ("%", "accuracy"),
+                "MOD": (".3f", "control_mod"),
+                "attack less it": ("+.3f", "aimed", "low", "high"),
+                "images": (".0f", "n"),
+            },
+            lines,
+        ),
+        _SCALE,
+    )
 
 
 def _measures(frames: Frames, policy: str, columns: dict[str, tuple[str, str]]) -> Body:

@@ -7,6 +7,7 @@ import polars as pl
 
 from lookaway.analysis import dead, summary
 from lookaway.analysis.frames import Frames
+from lookaway.controls import SHIFTED, Control
 from lookaway.report.table import Cell
 
 _TEXT = ("variant", "model", "attack", "source", "explained_class", "pairs", "measure", "reason")
@@ -24,9 +25,10 @@ def findings(frames: Frames, *measures: str) -> pl.DataFrame:
         frames: the run's summaries.
         measures: accuracy, psnr, unattacked, mod, deviation (of NISSIM over the images), noise,
             shuffled and excess (MOD under noise, the shuffled baseline of the same images, and
-            what the attack adds to noise), vid_image, vid_level, vid_pooled; a measure of
-            ``analysis.direction`` or ``analysis.dead``; or one of ``analysis.outcomes``, as
-            ``flipped: share``.
+            what the attack adds to noise), shifted and aimed (MOD under the attack's own change in
+            other places, and what the attack adds to that), vid_image, vid_level, vid_pooled; a
+            measure of ``analysis.direction`` or ``analysis.dead``; or one of ``analysis.outcomes``,
+            as ``flipped: share``.
 
     Returns:
         variant, model, attack, source, scope (see ``summary.by_scope``), explained_class, epsilon,
@@ -45,6 +47,9 @@ def _long(frames: Frames, measure: str) -> pl.DataFrame:
         found = getattr(frames, measure)
     elif measure in ("noise", "shuffled", "excess"):
         found = frames.last(frames.excess)
+    elif measure in ("shifted", "aimed"):
+        found = frames.aimed.filter(control=SHIFTED)
+        value = "aimed" if measure == "aimed" else "control_mod"
     elif measure == "mod":
         found = frames.last(frames.mod)
     elif measure == "deviation":
@@ -58,7 +63,7 @@ def _long(frames: Frames, measure: str) -> pl.DataFrame:
     known = {"pairs": pl.lit("all")}
     known |= {name: pl.col(name) for name in _SCHEMA if name in found.columns}
     known |= {"value": pl.col(value), "measure": pl.lit(measure)}
-    if measure in ("noise", "shuffled"):  # the interval beside them is the excess's
+    if measure in ("noise", "shuffled", "shifted"):  # the interval beside them is an excess's
         known |= {"low": pl.lit(None), "high": pl.lit(None)}
     return found.select(
         known.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in _SCHEMA.items()
@@ -100,6 +105,34 @@ def headlines(frames: Frames, *measures: str, **where: str) -> dict[str, dict[st
     for row in found.iter_rows(named=True):
         numbers[row["model"]][row["measure"]] = cell(row)
     return numbers
+
+
+def accuracies(frames: Frames) -> dict[str, dict[str, Cell]]:
+    """Each model's accuracy on clean images, and at the largest ε under what sentences speak of.
+
+    Args:
+        frames: the run's summaries.
+
+    Returns:
+        For each model clean, attack, noise and, where its attacks are held against their own
+        change in other places, shifted.
+    """
+    first = of_first(frames)
+    scopes = {"attack": first["scope"], "noise": frames.control}
+    if frames.shifted:
+        scopes["shifted"] = Control(SHIFTED, 1, frames.attack).together
+    found = findings(frames, "accuracy").filter(variant=first["variant"])
+    numbers: dict[str, dict[str, Cell]] = {model: {} for model in frames.models}
+    for name, scope in {"clean": first["scope"], **scopes}.items():
+        level = 0.0 if name == "clean" else frames.top
+        for row in found.filter(scope=scope, epsilon=level).iter_rows(named=True):
+            numbers[row["model"]][name] = cell(row)
+    return numbers
+
+
+def is_positive(found: Cell | None) -> bool:
+    """Whether the whole interval lies above 0."""
+    return found is not None and found.low is not None and found.low > 0
 
 
 def cell(row: Mapping[str, Any]) -> Cell:

@@ -12,7 +12,7 @@ from lookaway.report.wording import explainer
 
 
 def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
-    """For each method, model and perturbation, at the largest ε: accuracy, MOD and excess.
+    """For each method, model and perturbation, at the largest ε: accuracy, MOD and excesses.
 
     MOD and excess are of the last layer, for the class of the clean image where the study has it.
 
@@ -22,15 +22,16 @@ def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
     Returns:
         variant, model, perturbation, epsilon, method, explained_class, n, accuracy_clean, accuracy,
         dead (share of pairs with a dead map), mod_living (MOD of the others; null where there are
-        none), mod, mod_low, mod_high, and under an attack excess, excess_low, excess_high (null
-        under noise).
+        none), mod, mod_low, mod_high; and under an attack excess, excess_low, excess_high (beyond
+        noise), aimed, aimed_low, aimed_high (beyond its own change in other places); null under
+        controls.
     """
     return [row for one in frames.each_method for row in _of_method(one)]
 
 
 def _of_method(frames: Frames) -> list[dict[str, Any]]:
     apart = {"dead": dead.DEAD, "mod_living": dead.MOD_LIVING}
-    found = findings(frames, "mod", "excess", "accuracy", *apart.values()).filter(
+    found = findings(frames, "mod", "excess", "aimed", "accuracy", *apart.values()).filter(
         pl.col("scope") != pl.format("{} from {}", "attack", "model"),  # its white-box row again
         (pl.col("explained_class") == frames.policy).fill_null(value=True),
         pl.col("epsilon").is_in([0.0, frames.top]),
@@ -39,7 +40,8 @@ def _of_method(frames: Frames) -> list[dict[str, Any]]:
     rows = []
     for part in found.partition_by("variant", "scope", "model", maintain_order=True):
         numbers = {(row["measure"], row["epsilon"]): row for row in part.iter_rows(named=True)}
-        mod, excess = numbers["mod", frames.top], numbers.get(("excess", frames.top), {})
+        mod = numbers["mod", frames.top]
+        beyond = {name: numbers.get((name, frames.top), {}) for name in ("excess", "aimed")}
         rows.append(
             {
                 "variant": mod["variant"],
@@ -55,21 +57,22 @@ def _of_method(frames: Frames) -> list[dict[str, Any]]:
                 "mod": mod["value"],
                 "mod_low": mod["low"],
                 "mod_high": mod["high"],
-                "excess": excess.get("value"),
-                "excess_low": excess.get("low"),
-                "excess_high": excess.get("high"),
+                **{
+                    f"{name}{end}": found.get(end[1:] or "value")
+                    for name, found in beyond.items()
+                    for end in ("", "_low", "_high")
+                },
             }
         )
     return sorted(rows, key=lambda row: frames.models.index(row["model"]))
 
 
 def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
-    """The heads and the lines of ``headline_numbers``; the excess with its 95 % interval."""
+    """The heads and the lines of ``headline_numbers``; the excesses with their 95 % intervals."""
     rows, methods = [], len(frames.methods) > 1
+    less = {"excess": "less noise (95 %)", "aimed": "less shifted (95 %)"}
+    less = less if frames.shifted else {"excess": less["excess"]}
     for row in headline_numbers(frames):
-        excess = "" if row["excess"] is None else f"{row['excess']:+.3f}"
-        if row["excess_low"] is not None:
-            excess += f" ({row['excess_low']:+.3f}, {row['excess_high']:+.3f})"
         several = f" ({row['variant']})" if frames.several_variants else ""
         rows.append(
             [
@@ -78,11 +81,11 @@ def headline(frames: Frames) -> tuple[list[str], list[list[str]]]:
                 *([explainer(row["method"])] if methods else []),
                 f"{row['accuracy_clean']:.1%} → {row['accuracy']:.1%}",
                 _mod(row),
-                excess,
+                *(_with_ends(row, name) for name in less),
             ]
         )
     heads = ["model", f"at ε = {frames.top:g}", *(["method"] if methods else []), "accuracy"]
-    return [*heads, f"MOD ({frames.policy})", "beyond noise, 95 % interval"], rows
+    return [*heads, f"MOD ({frames.policy})", *less.values()], rows
 
 
 def _mod(row: Mapping[str, Any]) -> str:
@@ -93,3 +96,11 @@ def _mod(row: Mapping[str, Any]) -> str:
         return f"{row['mod']:.3f}"
     living = "–" if row["mod_living"] is None else f"{row['mod_living']:.3f}"
     return f"{row['dead']:.0%} dead, living {living}, all {row['mod']:.3f}"
+
+
+def _with_ends(row: Mapping[str, Any], name: str) -> str:
+    """A number with its interval; empty where there is none."""
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if value is None:
+        return ""
+    return f"{value:+.3f}" if low is None else f"{value:+.3f} ({low:+.3f}, {high:+.3f})"

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from lookaway.analysis.frames import Frames
+from lookaway.controls import SHIFTED, Control
 from lookaway.perturbation import NOISE
 from lookaway.report.wording import isolated
 
@@ -37,7 +38,8 @@ def masked(frames: Frames) -> list[str]:
     """The signs of masked gradients, of each model and gradient attack.
 
     Accuracy that rises with ε; and what should be weaker and is stronger: the same attack with
-    fewer steps, an attack without gradients, another model's perturbations, noise.
+    fewer steps, an attack without gradients, another model's perturbations, noise, its own change
+    in other places.
     """
     columns = ("variant", "model", "attack", "source", "epsilon", "accuracy", "low", "high", "n")
     curves: dict[tuple[Any, ...], dict[float, _Right]] = {}
@@ -58,6 +60,7 @@ def masked(frames: Frames) -> list[str]:
                 if other != model
             },
             (NOISE, None): "noise of the same size",
+            (Control(SHIFTED, 1, attack).together, None): "its own change in other places",
         }
         found = list(_rise(curve))
         for (name, maker), called in weaker.items():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lookaway.analysis import dead
 from lookaway.analysis.frames import Frames
-from lookaway.report.findings import at_top, headlines, of_first
+from lookaway.report.findings import accuracies, at_top, headlines, is_positive, of_first
 from lookaway.report.table import Cell
 from lookaway.report.wording import (
     first_attack,
@@ -25,8 +25,11 @@ class Opening:
     Attributes:
         model: the one with the largest MOD; None where no model has a pair of heatmaps.
         title: in a few words, without the model.
-        sentences: how much, how much beyond noise, and how sure; of what, where there is more.
-        bars: of each model that has pairs mod, noise, shuffled and excess; all at the largest ε.
+        sentences: how much, how much beyond its controls, how many it fails, and how sure; of
+            what, where there is more.
+        bars: of each model that has pairs mod, noise, shuffled and excess, and where there are
+            shifted controls shifted and aimed; all at the largest ε.
+        accuracies: of the same models; see ``findings.accuracies``.
         scale: what the longest bar, with its interval, reaches.
     """
 
@@ -34,28 +37,33 @@ class Opening:
     title: str
     sentences: tuple[str, ...]
     bars: Mapping[str, Mapping[str, Cell]]
+    accuracies: Mapping[str, Mapping[str, Cell]]
     scale: float
 
 
 def opening(frames: Frames) -> Opening:
     """Which model looks elsewhere most under its own perturbations, at the study's largest ε."""
-    every = headlines(frames, "mod", "noise", "shuffled", "excess", dead.DEAD, dead.MOD_LIVING)
+    shifted = ("shifted", "aimed") if frames.shifted else ()
+    apart = (dead.DEAD, dead.MOD_LIVING)
+    every = headlines(frames, "mod", "noise", "shuffled", "excess", *shifted, *apart)
     bars = {model: cells for model, cells in every.items() if cells["excess"].value is not None}
     if not bars:
-        return Opening(None, "No pair of heatmaps to compare", (), {}, 1.0)
+        return Opening(None, "No pair of heatmaps to compare", (), {}, {}, 1.0)
     ends = [
         end or 0.0
         for cells in bars.values()
-        for cell in (cells["mod"], cells["noise"], cells["shuffled"])
+        for cell in (cells["mod"], cells["noise"], cells["shuffled"], cells.get("shifted"))
+        if cell is not None
         for end in (cell.value, cell.high)
     ]
     scale = max(ends) or 1.0
     by_mod = sorted(bars, key=lambda model: -(bars[model]["mod"].value or 0.0))
     first = by_mod[0]
+    right = accuracies(frames)
     sentences = [
         f"{frames.attack.upper()} at ε = {frames.top:g} gives it MOD "
-        f"{with_interval(bars[first]['mod'])}; {_beyond_noise(bars[first])}."
-        f"{_dead_apart(bars[first])}"
+        f"{with_interval(bars[first]['mod'])}; {_beyond(bars[first])}."
+        f"{_dead_apart(bars[first])} {_failed(right[first])}"
     ]
     title = "under attack"
     if len(bars) > 1:
@@ -68,7 +76,7 @@ def opening(frames: Frames) -> Opening:
         first_images(frames),
     )
     sentences += filter(None, shown)
-    return Opening(first, title, tuple(sentences), bars, scale)
+    return Opening(first, title, tuple(sentences), bars, right, scale)
 
 
 def _compared(
@@ -76,24 +84,27 @@ def _compared(
 ) -> tuple[str, list[str]]:
     """The title, and how sure it is that the first model is first."""
     first, second = by_mod[:2]
-    most, next_ = sorted(bars, key=lambda model: -(bars[model]["excess"].value or 0.0))[:2]
+    measure = "aimed" if frames.shifted else "excess"
+    what = "its own change in other places" if frames.shifted else "random signs"
+    most, next_ = sorted(bars, key=lambda model: -(bars[model][measure].value or 0.0))[:2]
     certainty, clear = _certainty(frames, "mod", first, second)
-    certainty_beyond, clear_beyond = _certainty(frames, "excess", most, next_)
+    certainty_beyond, clear_beyond = _certainty(frames, measure, most, next_)
     if most == first:
-        beyond = "Beyond noise it is first too"
+        beyond = f"Beyond {what} it is first too"
     else:
-        beyond = f"What the attack adds to noise is largest in {isolated(most)}, "
-        beyond += with_interval(bars[most]["excess"], sign=True)
+        beyond = f"What the attack adds to {what} is largest in {isolated(most)}, "
+        beyond += with_interval(bars[most][measure], sign=True)
     title = "looks elsewhere most"
     if clear is False:
+        aimed = is_positive(bars[first]["excess"]) and is_positive(bars[first][measure])
         title += (
-            ", clearly so beyond what noise causes"
-            if clear_beyond and most == first
+            f", clearly so beyond what {what} cause{'s' if frames.shifted else ''}"
+            if clear_beyond and most == first and aimed
             else f", not clearly more than {isolated(second)}"
         )
     return title, [
         f"{isolated(second)} is next with {bars[second]['mod'].value:.3f}: {certainty}.",
-        f"{beyond}; {isolated(next_)} is next with {signed(bars[next_]['excess'].value or 0.0)}: "
+        f"{beyond}; {isolated(next_)} is next with {signed(bars[next_][measure].value or 0.0)}: "
         f"{certainty_beyond}.",
     ]
 
@@ -123,10 +134,40 @@ def _dead_apart(cells: Mapping[str, Cell]) -> str:
     )
 
 
-def _beyond_noise(cells: Mapping[str, Cell]) -> str:
-    """How much of a model's shift is the attack's, and how much any noise's."""
-    excess = cells["excess"]
-    amount = with_interval(excess, sign=True)
-    if excess.low is not None and excess.low > 0:
-        return f"{amount} of it is more than noise of the same size causes"
-    return f"not clearly more than noise of the same size causes: {amount}"
+def _beyond(cells: Mapping[str, Cell]) -> str:
+    """How much of a model's shift is beyond random signs, and how much beyond the change's shape.
+
+    Only what is clear against both is the attack's.
+    """
+    excess, aimed = cells["excess"], cells.get("aimed")
+    over = with_interval(excess, sign=True)
+    known = aimed is not None and aimed.value is not None
+    left = with_interval(aimed, sign=True) if aimed is not None and known else ""
+    if not is_positive(excess):
+        text = f"not clearly more than random signs of the same size cause: {over}"
+        return f"{text}; less what its own change causes in other places: {left}" if known else text
+    text = f"{over} of it is more than random signs of the same size cause"
+    if not known:
+        return text
+    if is_positive(aimed):
+        return f"{text}, and {left} more than its own change causes in other places: that is aimed"
+    return (
+        f"{text}, but its own change in other places moves the heatmaps as far (less that: {left}):"
+        " any smooth change of this shape does"
+    )
+
+
+def _failed(right: Mapping[str, Cell]) -> str:
+    """The accuracy under attack, and under its controls."""
+    shown = {name: f"{found.value:.1%}" for name, found in right.items()}
+    text = f"Its accuracy goes from {shown['clean']} to {shown['attack']}; under random signs it "
+    text += f"is {shown['noise']}"
+    text += (
+        f", under its own change in other places {shown['shifted']}" if "shifted" in shown else ""
+    )
+    attack = right["attack"].value or 0.0
+    if attack >= (right["noise"].value or 0.0):
+        return f"{text}: noise fails it as often, so here that is no attack."
+    if "shifted" in right and attack >= (right["shifted"].value or 0.0):
+        return f"{text}, which fails it as often."
+    return f"{text}."

@@ -95,10 +95,12 @@ def done(frames: Frames) -> str:
     plan, models = frames.plan, frames.models
     attacks = " and ".join(name.upper() for name in frames.attacks)
     transfer = f" and in transfer from {listed(frames.sources)}" if frames.sources else ""
+    shifted = " and the attacks' own changes in other places" if frames.shifted else ""
+    controls = f"random signs of the same size{shifted} are the control{'s' if shifted else ''}"
     return (
         f"{listed(models)} {'was' if len(models) == 1 else 'were'} attacked with {attacks}, "
         f"white-box{transfer}, on {plan.images.test.count} test images of "
-        f"{len(plan.classes)} classes; random signs of the same size are the control."
+        f"{len(plan.classes)} classes; {controls}."
     )
 
 

@@ -14,7 +14,7 @@ from lookaway.report.findings import findings
 from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.table import Cell, Row, Table
 from lookaway.report.verified import shift_tables, verification_tables
-from lookaway.report.wording import method_ending, of_method, whose_noise
+from lookaway.report.wording import AIMED, method_ending, of_method, whose_noise
 from lookaway.study.keys import trained_name
 
 _POLICY = {
@@ -54,20 +54,23 @@ def _named(frames: Frames, table: Table) -> Table:
 
 
 def headline_table(frames: Frames) -> Table:
-    """Each model's excess, MOD and VID, for each explained class: the run in one table.
+    """Each model's excesses, MOD and VID, for each explained class: the run in one table.
 
     MOD stands behind the share of dead pairs and MOD of living ones, where the run has dead maps.
     """
-    form = {"excess": ("excess", "+.3f"), "mod": ("MOD", ".3f"), "vid_image": ("VID", ".3f")}
-    apart = {dead.DEAD: ("dead pairs", "%"), dead.MOD_LIVING: ("MOD, living pairs", ".3f")}
-    form = {"excess": form.pop("excess"), **(apart if frames.counts[1] else {}), **form}
+    form = {"excess": ("excess", "+.3f")}
+    form |= {"aimed": ("aimed", "+.3f")} if frames.shifted else {}
+    if frames.counts[1]:
+        form |= {dead.DEAD: ("dead pairs", "%"), dead.MOD_LIVING: ("MOD, living pairs", ".3f")}
+    form |= {"mod": ("MOD", ".3f"), "vid_image": ("VID", ".3f")}
     about_dead = f" {dead.RULE}." if frames.counts[1] else ""
+    aimed = f"aimed: {AIMED} " if frames.shifted else ""
     top = pl.col("epsilon").eq(frames.top).fill_null(value=True)
     table = Table(
         "headline",
         f"Headline at ε = {frames.top:g}",
-        "excess: MOD under attack less MOD under noise of the same size. VID: standard deviation "
-        f"of each image's dissimilarity over the ε levels, then the mean.{about_dead}",
+        f"excess: MOD under attack less MOD under noise of the same size. {aimed}VID: standard "
+        f"deviation of each image's dissimilarity over the ε levels, then the mean.{about_dead}",
         *pivoted(
             frames,
             findings(frames, *form).filter(top, pairs="all"),
@@ -125,6 +128,8 @@ def _by_level(frames: Frames) -> Iterator[Table]:
         *by_level(frames, findings(frames, "psnr"), ".2f"),
         of_images=True,
     )
+    if not frames.reached.is_empty():
+        yield _reached(frames)
     yield Table(
         "unattacked",
         "Images that were not attacked",
@@ -135,9 +140,24 @@ def _by_level(frames: Frames) -> Iterator[Table]:
     )
 
 
+def _reached(frames: Frames) -> Table:
+    """What of each change reaches the network, at the largest ε."""
+    found = summary.by_scope(frames.reached).filter(epsilon=frames.top)
+    columns = {"rms": ("RMS", ".3f"), "linf": ("L∞", ".3f")}
+    return Table(
+        "reached",
+        f"What reaches the network at ε = {frames.top:g}",
+        "The change of the model's own input, after its resizing and normalisation: the root of "
+        "the mean square, and the largest, each averaged over the images. Resizing leaves less of "
+        "random signs than of a smooth change.",
+        *pivoted(frames, found, {(name,): column for name, column in columns.items()}),
+        of_images=True,
+    )
+
+
 def _of_policy(frames: Frames, policy: str) -> Iterator[Table]:
     """MOD and excess of one explained class."""
-    found = findings(frames, "mod", "excess").filter(explained_class=policy)
+    found = findings(frames, "mod", "excess", "aimed").filter(explained_class=policy)
     if frames.counts[1]:
         yield Table(
             f"dead_{policy}",
@@ -164,6 +184,13 @@ def _of_policy(frames: Frames, policy: str) -> Iterator[Table]:
             f"averaged. {_POLICY[policy]} {whose_noise(frames, frames.attacks)}".rstrip(),
             *by_level(frames, found.filter(measure="excess", pairs=pairs), "+.3f", mean=True),
         )
+        if frames.shifted:
+            yield Table(
+                f"aimed_{policy}{suffix}",
+                f"Aimed excess, explained class: {policy}{without}",
+                f"{AIMED} {_POLICY[policy]}",
+                *by_level(frames, found.filter(measure="aimed", pairs=pairs), "+.3f", mean=True),
+            )
     if frames.unattacked["unattacked"].max():
         yield Table(
             f"mod_{policy}_attacked",

@@ -3,18 +3,20 @@
 import polars as pl
 
 from lookaway.analysis.frames import Frames
-from lookaway.perturbation import OWN_SIZE
+from lookaway.controls import SHIFTED, Control
+from lookaway.perturbation import NOISE, OWN_SIZE, made_by, own_size_noise
 from lookaway.report.findings import findings
 from lookaway.report.loading import doubts
 from lookaway.report.masked import masked
 from lookaway.report.wording import of_method
 
 TOO_MANY = 0.01  # of the images
+APART = 0.1  # of the RMS of what reaches a network
 
 
 def warnings(frames: Frames) -> list[str]:
     """The warnings of a run; none where all is well."""
-    return [*doubts(frames), *_not_attacked(frames), *masked(frames)]
+    return [*doubts(frames), *_not_attacked(frames), *_weaker(frames), *masked(frames)]
 
 
 def _not_attacked(frames: Frames) -> list[str]:
@@ -45,3 +47,37 @@ def _not_attacked(frames: Frames) -> list[str]:
             f"{with_them:.3f} with them, {rest}"
         )
     return lines
+
+
+def _weaker(frames: Frames) -> list[str]:
+    """Controls of which a network gets clearly less, or more, than of the attack."""
+    found = frames.reached.filter(measure="rms")
+    of_attacks = found.filter(pl.col("source").is_not_null())
+    controls = found.filter(pl.col("source").is_null())
+    known = {
+        (row["variant"], row["model"], row["epsilon"], row["attack"]): row["value"]
+        for row in controls.iter_rows(named=True)
+    }
+    most: dict[tuple[str, ...], tuple[float, str]] = {}
+    for row in of_attacks.iter_rows(named=True):
+        whose = made_by(row["attack"], None if row["source"] == row["model"] else row["source"])
+        own = own_size_noise(whose)
+        here = row["variant"], row["model"], row["epsilon"]
+        noise = own if (*here, own) in known else NOISE
+        for control in (noise, Control(SHIFTED, 1, whose).together):
+            rms = known.get((*here, control))
+            if rms is None or not row["value"]:
+                continue
+            apart = rms / row["value"] - 1
+            line = (
+                f"of {control} {abs(apart):.0%} {'less' if apart < 0 else 'more'} reaches the "
+                f"network than of {whose} (RMS {rms:.3f} and {row['value']:.3f} of its normalised "
+                f"input at ε = {row['epsilon']:g}), so the two are not of one size there"
+            )
+            key = row["variant"], row["model"], whose, control
+            most[key] = max(most.get(key, (0.0, "")), (abs(apart), line))
+    return [
+        f"{model}{f' ({variant})' if frames.several_variants else ''}: {line}"
+        for (variant, model, *_), (apart, line) in most.items()
+        if apart > APART
+    ]

@@ -16,6 +16,11 @@ _EXPLAINERS = {  # by the names of the literature; others by their own
     "eigencam": "Eigen-CAM",
 }
 
+AIMED = (
+    "each image's dissimilarity under attack less that under the attack's own change of this image "
+    "moved to other places at random (shifted), averaged."
+)
+
 
 def signed(value: float) -> str:
     """A number with its sign, as it is read."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator, model_serializer, model_validator
 
+from lookaway.controls import is_taken
 from lookaway.perturbation import NOISE, OWN_SIZE
 from lookaway.registry import ATTACKS, LIBRARIES
 from lookaway.study.named_settings import NamedSpec
@@ -59,6 +60,8 @@ class AttackSpec(NamedSpec):
     def _no_control(cls, value: str) -> str:
         if value == NOISE or value.startswith(OWN_SIZE.format("")):
             raise ValueError("noise is the control and always runs; leave it out")
+        if is_taken(value):
+            raise ValueError(f"{value!r} reads as a control of an attack; give another name")
         return value
 
     def make(self, seed: int = 0) -> Any:

@@ -178,14 +178,27 @@ class Files:
 
         self.write_checked(name, parquet)
 
-    def read_frame(self, path: AnyPath, columns: Sequence[str] = ()) -> pl.DataFrame:
+    def read_frame(
+        self, path: AnyPath, columns: Sequence[str] = (), since: Sequence[str] = ()
+    ) -> pl.DataFrame:
         """Read a Parquet file, or some columns of it.
+
+        Args:
+            path: of the file.
+            columns: those to read; empty: all.
+            since: those that files of older runs lack: numbers, which are null then.
 
         Raises:
             StoreError: it is missing or damaged.
         """
         with _readable(path):
-            return pl.read_parquet(_whole(path), columns=list(columns) or None)
+            raw = _whole(path)
+            wanted = [name for name in since if name in columns or not columns]
+            there = pl.read_parquet_schema(io.BytesIO(raw)) if wanted else {}
+            lacking = [name for name in wanted if name not in there]
+            read = [name for name in columns if name not in lacking]
+            frame = pl.read_parquet(raw, columns=read or None)
+            return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
 
     def read_metadata(self, path: AnyPath) -> dict[str, str]:
         """What was kept with a Parquet or safetensors file.

@@ -158,6 +158,12 @@ class Plan(JsonFile):
         own = [own_size_noise(attack, source) for attack in self.own_size for source in sources]
         return [NOISE, *own]
 
+    @property
+    def shaped_controls(self) -> list[str]:
+        """The names of the controls with the attacks' own shape."""
+        counts = self.settings.controls.counts
+        return counts.names(self.attacks, self.settings.transfer_from)
+
     def explained_layers(self, model: str) -> list[str]:
         """All explained layers of a model, from the first to the last, each once."""
         return list(dict.fromkeys([*self.layers[model], self.last_layers[model]]))

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from lookaway.controls import Counts
 from lookaway.study.attack_settings import AttackSpec
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit
@@ -83,6 +84,25 @@ class Measure(Settings):
     grid: Annotated[int, Field(ge=11, le=2048)] = 224
 
 
+_Few = Annotated[int, Field(ge=0, le=100)]
+
+
+class Controls(Settings):
+    """How many controls with an attack's own shape every image is measured under.
+
+    Noise always is one beside them; see ``controls.Counts``.
+    """
+
+    shifted: _Few = 2
+    transplanted: _Few = 0
+    spectrum: _Few = 0
+
+    @property
+    def counts(self) -> Counts:
+        """The same, as those who make them have it."""
+        return Counts(self.shifted, self.transplanted, self.spectrum)
+
+
 class Run(Settings):
     """Where and how the work is done; the last three are of the engine ray.
 
@@ -143,10 +163,19 @@ class Study(Settings):
         0.1,
     ]
     quantize: bool = False
+    controls: Controls = Controls()
     explain: Explain = Explain()
     measure: Measure = Measure()
     run: Run = Run()
     report: Report = Report()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _before_there_were_any(cls, value: Any, info: ValidationInfo) -> Any:
+        """A run that was stored before there were such controls has none."""
+        if is_stored(info) and isinstance(value, Mapping) and "controls" not in value:
+            return {**value, "controls": {"shifted": 0}}
+        return value
 
     @field_validator("transfer_from")
     @classmethod

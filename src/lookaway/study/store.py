@@ -11,7 +11,7 @@ import polars as pl
 
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
-from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, SINCE
 from lookaway.study.cell_result import CellResult as CellResult
 from lookaway.study.changes import changed_images, differences
 from lookaway.study.fields import STORED
@@ -284,11 +284,11 @@ class Store(Files):
             raise StoreError(f"{str(self.folder)!r} holds no {folder} yet; run the study again")
         schema: Mapping[str, Any] | None = _SCHEMAS.get(folder)
         for path in paths:
-            frame = self.read_frame(path, columns)
+            frame = self.read_frame(path, columns, SINCE if folder == "rows" else ())
             schema = schema or dict(frame.schema)
             wanted = {name: kind for name, kind in schema.items() if not columns or name in columns}
             check_columns(frame, wanted, path)
-            yield frame
+            yield frame.select(list(columns) or list(wanted))
 
     def frame(self, folder: str) -> pl.DataFrame:
         """All that ``scan`` reads, as one frame."""

@@ -2,36 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from lookaway.attacks.base import Attack
+from lookaway.controls import Counts
 from lookaway.data.pixels import as_floats
 from lookaway.explainers.base import Explainer
 from lookaway.kernel import (
-    Key,
-    Measured,
     MeasureSettings,
     measure_images,
     perturbations_of,
 )
-from lookaway.metrics.shuffled import partners, shuffled_nissim
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
 from lookaway.perturbation import Perturbation, Source
 from lookaway.rows import (
-    SHUFFLED_SCHEMA,
     Subject,
-    measurement_rows,
-    shuffled_rows,
-    statistic_rows,
 )
-from lookaway.study.keys import CellKey, ModelKey, map_key
+from lookaway.shaped import Found, measure_controls
+from lookaway.study.kept import cell_result
+from lookaway.study.keys import CellKey, ModelKey
 from lookaway.study.prepare import Prepared
-from lookaway.study.scores import cell_scores
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import CellResult
 from lookaway.study.trained import ready_model
@@ -218,13 +211,31 @@ class Shard:
             for places, settings in self.groups
         ]
 
+    @property
+    def counts(self) -> Counts:
+        """How many controls with the attacks' own shape there are."""
+        return self.prepared.study.controls.counts
+
+    def measure_controls(
+        self, clf: Classifier, found: "Found", given: Given, advance: Callable[[], None]
+    ) -> "Found":
+        """What the kernel finds under controls with the attacks' own shape."""
+        return measure_controls(
+            clf,
+            *self.tensors(np.arange(len(self.names))),
+            self.names,
+            self.settings,
+            self.explainers,
+            found,
+            given,
+            self.counts,
+            advance,
+        )
+
     def tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels (N, C, H, W) in [0, 1] and labels (N,) of some of the images."""
         pixels = torch.from_numpy(as_floats(list(self.grids[places])))
         return pixels, torch.from_numpy(self.labels[places])
-
-
-Found = Sequence[tuple[np.ndarray, Measured]]
 
 
 def do_cell(
@@ -242,7 +253,9 @@ def do_cell(
         advance: told of each batch of images done.
     """
     job, prepared, settings = shard.job, shard.prepared, shard.settings
-    found = shard.measure(clf, given, advance)
+    sweeps = _Sweeps(shard, given, advance)
+    found = shard.measure(clf, given, sweeps.first)
+    shaped = shard.measure_controls(clf, found, given, sweeps.next)
     trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
     layers = {name: trace.layers[name] for name in settings.layers}
     subject = Subject(
@@ -254,36 +267,39 @@ def do_cell(
         epsilons=settings.epsilons,
         layers={name: (each.depth, "x".join(map(str, each.size))) for name, each in layers.items()},
     )
-    return cell_result(found, subject, settings, shard.pictured, clf.device, _kept(found, shard))
+    kept = _kept(found, shard)
+    return cell_result(found, shaped, subject, settings, shard.pictured, clf.device, kept)
 
 
-def cell_result(
-    found: Found,
-    subject: Subject,
-    settings: MeasureSettings,
-    pictured: np.ndarray,
-    device: torch.device,
-    perturbations: dict[str, Perturbation],
-) -> CellResult:
-    """What of a cell is kept.
+class _Sweeps:
+    """Tells of a cell's images as they are done, though they are gone through again and again.
 
     Args:
-        found: what the kernel found in groups of its images.
-        subject: what it is about.
-        settings: how the images were measured.
-        pictured: (N,) bool: of which images maps of layers before the last are kept.
-        device: where the shuffled baseline is computed.
-        perturbations: of the model's own attacks.
+        shard: the cell's images.
+        given: other models' perturbations of them.
+        advance: told of images, of each image once.
     """
-    clean = _clean_maps(found)
-    return CellResult(
-        rows=measurement_rows(found, subject),
-        statistics=statistic_rows(found, subject, settings.last),
-        shuffled=_shuffled(clean, subject, settings, device),
-        maps=_stored_maps(found, clean, pictured, settings.last),
-        perturbations=perturbations,
-        scores=cell_scores(found, list(found[0][1].perturbations)),
-    )
+
+    def __init__(self, shard: Shard, given: Given, advance: Callable[[int], None]) -> None:
+        attacks = len(shard.prepared.plan.attacks)
+        self._met = attacks + len(given) + len(shard.prepared.plan.controls)
+        each = len(shard.counts.of("attack"))
+        self._total = self._met + (attacks + len(given)) * each
+        self._images, self._advance, self._done, self._told = len(shard.names), advance, 0, 0
+
+    def first(self, images: int) -> None:
+        """Some images have met all attacks and noise."""
+        self._add(images * self._met)
+
+    def next(self) -> None:
+        """All images have met another control."""
+        self._add(self._images)
+
+    def _add(self, done: int) -> None:
+        self._done += done
+        whole = self._done // self._total
+        self._advance(whole - self._told)
+        self._told = whole
 
 
 def perturb_cell(clf: Classifier, shard: Shard) -> dict[str, Perturbation]:
@@ -314,77 +330,3 @@ def _in_order(
         name: Perturbation.joined([each[name] for _, each in found]).of(order)
         for name in found[0][1]
     }
-
-
-_CleanMaps = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray, np.ndarray]]
-
-
-def _clean_maps(found: Found) -> _CleanMaps:
-    """Places, maps (n, h, w) and dead flags (n,) of each explainer, policy and layer."""
-    views = dict.fromkeys(
-        key[1:] for _, measured in found for key in measured.arrays if key.name == "clean_maps"
-    )
-    clean = {}
-    for view in views:
-        having = [each for each in found if Key("clean_maps", *view) in each[1].arrays]
-        places = np.concatenate([each for each, _ in having])
-        order = np.argsort(places)
-        maps, dead = (
-            np.concatenate([measured.arrays[Key(name, *view)] for _, measured in having])[order]
-            for name in ("clean_maps", "clean_dead")
-        )
-        clean[view] = places[order], maps, dead
-    return clean
-
-
-def _shuffled(
-    clean: _CleanMaps, subject: Subject, settings: MeasureSettings, device: torch.device
-) -> pl.DataFrame:
-    """Each clean heatmap against that of another image of the cell; empty where it has one."""
-    frames = []
-    done: dict[tuple[str, str], tuple[np.ndarray, Any]] = {}  # policies often explain the same
-    for view, (places, maps, dead) in clean.items():
-        if len(places) < 2:
-            continue
-        others = partners([subject.images[place] for place in places], settings.noise_seed or 0)
-        once = view[0], view[2]
-        if once not in done or not np.array_equal(done[once][0], maps):
-            done[once] = (
-                maps,
-                shuffled_nissim(
-                    torch.from_numpy(maps).to(device),
-                    others,
-                    settings.grid,
-                    settings.ssim,
-                    settings.batch_size,
-                ).tolist(),
-            )
-        columns = {"nissim": done[once][1], "dead": dead | dead[others]}
-        frames.append(shuffled_rows(subject, view, places, others, columns))
-    return pl.concat(frames) if frames else pl.DataFrame(schema=SHUFFLED_SCHEMA)
-
-
-def _stored_maps(
-    found: Found, clean: _CleanMaps, pictured: np.ndarray, last: str
-) -> dict[str, np.ndarray]:
-    """Maps ÷ their maxima and the maxima: the last layer's of all images, others' of pictured."""
-    stored: dict[str, np.ndarray] = {}
-    for view, (places, maps, _) in clean.items():
-        kept = maps if view[2] == last else maps[pictured[places]]
-        if not len(kept):
-            continue
-        _store(stored, kept, "clean", *view)
-        having = [each for each in found if Key("attacked_maps", *view) in each[1].arrays]
-        attacked = np.concatenate([each.arrays[Key("attacked_maps", *view)] for _, each in having])
-        if view[2] == last:
-            attacked = attacked[np.argsort(np.concatenate([each for each, _ in having]))]
-        for place, source in enumerate(found[0][1].sources):
-            _store(stored, attacked[:, place], "attacked", *view, *source)
-    return stored
-
-
-def _store(stored: dict[str, np.ndarray], maps: np.ndarray, what: str, *of: str | None) -> None:
-    peaks = maps.max(axis=(-2, -1))
-    scaled = maps / np.where(peaks > 0, peaks, 1.0)[..., None, None]
-    stored[map_key(what, *of)] = scaled.astype(np.float16)
-    stored[map_key(f"{what} peak", *of)] = peaks.astype(np.float32)
