@@ -205,6 +205,7 @@ def test_every_setting_is_told_with_its_default(place, monkeypatch):
         ("data", settings.Data),
         ("models", settings.ModelSpec),
         ("training", settings.Training),
+        ("controls", settings.Controls),
         ("explain", settings.Explain),
         ("measure", settings.Measure),
         ("run", settings.Run),
