@@ -54,6 +54,8 @@ def measured(
             "source": pl.Series([source] * rows, dtype=pl.String),
             "epsilon": np.repeat(np.asarray(epsilons, dtype=float), count),
             "psnr": [30.0] * rows,
+            "reached_rms": [0.1] * rows,
+            "reached_linf": [0.1] * rows,
             "unattacked": said(unattacked),
             "clean_class": np.where(said(right_before), label, "other"),
             "attacked_class": np.where(said(right_after), label, "other"),
