@@ -6,7 +6,7 @@ import pytest
 
 from lookaway.analysis import comparison, dead, scale, summary
 from lookaway.analysis.aimed import CLASS, aimed, pooled, without_shaped
-from rows import labels_of, line, measured
+from rows import labels_of, line, measured, shuffled_rows
 
 LABELS = labels_of(3, 4)
 RANDOM = np.random.default_rng(0)
@@ -69,10 +69,7 @@ def test_without_dead_maps_an_image_counts_where_neither_attack_nor_control_is_d
 def test_old_numbers_stay_as_they_were_and_replicates_are_one(rows):
     before = without_shaped(rows)
     assert before["attack"].unique().sort().to_list() == ["fgsm", "noise"]
-    compared = pl.DataFrame(schema={**before.schema, "dead": pl.Boolean}).select(
-        *("image", "label", "variant", "model", "method", "layer", "depth", "map_size"),
-        *("explained_class", "nissim", "dead"),
-    )
+    compared = shuffled_rows("m", VALUES["same"], LABELS)
     assert scale.excess(rows, compared).equals(scale.excess(before, compared))
     mod = summary.mod(rows)
     old = summary.mod(before)

@@ -22,6 +22,9 @@ from lookaway.study.yaml_lines import read_yaml
 
 # Every setting that changes the rows. A new setting must be put here or in RUNTIME_SETTINGS.
 CHANGES_RESULTS = {
+    "controls.shifted",
+    "controls.transplanted",
+    "controls.spectrum",
     "data.classes",
     "data.image_size",
     "data.channels",
@@ -145,6 +148,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
         "transfer_from": [],
         "epsilons": [0.01, 0.05, 0.075, 0.1],
         "quantize": False,
+        "controls": {"shifted": 2, "transplanted": 0, "spectrum": 0},
         "explain": {
             "methods": ["gradcam"],
             "layers": "last",

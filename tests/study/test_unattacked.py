@@ -109,6 +109,7 @@ def frames_of(rows):
         sources=[],
         unattacked=summary.unattacked(rows),
         mod=summary.mod(rows),
+        reached=summary.reached(rows),
         last=lambda frame: frame,
         loaded=pl.DataFrame(),
         policy="clean",
