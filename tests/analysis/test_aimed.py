@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from lookaway.analysis import comparison, dead, scale, summary
 from lookaway.analysis.aimed import CLASS, aimed, pooled, without_shaped
@@ -70,10 +71,10 @@ def test_old_numbers_stay_as_they_were_and_replicates_are_one(rows):
     before = without_shaped(rows)
     assert before["attack"].unique().sort().to_list() == ["fgsm", "noise"]
     compared = shuffled_rows("m", VALUES["same"], LABELS)
-    assert scale.excess(rows, compared).equals(scale.excess(before, compared))
+    assert_frame_equal(scale.excess(rows, compared), scale.excess(before, compared))
     mod = summary.mod(rows)
     old = summary.mod(before)
-    assert mod.filter(pl.col("attack").is_in(["fgsm", "noise"])).equals(old)
+    assert_frame_equal(mod.filter(pl.col("attack").is_in(["fgsm", "noise"])), old)
     row = line(mod, attack="shifted of fgsm", pairs="all")
     assert row["mod"] == pytest.approx((VALUES["one"] + VALUES["two"]).mean() / 2)
     right = line(summary.accuracy(rows), attack="shifted of fgsm", epsilon=0.1)
