@@ -92,4 +92,14 @@ def test_tables_and_figures_of_verification_are_files(result):
         assert ("noise" in scopes) == (name != "impersonated")
         assert ("taken white-box" in scopes) == (name == "impersonated")
         assert any(row.get("epsilon") == 0 for row in rows) == (name != "det")
+    rows = pl.DataFrame(result.figure("similarities").spec["datasets"]["rows"])
+    assert rows["panel"].unique(maintain_order=True).to_list() == [
+        "clean",
+        "dodge",
+        "taken",
+        "noise",
+    ]
+    totals = rows.group_by("panel", "kind").agg(pl.col("share").sum())
+    assert totals["share"].to_list() == pytest.approx([1.0] * totals.height)
+    assert set(totals.filter(panel="taken")["kind"]) == {"genuine", "impostor", "target"}
     assert min(row["fnmr"] for row in result.figure("det").spec["datasets"]["rows"]) > 0

@@ -137,6 +137,22 @@ def test_embedders_of_a_zoo_of_own_code_and_of_python_are_enrolled(
     assert rows.filter(model="own")["nissim"].max() > 0
 
 
+def test_a_gallery_and_probes_in_folders_stay_divided(
+    quick_study, run_quickly, network, faces, tmp_path
+):
+    for person in ("ann", "bob", "cy"):
+        for place in range(8):
+            part = "gallery" if place < 3 else "probe"
+            (tmp_path / f"divided/{part}/{person}").mkdir(parents=True, exist_ok=True)
+            shutil.copy(faces / f"{person}/{place}.png", tmp_path / f"divided/{part}/{person}")
+    data = {**quick_study["data"], "folder": str(tmp_path / "divided"), "split": "folders"}
+    study = study_of(quick_study, {"name": "mine", "train": "enrol"}, data=data)
+    result = run_quickly(study, tmp_path / "out", models={"mine": network})
+    samples = result.samples()
+    assert samples.filter(part="train")["image"].str.starts_with("gallery/").all()
+    assert dict(samples.group_by("part").len().iter_rows()) == {"train": 9, "test": 15}
+
+
 def test_what_cannot_be_enrolled_is_told_before_work(
     quick_study, run_quickly, network, faces, tmp_path
 ):

@@ -172,6 +172,41 @@ def decisions(store: Store, plan: Plan, variant: str, model: str) -> pl.DataFram
     return pl.concat(frames)
 
 
+def similarity_histograms(
+    store: Store, plan: Plan, variant: str, model: str, bins: int = 60
+) -> pl.DataFrame:
+    """How similarities are distributed, clean and under a gallery's own attacks and controls.
+
+    Returns:
+        variant, model, attack, source, objective, epsilon, kind (genuine, impostor, and of
+        impersonations target), from (the lower end of a bin; all are as wide), share, and threshold
+        (the mean over the probes of the finest; null where there is none).
+    """
+    frames = []
+    _, found = next(comparisons_of(store, plan, variant, model))
+    low = min(float(each.min()) for each in found.similarities.values())
+    edges = np.linspace(low, 1.0, bins + 1)
+    known = finest(found)
+    same = found.genuine()
+    for (attack, aim, epsilon), each in found.similarities.items():
+        kinds = {"genuine": each[same], "impostor": each[~same]}
+        if (target := found.targets.get((attack, aim))) is not None:
+            kinds["target"] = each[np.arange(len(target)), target]
+        for kind, values in kinds.items():
+            counts, _ = np.histogram(np.clip(values, low, 1.0), edges)
+            about: dict[str, str | None] = {"variant": variant, "model": model, "attack": attack}
+            about |= {"source": model if aim else None, "objective": aim, "kind": kind}
+            frames.append(
+                pl.DataFrame({"from": edges[:-1], "share": counts / len(values)}).with_columns(
+                    *(pl.lit(value, pl.String).alias(name) for name, value in about.items()),
+                    epsilon=pl.lit(epsilon),
+                    threshold=pl.lit(None if known is None else float(known[1].mean()), pl.Float64),
+                )
+            )
+    names = [*OF, "objective", "epsilon", "kind", "from", "share", "threshold"]
+    return pl.concat(frames).select(names)
+
+
 def shift_by_decision(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
     """How far the explanation moved, by what became of the comparison.
 

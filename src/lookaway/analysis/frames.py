@@ -329,6 +329,15 @@ class Frames:
         return any(about.aligner for about in self.plan.variants.values())
 
     @cached_property
+    def similarities(self) -> pl.DataFrame:
+        """Histograms of each gallery's similarities; see ``comparisons.similarity_histograms``."""
+        return pl.concat(
+            comparisons.similarity_histograms(self.store, self.plan, variant, model)
+            for variant in self.variants
+            for model in self.galleries
+        )
+
+    @cached_property
     def det(self) -> pl.DataFrame:
         """DET curves of each gallery; see ``comparisons.det_frame``."""
         return pl.concat(

@@ -21,8 +21,8 @@ from lookaway.places import AnyPath
 
 _IN_HAND = 32
 _PART = re.compile(
-    "(?:(?P<train>train|training)|(?P<val>val|valid|validation|eval|evaluation|dev)"
-    "|(?P<test>test|testing))(?:[ _-]?(?:set|data|images))?",
+    "(?:(?P<train>train|training|gallery)|(?P<val>val|valid|validation|eval|evaluation|dev)"
+    "|(?P<test>test|testing|probes?))(?:[ _-]?(?:set|data|images))?",
     re.IGNORECASE,
 )
 # Left by systems, archives and programs; what begins with a dot is left out too.
@@ -99,7 +99,7 @@ class ImageSource(Protocol):
 
 
 def part_of(folder: str) -> str | None:
-    """The part that a folder's name stands for: train, val, test, or none.
+    """The part that a folder's name stands for: train (or gallery), val, test (or probe), or none.
 
     >>> part_of("Validation"), part_of("training_set"), part_of("alice")
     ('val', 'train', None)

@@ -8,6 +8,7 @@ import polars as pl
 
 from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
+from lookaway.perturbation import NOISE
 from lookaway.report.histograms import histograms
 from lookaway.report.layout import Layout, faceted, in_panels, legend
 
@@ -99,6 +100,43 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         "column": alt.Column("ε:N", sort=names, header=header),
     }
     return faceted(layers, values, facets, side, _HEIGHT) | {"spacing": 8}
+
+
+def similarities(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """How cosines are distributed, a panel for each perturbation at the largest ε.
+
+    Args:
+        frames: of a run with galleries; the first one on the first variant is shown.
+        layout: sizes.
+    """
+    found = frames.similarities.filter(variant=frames.variants[0], model=frames.galleries[0])
+    clean = pl.col("attack") == "clean"
+    some = clean | pl.col("attack").is_in([*frames.attacks, NOISE])
+    found = found.filter(some, clean | (pl.col("epsilon") == frames.top))
+    kinds = {"genuine": "#0072B2", "impostor": "#D55E00", "target": "#CC79A7"}
+    named = [kind for kind in kinds if kind in found["kind"]]
+    colour = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=named, range=[kinds[kind] for kind in named]),
+        legend=legend(layout, "comparisons; vertical line: threshold"),
+    )
+    ends = [float(found["from"].min()), 1.0]  # type: ignore[arg-type]
+    x = alt.X(
+        "from:Q",
+        title="cosine",
+        scale=alt.Scale(domain=ends, nice=False),
+        axis=alt.Axis(tickCount=4, format="~g"),
+    )
+    y = alt.Y("share:Q", title="share", stack=None, axis=alt.Axis(tickCount=3, format=".0%"))
+    fields = ["panel:N", "kind:N", "from:Q", "share:Q"]
+    area = alt.Chart().mark_area(interpolate="step-after", opacity=0.5)
+    layers = [
+        area.encode(x=x, y=y, color=colour, tooltip=[alt.Tooltip(field) for field in fields]),
+        alt.Chart().mark_rule(strokeWidth=1.6).encode(x=alt.X("mean(threshold):Q")),
+    ]
+    data = found.rename({"attack": "panel"}).select("panel", "kind", "from", "share", "threshold")
+    panels = data["panel"].unique(maintain_order=True).to_list()
+    return in_panels(layers, data.to_dicts(), panels, layout, height=layout.panel * 0.6)
 
 
 def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:

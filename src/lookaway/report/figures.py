@@ -124,6 +124,14 @@ _CHARTS |= {
         by_policy=False,
         enrolled=True,
     ),
+    "similarities": _Chart(
+        "Similarities at the largest ε",
+        "Cosines of test images with their own template, with those of others and, where an attack "
+        "aims at one, with the target's. Of the first gallery.",
+        distributions.similarities,
+        by_policy=False,
+        enrolled=True,
+    ),
     "det": _Chart(
         "DET curves at the largest ε",
         "FNMR against FMR over all thresholds; an FNMR of 0 is drawn at half a comparison.",
