@@ -179,8 +179,8 @@ def similarity_histograms(
 
     Returns:
         variant, model, attack, source, objective, epsilon, kind (genuine, impostor, and of
-        impersonations target), from (the lower end of a bin; all are as wide), share, and threshold
-        (the mean over the probes of the finest; null where there is none).
+        impersonations target), from (the lower end of a bin; the last is where all end), share, and
+        threshold (the mean over the probes of the finest; null where there is none).
     """
     frames = []
     _, found = next(comparisons_of(store, plan, variant, model))
@@ -197,7 +197,7 @@ def similarity_histograms(
             about: dict[str, str | None] = {"variant": variant, "model": model, "attack": attack}
             about |= {"source": model if aim else None, "objective": aim, "kind": kind}
             frames.append(
-                pl.DataFrame({"from": edges[:-1], "share": counts / len(values)}).with_columns(
+                pl.DataFrame({"from": edges, "share": [*counts / len(values), 0.0]}).with_columns(
                     *(pl.lit(value, pl.String).alias(name) for name, value in about.items()),
                     epsilon=pl.lit(epsilon),
                     threshold=pl.lit(None if known is None else float(known[1].mean()), pl.Float64),

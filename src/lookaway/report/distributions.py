@@ -118,7 +118,7 @@ def similarities(frames: Frames, layout: Layout) -> dict[str, Any]:
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=named, range=[kinds[kind] for kind in named]),
-        legend=legend(layout, "comparisons; vertical line: threshold"),
+        legend=legend(layout, "comparisons; vertical line: threshold", points=True),
     )
     ends = [float(found["from"].min()), 1.0]  # type: ignore[arg-type]
     x = alt.X(
