@@ -10,6 +10,7 @@ from lookaway.analysis.direction import WORDS
 from lookaway.analysis.frames import Frames
 from lookaway.report.conclusions import conclusions
 from lookaway.report.wording import isolated
+from plans import with_settings
 
 
 def found_in(frames):
@@ -193,3 +194,16 @@ def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(layer
     assert found.endswith("most at l0 (depth 1.00): +0.900")
     assert text(0.1, 0.1).startswith("every explained layer moves clearly further")
     assert text(0.1, -0.1).startswith("not clearly beyond noise at the last layer")
+
+
+def test_a_method_that_knows_no_class_says_how_much_of_the_shift_needs_none(finished):
+    frames = Frames(finished.store)
+    assert found_in(frames)["Flips"].closing == ""
+    frames.plan = with_settings(frames.plan, explain={"methods": ["gradcam", "eigencam"]})
+    other = Frames(finished.store)
+    for each, mod in ((frames, 0.4), (other, 0.1)):
+        each.mod = finished.mod().with_columns(mod=pl.lit(mod))
+    frames.of = lambda method, attack: other
+    closing = found_in(frames)["Flips"].closing
+    assert closing.startswith("Eigen-CAM knows no class")
+    assert "25% in two (0.100 of 0.400)" in closing

@@ -8,13 +8,14 @@ import polars as pl
 from lookaway.analysis import decomposition
 from lookaway.analysis.frames import Frames
 from lookaway.report.conclusion import Conclusion
-from lookaway.report.findings import at_top, cell, of_first
+from lookaway.report.findings import at_top, cell, headlines, of_first
 from lookaway.report.table import Cell
-from lookaway.report.wording import isolated, listed, signed
+from lookaway.report.wording import explainer, isolated, listed, signed
 
 _EXCESS, _FLIPS, _BEYOND = decomposition.EXCESS, decomposition.FLIPS, decomposition.BEYOND
 _SAME = decomposition.SAME
 _SHIFTED = "shifted of {}"
+_CLASS_FREE = "eigencam"
 
 # For each control its measures, each with how many images it is of.
 _Parts = Mapping[str, Mapping[str, tuple[Cell, int]]]
@@ -52,7 +53,27 @@ def flips(frames: Frames) -> Conclusion:
         for model, found in parts.items()
         if found
     )
-    return Conclusion("Flips", opening, f"flips_{frames.policy}", models)
+    table = f"flips_{frames.policy}"
+    return Conclusion("Flips", opening, table, models, _without_class(frames))
+
+
+def _without_class(frames: Frames) -> str:
+    """How much of the shift a method shows that knows no class; empty where the study has none."""
+    free = [each.name for each in frames.settings.explain.methods if each.kind == _CLASS_FREE]
+    if not free or frames.method in free:
+        return ""
+    mine, theirs = (headlines(of, "mod") for of in (frames, frames.of(free[0], frames.attack)))
+    parts = []
+    for model, cells in mine.items():
+        whole, shown = cells["mod"].value, theirs[model]["mod"].value
+        if whole and shown is not None:
+            parts.append(f"{shown / whole:.0%} in {isolated(model)} ({shown:.3f} of {whole:.3f})")
+    if not parts:
+        return ""
+    return (
+        f"{explainer(_CLASS_FREE)} knows no class, so what it shows needs no change of class: of "
+        f"the MOD of {explainer(frames.method)}, {', '.join(parts)}."
+    )
 
 
 def _parts(frames: Frames, model: str) -> _Parts:
