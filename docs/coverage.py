@@ -140,19 +140,31 @@ def pairs(kind: str, classes: int, per_class: int, studies: int = 2000) -> Held:
 
 
 def spreads(name: str, classes: int, per_class: int, studies: int = 2000) -> Held:
-    """The standard deviation of a NISSIM over images of equal classes, by percentiles."""
+    """The standard deviation of a NISSIM over images, of classes that are alike.
+
+    Args:
+        name: of a distribution in ``NISSIM``.
+        classes: of each study.
+        per_class: images.
+        studies: how many.
+    """
     draw, _ = NISSIM[name]
     random = np.random.default_rng(0)
     bootstrap, shape = _bootstrap(classes, per_class), (classes * per_class, studies)
     true = float(draw(random, (4_000_000,)).std())
-    values = draw(random, shape)
+    values, ones = draw(random, shape), np.ones(shape)
+    now = bootstrap.deviations((values - values.mean(axis=0)) ** 2, ones)
+    return _held(name, bootstrap, values, now, true, _deviation)
 
-    def deviation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(second - first**2, 0.0))
 
-    now = bootstrap.intervals_of(deviation, [values, values**2], np.ones(shape))
-    held = _share_held(now, true)
-    return Held(name, classes, classes * per_class, held, held, 1.0)
+def _deviation(bootstrap: Bootstrap, values: np.ndarray) -> np.ndarray:
+    ones = np.ones_like(values)
+    squares: np.ndarray = bootstrap.ratios(values**2, ones) - bootstrap.ratios(values, ones) ** 2
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _mean(bootstrap: Bootstrap, values: np.ndarray) -> np.ndarray:
+    return bootstrap.ratios(values, np.ones_like(values))
 
 
 def _bootstrap(classes: int, per_class: int) -> Bootstrap:
@@ -160,13 +172,18 @@ def _bootstrap(classes: int, per_class: int) -> Bootstrap:
     return Bootstrap(labels, RESAMPLES)
 
 
-def _held(what: str, bootstrap: Bootstrap, values: np.ndarray, now: Ends, true: float) -> Held:
-    ones = np.ones_like(values)
+def _held(
+    what: str,
+    bootstrap: Bootstrap,
+    values: np.ndarray,
+    now: Ends,
+    true: float,
+    resampled: Callable[[Bootstrap, np.ndarray], np.ndarray] = _mean,
+) -> Held:
     low: list[float | None] = []
     high: list[float | None] = []
     for start in range(0, values.shape[1], 250):
-        part = slice(start, start + 250)
-        ends = bootstrap.bounds(bootstrap.ratios(values[:, part], ones[:, part]))
+        ends = bootstrap.bounds(resampled(bootstrap, values[:, start : start + 250]))
         low, high = low + ends[0], high + ends[1]
     wide = [np.mean(np.subtract(*each[::-1])) for each in (now, (low, high))]
     of = len(np.unique(bootstrap.classes)), len(values)
@@ -184,7 +201,7 @@ def table(first: str, found: Iterator[Held]) -> str:
     """A Markdown table: each thing a line, each size of a study a column, before → now."""
     rows: dict[str, dict[str, str]] = {}
     for held in found:
-        told = f"{held.before:.0f} → **{held.now:.0f}**" if held.wider != 1 else f"{held.now:.0f}"
+        told = f"{held.before:.0f} → **{held.now:.0f}**"
         rows.setdefault(held.what, {})[f"{held.images} / {held.classes}"] = told
     heads = list(dict.fromkeys(head for row in rows.values() for head in row))
     lines = [[first, *heads], ["---", *["---:"] * len(heads)]]
@@ -213,7 +230,7 @@ def main() -> None:
     _say("Shuffled level: each image in two pairs\n")
     kinds = ("sum", "distance")
     _say(table(of, (pairs(kind, *size, studies) for kind in kinds for size in SIZES)))
-    _say("Spread of NISSIM, by percentiles\n")
+    _say("Spread of NISSIM\n")
     _say(table(of, (spreads(name, *size, studies) for name in NISSIM for size in SIZES)))
 
 

@@ -50,3 +50,9 @@ def test_of_means(name, size):
 def test_of_pairs(kind, size):
     held = coverage.pairs(kind, *size, studies=1500)
     assert 90 <= held.now <= 98.5
+
+
+@pytest.mark.parametrize("size", coverage.SIZES[3:])
+@pytest.mark.parametrize(("name", "least"), [("symmetric", 93), ("skewed, gamma(0.35)", 89)])
+def test_of_spreads(name, least, size):
+    assert least <= coverage.spreads(name, *size, studies=1500).now <= 98

@@ -282,14 +282,26 @@ def test_resamples_without_a_number_are_left_out_of_the_bounds():
     assert np.isfinite([low[3], high[3]]).all()
 
 
-def test_a_statistic_of_several_ratios_is_made_resample_by_resample():
+def test_a_deviation_s_interval_is_the_root_of_that_of_the_mean_square():
+    """For normal values as wide as chi-squared's; with tails, wider than percentiles."""
     random = np.random.default_rng(0)
-    first, second = random.random((2, 30, 3))
-    ones = np.ones_like(first)
-    bootstrap = Bootstrap(labels_of(3, 10))
-    got = bootstrap.intervals_of(lambda a, b: a - 2 * b, [first, second], ones)
-    expected = bootstrap.bounds(bootstrap.ratios(first - 2 * second, ones), ones > 0)
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    values = random.normal(0.5, 0.05, (200, 12))
+    bootstrap = Bootstrap(labels_of(1, 200))
+    low, high = bootstrap.deviations((values - values.mean(axis=0)) ** 2, np.ones_like(values))
+    chi = np.sqrt(199 / stats.chi2.ppf([0.975, 0.025], 199))
+    wide = (np.array(high) - low) / values.std(axis=0, ddof=1)
+    assert wide.mean() == pytest.approx(chi[1] - chi[0], rel=0.08)
+    skewed = random.gamma(0.35, 0.1, (60, 1))
+    labels = labels_of(2, 30)
+    frame = summary.spread(measured("m", skewed, labels)).filter(pairs="all")
+    assert frame["interval"].item() == "bootstrap-t, images within classes"
+    resampled = [skewed[random.integers(0, 60, 60)].std() for _ in range(2000)]
+    assert frame["high"].item() > np.quantile(resampled, 0.975) + 0.1 * skewed.std()
+    pooled = summary.vid(
+        measured("m", np.hstack([skewed] * 2), labels, epsilons=(0.1, 0.2)), "pooled"
+    )
+    got = pooled.filter(pairs="all").select("vid", "low", "high").row(0)
+    assert got == pytest.approx(frame.select("spread", "low", "high").row(0), rel=1e-4)
 
 
 @pytest.mark.parametrize("labels", [UNEQUAL_FEW, UNEQUAL_MANY])

@@ -1,23 +1,20 @@
 """95 % intervals by the bootstrap, with the same resamples for every number of a study."""
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from lookaway.analysis.ends import ANY, LEVEL, Ends, Range, quantiles_of, within_range
+from lookaway.analysis.ends import ANY, DEVIATION, LEVEL, Ends, Range, quantiles_of, within_range
 from lookaway.analysis.resamples import Resamples
 from lookaway.analysis.studentised import studentised
-
-_COLUMNS = 256
 
 
 class Bootstrap(Resamples):
     """Intervals from resamples of a study's images; see ``Resamples`` for what is drawn.
 
-    Of means, and other ratios of sums, bootstrap-t (``intervals``). Of all else percentiles, whose
-    interval of few units is too narrow: its tails are moved out as T. Hesterberg proposes (What
-    Teachers Should Know About the Bootstrap, 2015, the expanded percentile interval), to
+    Of means and other ratios of sums, and of standard deviations, bootstrap-t. Of all else
+    percentiles, whose interval of few units is too narrow: its tails are moved out as T. Hesterberg
+    proposes (What Teachers Should Know About the Bootstrap, 2015, the expanded percentile
+    interval), to
     Φ(−t √(n / (n − 1))), t being Student's.
     """
 
@@ -46,32 +43,23 @@ class Bootstrap(Resamples):
             high += ends[1]
         return within_range((low, high), within)
 
-    def intervals_of(
-        self,
-        statistic: Callable[..., np.ndarray],
-        numerators: Sequence[np.ndarray],
-        denominators: np.ndarray,
-        within: Range = ANY,
-    ) -> Ends:
-        """The intervals of what is made of ratios, in memory that does not grow with G.
+    def deviations(self, squares: np.ndarray, counts: np.ndarray) -> Ends:
+        """The ends of the 95 % interval of each standard deviation of what lies in [0, 1].
+
+        They are the roots of those of the mean square (``intervals``), the mean being taken for
+        known: that it is estimated too changes the mean square by 1 / n of itself.
 
         Args:
-            statistic: from (resamples, g) ratios, one for each of the numerators, to one such.
-            numerators: (N, G) each.
-            denominators: (N, G), of all of them.
-            within: what the number can be; no end lies outside.
+            squares: (N, G): the squared deviations from the mean, summed up for each image.
+            counts: (N, G): of how many values.
 
         Returns:
             Lower and upper ends; None where there is no interval.
         """
-        low: list[float | None] = []
-        high: list[float | None] = []
-        for start in range(0, denominators.shape[1], _COLUMNS):
-            part = slice(start, start + _COLUMNS)
-            ratios = [self.ratios(each[:, part], denominators[:, part]) for each in numerators]
-            ends = self.bounds(statistic(*ratios), denominators[:, part] != 0, within)
-            low += ends[0]
-            high += ends[1]
+        low, high = (
+            [None if end is None else float(np.sqrt(end)) for end in side]
+            for side in self.intervals(squares, counts, (0.0, DEVIATION[1] ** 2))
+        )
         return low, high
 
     def bounds(

@@ -23,7 +23,6 @@ from lookaway.analysis.grouped import (
     measure_frames,
     share_frames,
 )
-from lookaway.analysis.intervals import Bootstrap
 from lookaway.errors import InputError
 
 _GROUPS_AT_ONCE = 64
@@ -138,8 +137,10 @@ def spread(rows: pl.DataFrame) -> pl.DataFrame:
                 float(np.std(column[used])) if used.any() else None
                 for column, used in zip(values.T, table.used.T, strict=True)
             ]
-            ends = _deviations(table.bootstrap, values, values**2, table.used.astype(float))
-            parts.append(table.frame("spread", points, ends))
+            used = table.used.astype(float)
+            mean = values.sum(axis=0) / np.maximum(used.sum(axis=0), 1)
+            ends = table.bootstrap.deviations(used * (values - mean) ** 2, used)
+            parts.append(table.frame("spread", points, ends, table.studentised))
         return pl.concat(parts)
 
     return _by_pairs(rows, deviations)
@@ -274,7 +275,7 @@ def _vid(rows: pl.DataFrame, measure: Callable[["_Levels"], _Measured]) -> pl.Da
             for end in ends
         )
         one = Grouped(levels.groups, {}, images, table.bootstrap)
-        way = one.studentised if measure is _per_image else None
+        way = None if measure is _per_level else one.studentised
         counts = pl.Series("levels", [len(columns) for columns in levels.columns])
         parts.append(one.frame("vid", points, ends, way).with_columns(counts))
     return pl.concat(parts)
@@ -335,25 +336,9 @@ def _per_level(levels: _Levels) -> _Measured:
 def _pooled(levels: _Levels) -> _Measured:
     images = np.stack([used.any(axis=1) for _, used in levels.parts()], axis=1)
     points = [float(values[used].std()) if used.any() else None for values, used in levels.parts()]
-    sums, squares, counts = (
-        np.stack([part(values, used) for values, used in levels.parts()], axis=1)
-        for part in (
-            lambda values, _: values.sum(axis=1),
-            lambda values, _: (values**2).sum(axis=1),
-            lambda _, used: used.sum(axis=1).astype(float),
-        )
-    )
-    bootstrap = levels.table.bootstrap
-    return points, _deviations(bootstrap, sums, squares, counts), images
-
-
-def _deviations(
-    bootstrap: Bootstrap, sums: np.ndarray, squares: np.ndarray, counts: np.ndarray
-) -> Ends:
-    """The intervals of standard deviations, from each image's sums."""
-    return bootstrap.intervals_of(
-        lambda first, second: np.sqrt(np.maximum(second - first**2, 0.0)),
-        [sums, squares],
-        counts,
-        DEVIATION,
-    )
+    squares, counts = np.zeros((2, *images.shape))
+    for place, (values, used) in enumerate(levels.parts()):
+        mean = values[used].mean() if used.any() else 0.0
+        squares[:, place] = (used * (values - mean) ** 2).sum(axis=1)
+        counts[:, place] = used.sum(axis=1)
+    return points, levels.table.bootstrap.deviations(squares, counts), images
