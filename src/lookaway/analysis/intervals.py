@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from lookaway.analysis.ends import ANY, DEVIATION, LEVEL, Ends, Range, quantiles_of, within_range
+from lookaway.analysis.ends import ANY, LEVEL, Ends, Range, quantiles_of, within_range
 from lookaway.analysis.resamples import Resamples
 from lookaway.analysis.studentised import studentised
 
@@ -58,7 +58,7 @@ class Bootstrap(Resamples):
         """
         low, high = (
             [None if end is None else float(np.sqrt(end)) for end in side]
-            for side in self.intervals(squares, counts, (0.0, DEVIATION[1] ** 2))
+            for side in self.intervals(squares, counts, (0.0, 0.25))
         )
         return low, high
 
