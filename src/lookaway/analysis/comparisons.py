@@ -1,6 +1,7 @@
 """A study's comparisons of test images with templates, from what its galleries' cells keep."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -42,6 +43,12 @@ DECISIONS: dict[str, pl.DataType | type[pl.DataType]] = {
 def galleries(plan: Plan) -> list[str]:
     """The names of the models whose people are enrolled."""
     return [spec.name for spec in plan.settings.models if spec.train == "enrol"]
+
+
+def of_all(make: Callable[..., pl.DataFrame], store: Store, plan: Plan) -> pl.DataFrame:
+    """What is made of each gallery on each variant of the images, as one."""
+    places = product(plan.settings.data.variants, galleries(plan))
+    return pl.concat(make(store, plan, variant, model) for variant, model in places)
 
 
 def comparisons_of(

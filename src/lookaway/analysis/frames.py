@@ -331,20 +331,12 @@ class Frames:
     @cached_property
     def similarities(self) -> pl.DataFrame:
         """Histograms of each gallery's similarities; see ``comparisons.similarity_histograms``."""
-        return pl.concat(
-            comparisons.similarity_histograms(self.store, self.plan, variant, model)
-            for variant in self.variants
-            for model in self.galleries
-        )
+        return comparisons.of_all(comparisons.similarity_histograms, self.store, self.plan)
 
     @cached_property
     def det(self) -> pl.DataFrame:
         """DET curves of each gallery; see ``comparisons.det_frame``."""
-        return pl.concat(
-            comparisons.det_frame(self.store, self.plan, variant, model)
-            for variant in self.variants
-            for model in self.galleries
-        )
+        return comparisons.of_all(comparisons.det_frame, self.store, self.plan)
 
     @cached_property
     def last_rows(self) -> pl.DataFrame:
