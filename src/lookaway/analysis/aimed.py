@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from lookaway.analysis.ends import CHANGE
 from lookaway.analysis.grouped import HEATMAP, SETTING, by_pairs, grouped
 from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control, shaped
 from lookaway.perturbation import made_by
@@ -133,7 +134,7 @@ def aimed(rows: pl.DataFrame) -> pl.DataFrame:
     parts = []
     for pairs, part in by_pairs(every, dead, names).items():
         for table in grouped(part, [*_KEYS, "replicates"], names):
-            found = table.mean_frame("aimed", "aimed").with_columns(
+            found = table.mean_frame("aimed", "aimed", CHANGE).with_columns(
                 pl.Series("mod", table.means("nissim"), dtype=pl.Float64),
                 pl.Series("control_mod", table.means("control_nissim"), dtype=pl.Float64),
                 pairs=pl.lit(pairs),

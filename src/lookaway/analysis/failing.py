@@ -168,7 +168,10 @@ def _auroc(
         for chosen in mixed:
             high, own = positive[chosen], units[chosen]
             total[0] += weighted_wins(weights, own, scores[chosen], high)
-            total[1] += weights[own[high]].sum(axis=0) * weights[own[~high]].sum(axis=0)
+            # Not weights[own]: memory would grow with the images.
+            of_unit = (np.bincount(own[side], minlength=len(weights)) for side in (high, ~high))
+            first, second = (counts.astype(weights.dtype) @ weights for counts in of_unit)
+            total[1] += first * second
         return total
 
     wins, pairs = wins_and_pairs(np.ones((1, 1)), np.zeros(len(scores), dtype=int))[:, 0]
