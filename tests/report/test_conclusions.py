@@ -76,7 +76,10 @@ def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finis
     [
         ((0.01, 0.02), "They move clearly further than its own change does in other places"),
         ((-0.01, 0.02), "Those of two move clearly further than its own change does in other"),
-        ((-0.01, -0.01), "Its own change in other places moves them as far: any smooth change"),
+        (
+            (-0.01, -0.01),
+            "Its own change in other places moves them as far: any smooth change of this",
+        ),
     ],
 )
 def test_what_is_no_more_than_the_change_s_shape_is_no_effect_of_the_attack(finished, lows, said):
@@ -87,8 +90,14 @@ def test_what_is_no_more_than_the_change_s_shape_is_no_effect_of_the_attack(fini
     )
     scale = found_in(frames)["Scale"].opening
     assert said in scale
-    assert ("so it is no effect of the attack" in scale) == (lows[0] < 0)
+    assert ("so no effect of the attack is shown" in scale) == (lows[0] < 0)
     assert ("that is aimed at the image" in scale) == (lows[1] > 0)
+    smaller = pl.col("epsilon") == 0.02
+    frames.aimed = finished.aimed().with_columns(
+        low=pl.when(smaller).then(0.01).otherwise(-0.01), aimed=pl.when(smaller).then(0.2)
+    )
+    both = "; ".join(f"in {isolated(model)} at ε = 0.02 (+0.200)" for model in frames.models)
+    assert f"more than its own change in other places: {both}." in found_in(frames)["Scale"].closing
 
 
 @pytest.mark.parametrize(

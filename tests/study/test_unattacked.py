@@ -138,3 +138,22 @@ def test_where_no_image_was_attacked_mod_without_them_is_null_not_0():
     assert line(summary.mod(rows), pairs="attacked")["mod"] is None
     (said,) = warnings(frames_of(rows))
     assert "MOD is 0.000 with them, none is left without them" in said
+
+
+def test_a_control_of_which_less_reaches_the_network_is_told():
+    labels = labels_of(2, 10)
+    values = np.full(20, 0.1)
+    rows = pl.concat(
+        [
+            measured("m", values, labels),
+            measured("m", values, labels, source=None).with_columns(reached_rms=0.08),
+            measured("m", values, labels, source=None).with_columns(
+                attack=pl.lit("shifted 1 of fgsm"), reached_rms=0.095
+            ),
+        ]
+    )
+    (line,) = warnings(frames_of(rows))
+    assert line.startswith("m: 20% less of noise than of fgsm is left where it reaches the network")
+    assert "RMS 0.080 and 0.100" in line
+    same = rows.with_columns(reached_rms=pl.lit(0.1))
+    assert warnings(frames_of(same)) == []

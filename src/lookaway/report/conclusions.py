@@ -59,7 +59,7 @@ def _scale(frames: Frames) -> Conclusion:
         if cells["shuffled"].value is not None
         and (cells["noise"].value or 0.0) >= cells["shuffled"].value
     ]
-    closing = [_largest(frames)]
+    closing = [_largest(frames), _aimed_below(frames)]
     if fragile:
         closing.append(
             f"The heatmaps of {listed(fragile)} are fragile by themselves: noise alone changes "
@@ -72,7 +72,7 @@ def _scale(frames: Frames) -> Conclusion:
 def _aimed(aimed: list[str], clear: list[str]) -> str:
     """In which of the models that move further than under noise that is the attack's aim."""
     rest = [model for model in clear if model not in aimed]
-    shape = "any smooth change of this shape moves them as far, so it is no effect of the attack"
+    shape = "any smooth change of this shape does, so no effect of the attack is shown"
     if not aimed:
         return f"Its own change in other places moves them as far: {shape}."
     text = "clearly further than its own change does in other places: that is aimed at the image"
@@ -95,6 +95,30 @@ def _largest(frames: Frames) -> str:
         if model in most
     ]
     return f"It adds most to random signs below the largest ε: {'; '.join(parts)}." if parts else ""
+
+
+def _aimed_below(frames: Frames) -> str:
+    """Where both excesses are clear at a smaller ε, in models in which they are not at the largest.
+
+    Of these the largest aimed one.
+    """
+    if not frames.shifted:
+        return ""
+    here = {"explained_class": frames.policy, **of_first(frames)}
+    keys = ["model", "epsilon"]
+    over = findings(frames, "excess").filter(pl.col("low") > 0, **here).select(keys)
+    both = findings(frames, "aimed").filter(pl.col("low") > 0, **here).join(over, on=keys)
+    at_largest = both.filter(epsilon=frames.top)["model"].to_list()
+    best = both.sort("value", descending=True).unique("model", keep="first", maintain_order=True)
+    most = {row["model"]: row for row in best.iter_rows(named=True)}
+    parts = [
+        f"in {isolated(model)} at ε = {most[model]['epsilon']:g} ({signed(most[model]['value'])})"
+        for model in frames.models
+        if model in most and model not in at_largest
+    ]
+    if not parts:
+        return ""
+    return f"At a smaller ε it is more than its own change in other places: {'; '.join(parts)}."
 
 
 def _depth(frames: Frames) -> Conclusion:

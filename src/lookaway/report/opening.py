@@ -102,11 +102,12 @@ def _compared(
             if clear_beyond and most == first and aimed
             else f", not clearly more than {isolated(second)}"
         )
-    return title, [
-        f"{isolated(second)} is next with {bars[second]['mod'].value:.3f}: {certainty}.",
-        f"{beyond}; {isolated(next_)} is next with {signed(bars[next_][measure].value or 0.0)}: "
-        f"{certainty_beyond}.",
-    ]
+    beyond += f"; {isolated(next_)} is next with {signed(bars[next_][measure].value or 0.0)}: "
+    beyond += f"{certainty_beyond}."
+    if frames.shifted and not any(is_positive(cells["aimed"]) for cells in bars.values()):
+        beyond = f"No model's heatmaps move clearly further than under {what}."
+    known = f"{isolated(second)} is next with {bars[second]['mod'].value:.3f}: {certainty}."
+    return title, [known, beyond]
 
 
 def _certainty(frames: Frames, measure: str, first: str, second: str) -> tuple[str, bool | None]:

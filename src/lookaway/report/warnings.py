@@ -58,7 +58,7 @@ def _weaker(frames: Frames) -> list[str]:
         (row["variant"], row["model"], row["epsilon"], row["attack"]): row["value"]
         for row in controls.iter_rows(named=True)
     }
-    most: dict[tuple[str, ...], tuple[float, str]] = {}
+    most: dict[tuple[str, ...], str] = {}
     for row in of_attacks.iter_rows(named=True):
         whose = made_by(row["attack"], None if row["source"] == row["model"] else row["source"])
         own = own_size_noise(whose)
@@ -70,14 +70,14 @@ def _weaker(frames: Frames) -> list[str]:
                 continue
             apart = rms / row["value"] - 1
             line = (
-                f"of {control} {abs(apart):.0%} {'less' if apart < 0 else 'more'} reaches the "
-                f"network than of {whose} (RMS {rms:.3f} and {row['value']:.3f} of its normalised "
-                f"input at ε = {row['epsilon']:g}), so the two are not of one size there"
+                f"{abs(apart):.0%} {'less' if apart < 0 else 'more'} of {control} than of {whose} "
+                f"is left where it reaches the network (RMS {rms:.3f} and {row['value']:.3f} of "
+                f"its normalised input at ε = {row['epsilon']:g}): there the two are not of one size"
             )
             key = row["variant"], row["model"], whose, control
-            most[key] = max(most.get(key, (0.0, "")), (abs(apart), line))
+            if abs(apart) > APART:  # at the largest such ε
+                most[key] = line
     return [
         f"{model}{f' ({variant})' if frames.several_variants else ''}: {line}"
-        for (variant, model, *_), (apart, line) in most.items()
-        if apart > APART
+        for (variant, model, *_), line in most.items()
     ]
