@@ -72,7 +72,7 @@ def _weaker(frames: Frames) -> list[str]:
             line = (
                 f"{abs(apart):.0%} {'less' if apart < 0 else 'more'} of {control} than of {whose} "
                 f"is left where it reaches the network (RMS {rms:.3f} and {row['value']:.3f} of "
-                f"its normalised input at ε = {row['epsilon']:g}): there the two are not of one size"
+                f"its normalised input at ε = {row['epsilon']:g}): there they are not of one size"
             )
             key = row["variant"], row["model"], whose, control
             if abs(apart) > APART:  # at the largest such ε
