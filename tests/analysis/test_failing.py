@@ -135,7 +135,10 @@ def test_where_one_class_alone_flips_it_is_named_and_nothing_is_claimed_within_i
     frame = failing(rows_of(nissim + 0.3 * first, first, confidence))
     assert set(frame["only"]) == {"c000"}
     assert line(frame, predictor=NISSIM, within=ALL)["auroc"] > 0.9
-    for within, told in ((CLASSES, "no class has both images"), (LIKE, "no images of one class")):
+    for within, told in (
+        (CLASSES, "no such pair: no class has both images"),
+        (LIKE, "no such pair: no images of one class"),
+    ):
         got = line(frame, predictor=NISSIM, within=within)
         assert got["auroc"] is got["low"] is got["p"] is None
         assert got["reason"].startswith(told)

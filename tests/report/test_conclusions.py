@@ -105,8 +105,14 @@ def test_what_is_no_more_than_the_change_s_shape_is_no_effect_of_the_attack(fini
     [
         ((0.01, 0.02), "FGSM moves the heatmaps of every model clearly further also at equal"),
         ((None, 0.01), "FGSM moves the heatmaps of every model clearly further also at equal"),
-        ((-0.01, 0.02), "No model's heatmaps move clearly further under FGSM once its predictions"),
-        ((0.01, -0.02), "No model's heatmaps move clearly further under FGSM once its predictions"),
+        (
+            (-0.01, 0.02),
+            "No model's heatmaps move clearly further under FGSM than under its control",
+        ),
+        (
+            (0.01, -0.02),
+            "No model's heatmaps move clearly further under FGSM than under its control",
+        ),
     ],
 )
 def test_what_is_left_at_equal_outcome_is_said_to_be_only_where_both_ways_say_so(
@@ -139,6 +145,17 @@ def test_what_is_left_at_equal_outcome_is_said_to_be_only_where_both_ways_say_so
     )
     assert left in text
     assert "the 7 images with the same outcome under both shifted by +0.050" in text
+
+
+def test_what_holds_for_one_class_policy_alone_is_no_sign_of_failing(finished):
+    frames = Frames(finished.store)
+    frames.outcomes = finished.outcomes().with_columns(value=pl.lit(0.3))
+    p = pl.col("explained_class").replace_strict({"clean": 0.01, "own": 0.3})
+    numbers = dict.fromkeys(["auroc", "low", "high"], pl.lit(0.9))
+    frames.failing = finished.failing().with_columns(p=p, p_holm=p, **numbers)
+    opening = found_in(frames)["Consequence"].opening
+    assert opening.startswith("In no model does looking elsewhere tell failing beyond")
+    assert opening.endswith("it does with the class policy clean alone, not with own.")
 
 
 @pytest.mark.parametrize("p", [0.01, 0.2, None])

@@ -31,8 +31,8 @@ _SCHEMA: dict[str, pl.DataType] = {
     **{name: pl.String() for name in ("reason", "interval")},
 }
 _REASONS = {
-    CLASSES: "no class has both images that flipped and images that stayed right",
-    LIKE: "no images of one class and like confidence differ in outcome",
+    CLASSES: "no such pair: no class has both images that flipped and images that stayed right",
+    LIKE: "no such pair: no images of one class and like confidence differ in outcome",
 }
 
 

@@ -24,7 +24,8 @@ _Told = Mapping[tuple[str, str], Mapping[str, Any]]  # by predictor and within w
 def consequence(frames: Frames) -> Conclusion:
     """How far heatmaps moved where predictions flipped, and whether that says more than is known.
 
-    It is said to go with failing only where NISSIM adds to class and clean confidence.
+    It is said to go with failing only where NISSIM adds to class and clean confidence, whichever
+    class is explained: of the clean image's class it follows the logit.
     """
     measures = f"{_FLIPPED}: share", f"{_FLIPPED}: mod", f"{_RIGHT}: mod"
     apart = [f"{each}: {name}" for each in (_FLIPPED, _RIGHT) for name in ("dead", "mod_living")]
@@ -44,7 +45,13 @@ def consequence(frames: Frames) -> Conclusion:
         text += f"{right:.3f}{_dead_apart(cells, _RIGHT)} where they stayed right "
         noise = _told(frames, model, NOISE)
         models.append((model, f"{text}({_aurocs(told[model], noise)}); {_adds(told[model])}"))
-    sure = [model for model, found in told.items() if _is_clear(found)]
+    clear = [model for model, found in told.items() if _is_clear(found)]
+    others = [policy for policy in frames.policies if policy != frames.policy]
+    sure = [
+        model
+        for model in clear
+        if all(_is_clear(_told(frames, model, frames.attack, policy)) for policy in others)
+    ]
     opening = (
         f"Looking elsewhere goes with failing in {listed(sure)}, beyond what class and clean "
         "confidence tell."
@@ -52,6 +59,12 @@ def consequence(frames: Frames) -> Conclusion:
         else "In no model does looking elsewhere tell failing beyond what class and clean "
         "confidence tell."
     )
+    rest = [model for model in clear if model not in sure]
+    if rest:
+        opening += (
+            f" Of {listed(rest)} it does with the class policy {frames.policy} alone, not with "
+            f"{listed(others)}."
+        )
     closing = _as_well(told)
     if frames.policy == "clean":
         closing = (
@@ -62,10 +75,10 @@ def consequence(frames: Frames) -> Conclusion:
     return Conclusion("Consequence", opening, table, tuple(models), closing)
 
 
-def _told(frames: Frames, model: str, attack: str) -> _Told:
+def _told(frames: Frames, model: str, attack: str, policy: str | None = None) -> _Told:
     """What is known of a model's flips under its own perturbations, or under a control."""
     found = frames.failing.filter(
-        at_top(frames),
+        at_top(frames, policy),
         pl.col("source").eq_missing(pl.lit(None if attack == NOISE else model, pl.String)),
         variant=of_first(frames)["variant"],
         model=model,
@@ -92,11 +105,13 @@ def _adds(told: _Told) -> str:
     """What NISSIM tells within classes, and beyond the clean confidence."""
     within, like = told[_NISSIM, failing.CLASSES], told[_LIKE]
     if within["auroc"] is None:
-        return f"nothing can be told within classes: {within['reason']}"
+        why = within["reason"].removeprefix("no such pair: ")
+        return f"nothing can be told within classes: {why}"
     fall = told[failing.FALL, failing.CLASSES]["auroc"]
     text = f"within classes {_auroc(within)} (the fall of the logit {fall:.2f})"
     if like["p"] is None:
-        return f"{text}; what it adds to the clean confidence cannot be told: {like['reason']}"
+        why = like["reason"].removeprefix("no such pair: ")
+        return f"{text}; what it adds to the clean confidence cannot be told: {why}"
     known = f"p = {like['p_holm']:.3f}" if like["p_holm"] >= 0.001 else "p < 0.001"
     clear = "adds" if _is_clear(told) else "adds nothing clear"
     return f"{text}; it {clear} to class and clean confidence ({known} after Holm)"

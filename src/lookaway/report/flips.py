@@ -36,8 +36,8 @@ def flips(frames: Frames) -> Conclusion:
     attack = frames.attack.upper()
     if not clear:
         opening = (
-            f"No model's heatmaps move clearly further under {attack} once its predictions are the "
-            "same: what it adds may be there because more images flip."
+            f"No model's heatmaps move clearly further under {attack} than under its controls once "
+            "the predictions are the same."
         )
     else:
         whose = "every model" if not others and len(clear) > 1 else listed(clear)
