@@ -1,7 +1,7 @@
 """Rows to numbers that describe a model: accuracy, MOD, VID, spread, PSNR.
 
 Every frame is long and tidy: a number in a row, with ``n``, its 95 % interval (``low``, ``high``)
-and what was resampled for it (``interval``). ``pairs`` is ``all``, or ``alive``: without the pairs
+and how that was made (``interval``). ``pairs`` is ``all``, or ``alive``: without the pairs
 in which a map is dead.
 """
 
