@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.ends import CHANGE, SHARE, Ends
+from lookaway.analysis.ends import CHANGE, Ends
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
 from lookaway.analysis.outcomes import OUTCOMES, with_outcome
 
@@ -153,10 +153,8 @@ def _decomposed(table: Grouped) -> Iterator[pl.DataFrame]:
     """The measures of one variant, each a frame."""
     yield _told(table.mean_frame("difference", "value", CHANGE), EXCESS)
     yield _told(table.share_frame("flipped", "value"), "flipped")
-    under = "control flipped"  # a mean over draws is no proportion
-    whole = bool(np.isin(table.values[under], (0.0, 1.0)).all())
-    found = table.share_frame(under, "value") if whole else table.mean_frame(under, "value", SHARE)
-    yield _told(found, "flipped under control")
+    # Of several draws it varies no more than of one, so Wilson's interval is wide enough.
+    yield _told(table.share_frame("control flipped", "value"), "flipped under control")
     reasons = [_not_known(table, place) for place in range(table.groups.height)]
     for measure, (points, ends) in _two_parts(table).items():
         known = [
