@@ -12,10 +12,12 @@ from torch import nn
 import lookaway as la
 from cells import a_batch
 from lookaway.analysis import summary
+from lookaway.analysis.aimed import aimed
 from lookaway.kernel import Key, measure_images
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.study import load
+from lookaway.study.settings import Controls
 from odd import Odd
 from rows import labels_of, line, measured
 
@@ -100,12 +102,13 @@ def test_a_study_counts_them_warns_and_gives_mod_without_them(
     assert "no pixel was changed in" in capsys.readouterr().err
 
 
-def frames_of(rows):
+def frames_of(rows, transplanted=0):
     return SimpleNamespace(
         accuracy=summary.accuracy(rows),
         methods=["gradcam"],
-        plan=SimpleNamespace(gradient_free=[]),
-        settings=SimpleNamespace(attacks=[]),
+        plan=SimpleNamespace(gradient_free=[], shard=64),
+        settings=SimpleNamespace(attacks=[], controls=Controls(transplanted=transplanted)),
+        aimed=aimed(rows),
         sources=[],
         unattacked=summary.unattacked(rows),
         mod=summary.mod(rows),
@@ -157,3 +160,8 @@ def test_a_control_of_which_less_reaches_the_network_is_told():
     assert "RMS 0.080 and 0.100" in line
     same = rows.with_columns(reached_rms=pl.lit(0.1))
     assert warnings(frames_of(same)) == []
+    alone = same.filter(pl.col("attack") != "fgsm").with_columns(
+        attack=pl.col("attack").replace("shifted 1 of fgsm", "other-class transplant 1 of fgsm")
+    )
+    (line,) = warnings(frames_of(pl.concat([measured("m", values, labels), alone]), 1))
+    assert line.startswith("there are no same-class transplants, for no test image has another")

@@ -3,7 +3,7 @@
 import polars as pl
 
 from lookaway.analysis.frames import Frames
-from lookaway.controls import SHIFTED, Control
+from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control
 from lookaway.perturbation import NOISE, OWN_SIZE, made_by, own_size_noise
 from lookaway.report.findings import findings
 from lookaway.report.loading import doubts
@@ -16,7 +16,7 @@ APART = 0.1  # of the RMS of what reaches a network
 
 def warnings(frames: Frames) -> list[str]:
     """The warnings of a run; none where all is well."""
-    return [*doubts(frames), *_not_attacked(frames), *_weaker(frames), *masked(frames)]
+    return [*doubts(frames), *_not_attacked(frames), *_weaker(frames), *_alone(frames), *masked(frames)]
 
 
 def _not_attacked(frames: Frames) -> list[str]:
@@ -80,4 +80,18 @@ def _weaker(frames: Frames) -> list[str]:
     return [
         f"{model}{f' ({variant})' if frames.several_variants else ''}: {line}"
         for (variant, model, *_), line in most.items()
+    ]
+
+
+def _alone(frames: Frames) -> list[str]:
+    """Transplants that were asked for and no image has."""
+    if not frames.settings.controls.transplanted:
+        return []
+    kinds = {SAME_CLASS: "another image of its class", OTHER_CLASS: "an image of another class"}
+    found = frames.aimed["control"].unique().to_list()
+    return [
+        f"there are no {kind}s, for no test image has {whom} in its cell of at most "
+        f"{frames.plan.shard} images"
+        for kind, whom in kinds.items()
+        if kind not in found
     ]
