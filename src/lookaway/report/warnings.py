@@ -16,7 +16,13 @@ APART = 0.1  # of the RMS of what reaches a network
 
 def warnings(frames: Frames) -> list[str]:
     """The warnings of a run; none where all is well."""
-    return [*doubts(frames), *_not_attacked(frames), *_weaker(frames), *_alone(frames), *masked(frames)]
+    return [
+        *doubts(frames),
+        *_not_attacked(frames),
+        *_weaker(frames),
+        *_alone(frames),
+        *masked(frames),
+    ]
 
 
 def _not_attacked(frames: Frames) -> list[str]:
