@@ -31,6 +31,7 @@ from lookaway.study.keys import picture_name
 from lookaway.study.lock import locked
 from lookaway.study.plan import open_study
 from lookaway.study.prepare import Prepared, prepare
+from lookaway.study.sanity import measure_sanity
 from lookaway.study.schedule import run_here
 from lookaway.study.session import Session
 from lookaway.study.settings import Study
@@ -114,6 +115,7 @@ def run_study(
             train_models(session)
             run_cells(session)
             measure_drift(session)
+            measure_sanity(session)
         with reporter.stage("tables, figures and page", None):
             build_report(store)
         rows, dead = store.count()

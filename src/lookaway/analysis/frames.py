@@ -15,6 +15,7 @@ from lookaway.analysis import (
     failing,
     loaded,
     regions,
+    sanity,
     summary,
 )
 from lookaway.analysis.grouped import SETTING
@@ -347,6 +348,32 @@ class Frames:
     def vid(self) -> dict[str, pl.DataFrame]:
         """For each way of reading eq. 4; see ``summary.vid``."""
         return {way: self._frame(f"vid_{way}") for way in summary.VID_WAYS}
+
+    @cached_property
+    def sanity(self) -> pl.DataFrame:
+        """The models beside themselves with weights drawn anew; see ``sanity.sanity``.
+
+        Of this method; empty where the run has none.
+        """
+        stored = self.store.sanity()
+        if stored is None:
+            return pl.DataFrame()
+        drawn, drawn_pairs = (self._counted(frame) for frame in stored)
+        same = [
+            pl.col("image").is_in(drawn["image"].unique().implode()),
+            pl.col("variant") == self.variants[0],
+            pl.col("source").is_null() | (pl.col("source") == pl.col("model")),
+            pl.col("attack").is_in(drawn["attack"].unique().implode()),
+        ]
+        rows = self.last(pl.concat(each.filter(same) for each in self.store.scan("rows")))
+        scanned = self.store.scan("shuffled")
+        pairs = self.last(pl.concat(each.filter(same[:2]) for each in scanned))
+        trained = {"weights": pl.lit(sanity.TRAINED)}
+        found = sanity.sanity(
+            pl.concat([rows.with_columns(**trained), drawn]),
+            pl.concat([pairs.with_columns(**trained), drawn_pairs]),
+        )
+        return self._ordered(found).filter(method=self.method)
 
     @cached_property
     def inside(self) -> pl.DataFrame | None:

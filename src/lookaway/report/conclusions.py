@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from lookaway.analysis import direction
+from lookaway.analysis import direction, sanity
 from lookaway.analysis.frames import Frames
 from lookaway.report.conclusion import Conclusion
 from lookaway.report.consequence import consequence
@@ -65,8 +65,27 @@ def _scale(frames: Frames) -> Conclusion:
             f"The heatmaps of {listed(fragile)} are fragile by themselves: noise alone changes "
             "them at least as much as another image does (the shuffled baseline)."
         )
+    closing.append(_same_at_random(frames))
     table = f"scale_{frames.policy}"
     return Conclusion("Scale", opening, table, closing=" ".join(filter(None, closing)))
+
+
+def _same_at_random(frames: Frames) -> str:
+    """Which models' MOD is that of the same network with weights drawn anew."""
+    if frames.sanity.is_empty():
+        return ""
+    found = frames.sanity.filter(at_top(frames), pl.col("low") <= 0, pl.col("high") >= 0)
+    same: dict[str, list[str]] = {}
+    for row in found.iter_rows(named=True):
+        told = f"{sanity.TOLD[row['weights']]}: {row['mod']:.3f}"
+        same.setdefault(row["model"], []).append(told)
+    each = "; ".join(f"{isolated(model)} ({', '.join(told)})" for model, told in same.items())
+    if not each:
+        return ""
+    return (
+        "A network that has learnt nothing moves its heatmaps as far, so the size of this shift is "
+        f"no sign of what was learnt: {each}."
+    )
 
 
 def _aimed(aimed: list[str], clear: list[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from lookaway.analysis import dead, decomposition, direction, failing, outcomes, summary
+from lookaway.analysis import dead, decomposition, direction, failing, outcomes, sanity, summary
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.grouped import SETTING
 from lookaway.controls import KINDS
@@ -111,6 +111,8 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
     )
     if not frames.aimed.is_empty():
         yield _controls(frames, policy, where)
+    if not frames.sanity.is_empty():
+        yield _sanity(frames, policy, where)
     if frames.counts[1]:
         yield Table(
             f"dead_apart_{policy}",
@@ -302,6 +304,32 @@ def _controls(frames: Frames, policy: str, where: str) -> Table:
                 "images": (".0f", "n"),
             },
             lines,
+        ),
+        _SCALE,
+    )
+
+
+def _sanity(frames: Frames, policy: str, where: str) -> Table:
+    """Each model beside itself with weights drawn anew."""
+    found = frames.sanity.filter(at_top(frames, policy))
+    return Table(
+        f"sanity_{policy}",
+        f"Beside weights drawn anew at {where}",
+        "The same images and attack once more, with the head and with all weights drawn at random: "
+        "a network that has learnt nothing. less: MOD of the network as it is, less this one, by "
+        "image. Where its interval holds 0, the size of the shift is no sign of what was learnt.",
+        *listing(
+            frames,
+            found.with_columns(weights=pl.col("weights").replace(sanity.TOLD)),
+            {
+                "MOD": (".3f", "mod"),
+                "noise": (".3f", "noise"),
+                "shuffled": (".3f", "shuffled"),
+                "excess": ("+.3f", "excess", "excess_low", "excess_high"),
+                "less": ("+.3f", "less", "low", "high"),
+                "images": (".0f", "n"),
+            },
+            ("model", "weights"),
         ),
         _SCALE,
     )

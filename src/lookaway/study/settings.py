@@ -90,12 +90,14 @@ _Few = Annotated[int, Field(ge=0, le=100)]
 class Controls(Settings):
     """How many controls with an attack's own shape every image is measured under.
 
-    Noise always is one beside them; see ``controls.Counts``.
+    Noise always is one beside them; see ``controls.Counts``. ``sanity``: each model is measured
+    again with its weights drawn anew.
     """
 
     shifted: _Few = 2
     transplanted: _Few = 0
     spectrum: _Few = 0
+    sanity: bool = False
 
     @property
     def counts(self) -> Counts:
@@ -213,6 +215,7 @@ class Study(Settings):
 # that are taken. The plan holds the classes as they were found (``class_order``).
 RUNTIME_SETTINGS = frozenset(
     {
+        "controls.sanity",
         "data.folder",
         "data.table",
         "data.landmarks",

@@ -187,6 +187,20 @@ class Store(Files):
         found = [self.read_model(f"drift/{path.name}", Drift) for path in paths]
         return [each for each in found if each]
 
+    def sanity(self) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+        """Rows and shuffled pairs with weights drawn anew, of all models; None: there are none.
+
+        Raises:
+            StoreError: a file is damaged.
+        """
+        paths = self.listed("sanity", "*.parquet")
+        shuffled = [path for path in paths if path.stem.endswith("-shuffled")]
+        rows = [path for path in paths if path not in shuffled]
+        if not rows:
+            return None
+        found = [pl.concat(map(self.read_frame, each)) for each in (rows, shuffled)]
+        return found[0], found[1]
+
     def samples(self) -> pl.DataFrame:
         """Every image's part and hash.
 
@@ -239,23 +253,23 @@ class Store(Files):
 
     def has_perturbations(self, key: CellKey, weights: str = "") -> bool:
         """Whether a source's perturbations are there, made with these weights; damage is told."""
-        return self._made_with(f"signs/{key.stem}.safetensors", weights)
+        return self.made_with(f"signs/{key.stem}.safetensors", weights)
 
     def has_cell(self, key: CellKey, weights: str = "", *, scored: bool = False) -> bool:
         """Whether a cell is done with these weights and its files are what was written.
 
         Damaged files are told. A gallery's is ``scored``.
         """
-        if not self._made_with(f"rows/{key.stem}.parquet", weights):
+        if not self.made_with(f"rows/{key.stem}.parquet", weights):
             return False
         parts = _PARTS | ({"scores": "safetensors"} if scored else {})
         names = [f"{folder}/{key.stem}.{kind}" for folder, kind in parts.items()]
-        damaged = [name for name in names if not self._made_with(name, weights)]
+        damaged = [name for name in names if not self.made_with(name, weights)]
         for name in damaged:
             self.note_damage(name)
         return not damaged
 
-    def _made_with(self, name: str, weights: str) -> bool:
+    def made_with(self, name: str, weights: str) -> bool:
         """Whether a file of a cell is there, made with these weights; damage is told."""
         path = self.folder / name
         if not path.is_file():

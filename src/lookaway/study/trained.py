@@ -17,6 +17,7 @@ from lookaway.models.classifier import Classifier
 from lookaway.models.folding import compute_in, fold_batch_norm
 from lookaway.models.gallery import Embedder, Gallery
 from lookaway.models.own import identity
+from lookaway.models.randomise import Part, randomise
 from lookaway.models.training import Recipe, Training, train
 from lookaway.study.checksum import placeholder
 from lookaway.study.enrolled import enrol, enrolled
@@ -126,6 +127,26 @@ def read_state(store: Store, name: str) -> dict[str, Any] | None:
     return state
 
 
+def drawn_model(
+    prepared: Prepared, spec: ModelSpec, trained: bytes | None, part: Part, images: Tensor
+) -> Classifier:
+    """A model of the study with weights drawn anew, as ``ready_model`` makes it.
+
+    Args:
+        prepared: the study, its images and plan.
+        spec: the model, no gallery.
+        trained: its trained weights as they are stored; None for one that is not trained.
+        part: what is drawn; see ``randomise``.
+        images: (N, C, H, W) float pixels in [0, 1], for the statistics of batch norms.
+
+    Raises:
+        ModelError: its head is to be drawn, and it does not end in one linear layer.
+    """
+    clf = placed(_with_weights(prepared, spec, trained), prepared)
+    randomise(clf, part, images, prepared.study.data.split.seed)
+    return quick(clf, prepared, spec)
+
+
 def ready_model(
     prepared: Prepared,
     spec: ModelSpec,
@@ -140,12 +161,17 @@ def ready_model(
         trained: its trained weights as they are stored; None for one that is not trained.
         precision: what it computes in; None: what the study says.
     """
+    clf = _with_weights(prepared, spec, trained)
+    return quick(placed(clf, prepared), prepared, spec, precision)
+
+
+def _with_weights(prepared: Prepared, spec: ModelSpec, trained: bytes | None) -> Classifier:
     clf = _loaded(prepared, spec)
     if trained is not None and isinstance(clf, Gallery):
         clf = clf.with_templates(load_tensors(trained)[TEMPLATES], prepared.images.classes)
     elif trained is not None:
         clf.module.load_state_dict(load_tensors(trained), strict=False)
-    return quick(placed(clf, prepared), prepared, spec, precision)
+    return clf
 
 
 def _loaded(prepared: Prepared, spec: ModelSpec) -> Classifier:

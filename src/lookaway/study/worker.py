@@ -252,13 +252,20 @@ def do_cell(
         given: other models' perturbations of them.
         advance: told of each batch of images done.
     """
-    job, prepared, settings = shard.job, shard.prepared, shard.settings
     sweeps = _Sweeps(shard, given, advance)
     found = shard.measure(clf, given, sweeps.first)
     shaped = shard.measure_controls(clf, found, given, sweeps.next)
+    subject, settings = subject_of(clf, shard), shard.settings
+    kept = _kept(found, shard)
+    return cell_result(found, shaped, subject, settings, shard.pictured, clf.device, kept)
+
+
+def subject_of(clf: Classifier, shard: Shard) -> Subject:
+    """What a cell's measurements are about."""
+    job, prepared, settings = shard.job, shard.prepared, shard.settings
     trace = clf.trace((shard.grids.shape[1], shard.grids.shape[2]))
     layers = {name: trace.layers[name] for name in settings.layers}
-    subject = Subject(
+    return Subject(
         model=job.spec.name,
         variant=job.key.variant,
         images=shard.names,
@@ -267,8 +274,6 @@ def do_cell(
         epsilons=settings.epsilons,
         layers={name: (each.depth, "x".join(map(str, each.size))) for name, each in layers.items()},
     )
-    kept = _kept(found, shard)
-    return cell_result(found, shaped, subject, settings, shard.pictured, clf.device, kept)
 
 
 class _Sweeps:
