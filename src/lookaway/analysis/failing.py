@@ -6,7 +6,6 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 from scipy.special import ndtr
-from scipy.stats import rankdata
 
 from lookaway.analysis.ends import SHARE
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
@@ -208,7 +207,7 @@ def added(
         mine = np.flatnonzero(classes == one)
         order = mine[np.argsort(confidence[mine], kind="stable")]
         for group in np.array_split(order, max(1, round(len(mine) / _LIKE))):
-            ranks, gone = rankdata(left[group]), flipped[group]
+            ranks, gone = _ranks(left[group]), flipped[group]
             count = int(gone.sum())
             if 0 < count < len(group):
                 least = count * (count + 1) / 2
@@ -231,7 +230,7 @@ def _residuals(values: np.ndarray, by: np.ndarray, classes: np.ndarray) -> np.nd
     left = np.empty(len(values))
     for one in np.unique(curve):
         mine = np.flatnonzero(curve == one)
-        ranks, given = (rankdata(each[mine]) / len(mine) - 0.5 for each in (values, by))
+        ranks, given = (_ranks(each[mine]) / len(mine) - 0.5 for each in (values, by))
         columns = np.stack([ranks, given, given**2, given**3], axis=1)
         _, level = np.unique(codes[mine], return_inverse=True)
         sums = np.zeros((level.max() + 1, 4))
@@ -253,3 +252,8 @@ def _chance(won: float, sums: list[np.ndarray]) -> float:
     for each in sums:
         drawn += each[random.integers(0, len(each), PERMUTATIONS)]
     return float((1 + (drawn >= won - 1e-9).sum()) / (1 + PERMUTATIONS))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing the mean of theirs; scipy.stats takes long to import."""
+    return pl.Series(values).rank("average").to_numpy()

@@ -351,29 +351,8 @@ class Frames:
 
     @cached_property
     def sanity(self) -> pl.DataFrame:
-        """The models beside themselves with weights drawn anew; see ``sanity.sanity``.
-
-        Of this method; empty where the run has none.
-        """
-        stored = self.store.sanity()
-        if stored is None:
-            return pl.DataFrame()
-        drawn, drawn_pairs = (self._counted(frame) for frame in stored)
-        same = [
-            pl.col("image").is_in(drawn["image"].unique().implode()),
-            pl.col("variant") == self.variants[0],
-            pl.col("source").is_null() | (pl.col("source") == pl.col("model")),
-            pl.col("attack").is_in(drawn["attack"].unique().implode()),
-        ]
-        rows = self.last(pl.concat(each.filter(same) for each in self.store.scan("rows")))
-        scanned = self.store.scan("shuffled")
-        pairs = self.last(pl.concat(each.filter(same[:2]) for each in scanned))
-        trained = {"weights": pl.lit(sanity.TRAINED)}
-        found = sanity.sanity(
-            pl.concat([rows.with_columns(**trained), drawn]),
-            pl.concat([pairs.with_columns(**trained), drawn_pairs]),
-        )
-        return self._ordered(found).filter(method=self.method)
+        """Beside weights drawn anew, of this method; empty where the run has none."""
+        return sanity.of_run(self)
 
     @cached_property
     def inside(self) -> pl.DataFrame | None:
@@ -392,8 +371,8 @@ class Frames:
         """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "reached", "unattacked", "mod", "spread", "shuffled"]
         names += ["excess", "aimed", "by_depth", "direction", "outcomes", "failing"]
-        names += ["decomposition", "equal_accuracy", "dead", "transfer", "compare_models"]
-        names += ["conventions"]
+        names += ["decomposition", "equal_accuracy", "dead", "transfer"]
+        names += ["compare_models", "conventions"]
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded
@@ -407,11 +386,8 @@ class Frames:
     def last(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of each model's last layer, models in the study's order."""
         last = self.plan.last_layers
-        return self._ordered(
-            frame.filter(
-                pl.col("layer") == pl.col("model").replace_strict(last, return_dtype=pl.String)
-            )
-        )
+        layers = pl.col("model").replace_strict(last, return_dtype=pl.String)
+        return self._ordered(frame.filter(pl.col("layer") == layers))
 
     def _ordered(self, frame: pl.DataFrame) -> pl.DataFrame:
         places = self._place("model"), self._place("variant")

@@ -4,10 +4,15 @@ An explanation that stays when the weights are drawn anew says nothing about wha
 (Adebayo et al., Sanity Checks for Saliency Maps, 2018); so does a shift that such a network shows.
 """
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from lookaway.analysis import scale
 from lookaway.analysis.grouped import HEATMAP, SETTING, mean_frames
+
+if TYPE_CHECKING:
+    from lookaway.analysis.frames import Frames
 
 TRAINED = "trained"
 WEIGHTS = (TRAINED, "head", "all")
@@ -50,3 +55,41 @@ def sanity(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
         nulls_equal=True,
         maintain_order="left",
     )
+
+
+def of_run(frames: "Frames") -> pl.DataFrame:
+    """A run's, of the frames' method and first variant; empty where it has none.
+
+    Args:
+        frames: the run's summaries.
+
+    Returns:
+        As ``sanity``.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
+    store = frames.store
+    stored = store.sanity()
+    if stored is None:
+        return pl.DataFrame()
+    drawn, drawn_pairs = (frame.filter(method=frames.method) for frame in stored)
+    same = [
+        pl.col("image").is_in(drawn["image"].unique().implode()),
+        pl.col("variant") == frames.variants[0],
+        pl.col("method") == frames.method,
+    ]
+    met = [
+        pl.col("source").is_null() | (pl.col("source") == pl.col("model")),
+        pl.col("attack").is_in(drawn["attack"].unique().implode()),
+    ]
+    rows = frames.last(pl.concat(each.filter(*same, *met) for each in store.scan("rows")))
+    pairs = frames.last(pl.concat(each.filter(*same) for each in store.scan("shuffled")))
+    trained = pl.lit(TRAINED).alias("weights")
+    found = sanity(
+        pl.concat([rows.with_columns(trained), drawn]),
+        pl.concat([pairs.with_columns(trained), drawn_pairs]),
+    )
+    order = {name: place for place, name in enumerate(frames.models)}
+    places = pl.col("model").replace_strict(order, return_dtype=pl.Int64)
+    return found.sort(places, maintain_order=True)

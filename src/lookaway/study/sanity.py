@@ -42,7 +42,6 @@ def measure_sanity(session: Session) -> None:
     ]
     firsts = [job for job in firsts if job.spec.train != "enrol"]  # whose head is no layer
     jobs = [(job, part) for job in firsts for part in PARTS]
-    jobs = [(job, part) for job, part in jobs if job.spec.train != "enrol"]
     with session.progress.stage("weights drawn anew", len(jobs), "models") as advance:
         for job, part in jobs:
             _measure(session, job, part)
