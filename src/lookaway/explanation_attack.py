@@ -51,7 +51,6 @@ class ExplanationAttack(Attack):
     """
 
     name = "explanation"
-    keeps_prediction = True
 
     def __init__(
         self,

@@ -342,9 +342,10 @@ def _counts(given: Mapping[str, int]) -> Counts:
         InputError: there is no such kind, or no such number.
     """
     try:
-        return Controls.model_validate(dict(given)).counts
+        odd = given.keys() - asdict(Counts()).keys()  # such as those that a study alone has
+        return Controls.model_validate({**given, **dict.fromkeys(odd)}).counts
     except ValidationError as error:
-        kinds = ", ".join(Controls.model_fields)
+        kinds = ", ".join(asdict(Counts()))
         raise InputError(
             f"controls is {dict(given)!r}; give numbers from 0 to 100 of {kinds}"
         ) from error

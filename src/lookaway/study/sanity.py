@@ -6,12 +6,9 @@ from typing import get_args
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from lookaway.errors import ModelError
 from lookaway.kernel import measure_images
-from lookaway.measured import Measured, MeasureSettings
-from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
 from lookaway.models.randomise import Part
 from lookaway.study.kept import cell_result
@@ -21,8 +18,6 @@ from lookaway.study.trained import drawn_model, trained_bytes, weights_made
 from lookaway.study.worker import Job, Shard, subject_of
 
 PARTS: tuple[Part, ...] = get_args(Part)
-TOLD = {"head": "head drawn anew", "all": "weights drawn anew"}
-FOLDER = "sanity"
 _REFITTED = 32  # images for the statistics of batch norms
 
 
@@ -51,34 +46,24 @@ def measure_sanity(session: Session) -> None:
 def _measure(session: Session, job: Job, part: Part) -> None:
     store, prepared = session.store, session.prepared
     made_with = {"weights": weights_made(store, job.model, job.spec)}
-    stem = f"{FOLDER}/{job.model.stem}-{part}"
+    stem = f"sanity/{job.model.stem}-{part}"
     names = [f"{stem}.parquet", f"{stem}-shuffled.parquet"]
     if all(store.made_with(name, made_with["weights"]) for name in names):
         return
     shard = Shard.load(prepared, job)
     pixels, labels = shard.tensors(np.arange(len(shard.names)))
+    settings = replace(shard.settings, layers=(shard.settings.last,), statistics=False)
     trained = trained_bytes(store, job.model, job.spec)
     try:
         with computing():
             clf = drawn_model(prepared, job.spec, trained, part, pixels[:_REFITTED])
-        found = _found(clf, shard, pixels, labels)
+        found = measure_images(clf, pixels, labels, settings, shard.attacks[:1], shard.explainers)
     except ModelError as error:  # it ends in no one linear layer, or gives nothing finite so
-        session.progress.warn(f"{job.spec.name} with its {TOLD[part]} is not measured: {error}")
+        what = {"head": "its head", "all": "all its weights"}[part]
+        session.progress.warn(f"{job.spec.name} with {what} drawn anew is not measured: {error}")
         return
-    settings = _settings(shard)
     nothing = np.full(len(shard.names), fill_value=False)
     whole = [(np.arange(len(shard.names)), found)]
     made = cell_result(whole, [], subject_of(clf, shard), settings, nothing, clf.device, {})
     for name, frame in zip(names, (made.rows, made.shuffled), strict=True):
         store.write_frame(name, frame.with_columns(weights=pl.lit(part)), made_with)
-
-
-def _found(clf: Classifier, shard: Shard, pixels: Tensor, labels: Tensor) -> Measured:
-    """What the kernel finds under the study's first attack and noise."""
-    return measure_images(
-        clf, pixels, labels, _settings(shard), shard.attacks[:1], shard.explainers
-    )
-
-
-def _settings(shard: Shard) -> MeasureSettings:
-    return replace(shard.settings, layers=(shard.settings.last,), statistics=False)
