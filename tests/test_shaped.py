@@ -196,8 +196,9 @@ def test_numbers_do_not_depend_on_the_batch_and_others_rows_are_as_they_were(clf
     there = none.rows()["attack"].unique().to_list()
     assert none.rows().equals(rows.filter(pl.col("attack").is_in(there)))
     assert none.aimed().is_empty()
-    with pytest.raises(InputError, match="numbers from 0 to 100 of shifted, transplanted, spectr"):
-        measure(clf, {"shifted": -1})
+    for odd in ({"shifted": -1}, {"sanity": True}):  # the second is a study's alone
+        with pytest.raises(InputError, match="from 0 to 100 of shifted, transplanted, spectrum$"):
+            measure(clf, odd)
 
 
 def test_perturbations_of_others_have_controls_of_their_own(clf):
