@@ -197,7 +197,7 @@ def test_numbers_do_not_depend_on_the_batch_and_others_rows_are_as_they_were(clf
     assert none.rows().equals(rows.filter(pl.col("attack").is_in(there)))
     assert none.aimed().is_empty()
     for odd in ({"shifted": -1}, {"sanity": True}):  # the second is a study's alone
-        with pytest.raises(InputError, match="from 0 to 100 of shifted, transplanted, spectrum$"):
+        with pytest.raises(InputError, match=r"to 100 of shifted, transplanted, spectrum$"):
             measure(clf, odd)
 
 
