@@ -35,9 +35,9 @@ def _plain_image():
 
 def test_the_signs_of_a_known_image_never_change():
     digest = hashlib.sha256(_signs(_plain_image()).numpy().tobytes()).hexdigest()
-    assert digest == "70c195ec12db0e4a03260fd7d1cb8bdeec38016afb2c14e97212aa3d0bffcb4c"
+    assert digest == "b7995852819a7a01d8f81eea84a2e914b02c6e96b1f7ead01fe320edda9264ef"
     digest = hashlib.sha256(_signs(_plain_image(), seed=7).numpy().tobytes()).hexdigest()
-    assert digest == "63b56ffc6e599cfeb81cfab2fa3a5c9563c1e10b930b7841b9ff9130deea83c5"
+    assert digest == "e567e668d7f98aaeade858317d4de14e64e7ae5e93411cc0beba71cb2d084272"
 
 
 def test_signs_are_minus_one_or_one_with_a_mean_near_zero():
@@ -94,7 +94,7 @@ def test_signs_depend_on_the_pixels_and_not_on_how_they_are_stored():
 def test_another_seed_or_one_other_pixel_gives_other_signs():
     images = pixels(1, 3, 16, 16)
     other = images.clone()
-    other[0, 0, 0, 0] += 1e-3
+    other[0, 0, 0, 0] += 1 / 255
     signs = _signs(images)
     for different in (_signs(images, seed=1), _signs(images, seed=-1), _signs(other)):
         assert 0.4 < float((different != signs).float().mean()) < 0.6

@@ -242,7 +242,7 @@ def test_a_plan_that_lacks_a_setting_or_has_another_kind_of_it_is_refused_with_t
         (lambda about: about["settings"]["measure"].update(grid="32"), r"settings\.measure\.grid"),
         (lambda about: about["images"].pop("test"), r"images\.test"),
         (lambda about: about.update(more=1), "more"),
-        (lambda about: about.update(layout=3), r"layout: got 3.* reads layout 6"),
+        (lambda about: about.update(layout=3), r"layout: got 3.* reads layout 7"),
     ):
         about = PLAN.model_dump(mode="json")
         odd(about)

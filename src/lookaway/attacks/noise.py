@@ -13,8 +13,8 @@ from lookaway.perturbation import NOISE
 class SignNoise(SignAttack):
     """x + ε · random sign, clipped to [0, 1].
 
-    An image's signs are the bits of SHAKE-256 over the seed and its pixels (float32, C order):
-    the same for every ε, model, batch and machine.
+    An image's signs are the bits of Philox, a counter-based generator, keyed by the hash of the
+    seed and of its pixels: the same for every ε, model, batch and machine.
 
     Args:
         seed: another seed, other signs.

@@ -10,7 +10,7 @@ from lookaway.perturbation import NOISE, own_size_noise
 from lookaway.study.keys import CellKey, shard_count
 from lookaway.study.settings import Study, settings_that_change_results
 
-LAYOUT = 6  # the version of a run's folder
+LAYOUT = 7  # the version of a run's folder
 
 
 class JsonFile(BaseModel):
