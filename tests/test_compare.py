@@ -19,6 +19,7 @@ from stored import write_run
 def finished(small_study, tmp_path_factory):
     split = {"train": 0.25, "val": 0.125, "test": 0.625, "seed": 0}
     study = {**small_study, "data": {**small_study["data"], "split": split}}
+    study["controls"] = {"shifted": 1}
     return run_study(study, tmp_path_factory.mktemp("run") / "out")
 
 
@@ -60,15 +61,40 @@ def test_a_run_and_itself_differ_by_nothing_and_pass_no_limit(finished):
 
 
 def test_a_rise_beyond_the_limit_is_named_and_exits_with_1(finished, worse):
-    found = compare(finished.folder, worse, max_mod_rise=0.05, max_excess_rise=0.05)
+    found = compare(finished.folder, worse, 0.05, 0.05, 0.05)
     rises = found.headline.filter(pl.col("measure") != "accuracy", pl.col("scope") != "noise")
     assert rises["difference"].to_list() == pytest.approx([0.1] * rises.height)
     assert len(found.passed) == rises.height
-    assert any("the excess shift of two" in sentence for sentence in found.passed)
+    assert any("the excess of two" in sentence for sentence in found.passed)
     told = run(finished.folder, worse, "--max-excess-rise", 0.05)
     assert told.exit_code == 1
     assert "rose by +0.100" in told.output
     assert "MOD of" not in told.output
+
+
+def test_a_rise_of_what_is_aimed_has_a_limit_of_its_own(finished, tmp_path):
+    aimed = pl.col("attack").str.starts_with("shifted") | ATTACKED
+    both = altered(finished, tmp_path / "both", nissim=pl.col("nissim") + 0.1 * aimed)
+    assert compare(finished.folder, both, max_aimed_rise=0.05).passed == ()
+    alone = altered(finished, tmp_path / "alone", nissim=pl.col("nissim") + 0.1 * ATTACKED)
+    passed = compare(finished.folder, alone, max_aimed_rise=0.05).passed
+    assert passed
+    assert all(sentence.startswith("the aimed excess of") for sentence in passed)
+    told = run(finished.folder, alone, "--max-aimed-rise", 0.05)
+    assert told.exit_code == 1
+    assert "the aimed excess of" in told.output
+
+
+def test_a_limit_on_what_a_run_did_not_measure_is_refused(finished, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(finished.folder, bare)
+    store = Store(bare)
+    for path in (bare / "rows").glob("*.parquet"):
+        rows = pl.read_parquet(path)
+        kept = rows.filter(~pl.col("attack").str.starts_with("shifted"))
+        store.write_frame(f"rows/{path.name}", kept)
+    with pytest.raises(StoreError, match="max_aimed_rise needs an aimed excess in both runs"):
+        compare(finished.folder, bare, max_aimed_rise=0.05)
 
 
 def test_a_fall_and_a_rise_within_the_limit_pass(finished, worse):

@@ -148,7 +148,12 @@ def compare(
         float | None, typer.Option(help="How much MOD may rise from A to B.", metavar="X")
     ] = None,
     max_excess_rise: Annotated[
-        float | None, typer.Option(help="How much the excess shift may rise.", metavar="X")
+        float | None,
+        typer.Option(help="How much the excess over random signs may rise.", metavar="X"),
+    ] = None,
+    max_aimed_rise: Annotated[
+        float | None,
+        typer.Option(help="How much the aimed excess (over shifted) may rise.", metavar="X"),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -162,11 +167,11 @@ def compare(
     \b
     Examples:
       lookaway compare runs/main runs/branch
-      lookaway compare runs/main runs/branch --max-excess-rise 0.02 --quiet
+      lookaway compare runs/main runs/branch --max-aimed-rise 0.02 --quiet
     """
     from lookaway.compare import compare as compare_runs
 
-    found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise)
+    found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise, max_aimed_rise)
     if as_json:
         print_json({"headline": found.headline.to_dicts(), "passed": list(found.passed)})
     elif not quiet:

@@ -37,26 +37,33 @@ def compare(
     second: AnyPath | str,
     max_mod_rise: float | None = None,
     max_excess_rise: float | None = None,
+    max_aimed_rise: float | None = None,
 ) -> RunComparison:
     """Compare two finished runs on the same images, image by image.
 
     A limit is passed where the whole 95 % interval of the rise lies above it, at the
     largest ε that both runs have, for the class of the clean image where both have it, under any
     perturbation that both have (noise has a MOD, and no excess).
+    A limit on what one of the runs did not measure is refused, because nothing could pass it.
 
     Args:
         first: the folder of the run to compare with.
         second: the folder of the other run.
         max_mod_rise: how much MOD may rise from the first to the second.
-        max_excess_rise: how much the excess shift may rise.
+        max_excess_rise: how much the excess over random signs may rise.
+        max_aimed_rise: how much the aimed excess, that over the attack's own change in other
+            places, may rise.
 
     Raises:
         InputError: a limit is not a finite number.
         StoreError: a run cannot be read, or the two are not of the same images and measure.
     """
-    for name, limit in (("max_mod_rise", max_mod_rise), ("max_excess_rise", max_excess_rise)):
+    limits = {"mod": max_mod_rise, "excess": max_excess_rise, "aimed": max_aimed_rise}
+    for measure, limit in limits.items():
         if limit is not None and not math.isfinite(limit):
-            raise InputError(f"{name} must be a finite number, such as 0.02; got {limit}")
+            raise InputError(
+                f"max_{measure}_rise must be a finite number, such as 0.02; got {limit}"
+            )
     runs = open_result(first), open_result(second)
     _check_same(*runs)
     names = [run.frames.models for run in runs]
@@ -76,7 +83,11 @@ def compare(
     if differences.is_empty():
         raise StoreError("the runs have no ε, perturbation and explained class in common")
     headline = _headline(differences)
-    limits = {"mod": max_mod_rise, "excess": max_excess_rise}
+    if max_aimed_rise is not None and "aimed" not in headline["measure"]:
+        raise StoreError(
+            "max_aimed_rise needs an aimed excess in both runs, and one has none at "
+            f"ε = {headline['epsilon'][0]:g}: run the studies with controls: {{shifted: 2}}"
+        )
     passed = [
         sentence
         for measure, limit in limits.items()
@@ -131,7 +142,7 @@ def _headline(differences: pl.DataFrame) -> pl.DataFrame:
 
 
 def _passed(rows: pl.DataFrame, limit: float) -> list[str]:
-    names = {"mod": "MOD", "excess": "the excess shift"}
+    names = {"mod": "MOD", "excess": "the excess", "aimed": "the aimed excess"}
     several = rows["method"].n_unique() > 1
     return [
         f"{names[row['measure']]}{' by ' + row['method'] if several else ''} of {row['model_b']} "

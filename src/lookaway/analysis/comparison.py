@@ -168,7 +168,8 @@ def _compared(table: Grouped) -> pl.DataFrame:
             float(part_smaller / count) if count and bootstrap.tail is not None else None
             for part_smaller, count in zip(smaller, known.sum(axis=0), strict=True)
         ]
-    width = table.groups.select(2 - pl.col("measure").ne("excess").cast(pl.Float64)).to_series()
+    of_two = pl.col("measure").is_in(["excess", "aimed"])  # each itself a difference
+    width = table.groups.select(1 + of_two.cast(pl.Float64)).to_series()
     ends = within_range(ends, (-width.to_numpy(), width.to_numpy()))
     found = table.frame("difference", table.means("value"), ends, table.studentised)
     return found.with_columns(

@@ -18,12 +18,11 @@ from lookaway.analysis import (
     sanity,
     summary,
 )
+from lookaway.analysis.described import Described
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
-from lookaway.perturbation import NOISE, own_size_noise
 from lookaway.study.keys import ModelKey
-from lookaway.study.settings import Study
 from lookaway.study.store import Store
 
 REGIONS = "regions.safetensors"
@@ -34,25 +33,20 @@ def _summary(name: str) -> cached_property[pl.DataFrame]:
     return cached_property(lambda frames: frames._frame(name))
 
 
-class Frames:
+class Frames(Described):
     """A run's frames, as one of its methods has them: the study's first ones, or see ``of``.
 
     Args:
         store: the run's files.
         only: names of the only images that count; None: all.
 
-    Attributes:
-        method: the explainer whose heatmaps they are about.
-        attack: the one that sentences, and figures of one attack, are about.
-
     Raises:
         StoreError: there is no run.
     """
 
     def __init__(self, store: Store, only: Iterable[str] | None = None) -> None:
+        super().__init__(store.read_plan())
         self.store = store
-        self.plan = store.read_plan()
-        self.method, self.attack = self.plan.methods[0], self.plan.attacks[0]
         self._only = only
 
     def of(self, method: str, attack: str | None = None) -> "Frames":
@@ -138,87 +132,9 @@ class Frames:
         return regions.unpack(self.store.read_arrays(path)) if path.is_file() else None
 
     @property
-    def attacks(self) -> list[str]:
-        """The names of the study's attacks, in its order."""
-        return self.plan.attacks
-
-    @property
-    def control(self) -> str:
-        """The name of the noise control of its attack, in white-box."""
-        return own_size_noise(self.attack) if self.attack in self.plan.own_size else NOISE
-
-    @property
-    def shifted(self) -> bool:
-        """Whether its attacks are held against their own change in other places, too."""
-        return self.settings.controls.shifted > 0
-
-    @property
-    def methods(self) -> list[str]:
-        """The names of the study's explainers, in its order."""
-        return self.plan.methods
-
-    @property
     def each_method(self) -> "list[Frames]":
         """The run's frames as each of its methods has them, in the study's order."""
         return [self.of(method, self.attack) for method in self.methods]
-
-    @property
-    def policies(self) -> list[str]:
-        """The explained classes of the study, in its order."""
-        return list(self.settings.explain.explained_class)
-
-    @property
-    def policy(self) -> str:
-        """The explained class of the headlines: the clean image's where the study has it.
-
-        Under ``own`` an attack that flips the prediction changes what is explained, too.
-        """
-        return "clean" if "clean" in self.policies else self.policies[0]
-
-    @property
-    def ordered_policies(self) -> list[str]:
-        """The explained classes, that of the headlines first."""
-        return sorted(self.policies, key=lambda policy: policy != self.policy)
-
-    @property
-    def models(self) -> list[str]:
-        """The names of the models, in the study's order."""
-        return self.plan.models
-
-    @property
-    def sources(self) -> list[str]:
-        """The models whose perturbations all models get, in the study's order."""
-        return list(self.settings.transfer_from)
-
-    @property
-    def variants(self) -> list[str]:
-        """The ways in which the images were prepared, in the study's order."""
-        return list(self.settings.data.variants)
-
-    @property
-    def epsilons(self) -> list[float]:
-        """The ε of the study, in its order; pixels are in [0, 1]."""
-        return [float(epsilon) for epsilon in self.settings.epsilons]
-
-    @property
-    def settings(self) -> Study:
-        """The study's settings, as its plan holds them."""
-        return self.plan.settings
-
-    @property
-    def top(self) -> float:
-        """The study's largest ε."""
-        return max(self.epsilons)
-
-    @property
-    def several_layers(self) -> bool:
-        """Whether a model is explained at more than its last layer."""
-        return any(len(self.plan.explained_layers(model)) > 1 for model in self.models)
-
-    @property
-    def several_variants(self) -> bool:
-        """Whether the images were prepared in more than one way."""
-        return len(self.variants) > 1
 
     @cached_property
     def counts(self) -> tuple[int, int]:
@@ -312,22 +228,12 @@ class Frames:
     verification_shift = _summary("verification_shift")
 
     @property
-    def galleries(self) -> list[str]:
-        """The models whose people are enrolled."""
-        return comparisons.galleries(self.plan)
-
-    @property
     def targeted(self) -> list[str]:
         """The attacks whose targets are known: of galleries' own people."""
         told = self.verification.filter(pl.col("measure").str.starts_with("success@"))
         return [name for name in self.attacks if name in told["attack"]]
 
     face_regions = _summary("face_regions")
-
-    @property
-    def aligned(self) -> bool:
-        """Whether faces are aligned in a variant, so that places on them mean the same."""
-        return any(about.aligner for about in self.plan.variants.values())
 
     @cached_property
     def similarities(self) -> pl.DataFrame:
