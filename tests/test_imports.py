@@ -28,6 +28,7 @@ ORDER = [
     "metrics",
     "explanation_attack",
     "measured",
+    "seen",
     "kernel",
     "shaped",
     "rows",

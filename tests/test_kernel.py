@@ -60,10 +60,7 @@ class Drift(Attack):
 
     def perturb(self, clf, images, labels, epsilons):
         return torch.stack(
-            [
-                images + (0.5 - images).clamp(-e / 2, e / 2) * (1 + place) / len(epsilons)
-                for place, e in enumerate(epsilons)
-            ]
+            [images + (0.5 - images).clamp(-e / 2, e / 2) * (0.5 + e) for e in epsilons]
         )
 
 
@@ -181,15 +178,15 @@ def test_classes_are_compared_once_however_many_policies_explain_them(
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_each_image_passes_once_clean_and_once_for_each_attacked_copy(
+def test_each_image_passes_once_clean_and_for_each_attacked_copy_once_at_the_last_layer(
     clf, images, labels, settings, deep
 ):
     few = settings if deep else replace(settings, layers=(settings.last,))
     with Passes(clf.module) as passes:
         measure_images(clf, images, labels, replace(few, batch_size=5), [la.FGSM()], [la.GradCAM()])
-    assert passes.images == 5 * (1 + 2 * len(EPSILONS))  # the attack and the noise
-    # Where no layer of the trunk needs a graph, all ε go together.
-    assert passes.count == 1 + 2 * (len(EPSILONS) if deep else 1)
+    # The attack and the noise; all layers of the trunk, which need a graph, have one pass more.
+    assert passes.count == 1 + 2 * len(EPSILONS) * (2 if deep else 1)
+    assert passes.images == 5 * passes.count
 
 
 def test_several_attacks_and_explainers_are_those_alone(clf, images, labels, settings):
@@ -379,3 +376,45 @@ def test_bad_arguments_are_named(clf, images, labels, given, told):
     arguments = {"images": images, "labels": labels, "grid": 32} | given
     with pytest.raises(InputError, match=told):
         la.measure(clf, arguments.pop("images"), arguments.pop("labels"), **arguments)
+
+
+def test_what_is_measured_is_the_same_bits_whatever_else_is_measured(clf, settings):
+    images, labels = pixels(7, 3, 64, 64), torch.arange(7) % 4
+    settings = replace(settings, epsilons=(0.02, 0.05, 0.1), scores=True)
+    pgd, methods = la.PGD(steps=2), [la.GradCAM(), la.EigenCAM(), Pointwise()]
+    shifted = Perturbation.of_signs(np.sign(np.random.default_rng(0).normal(size=images.shape)))
+    given = {("fgsm", "other"): Perturbation((shifted.codes).astype(np.int8))}
+    whole = measure_images(clf, images, labels, settings, [la.FGSM(), pgd], methods, given)
+    few = replace(settings, epsilons=(0.05,), layers=settings.layers[:1])
+    noise = ("own-size noise of pgd", None)
+    parts = [
+        measure_images(clf, images, labels, few, [pgd], methods[1:]),
+        measure_images(
+            clf, images, labels, few, [la.FGSM()], methods[:1], given, only={("fgsm", "other")}
+        ),
+        measure_images(
+            clf,
+            images,
+            labels,
+            replace(few, epsilons=(0.1,), layers=(settings.last,)),
+            [pgd],
+            methods[2:],
+            own={"pgd": Perturbation(whole.perturbations["pgd"].codes[:, 2:])},
+            only={noise, ("noise", None)},
+        ),
+    ]
+    assert [part.sources for part in parts[1:]] == [(("fgsm", "other"),), (("noise", None), noise)]
+    np.testing.assert_array_equal(
+        parts[0].perturbations["pgd"].codes, whole.perturbations["pgd"].codes[:, 1:2]
+    )
+    for part, level in zip(parts, (1, 1, 2), strict=True):
+        sources = [whole.sources.index(source) for source in part.sources]
+        for key, array in part.arrays.items():
+            full = whole.arrays[key]
+            if key.name == "targets":
+                continue
+            if full.ndim > 1 and not key.name.startswith(
+                ("clean_maps", "clean_dead", "clean_scores")
+            ):
+                full = full[:, sources, level : level + 1]
+            np.testing.assert_array_equal(array, full, err_msg=str(key))

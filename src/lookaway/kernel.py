@@ -1,14 +1,14 @@
 """The kernel: perturb, explain and compare images, in memory. A study schedules and stores it."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lookaway.attacks.base import Attack, GradientAttack, goals, norm_of
+from lookaway.attacks.base import Attack, GradientAttack, goals, norm_of, searched
 from lookaway.attacks.noise import SignNoise
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.measured import REACHED, joined_by_name
@@ -21,8 +21,10 @@ from lookaway.metrics.map_statistics import map_statistics
 from lookaway.models.classifier import Classifier
 from lookaway.perturbation import Perturbation, Source, check_given, own_size_noise
 from lookaway.registry import check_names
+from lookaway.seen import Seen, see
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
+_SEARCHED_AT_ONCE = 4  # times the batch size: images in a pass of an attack of several steps
 
 
 def measure_images(
@@ -35,8 +37,14 @@ def measure_images(
     given: Mapping[Source, Perturbation] | None = None,
     keep: Tensor | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    own: Mapping[str, Perturbation] | None = None,
+    only: Collection[Source] | None = None,
 ) -> Measured:
-    """Perturb, explain and compare images, batch after batch.
+    """Perturb, explain and compare images, some after others.
+
+    What is measured at one ε, under one perturbation, by one explainer and at one layer is bit for
+    bit the same whatever else is measured: the images of a pass follow from all images and the
+    batch size alone.
 
     Args:
         clf: the classifier; it is afterwards as it was.
@@ -49,6 +57,8 @@ def measure_images(
         keep: (N,) bool, of which images the attacked maps of every layer are given back; those of
             the last layer always are. None: of all.
         advance: told of each batch of images done.
+        own: perturbations by the attacks of these images that are known; None: they are made.
+        only: the perturbations that are measured, of attacks and controls; None: all.
 
     Raises:
         InputError: two attacks or explainers have one name, attacks different norms, or a given
@@ -60,10 +70,11 @@ def measure_images(
     keep = torch.full((len(images),), True, device="cpu") if keep is None else keep
     found = []
     with clf.computing():
-        for places in _batches(len(images), settings.batch_size):
+        for places in _together(len(images), settings.batch_size):
             some = {source: each.of(places) for source, each in (given or {}).items()}
+            known = None if own is None else {name: each.of(places) for name, each in own.items()}
             batch = _Batch(clf, images[places], labels[places], settings, explainers, keep[places])
-            found.append(batch.measure(attacks, some))
+            found.append(batch.measure(attacks, some, known, only))
             advance(len(batch.images))
     return Measured.joined(found)
 
@@ -80,12 +91,8 @@ def perturbations_of(
     with clf.computing():
         return joined_by_name(
             [
-                _stored(
-                    _Batch(clf, images[places], labels[places], settings, explainers).perturb(
-                        attacks
-                    )
-                )
-                for places in _batches(len(images), settings.batch_size)
+                _Batch(clf, images[places], labels[places], settings, explainers).perturb(attacks)
+                for places in _together(len(images), settings.batch_size)
             ]
         )
 
@@ -115,25 +122,15 @@ def measure_under(
     alone = replace(settings, layers=(settings.last,), statistics=False, scores=False)
     found = []
     with clf.computing():
-        for places in _batches(len(images), settings.batch_size):
+        for places in _together(len(images), settings.batch_size):
             some = {key: array[places] for key, array in clean.items()}
             batch = _Batch(clf, images[places], labels[places], alone, explainers)
             found.append(batch.measure_under(some, source, perturbation.of(places)))
     return Measured.joined(found)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """Images as the classifier sees them: explanations by explainer and policy, predictions."""
-
-    views: dict[tuple[str, str], Explanation]
-    logits: Tensor
-    predicted: Tensor
-    confidence: Tensor
-
-
 class _Batch:
-    """Images that go through the network together."""
+    """Images that are measured together, in passes of the batch size, or all in one."""
 
     def __init__(
         self,
@@ -149,37 +146,67 @@ class _Batch:
         pixels = images.pin_memory() if clf.device.type == "cuda" else images
         self.images = pixels.to(clf.device, non_blocking=True)
         self.labels = labels.to(clf.device)
+        self._every = slice(0, len(images))
         self._targets: dict[str, Tensor | None] = {"own": None, "clean": None, "label": self.labels}
         self._prepared: Tensor | None = None
         # For each perturbation a tensor (E, N, …).
         self._found: dict[Key, list[Tensor]] = defaultdict(list)
 
     def perturb(self, attacks: Sequence[Attack]) -> dict[str, Perturbation]:
-        """The classifier's own perturbations; what it sees in the clean images is kept.
+        """The classifier's own perturbations, in memory; what it sees in clean images is kept.
 
         Gradients that attacks need come from the pass that explains.
         """
         by_gradient = [attack for attack in attacks if isinstance(attack, GradientAttack)]
-        losses = [attack.of_logits(self.clf, self.images, self.labels) for attack in by_gradient]
-        self.clean, gradients = self._explain(self.images, losses)
-        self._targets["clean"] = self.clean.predicted
+        gradients = self._see_clean(by_gradient)
         found = {
-            attack.name: attack.of_gradient(gradient, self.clf.name)
+            attack.name: attack.of_gradient(gradient, self.clf.name).in_memory()
             for attack, gradient in zip(by_gradient, gradients, strict=True)
         }
         for attack in attacks:
             if attack.name not in found:
-                levels = self.settings.epsilons
-                found[attack.name] = attack.find(self.clf, self.images, self.labels, levels)
+                found[attack.name] = searched(
+                    attack,
+                    self.clf,
+                    self.images,
+                    self.labels,
+                    self.settings.epsilons,
+                    _SEARCHED_AT_ONCE * self.settings.batch_size,
+                )
         return {attack.name: found[attack.name] for attack in attacks}
 
-    def measure(self, attacks: Sequence[Attack], given: Mapping[Source, Perturbation]) -> Measured:
-        """All of it."""
-        own = self.perturb(attacks)
+    def _see_clean(self, attacks: Sequence[GradientAttack]) -> list[Tensor]:
+        """Look at the clean images, and give the gradients that attacks need."""
+        layers = list(dict.fromkeys([*self.settings.layers, self.settings.last]))
+        seen, gradients = [], []
+        for places in _batches(len(self.images), self.settings.batch_size):
+            pixels, labels = self.images[places], self.labels[places]
+            losses = [attack.of_logits(self.clf, pixels, labels) for attack in attacks]
+            one, found = self._explain(pixels, places, layers, losses)
+            seen.append(one)
+            gradients.append(found)
+        self.clean = Seen.joined(seen)
+        self._targets["clean"] = self.clean.predicted
+        return [torch.cat(each) for each in zip(*gradients, strict=True)]
+
+    def measure(
+        self,
+        attacks: Sequence[Attack],
+        given: Mapping[Source, Perturbation],
+        known: Mapping[str, Perturbation] | None = None,
+        only: Collection[Source] | None = None,
+    ) -> Measured:
+        """All of it; see ``measure_images``."""
+        if known is None:
+            own = self.perturb(attacks)
+        else:
+            self._see_clean([])
+            own = dict(known)
         sources = []
         for source, perturbation in self._perturbations(own, given, attacks):
-            sources.append(source)
-            self._attack(perturbation)
+            if only is None or source in only:
+                sources.append(source)
+                self._attack(perturbation.on(self.clf.device))
         arrays = {
             Key("clean_class"): self.clean.predicted,
             Key("clean_confidence"): self.clean.confidence,
@@ -193,7 +220,7 @@ class _Batch:
                 arrays[Key("clean_maps", method, policy, layer)] = view.maps[layer]
                 arrays[Key("clean_dead", method, policy, layer)] = view.dead[layer]
         numbers = {key: tensor.cpu().numpy() for key, tensor in arrays.items()}
-        return Measured(tuple(sources), numbers | self._numbers(), _stored(own))
+        return Measured(tuple(sources), numbers | self._numbers(), own)
 
     def measure_under(
         self, clean: Mapping[Key, np.ndarray], source: Source, perturbation: Perturbation
@@ -213,7 +240,7 @@ class _Batch:
             for explainer in self.explainers
             for policy in self.settings.policies
         }
-        self.clean = _Seen(views, none, predicted, here[Key("clean_confidence")])
+        self.clean = Seen(views, none, predicted, here[Key("clean_confidence")])
         self._targets["clean"] = predicted
         self._attack(perturbation.on(self.clf.device))
         return Measured((source,), {**clean, **self._numbers()}, {})
@@ -234,8 +261,7 @@ class _Batch:
         for attack in attacks:
             yield (attack.name, self.clf.name), own[attack.name]
             others = {source: each for source, each in given.items() if source[0] == attack.name}
-            for source, other in others.items():
-                yield source, other.on(self.clf.device)
+            yield from others.items()
             if not attack.by_signs:
                 controlled.append((own_size_noise(attack.name), own[attack.name]))
                 controlled += [(own_size_noise(*source), each) for source, each in others.items()]
@@ -249,63 +275,55 @@ class _Batch:
                 yield (name, None), perturbation.on(self.clf.device).with_signs(signs)
 
     def _attack(self, perturbation: Perturbation) -> None:
-        """Measure the images under one perturbation."""
-        settings, count = self.settings, len(self.images)
-        # Where the trunk runs without a graph, several ε fit into a pass, and larger passes are
-        # faster; else the graph of every explained layer lies in memory.
-        at_once = max(1, _IMAGES_AT_ONCE // settings.batch_size)
-        at_once = at_once if settings.layers == (settings.last,) else 1
-        changes: dict[str, list[Tensor]] = defaultdict(list)
-        seen: list[_Seen] = []
-        for start in range(0, len(settings.epsilons), at_once):
-            levels = enumerate(settings.epsilons[start : start + at_once], start)
-            attacked = torch.stack(
-                [perturbation.attacked(self.images, level, epsilon) for level, epsilon in levels]
-            )
-            if settings.quantize:
+        """Measure the images under one perturbation, at one ε after the other."""
+        levels = []
+        for level, epsilon in enumerate(self.settings.epsilons):
+            attacked = perturbation.attacked(self.images, level, epsilon)
+            if self.settings.quantize:
                 attacked = (attacked * 255.0).round() / 255.0
-            for changed in attacked:
-                changes["linf"].append(linf(self.images, changed))
-                changes["psnr"].append(psnr(self.images, changed))
-                for name, reached in zip(REACHED, self._reached(changed), strict=True):
-                    changes[name].append(reached)
-                # As where the gradient is zero everywhere.
-                changes["unattacked"].append((changed == self.images).flatten(1).all(dim=1))
-            found, _ = self._explain(attacked.flatten(0, 1))
-            changes["attacked_class"] += torch.split(found.predicted, count)
-            changes["attacked_confidence"] += torch.split(found.confidence, count)
-            same = self.clean.predicted.repeat(len(attacked))
-            logits = self.clf.outputs.score(found.logits, same)
-            changes["attacked_logit"] += torch.split(logits, count)
-            if settings.scores:
-                changes["scores"] += torch.split(found.logits, count)
-            seen.append(found)
-        for name, values in changes.items():
-            self._found[Key(name)].append(torch.stack(values))
-        for method in dict.fromkeys(method for method, _ in self.clean.views):
-            self._compare(method, seen)
+            found = self._changes(attacked)
+            seen = self._see(attacked)
+            same = self.clean.predicted
+            found[Key("attacked_class")] = seen.predicted
+            found[Key("attacked_confidence")] = seen.confidence
+            found[Key("attacked_logit")] = self.clf.outputs.score(seen.logits, same)
+            if self.settings.scores:
+                found[Key("scores")] = seen.logits
+            for method in dict.fromkeys(method for method, _ in self.clean.views):
+                found |= self._compared(method, seen)
+            levels.append(found)
+        for key in levels[0]:
+            self._found[key].append(torch.stack([found[key] for found in levels]))
 
-    def _reached(self, changed: Tensor) -> tuple[Tensor, Tensor]:
-        """The RMS and the largest of the change of the network's own, normalised input, (N,)."""
+    def _changes(self, changed: Tensor) -> dict[Key, Tensor]:
+        """How far attacked images are from the clean ones, (N,) each.
+
+        What they reach is the RMS and the largest of the change of the network's own, normalised
+        input.
+        """
         if self._prepared is None:
             self._prepared = self.clf.prepare(self.images).double()
         change = (self.clf.prepare(changed).double() - self._prepared).flatten(1)
-        return change.square().mean(dim=1).sqrt(), change.abs().amax(dim=1)
+        reached = change.square().mean(dim=1).sqrt(), change.abs().amax(dim=1)
+        # As where the gradient is zero everywhere.
+        same = (changed == self.images).flatten(1).all(dim=1)
+        found = {"linf": linf(self.images, changed), "psnr": psnr(self.images, changed)}
+        found |= {**dict(zip(REACHED, reached, strict=True)), "unattacked": same}
+        return {Key(name): values for name, values in found.items()}
 
-    def _compare(self, method: str, seen: Sequence[_Seen]) -> None:
-        """Compare clean and attacked maps, each pair of explained classes once.
+    def _compared(self, method: str, seen: Seen) -> dict[Key, Tensor]:
+        """Clean and attacked maps of one ε compared, each pair of explained classes once.
 
         Args:
             method: of the explainer.
-            seen: the attacked images, ε after ε.
+            seen: the attacked images.
         """
-        settings, levels = self.settings, len(self.settings.epsilons)
+        settings = self.settings
+        found: dict[Key, Tensor] = {}
         done: list[tuple[str, Tensor, Tensor]] = []  # policies and their classes
         for policy in settings.policies:
-            clean = self.clean.views[method, policy]
-            attacked = [each.views[method, policy] for each in seen]
-            before = clean.classes.repeat(levels)
-            after = torch.cat([each.classes for each in attacked])
+            clean, attacked = self.clean.views[method, policy], seen.views[method, policy]
+            before, after = clean.classes, attacked.classes
             left = torch.ones_like(after, dtype=torch.bool)
             known = []
             for other, other_before, other_after in done:
@@ -314,72 +332,69 @@ class _Batch:
                 left &= ~same
             done.append((policy, before, after))
             for layer in settings.layers:
-                maps = torch.cat([each.maps[layer] for each in attacked])
-                pair = clean.maps[layer].repeat(levels, 1, 1)[left], maps[left]
-                found = {"nissim": nissim_of_maps(*pair, settings.grid, settings.ssim)}
+                maps = attacked.maps[layer]
+                pair = clean.maps[layer][left], maps[left]
+                numbers = {"nissim": nissim_of_maps(*pair, settings.grid, settings.ssim)}
                 if layer == settings.last and settings.statistics:
-                    found |= map_statistics(*pair, settings.ssim, settings.grid, settings.common)
-                for name, values in found.items():
+                    numbers |= map_statistics(*pair, settings.ssim, settings.grid, settings.common)
+                for name, values in numbers.items():
                     whole = values.new_zeros(len(after)).masked_scatter(left, values)
                     for other, same in known:
-                        theirs = self._found[Key(name, method, other, layer)][-1].flatten()
-                        whole = torch.where(same, theirs, whole)
-                    self._keep(name, method, policy, layer, whole)
-                dead = torch.cat([each.dead[layer] for each in attacked])
-                self._keep("attacked_dead", method, policy, layer, dead)
-                some = None if layer == settings.last else self.kept
-                self._keep("attacked_maps", method, policy, layer, maps, some)
+                        whole = torch.where(same, found[Key(name, method, other, layer)], whole)
+                    found[Key(name, method, policy, layer)] = whole
+                found[Key("attacked_dead", method, policy, layer)] = attacked.dead[layer]
+                few = self.kept is not None and layer != settings.last
+                found[Key("attacked_maps", method, policy, layer)] = (
+                    maps[self.kept] if few else maps
+                )
+        return found
 
-    def _keep(
+    def _see(self, attacked: Tensor) -> Seen:
+        """What the classifier sees in attacked images (N, C, H, W).
+
+        At the last layer in one pass, for there the trunk runs without a graph, and larger passes
+        are faster; at the others in passes of the batch size, for the graph of each lies in memory.
+        So the numbers of one layer never depend on which others are explained.
+        """
+        seen, _ = self._explain(attacked, self._every, [self.settings.last])
+        others = [layer for layer in self.settings.layers if layer != self.settings.last]
+        if not others:
+            return seen
+        rest = [
+            self._explain(attacked[places], places, others, own=seen.predicted[places])[0]
+            for places in _batches(len(attacked), self.settings.batch_size)
+        ]
+        return seen.with_layers_of(Seen.joined(rest))
+
+    def _explain(
         self,
-        name: str,
-        method: str,
-        policy: str,
-        layer: str,
-        values: Tensor,
-        some: Tensor | None = None,
-    ) -> None:
-        """Keep what was found of the attacked images, (E · N, …), all or some of the N."""
-        by_level = values.reshape(-1, len(self.images), *values.shape[1:])
-        by_level = by_level if some is None else by_level[:, some]
-        self._found[Key(name, method, policy, layer)].append(by_level)
+        pixels: Tensor,
+        places: slice,
+        layers: Sequence[str],
+        losses: Sequence[Loss] = (),
+        own: Tensor | None = None,
+    ) -> tuple[Seen, list[Tensor]]:
+        """What the classifier sees in some of the images; and the gradients of losses by pixels.
 
-    def _explain(self, pixels: Tensor, losses: Sequence[Loss] = ()) -> tuple[_Seen, list[Tensor]]:
-        """What the classifier sees in k · N images; and the gradients of losses by the pixels."""
-        times = len(pixels) // len(self.images)
+        Args:
+            pixels: of the images, clean or attacked.
+            places: which they are.
+            layers: the explained ones.
+            losses: of the logits.
+            own: the classes that it predicted for them, where that is known.
+        """
         targets = {policy: self._targets[policy] for policy in self.settings.policies}
-        classes = [None if each is None else each.repeat(times) for each in targets.values()]
-        seen: dict[str, list[Explanation]] = {}
-        gradients: list[Tensor] = []
-        for sharing in _sharing(self.explainers):
-            wanted = () if gradients else losses
-            found, own = sharing[0].explain_together(
-                sharing, self.clf, pixels, classes, self.settings.layers, wanted
-            )
-            gradients = gradients or own
-            seen |= {each.name: views for each, views in zip(sharing, found, strict=True)}
-        views = {
-            (explainer.name, policy): view
-            for explainer in self.explainers
-            for policy, view in zip(targets, seen[explainer.name], strict=True)
+        classes = {
+            policy: own if policy == "own" else None if each is None else each[places]
+            for policy, each in targets.items()
         }
-        logits = next(iter(views.values())).logits
-        predicted = self.clf.outputs.predicted(logits, self.labels.repeat(times))
-        confidence = self.clf.outputs.confidence(logits, predicted)
-        return _Seen(views, logits, predicted, confidence), gradients
+        labels = self.labels[places]
+        return see(self.clf, self.explainers, pixels, labels, classes, layers, losses)
 
 
-def _sharing(explainers: Sequence[Explainer]) -> list[list[Explainer]]:
-    """Explainers by the passes that they can share, in order of the first of each."""
-    groups: dict[object, list[Explainer]] = defaultdict(list)
-    for explainer in explainers:
-        groups[explainer.explain_together.__func__].append(explainer)  # type: ignore[attr-defined]
-    return list(groups.values())
+def _together(count: int, size: int) -> list[slice]:  # what one wide pass takes
+    return _batches(count, size * max(1, _IMAGES_AT_ONCE // size))
 
 
 def _batches(count: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count, size)]
-
-
-def _stored(found: Mapping[str, Perturbation]) -> dict[str, Perturbation]:
-    return {name: each.in_memory() for name, each in found.items()}

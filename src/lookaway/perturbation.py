@@ -145,6 +145,13 @@ class Perturbation:
         codes = np.concatenate([part.codes for part in parts])
         return cls(codes, np.concatenate(scales) if scales else None)
 
+    @classmethod
+    def of_levels(cls, parts: Sequence["Perturbation"]) -> "Perturbation":
+        """Those of the same images at one ε after the other as one, in NumPy."""
+        scales = [part.scale for part in parts if part.scale is not None]
+        codes = np.concatenate([part.codes for part in parts], axis=1)
+        return cls(codes, np.concatenate(scales, axis=1) if scales else None)
+
     def on(self, device: Any) -> "Perturbation":
         """Its arrays as PyTorch's, on a device."""
         import torch

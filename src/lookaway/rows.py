@@ -123,11 +123,12 @@ def statistic_rows(
         last: the layer.
     """
     first = found[0][1].arrays
+    having = [each for each in found if _views(each[1], "nissim", last)]
     of_rows = {"nissim", "clean_dead", "attacked_dead", "clean_maps", "attacked_maps"}
     names = list(dict.fromkeys(k.name for k in first if k.layer == last and k.name not in of_rows))
     whole = pl.concat(
         _expanded(places, measured, subject, _views(measured, "nissim", last), names)
-        for places, measured in found
+        for places, measured in having
     ).sort("_source", "_view", "_level", "_place")
     return whole.select(*STATISTIC_KEYS, pl.col(names).fill_nan(None))
 

@@ -14,7 +14,9 @@ from lookaway.metrics.shuffled import partners
 from lookaway.models.classifier import Classifier
 from lookaway.perturbation import Perturbation, Source
 
-Found = Sequence[tuple[np.ndarray, Measured]]  # places of images, and what was measured of them
+# Places of images, and what was measured of them: first of all of them, with their perturbations,
+# then of layers that only some have.
+Found = Sequence[tuple[np.ndarray, Measured]]
 _CLEAN = ("clean_class", "clean_confidence", "clean_logit", "clean_maps", "clean_dead")
 
 
@@ -41,7 +43,7 @@ def measure_controls(
         names: of the images, which choose their partners.
         settings: how; its noise seed is the controls' too.
         explainers: of the classifier's layers.
-        found: of groups of the images what ``measure_images`` found, together all of them.
+        found: what ``measure_images`` found in all images, first of all.
         given: other models' perturbations of the images.
         counts: how many controls of each kind.
         advance: told of each control that is done.
@@ -49,8 +51,7 @@ def measure_controls(
     Returns:
         For each control the places of the images that have it, and what was measured of them.
     """
-    clean = _clean(found, settings.last)
-    own = _own(found)
+    clean, own = _clean(found, settings.last), found[0][1].perturbations
     measured = []
     for source, perturbation in _sources(own, given, clf.name):
         whose = source[0], None if source[1] == clf.name else source[1]
@@ -106,12 +107,16 @@ def make_control(
         have = np.array([place for place in places if others[place] is not None], dtype=int)
         return have, perturbation.of([others[place] for place in have])
     codes = [
-        with_own_values(
-            phase_randomised(each, random_signs(seed_from(seed, control.number), image)), each
-        )
+        _spectrum_noise(each, random_signs(seed_from(seed, control.number), image))
         for each, image in zip(perturbation.codes, images, strict=True)
     ]
     return places, Perturbation(np.stack(codes), perturbation.scale)
+
+
+def _spectrum_noise(codes: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """Codes (L, C, H, W) at random phases, of one level after the other: none changes another."""
+    each = [with_own_values(phase_randomised(one[None], white), one[None]) for one in codes]
+    return np.concatenate(each)
 
 
 def transplants(
@@ -195,20 +200,12 @@ def _sources(
                 yield source, other.in_memory()
 
 
-def _own(found: Found) -> dict[str, Perturbation]:
-    """The model's own perturbations of all images, in order."""
-    order = np.argsort(np.concatenate([places for places, _ in found]))
-    return {
-        name: Perturbation.joined([each.perturbations[name] for _, each in found]).of(order)
-        for name in found[0][1].perturbations
-    }
-
-
 def _clean(found: Found, last: str) -> dict[Key, np.ndarray]:
-    """What was found in the clean images at the last layer, in order."""
-    order = np.argsort(np.concatenate([places for places, _ in found]))
-    keys = [key for key in found[0][1].arrays if key.name in _CLEAN and key.layer in ("", last)]
-    return {key: np.concatenate([each.arrays[key] for _, each in found])[order] for key in keys}
+    """What was found in the clean images at the last layer."""
+    arrays = found[0][1].arrays
+    return {
+        key: each for key, each in arrays.items() if key.name in _CLEAN and key.layer in ("", last)
+    }
 
 
 def _without_maps(measured: Measured) -> Measured:

@@ -34,6 +34,9 @@ class Attack(ABC):
             person's template, so that it is dodging, and with targets impersonation.
         seed: of what is random in it.
         gradient_free: whether it asks the classifier for its outputs alone.
+        one_direction: whether ``find`` gives one direction, which serves every ε.
+        searches: whether it searches without any ε, for the least change, and gives at each what
+            it found: then it is asked for all ε at once, else for each by itself.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Attack(ABC):
     objective: str = "cross_entropy"
     seed: int = 0
     gradient_free: bool = False
+    one_direction: ClassVar[bool] = False
+    searches: bool = False
 
     @property
     def by_signs(self) -> bool:
@@ -166,6 +171,7 @@ class SignAttack(Attack):
     """
 
     by_signs = True
+    one_direction = True
 
     @abstractmethod
     def signs(self, clf: Classifier, images: Tensor, labels: Tensor) -> Tensor:
@@ -211,6 +217,7 @@ class GradientAttack(Attack):
     """
 
     targeted = True
+    one_direction = True
 
     @property
     def by_signs(self) -> bool:
@@ -286,6 +293,34 @@ class GradientAttack(Attack):
             pixels = images.detach().clone().requires_grad_()
             raised = self.of_logits(clf, images, labels, targets)(clf(pixels))
             return self.of_gradient(pixel_gradient(clf.name, raised, pixels), clf.name)
+
+
+def searched(
+    attack: Attack,
+    clf: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    at_once: int,
+) -> Perturbation:
+    """What an attack finds at each ε by itself, so that no ε changes another; in memory.
+
+    Args:
+        attack: which; one whose direction serves every ε, or that searches without any, is asked
+            once.
+        clf: the classifier.
+        images: (N, C, H, W) float pixels in [0, 1].
+        labels: (N,) true classes.
+        epsilons: the levels.
+        at_once: images that it is given in a call.
+    """
+    once = attack.one_direction or attack.searches
+    calls = [list(epsilons)] if once else [[epsilon] for epsilon in epsilons]
+    found = []
+    for start in range(0, len(images), at_once):
+        some = images[start : start + at_once], labels[start : start + at_once]
+        found.append([attack.find(clf, *some, levels).in_memory() for levels in calls])
+    return Perturbation.joined([Perturbation.of_levels(each) for each in found])
 
 
 def goals(attacks: Sequence[Attack], logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:

@@ -198,6 +198,8 @@ class _FoolboxAttack(_LibraryAttack):
         if order not in (2, float("inf")):
             raise InputError(f"foolbox's {self.name} measures changes neither in L∞ nor in L2")
         self.norm = "l2" if order == 2 else "linf"
+        base = import_module("foolbox.attacks.base")
+        self.searches = isinstance(self.attack, base.MinimizationAttack)
         # Others, such as DeepFool, take a goal and do not go there.
         goals = str(inspect.signature(self.attack.run).parameters["criterion"].annotation)
         self.takes_targets = "TargetedMisclassification" in goals

@@ -29,18 +29,13 @@ def cell_scores(
     """A cell's scores by ``score_key``; empty where none were asked for.
 
     Args:
-        found: places of images, and what was measured of them.
+        found: places of images, and what was measured of them, first of all of them.
         attacks: the names of the model's own, in order.
     """
-    whole: dict[str, np.ndarray] = {}
-    order = np.argsort(np.concatenate([places for places, _ in found]))
-    for name in ("clean_scores", "scores", "targets"):
-        arrays = [
-            array for _, part in found for key, array in part.arrays.items() if key.name == name
-        ]
-        if not arrays:
-            return {}
-        whole[name] = np.concatenate(arrays)[order]
+    names = ("clean_scores", "scores", "targets")
+    whole = {key.name: each for key, each in found[0][1].arrays.items() if key.name in names}
+    if not whole:
+        return {}
     scores = {score_key(CLEAN): whole["clean_scores"].astype(np.float32)}
     for place, source in enumerate(found[0][1].sources):
         scores[score_key("attacked", *source)] = whole["scores"][:, place].astype(np.float32)

@@ -1,6 +1,6 @@
 """Does cells: holds a study and the model that it did last. It knows neither files nor engine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -168,17 +168,6 @@ class Shard:
         )
 
     @property
-    def groups(self) -> list[tuple[np.ndarray, MeasureSettings]]:
-        """The places of images that are measured alike: all, or the pictured ones and the rest."""
-        places, settings = np.arange(len(self.names)), self.settings
-        few = self.prepared.study.explain.layers_of == "pictured"
-        if not few or settings.layers == (settings.last,):
-            return [(places, settings)]
-        last_alone = replace(settings, layers=(settings.last,))
-        found = [(places[self.pictured], settings), (places[~self.pictured], last_alone)]
-        return [group for group in found if len(group[0])]
-
-    @property
     def attacks(self) -> list[Attack]:
         """Of the study, made anew."""
         study = self.prepared.study
@@ -192,24 +181,36 @@ class Shard:
     def measure(
         self, clf: Classifier, given: Given, advance: Callable[[int], None] = lambda _: None
     ) -> "Found":
-        """What the kernel finds in the images."""
-        attacks, explainers = self.attacks, self.explainers
-        return [
-            (
-                places,
-                measure_images(
-                    clf,
-                    *self.tensors(places),
-                    settings,
-                    attacks,
-                    explainers,
-                    given={source: each.of(places) for source, each in given.items()},
-                    keep=torch.from_numpy(self.pictured[places]),
-                    advance=advance,
-                ),
+        """What the kernel finds: in all images, then of layers that only the pictured ones have."""
+        attacks, explainers, settings = self.attacks, self.explainers, self.settings
+        few = self.prepared.study.explain.layers_of == "pictured"
+        others = tuple(layer for layer in settings.layers if layer != settings.last)
+        first = replace(settings, layers=(settings.last,)) if few else settings
+        every = np.arange(len(self.names))
+        measured = measure_images(
+            clf,
+            *self.tensors(every),
+            first,
+            attacks,
+            explainers,
+            given=given,
+            keep=torch.from_numpy(self.pictured),
+            advance=advance,
+        )
+        found = [(every, measured)]
+        if few and others and self.pictured.any():
+            places = every[self.pictured]
+            rest = measure_images(
+                clf,
+                *self.tensors(places),
+                replace(settings, layers=others, scores=False),
+                attacks,
+                explainers,
+                given={source: each.of(places) for source, each in given.items()},
+                own={name: each.of(places) for name, each in measured.perturbations.items()},
             )
-            for places, settings in self.groups
-        ]
+            found.append((places, rest))
+        return found
 
     @property
     def counts(self) -> Counts:
@@ -309,29 +310,15 @@ class _Sweeps:
 
 def perturb_cell(clf: Classifier, shard: Shard) -> dict[str, Perturbation]:
     """A model's own perturbations of a cell's images, just as ``do_cell`` makes them."""
-    attacks, explainers = shard.attacks, shard.explainers
-    return _in_order(
-        [
-            (places, perturbations_of(clf, *shard.tensors(places), settings, attacks, explainers))
-            for places, settings in shard.groups
-        ]
+    every = np.arange(len(shard.names))
+    return perturbations_of(
+        clf, *shard.tensors(every), shard.settings, shard.attacks, shard.explainers
     )
 
 
 def _kept(found: Found, shard: Shard) -> dict[str, Perturbation]:
     """Of a source for the others the perturbations of every image, else of the pictured ones."""
-    perturbations = _in_order([(places, each.perturbations) for places, each in found])
+    perturbations = found[0][1].perturbations
     if shard.job.spec.name in shard.prepared.study.transfer_from:
         return perturbations
     return {name: each.of(shard.pictured) for name, each in perturbations.items()}
-
-
-def _in_order(
-    found: Sequence[tuple[np.ndarray, Mapping[str, Perturbation]]],
-) -> dict[str, Perturbation]:
-    """Perturbations of groups of images as one, in the order of the images."""
-    order = np.argsort(np.concatenate([places for places, _ in found]))
-    return {
-        name: Perturbation.joined([each[name] for _, each in found]).of(order)
-        for name in found[0][1]
-    }
