@@ -1,6 +1,8 @@
 """Long work says how far it is: with a bar, or in plain lines."""
 
 import io
+import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -47,14 +49,33 @@ def test_long_stages_tell_the_time_left_every_half_minute(clock):
     ]
 
 
-def test_a_terminal_shows_stage_speed_and_time_left():
+@pytest.mark.parametrize("width", [160, 80, 50])
+def test_a_terminal_shows_stage_speed_and_time_left_in_one_line_of_its_width(width):
     out = io.StringIO()
-    console = Console(file=out, width=160, force_terminal=True)
+    console = Console(file=out, width=width, force_terminal=True)
     with progress.Terminal(console).stage("[b]one[/b]: training", 4, "images") as advance:
         for _ in range(4):
             advance(1)
-    told = out.getvalue()
-    assert "[b]one[/b]: training" in told
-    assert "images/s" in told
-    assert "left" in told
-    assert "4/4" in told
+    told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue()).replace("\n", "\r").split("\r")
+    assert max(map(len, told)) <= width
+    last = [line.rstrip() for line in told if line.strip()][-1]
+    assert last.startswith("[b]one")
+    assert re.search(r"training .*4/4 images, \d+/s, in 0:00$", last)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "total", "completed", "shown"),
+    [
+        (12, 2, 0, "0/2 models, 0:12 so far"),
+        (12, None, 0, "0:12 so far"),
+        (20, None, 80, "80 models, 4.0/s, 0:20 so far"),
+        (190, 30, 2, "2/30 models, 95.0 s each, 44:20 left"),
+        (36000, 2000, 1000, "1000/2000 models, 36.0 s each, 10:00:00 left"),
+        (10, 2000, 1000, "1000/2000 models, 100/s, 0:10 left"),
+    ],
+)
+def test_slow_steps_and_unknown_totals_are_told_in_what_is_known(elapsed, total, completed, shown):
+    task = SimpleNamespace(
+        total=total, completed=completed, elapsed=elapsed, finished=False, finished_time=None
+    )
+    assert progress._far(task, "models") == shown

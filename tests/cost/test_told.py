@@ -50,7 +50,7 @@ def told():
 
 def test_what_dominates_is_told_for_one_worker_and_for_most(told):
     said = sentences(told)
-    cells = "attacking, explaining, comparing (cells)"
+    cells = "measuring (cells)"
     assert said[0] == f"With one worker, {cells} takes 73% of the time, large 75% of that."
     assert said[1] == "With 8 workers, training takes 75% of the time, large 100% of that."
     assert said[2].startswith("Of what is stored, 88% are maps")

@@ -9,7 +9,7 @@ _STAGES = {
     "reading": ("reading every image once", "one process"),
     "faces": ("finding faces", "one process"),
     "training": ("training", "one process"),
-    "cells": ("attacking, explaining, comparing (cells)", "workers"),
+    "cells": ("measuring (cells)", "workers"),
 }
 _KINDS = {
     "rows": "a row for each image, perturbation, ε, layer and explained class",

@@ -57,7 +57,7 @@ def run_cells(session: Session) -> None:
     with _cluster(session.study), closing(_Pool(session)) as pool:
         for found, what in (
             (open_perturbations(session, left), "perturbations for the others"),
-            (left, "attacking, explaining, comparing"),
+            (left, "measuring"),
         ):
             images = sum(len(job.images) for job in found)
             if found:

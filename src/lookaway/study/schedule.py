@@ -96,7 +96,7 @@ def run_here(session: Session) -> None:
     left = open_jobs(session)
     for jobs, what in (
         (open_perturbations(session, left), "perturbations for the others"),
-        (left, "attacking, explaining, comparing"),
+        (left, "measuring"),
     ):
         for model, same_model in groupby(jobs, key=lambda job: job.model):
             mine = list(same_model)
