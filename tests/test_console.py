@@ -31,9 +31,11 @@ def odd_run(faces_for_all, small_study, tmp_path_factory):
 def test_a_run_on_a_console_of_ascii_ends_with_its_table(odd_run):
     _, (code, out, err) = odd_run
     assert code == 0, err
-    assert "at eps = 0.1" in out
+    assert "At eps = 0.1" in out
     assert r"\u0141\xf3d\u017a -> eps" in out
-    assert len({len(line) for line in out.splitlines()[:-1]}) == 1  # the columns fit
+    heads = next(line for line in out.splitlines() if "living" in line)
+    noise = next(line for line in out.splitlines() if line.startswith("  noise"))
+    assert noise[: heads.index("MOD") + 3].split()[-1] == noise.split()[-1]  # the columns fit
     assert r"\u0141\xf3d\u017a -> eps: training" in err
 
 

@@ -16,6 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from lookaway.report.headline import Headline
     from lookaway.result import Result
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -81,9 +82,15 @@ def tell(result: "Result", quiet: bool, as_json: bool) -> None:
         about = {"folder": str(result.folder), "report": str(result.report)}
         print_json({**about, "headline": headline_numbers(result.frames)})
     elif not quiet:
-        heads, rows = headline(result.frames)
-        print_table(heads, rows)
+        _print_headline(headline(result.frames))
         Console().print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_headline(found: "Headline") -> None:
+    """As wide as the console; what it cannot write is plain before the columns are made."""
+    width = Console().width
+    for line in found.lines(width, lambda text: _shown(text).plain):
+        say(line)
 
 
 def print_json(document: Any) -> None:

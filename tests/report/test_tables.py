@@ -40,31 +40,55 @@ def test_a_table_by_ε_has_the_numbers_their_mean_and_the_shuffled_baseline(fini
 
 
 def test_the_headline_of_the_terminal_says_what_is_beyond_noise_and_ends_with_noise(finished):
-    heads, rows = headline(finished.frames)
-    assert {len(row) for row in rows} == {len(heads)}
+    shown = headline(finished.frames)
+    models = dict(shown.models)
     own = finished.excess().filter(
         model="two", source="two", epsilon=0.1, explained_class="clean", pairs="all"
     )
-    line = next(row for row in rows if row[:2] == ["two", "fgsm white-box"])
+    _, line = models["two"][:2]
+    assert line[0] == "fgsm white-box"
     living = finished.mod().filter(
         model="two", source="two", epsilon=0.1, explained_class="clean", pairs="alive"
     )
     dead = 1 - living["n"][0] / own["n"][0]
     assert dead > 0
-    told = f"{dead:.0%} dead, living {living['mod'][0]:.3f}, all {own['mod'][0]:.3f}"
-    assert line[3] == told
-    assert line[4].startswith(f"{own['excess'][0]:+.3f} (")
-    assert [row[4] for row in rows if row[1] == "noise"] == ["", ""]
-    scopes = [row[1] for row in rows]
+    assert line[2:5] == (f"{dead:.0%}", f"{living['mod'][0]:.3f}", f"{own['mod'][0]:.3f}")
+    assert line[5].startswith(f"{own['excess'][0]:+.3f} (")
+    assert [row[5] for rows in models.values() for row in rows if row[0] == "noise"] == ["", ""]
     kinds = ("shifted", "same-class transplant", "other-class transplant")
     own = [f"{kind} of fgsm" for kind in kinds]
     given = [f"{kind} of fgsm from {HOSTILE}" for kind in kinds]
-    first = ["fgsm white-box", "noise", *own]
-    assert scopes == [*first, "fgsm white-box", f"fgsm from {HOSTILE}", "noise", *own, *given]
+    scopes = [row[0] for rows in models.values() for row in rows]
+    first = ["clean", "fgsm white-box", "noise", *own]
+    assert scopes == [
+        *first,
+        "clean",
+        "fgsm white-box",
+        f"fgsm from {HOSTILE}",
+        "noise",
+        *own,
+        *given,
+    ]
+    assert shown.left_out == ""
     aimed = finished.aimed().filter(
         model="two", source="two", epsilon=0.1, explained_class="clean", pairs="all"
     )
-    assert line[5].startswith(f"{aimed.filter(control='shifted')['aimed'][0]:+.3f} (")
+    assert line[6].startswith(f"{aimed.filter(control='shifted')['aimed'][0]:+.3f} (")
+
+
+def test_the_headline_of_the_terminal_keeps_names_whole_and_says_what_it_leaves_out(finished):
+    few = headline(finished.frames, 6)
+    kept = {row[0] for _, rows in few.models for row in rows}
+    assert kept == {"clean", "fgsm white-box", f"fgsm from {HOSTILE}", "noise"}
+    assert few.left_out == "9 more lines (other controls): on the page, and with --json."
+    fewest = headline(finished.frames, 4)
+    assert "10 more lines (other controls and transfers)" in fewest.left_out
+    for width in (80, 160):
+        lines = few.lines(width)
+        assert any(line.strip() == HOSTILE for line in lines)  # of the model, whole
+        table = [line for line in lines if line.strip() not in (HOSTILE, f"fgsm from {HOSTILE}")]
+        assert max(map(len, table)) <= width
+        assert " ".join(lines).endswith(few.verdict)
 
 
 def test_the_headline_of_the_page_has_excess_mod_and_vid_for_each_explained_class(finished):

@@ -29,7 +29,7 @@ def test_it_claims_no_more_than_random_signs_allow(tmp_path):
     assert kept["aimed"].is_empty()
     assert kept["reached"].is_empty()
     said = [*opening(frames).sentences, *(f"{e.opening} {e.closing}" for e in conclusions(frames))]
-    text = " ".join([*said, *headline(frames)[0], *warnings(frames)])
+    text = " ".join([*said, *headline(frames).lines(), *warnings(frames)])
     assert "random signs" in text
     for word in ("aimed", "in other places", "less shifted"):
         assert word not in text
