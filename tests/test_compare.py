@@ -1,5 +1,6 @@
 """Two runs on the same images: paired differences, and limits below the whole interval."""
 
+import re
 import shutil
 
 import polars as pl
@@ -8,7 +9,7 @@ import typer.testing
 
 import lookaway as la
 from lookaway.cli import app
-from lookaway.compare import compare
+from lookaway.compare import compare, what_differs
 from lookaway.errors import InputError, StoreError
 from lookaway.study.store import Store
 from plans import a_manifest, with_settings
@@ -57,7 +58,9 @@ def test_a_run_and_itself_differ_by_nothing_and_pass_no_limit(finished):
     found = compare(finished.folder, finished.folder, max_mod_rise=0.0, max_excess_rise=0.0)
     assert found.passed == ()
     assert set(found.differences["difference"].drop_nulls()) == {0.0}
-    assert run(finished.folder, finished.folder, "--max-mod-rise", 0).exit_code == 0
+    told = run(finished.folder, finished.folder, "--max-mod-rise", 0)
+    assert told.exit_code == 0
+    assert "Nothing differs clearly" in told.stdout
 
 
 def test_a_rise_beyond_the_limit_is_named_and_exits_with_1(finished, worse):
@@ -68,8 +71,13 @@ def test_a_rise_beyond_the_limit_is_named_and_exits_with_1(finished, worse):
     assert any("the excess of two" in sentence for sentence in found.passed)
     told = run(finished.folder, worse, "--max-excess-rise", 0.05)
     assert told.exit_code == 1
-    assert "rose by +0.100" in told.output
-    assert "MOD of" not in told.output
+    assert "rose by +0.100" in told.stderr
+    assert "MOD of" not in told.stderr
+    first = what_differs(found.headline, 1)
+    assert re.fullmatch(
+        r"Clearly different: .* of (two|one) under .* \+0\.100; and \d+ more\.", first
+    )
+    assert first.split(";")[0] in told.stdout
 
 
 def test_a_rise_of_what_is_aimed_has_a_limit_of_its_own(finished, tmp_path):

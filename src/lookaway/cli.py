@@ -210,10 +210,16 @@ def models(
     if as_json:
         print_json([{"name": name, "weights": weights} for name, weights in found])
         return
-    for name, weights in found:
+    # what needs no network first, what has no weights last
+    first = ("on this machine", "bundled", "hub", "none")
+    found.sort(key=lambda each: first.index(each[1].partition(":")[0]))
+    shown = [("NETWORK", "WEIGHTS"), *found] if sys.stdout.isatty() else found
+    for name, weights in shown:
         say(f"{name:50} {weights}")
     if sys.stdout.isatty():
-        say(f"{len(found)} networks; a study names one as in `models: [{found[0][0]}]`")
+        name, weights = found[0]
+        bare = "" if weights != "none" else ", pretrained: false, train: all"
+        say(f"{len(found)} networks; a study names one as in `models: [{{timm: {name}{bare}}}]`")
 
 
 @app.callback(invoke_without_command=True)

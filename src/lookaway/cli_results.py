@@ -183,6 +183,8 @@ def compare(
 
 
 def _print_comparison(headline: "pl.DataFrame") -> None:
+    from lookaway.compare import what_differs
+
     heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
     lines, methods = [], headline["method"].unique(maintain_order=True).to_list()
     for row in headline.iter_rows(named=True):
@@ -205,6 +207,7 @@ def _print_comparison(headline: "pl.DataFrame") -> None:
     print_table(
         heads, lines, f"ε = {first['epsilon']:g}, explained class: {first['explained_class']}"
     )
+    say(what_differs(headline))
 
 
 def export(

@@ -1,6 +1,7 @@
 """Two runs on the same images: what changed, and whether a rise is clearly above a limit."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,38 @@ def compare(
     return RunComparison(differences, headline, tuple(passed))
 
 
+def what_differs(headline: pl.DataFrame, most: int = 6) -> str:
+    """In a line: which differences' 95 % intervals do not hold 0, the largest first.
+
+    Args:
+        headline: of a ``RunComparison``.
+        most: how many are named.
+    """
+    once = ["model_b", "variant", "scope", "measure"]  # accuracy is the same for every method
+    clear = (
+        headline.filter((pl.col("low") > 0) | (pl.col("high") < 0))
+        .unique([*once, "difference"], keep="first", maintain_order=True)
+        .sort(pl.col("difference").abs(), *once, descending=[True, *[False] * len(once)])
+    )
+    if clear.is_empty():
+        return "Nothing differs clearly: every 95 % interval of a difference holds 0."
+    several = headline["method"].n_unique() > 1
+    named = [
+        f"{_called(row, several)} {row['difference']:+.3f}"
+        for row in clear.head(most).iter_rows(named=True)
+    ]
+    more = clear.height - len(named)
+    return f"Clearly different: {'; '.join(named)}{f'; and {more} more' if more else ''}."
+
+
+def _called(row: Mapping[str, Any], several: bool) -> str:
+    """Which number a difference is of; with the method where there are several."""
+    names = {"mod": "MOD", "excess": "the excess", "aimed": "the aimed excess"}
+    name = names.get(row["measure"], row["measure"])
+    by = f" by {row['method']}" if several and row["measure"] != "accuracy" else ""
+    return f"{name}{by} of {row['model_b']} under {row['scope']}"
+
+
 def _check_same(first: Result, second: Result) -> None:
     """Refuse runs whose numbers cannot be held side by side."""
     found = []
@@ -142,11 +175,9 @@ def _headline(differences: pl.DataFrame) -> pl.DataFrame:
 
 
 def _passed(rows: pl.DataFrame, limit: float) -> list[str]:
-    names = {"mod": "MOD", "excess": "the excess", "aimed": "the aimed excess"}
     several = rows["method"].n_unique() > 1
     return [
-        f"{names[row['measure']]}{' by ' + row['method'] if several else ''} of {row['model_b']} "
-        f"under {row['scope']} at ε = {row['epsilon']:g} rose by {row['difference']:+.3f} (95 % "
+        f"{_called(row, several)} at ε = {row['epsilon']:g} rose by {row['difference']:+.3f} (95 % "
         f"interval {row['low']:+.3f} to {row['high']:+.3f}), more than {limit:g}"
         for row in rows.iter_rows(named=True)
         if row["low"] is not None and row["low"] > limit
