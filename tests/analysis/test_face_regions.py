@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lookaway.analysis.face_regions import REGIONS, layout, shares
+from lookaway.analysis.face_regions import REGIONS, Faces, layout, layout_of_points, shares
 from lookaway.analysis.regions import GRID
-from lookaway.data.pose import TEMPLATE, TEMPLATE_SIZE
+from lookaway.data.pose import TEMPLATE, TEMPLATE_SIZE, Pose
 
 CASCADE = {"aligner": "cascade", "margin": 0.0}
 LANDMARKS = {"aligner": "landmarks", "margin": 0.1}
@@ -52,9 +52,51 @@ def test_shares_are_those_of_a_heatmap_s_mass_and_none_of_a_dead_one():
         )
         assert found[0, region] == pytest.approx(slow / maps[0].sum())
     assert np.isnan(found[1]).all()
+    each = shares(maps[[0, 0]], np.stack([covered, covered[::-1]]))
+    np.testing.assert_allclose(each[1], each[0][::-1])
     corner = np.zeros((1, 8, 8))
     corner[0, 0, 0] = 1.0
     assert shares(corner, covered)[0, REGIONS.index("background")] == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_template_s_points_give_its_standard_layout_and_others_move_their_region():
+    points = np.array(TEMPLATE) / TEMPLATE_SIZE
+    standard, own = layout(LANDMARKS), layout_of_points(points)
+    np.testing.assert_allclose(own.sum(axis=0), 1.0)
+    np.testing.assert_allclose(own.mean(axis=(1, 2)), standard.mean(axis=(1, 2)), atol=0.01)
+    wide = points + [[0, 0], [0, 0], [0.1, 0], [-0.08, 0], [0.08, 0]]
+    moved = layout_of_points(wide)
+    for place, region in ((2, "nose"), (3, "mouth"), (4, "mouth")):
+        x, y = wide[place]
+        assert at(moved, x, y) == region
+        assert at(standard, x, y) != region
+    # Turned and shrunk points turn and shrink the layout: the same region at the same place.
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+    turned = layout_of_points((points - 0.5) * 0.8 @ turn.T + 0.5)
+    for x, y in [(0.33, 0.46), (0.5, 0.6), (0.5, 0.83), (0.5, 0.2), (0.25, 0.7), (0.02, 0.98)]:
+        there = (np.array([x, y]) - 0.5) * 0.8 @ turn.T + 0.5
+        assert at(turned, *there) == at(own, x, y)
+
+
+def test_points_that_span_no_face_have_no_layout():
+    points = np.array(TEMPLATE) / TEMPLATE_SIZE
+    profile = points.copy()
+    profile[1] = profile[0] + [0.01, 0.0]
+    assert layout_of_points(profile) is None
+    assert layout_of_points(points + [1.0, 0.0]) is None
+
+
+def test_points_count_before_the_standard_layout_and_a_box_alone_has_none():
+    points = 100 * np.array(TEMPLATE) / TEMPLATE_SIZE + [50, 20]
+    pose = Pose(50.0, 20.0, 100.0, 0.0)
+    poses = {"own": pose, "plain": pose, "beside": pose, "none": None}
+    given = {"own": points, "beside": points + 500, "none": points}
+    standard = layout(CASCADE)
+    found = Faces(standard, poses, given, boxed=False).layouts(poses)
+    np.testing.assert_allclose(found["own"], layout_of_points((points - [50, 20]) / 100))
+    assert found["plain"] is found["beside"] is standard
+    assert "none" not in found
+    assert {*Faces(standard, poses, given, boxed=True).layouts(poses)} == {"own"}
 
 
 def test_images_that_are_not_aligned_have_no_layout():

@@ -5,10 +5,19 @@ import polars as pl
 import pytest
 
 from galleries import DODGE, embedder, study_of
-from lookaway.analysis.face_regions import REGIONS, layout, shares
+from lookaway.analysis.face_regions import REGIONS, layout, layout_of_points, shares
 from lookaway.errors import InputError
 from lookaway.report.face_tables import face_tables
+from lookaway.study.faces import read_poses
 from lookaway.study.keys import CellKey, map_key
+
+
+def points_of(person, place):
+    """Each image's own, px."""
+    points = np.array([[10, 10], [20, 11], [15, 16], [11, 22], [19, 23]], dtype=float)
+    points[2, 0] += {"ann": 2, "bob": 0, "cy": -2}[person]
+    points[3:, 1] += place / 4
+    return points
 
 
 @pytest.fixture
@@ -16,11 +25,11 @@ def result(quick_study, run_quickly, tmp_path):
     """Points for all but one image; of two others a box alone."""
     folder = quick_study["data"]["folder"]
     points = ",".join(f"x{i},y{i}" for i in range(1, 6))
-    face = "10,10,20,11,15,16,11,22,19,23"
     lines = [f"image,{points},x,y,w,h"]
     for person in ("ann", "bob", "cy"):
         for place in range(8):
             name = f"{person}/{place}.png"
+            face = ",".join(f"{each:g}" for each in points_of(person, place).ravel())
             box = ",,,,,,,,,,5,5,20,20"
             lines.append(f"{name},{box}" if place == 3 else f"{name},{face},5,5,20,20")
     (tmp_path / "points.csv").write_text("\n".join(line for line in lines if "ann/5" not in line))
@@ -50,7 +59,14 @@ def test_shares_are_means_over_the_images_whose_points_are_known(result):
     test = result.samples().filter(part="test")["image"].to_list()
     used = [at for at, image in enumerate(test) if image != "ann/5.png" and "/3" not in image]
     assert 0 < len(used) < len(test)
-    covered = layout(result.plan.variants["landmarks"].aligner)
+    poses = read_poses(result.store, "landmarks")
+    covered = []
+    for at in used:
+        pose, (person, file) = poses[test[at]], test[at].split("/")
+        corners = np.array([[pose.across, pose.down], [-pose.down, pose.across]])
+        points = (points_of(person, int(file[0])) - [pose.x, pose.y]) @ np.linalg.inv(corners)
+        covered.append(layout_of_points(points))
+    covered = np.stack(covered)
     clean = shares(maps[map_key("clean", "gradcam", "label", last)][used], covered)
     changed = {
         attack: shares(
@@ -86,7 +102,7 @@ def test_other_layers_are_told_of_the_pictured_images_and_tables_show_all(result
     assert moved.rows[0].names[0] == "clean"
     assert sum(cell.value for cell in moved.rows[0].cells) == pytest.approx(1.0)
     area = round(100 * layout(result.plan.variants["landmarks"].aligner)[0].mean())
-    assert f"Of the square's area: eyes {area}%, nose" in moved.note
+    assert f"by the standard layout: eyes {area}%, nose" in moved.note
     assert {row.names[0] for row in beyond.rows} == {"dodge white-box"}
 
 

@@ -1,6 +1,7 @@
 """Where on a face explanations look: shares of participation in parts of the aligned square."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from lookaway.analysis.grouped import SETTING, measure_frames
 from lookaway.analysis.regions import GRID, enlarged
 from lookaway.analysis.scale import beside_control
 from lookaway.data.pose import TEMPLATE, TEMPLATE_SIZE, Pose
-from lookaway.study.faces import read_poses
+from lookaway.study.faces import read_points, read_poses
 from lookaway.study.json_files import Plan
 from lookaway.study.keys import CellKey, map_key, shards
 from lookaway.study.store import Store
@@ -20,6 +21,9 @@ _FINER = 4  # points a side in which a cell of the grid is divided
 # Of the square that the cascade finds, without a margin: between the eyes, from eye to eye, from
 # the eyes to the mouth. Measured on the mean of ORL's aligned faces.
 _CASCADE = ((0.5, 0.38), 0.36, 0.375)
+# Of a face's own points: how wide the region of a mouth is beside the mouth, as in the template;
+# how far a nose may lean, and how high its tip may be; how large the face is at least, in squares.
+_MOUTH, _MOST_LEAN, _HIGHEST_TIP, _LEAST_FACE = 1.33, 0.75, 0.2, 0.01
 _KEYS = [*SETTING, "method", "layer", "depth", "explained_class", "epsilon"]
 SCHEMA = {
     **dict.fromkeys(_KEYS, pl.String),
@@ -32,13 +36,7 @@ SCHEMA = {
 
 
 def layout(aligner: Mapping[str, Any]) -> np.ndarray | None:
-    """How much of each cell of an aligned square belongs to each region.
-
-    With x from between the eyes, in distances of the eyes, and y downwards, in distances of eyes
-    and mouth: the face is the ellipse around (0, 0.3) with the axes 1.05 and 1.3. In it lie eyes
-    and brows (0.1 ≤ |x| ≤ 0.9, -0.5 ≤ y ≤ 0.22); nose (|x| ≤ 0.3 down to y = 0.8, and the bridge
-    between the eyes); mouth (|x| ≤ 0.55, 0.8 ≤ y ≤ 1.25); forehead (above the brows); cheeks and
-    chin (the rest).
+    """How much of each cell of an aligned square belongs to each region, by its standard layout.
 
     Args:
         aligner: what a plan says of it.
@@ -48,11 +46,10 @@ def layout(aligner: Mapping[str, Any]) -> np.ndarray | None:
         for images that are not aligned.
     """
     if aligner.get("aligner") == "cascade":
-        (x, y), across, down = _CASCADE
+        middle, across, down = _CASCADE
         margin = float(aligner["margin"])
-        scale = 1 + 2 * margin
-        x, y = (x + margin) / scale, (y + margin) / scale
-        across, down = across / scale, down / scale
+        x, y = ((each + margin) / (1 + 2 * margin) for each in middle)
+        across, down = across / (1 + 2 * margin), down / (1 + 2 * margin)
     elif aligner.get("aligner") == "landmarks":
         points = np.array(TEMPLATE) / TEMPLATE_SIZE
         eyes, mouth = points[:2], points[3:].mean(axis=0)
@@ -60,15 +57,67 @@ def layout(aligner: Mapping[str, Any]) -> np.ndarray | None:
         across, down = eyes[1, 0] - eyes[0, 0], mouth[1] - y
     else:
         return None
+    right, below = _cells_of_grid()
+    return _covered((right - x) / across, (below - y) / down)
+
+
+def layout_of_points(points: np.ndarray) -> np.ndarray | None:
+    """The same by a face's own points.
+
+    Args:
+        points: (5, 2) fractions of the square: eyes, tip of the nose, corners of the mouth, in the
+            order of ``TEMPLATE``.
+
+    Returns:
+        None where they span no face in the square: from between the eyes to the mouth is along the
+        eyes, as in a profile, or the face lies beside the square.
+    """
+    eye, other, tip, *mouth = points
+    middle, down = (eye + other) / 2, np.mean(mouth, axis=0) - (eye + other) / 2
+    axes = np.stack([other - eye, down], axis=1)
+    inside = bool(((middle >= 0) & (middle <= 1)).all())
+    if not inside or abs(np.linalg.det(axes)) < _LEAST_FACE:
+        return None
+    (tip_right, tip_below), left, right = (
+        np.linalg.solve(axes, each - middle) for each in (tip, *mouth)
+    )
+    along = np.moveaxis(np.stack(np.broadcast_arrays(*_cells_of_grid())), 0, -1) - middle
+    aside, below = np.moveaxis(along @ np.linalg.inv(axes).T, -1, 0)
+    lean = float(np.clip(tip_right / max(tip_below, _HIGHEST_TIP), -_MOST_LEAN, _MOST_LEAN))
+    return _covered(aside, below, lean, _MOUTH * abs(right[0] - left[0]) / 2)
+
+
+def _cells_of_grid() -> tuple[np.ndarray, np.ndarray]:
+    """Points of the square, several in each cell: x (1, n) and y (n, 1)."""
     places = (np.arange(GRID * _FINER) + 0.5) / (GRID * _FINER)
-    right, below = (places[None, :] - x) / across, (places[:, None] - y) / down
+    return places[None, :], places[:, None]
+
+
+def _covered(
+    right: np.ndarray, below: np.ndarray, lean: float = 0.0, mouth: float = 0.55
+) -> np.ndarray:
+    """How much of each cell belongs to each region.
+
+    With x from between the eyes, in distances of the eyes, and y downwards, in distances of eyes
+    and mouth: the face is the ellipse around (0, 0.3) with the axes 1.05 and 1.3. In it lie eyes
+    and brows (0.1 ≤ |x| ≤ 0.9, -0.5 ≤ y ≤ 0.22); nose (|x - lean · y| ≤ 0.3 down to y = 0.8, and
+    the bridge between the eyes); mouth (0.8 ≤ y ≤ 1.25); forehead (above the brows); cheeks and
+    chin (the rest).
+
+    Args:
+        right: x.
+        below: y.
+        lean: how far the nose leaves the middle.
+        mouth: up to which |x| it goes.
+    """
     aside = np.abs(right)
     face = (right / 1.05) ** 2 + ((below - 0.3) / 1.3) ** 2 <= 1
     high = (below >= -0.5) & (below <= 0.22)
+    nose = np.abs(right - lean * below) <= 0.3
     parts = {
         "eyes": high & (aside >= 0.1) & (aside <= 0.9),
-        "nose": ((below > 0.22) & (below < 0.8) & (aside <= 0.3)) | (high & (aside < 0.1)),
-        "mouth": (below >= 0.8) & (below <= 1.25) & (aside <= 0.55),
+        "nose": ((below > 0.22) & (below < 0.8) & nose) | (high & (aside < 0.1)),
+        "mouth": (below >= 0.8) & (below <= 1.25) & (aside <= mouth),
         "forehead": (below < -0.5) & np.ones_like(aside, dtype=bool),
     }
     parts = {name: part & face for name, part in parts.items()}
@@ -85,14 +134,15 @@ def shares(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
     Args:
         maps: (n, h, w) at least 0, brought bilinearly to the grid.
-        covered: (R, GRID, GRID) from ``layout``.
+        covered: (R, GRID, GRID) from ``layout``, or (n, R, GRID, GRID) of each.
 
     Returns:
         (n, R), adding up to 1; NaN where a map is all zeros.
     """
     heat = enlarged(maps)
+    every = np.broadcast_to(covered, (len(heat), *covered.shape[-3:]))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: np.ndarray = np.einsum("nij,rij->nr", heat, covered) / heat.sum(axis=(1, 2))[:, None]
+        found: np.ndarray = np.einsum("nij,nrij->nr", heat, every) / heat.sum(axis=(1, 2))[:, None]
     return found
 
 
@@ -100,7 +150,8 @@ def face_regions(store: Store, plan: Plan) -> pl.DataFrame:
     """Where on the face each layer looks, clean and attacked, and what moved.
 
     Of the last layer all test images in which a face was found, of others those whose maps are
-    kept: the pictured ones.
+    kept: the pictured ones. Regions follow an image's own five points where the study was given
+    some, else the standard layout.
 
     Returns:
         variant, model, attack, source, method, layer, depth, explained_class, epsilon, region,
@@ -110,14 +161,9 @@ def face_regions(store: Store, plan: Plan) -> pl.DataFrame:
     """
     frames = [pl.DataFrame(schema=SCHEMA)]
     for variant in plan.variants:
-        covered = layout(plan.variants[variant].aligner)
-        if covered is None:
-            continue
-        poses = read_poses(store, variant)
-        boxed = plan.variants[variant].aligner.get("aligner") == "landmarks"
-        aligned = {image for image, pose in poses.items() if _is_known(pose, boxed=boxed)}
-        for model in plan.models:
-            cells = list(_cells(store, plan, variant, model, covered, aligned))
+        faces = Faces.of(store, plan, variant)
+        for model in plan.models if faces else ():
+            cells = list(_cells(store, plan, variant, model, faces))
             if cells and (rows := pl.concat(cells)).height:
                 frames += [
                     _summed(part) for part in rows.partition_by("layer", maintain_order=True)
@@ -125,21 +171,61 @@ def face_regions(store: Store, plan: Plan) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _is_known(pose: Pose | None, *, boxed: bool) -> bool:
-    """Whether a face lies as the layout says: a box in a file of landmarks is anyone's."""
-    return pose is not None and not (boxed and pose.down == 0.0)
+@dataclass(frozen=True)
+class Faces:
+    """Where the faces of a variant lie.
+
+    Attributes:
+        standard: the layout of an aligned square.
+        poses: of the faces, by image.
+        points: five of the upright image, by image, where the study was given some.
+        boxed: whether a face without points is a box, which is anyone's, and has no layout.
+    """
+
+    standard: np.ndarray
+    poses: Mapping[str, Pose | None]
+    points: Mapping[str, np.ndarray]
+    boxed: bool
+
+    @classmethod
+    def of(cls, store: Store, plan: Plan, variant: str) -> "Faces | None":
+        """Those of a run; None where the variant's images are not aligned.
+
+        Raises:
+            StoreError: poses or points are missing or damaged.
+        """
+        aligner = plan.variants[variant].aligner
+        standard = layout(aligner)
+        if standard is None:
+            return None
+        boxed = aligner.get("aligner") == "landmarks"
+        return cls(standard, read_poses(store, variant), read_points(store), boxed)
+
+    def layouts(self, images: Iterable[str]) -> dict[str, np.ndarray]:
+        """The layout of each of these images that has one, by its own points where it has some."""
+        found = {}
+        for image in images:
+            pose, points = self.poses.get(image), self.points.get(image)
+            if pose is None:
+                continue
+            own = None if points is None else layout_of_points(pose.seen(points))
+            if own is not None or not self.boxed:
+                found[image] = self.standard if own is None else own
+        return found
 
 
 def _cells(
-    store: Store, plan: Plan, variant: str, model: str, covered: np.ndarray, aligned: set[str]
+    store: Store, plan: Plan, variant: str, model: str, faces: Faces
 ) -> Iterator[pl.DataFrame]:
     """A row for each pair of maps, with the shares of both in each region."""
     samples = store.samples_of("test", variant)
     pictured = set(samples.filter("pictured")["image"])
     last = plan.last_layers[model]
     keys = ["method", "layer", "explained_class", "attack", "source"]
-    for shard, _ in enumerate(shards(samples.height, plan.shard)):
+    nothing = np.zeros_like(faces.standard)  # of images that are left out below
+    for shard, places in enumerate(shards(samples.height, plan.shard)):
         key = CellKey(variant, plan.models.index(model), model, shard)
+        known = faces.layouts(samples["image"].gather(list(places)))
         maps = store.read_maps(key)
         path = store.folder / "rows" / f"{key.stem}.parquet"
         for found in store.read_frame(path).partition_by(keys, maintain_order=True):
@@ -150,9 +236,10 @@ def _cells(
             images = found["image"].unique(maintain_order=True).to_list()
             kept = [image for image in images if layer == last or image in pictured]
             attacked = maps[map_key("attacked", method, policy, layer, attack, source)]
+            covered = np.stack([known.get(image, nothing) for image in kept])
             clean = shares(maps[name], covered)
             place = {image: at for at, image in enumerate(kept)}
-            rows = found.filter(pl.col("image").is_in([*aligned & {*kept}]))
+            rows = found.filter(pl.col("image").is_in([*known.keys() & {*kept}]))
             at = rows["image"].replace_strict(place, return_dtype=pl.Int64).to_numpy()
             level = (
                 rows["epsilon"]

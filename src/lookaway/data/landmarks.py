@@ -69,10 +69,12 @@ class LandmarkAligner:
         }
         rows: list[pl.DataFrame] = []
         poses: list[np.ndarray] = []
+        points: list[np.ndarray] = []
         for file in files:
-            for some, where in _read(file, margin):
+            for some, where, five in _read(file, margin):
                 rows.append(some)
                 poses.append(where)
+                points.append(five)
         ranked = pl.concat(rows) if rows else pl.DataFrame({"name": []})
         if not len(ranked):
             raise DataError(f"{_listed(files)}: no rows; {_EXPECTED}")
@@ -84,7 +86,8 @@ class LandmarkAligner:
             .filter(pl.col("rank").is_in([_FITTED, _BOXED]))
         )
         self._names = best["name"].rechunk()
-        self._poses = np.concatenate(poses)[best["row"].to_numpy()]
+        chosen = best["row"].to_numpy()
+        self._poses, self._points = (np.concatenate(each)[chosen] for each in (poses, points))
         self._otherwise: dict[str, list[str]] = {}  # names that are not canonical, by what they are
         for given in self._names.filter(self._names.str.contains(r"[^\x00-\x7F]|\\")):
             if given != canonical(given):
@@ -103,11 +106,30 @@ class LandmarkAligner:
         Raises:
             DataError: several names in the files could be this image's.
         """
+        place = self._place_of(image_name)
+        return None if place is None else Pose(*map(float, self._poses[place]))
+
+    def points(self, image_name: str) -> np.ndarray | None:
+        """Look an image's five points up: (5, 2) float64 px, None where it has none; see ``find``.
+
+        Raises:
+            DataError: several names in the files could be this image's.
+        """
+        place = self._place_of(image_name)
+        found: np.ndarray | None = None if place is None else self._points[place]
+        return None if found is None or np.isnan(found).any() else found
+
+    def _place_of(self, image_name: str) -> int | None:
+        """The place of an image among the names of the files, however they spell it.
+
+        Raises:
+            DataError: several names in the files could be this image's.
+        """
         names = _spellings(image_name)
         for name in names:
             index = self._place(name)
             if index is not None:
-                return Pose(*(float(number) for number in self._poses[index]))
+                return index
         for name in dict.fromkeys(map(canonical, names)):
             alike = [name] if self._place(name) is not None else []
             alike += self._otherwise.get(name, [])
@@ -117,7 +139,7 @@ class LandmarkAligner:
                     f"slashes alone, and either may be {image_name!r}; give one of them its name"
                 )
             if alike:
-                return self.find(alike[0])
+                return self._place(alike[0])
         return None
 
     def _place(self, name: str) -> int | None:
@@ -208,8 +230,8 @@ def _columns(file: Path, given: list[str]) -> _Columns:
     return columns
 
 
-def _read(file: Path, margin: float) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
-    """Names, ranks and areas of a file's rows, some at a time, and the (N, 4) poses beside them."""
+def _read(file: Path, margin: float) -> Iterator[tuple[pl.DataFrame, np.ndarray, np.ndarray]]:
+    """Names, ranks and areas of a file's rows, some at a time, their poses (N, 4) and points."""
     columns = _header(file)
     numbers = columns.points + columns.box
     used = [columns.name, *numbers]
@@ -241,7 +263,7 @@ def _read(file: Path, margin: float) -> Iterator[tuple[pl.DataFrame, np.ndarray]
 
 def _ranked(
     file: Path, columns: _Columns, rows: pl.DataFrame, margin: float
-) -> tuple[pl.DataFrame, np.ndarray]:
+) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
     pointed, numbers = _group(file, columns, rows, columns.points)
     points = numbers.T.reshape(5, 2, -1).transpose(2, 0, 1)
     boxed, box = _group(file, columns, rows, columns.box)
@@ -268,7 +290,7 @@ def _ranked(
             "area": np.nan_to_num(area, nan=0.0),
         }
     )
-    return ranked, poses
+    return ranked, poses, points
 
 
 def _group(

@@ -39,6 +39,15 @@ class Pose:
     across: float
     down: float
 
+    def seen(self, points: np.ndarray) -> np.ndarray:
+        """Where points (n, 2) of the image lie in the square, as (u, v).
+
+        >>> Pose(10.0, 20.0, 50.0, 0.0).seen(np.array([[35.0, 20.0]])).tolist()
+        [[0.5, 0.0]]
+        """
+        given = (points - (self.x, self.y)) @ (1, 1j) / complex(self.across, self.down)
+        return np.stack([given.real, given.imag], axis=1)
+
 
 def around(
     left: Any, top: Any, width: Any, height: Any, margin: float = MARGIN

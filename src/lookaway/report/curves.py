@@ -213,8 +213,8 @@ def _models(
         "model", "epsilon", value, "low", "high", "n", panel=panel, measure=pl.lit(title)
     ).drop_nulls(value)
     colours, dashes, shapes = styles(len(frames.models))
-    shown = legend(layout, "model", points=True)
     names = frames.models
+    shown = legend(layout, "model", names, points=True)
     # The dash has a field of its own: with the same names as the colour, Vega-Lite would put
     # both into one legend, or complain that one of them wants none.
     places = list(range(len(names)))
@@ -275,7 +275,7 @@ def _scopes(
     dashes = dict(zip(attacks, DASHES * len(attacks), strict=False)) | _CONTROL_DASHES
     colours |= {scope: _OWN_SIZE_COLOURS[place % 3] for place, scope in enumerate(own)}
     dashes |= {scope: [2, 2] for scope in own}
-    shown = legend(layout, "perturbation")
+    shown = legend(layout, "perturbation", scopes)
     chosen = alt.selection_point(fields=["scope"], bind="legend", toggle="true", name=_CHOSEN)
     axis = levels(x[2]) if x[2] else alt.Axis()
     scale: Any = alt.Undefined

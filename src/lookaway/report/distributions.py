@@ -65,7 +65,7 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     colour = alt.Color(
         "perturbation:N",
         scale=alt.Scale(domain=kinds, range=[_ATTACK, _NOISE]),
-        legend=legend(layout, "share of images; vertical lines: means"),
+        legend=legend(layout, "share of images; vertical lines: means", kinds),
     )
     side = layout.panel * layout.panels // max(4, len(frames.epsilons)) - 8
     x = alt.X(

@@ -42,10 +42,11 @@ def face_tables(frames: Frames) -> Iterator[Table]:
         yield Table(
             f"regions_{policy}",
             f"Where on the face {where}",
-            "Mean share of a heatmap's participation in each part of the aligned face's standard "
-            "layout; a line's parts add up to 100 %. Of layers before the last the pictured images "
-            "alone. Regions smaller than a position of a layer's map share that position. Of the "
-            f"square's area: {_areas(frames)}.",
+            "Mean share of a heatmap's participation in each part of the face, by its own five "
+            "points where the study was given some, else by the aligned square's standard layout; "
+            "a line's parts add up to 100 %. Of layers before the last the pictured images alone. "
+            "Regions smaller than a position of a layer's map share that position. Of the "
+            f"square's area by the standard layout: {_areas(frames)}.",
             *pivoted(
                 frames,
                 pl.concat([before, attacked.select(before.columns)]),

@@ -9,6 +9,7 @@ import altair as alt
 # Okabe and Ito's colours, which colour-blind people can tell apart; the controls are grey.
 COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 DASHES = [[1, 0], [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [3, 1]]
+_AXIS, _SYMBOL, _LETTER = 85, 45, 6.6  # px: left of panels; of a legend's symbol; of a letter
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 
 
@@ -20,7 +21,7 @@ class Layout:
         panel: a panel's side.
         panels: how many stand beside each other.
         legend: how many entries of a legend do.
-        label: the longest label.
+        label: the longest label, of short names.
     """
 
     panel: int
@@ -39,8 +40,21 @@ def styles(count: int) -> tuple[list[str], list[list[int]], list[str]]:
     return [COLOURS[place % 6] for place in range(count)], dashes, shapes
 
 
-def legend(layout: Layout, title: str, *, points: bool = False) -> alt.Legend:
-    """A legend below the chart, of strokes or of points; names that are too long are cut."""
+def legend(
+    layout: Layout, title: str, names: Sequence[str] = (), *, points: bool = False
+) -> alt.Legend:
+    """A legend below the chart, of strokes or of points.
+
+    Args:
+        layout: sizes.
+        title: of the legend.
+        names: those in it: long ones have fewer columns, and are cut where one column is too short.
+        points: whether it is of points.
+    """
+    room = layout.panel * layout.panels + _AXIS
+    longest = round(_LETTER * max(map(len, names), default=0))
+    label = max(layout.label, min(longest, room - _SYMBOL))
+    fitting = layout.legend if longest <= layout.label else max(1, room // (label + _SYMBOL))
     symbols = (
         {"symbolSize": 80, "symbolStrokeWidth": 1}
         if points
@@ -49,9 +63,9 @@ def legend(layout: Layout, title: str, *, points: bool = False) -> alt.Legend:
     return alt.Legend(
         title=title,
         orient="bottom",
-        columns=layout.legend,
+        columns=min(layout.legend, fitting),
         symbolOpacity=1,
-        labelLimit=layout.label,
+        labelLimit=label,
         labelFontSize=12,
         titleFontSize=12,
         titleLimit=layout.panel * layout.panels,

@@ -186,8 +186,9 @@ class Data(Settings):
                 f"the boxes and points of {self.points!r} must lie on this machine: copy the table "
                 "here, or give landmarks"
             )
-        if self.landmarks is not None and "landmarks" not in self.variants:
+        if self.landmarks is not None and self.variants == ["none"]:
             raise ValueError(
-                "landmarks is given, but no variant uses it; add landmarks to variants"
+                "landmarks is given, but no variant uses it; add landmarks to variants, or cascade, "
+                "of whose faces the points tell the regions"
             )
         return self

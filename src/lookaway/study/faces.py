@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from lookaway.data.align import Aligner, Pose, check_found, find_faces
 from lookaway.data.folder import ImageSource, Record
+from lookaway.data.landmarks import LandmarkAligner
 from lookaway.errors import StoreError
 from lookaway.hashing import digest_json
 from lookaway.progress import Reporter
@@ -16,6 +18,11 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "image": pl.String,
     "sha256": pl.String,
     **dict.fromkeys(("x", "y", "across", "down"), pl.Float64),
+}
+_POINTS_FILE = "faces/points.parquet"
+_POINTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "image": pl.String,
+    **dict.fromkeys((f"{axis}{place}" for place in range(1, 6) for axis in "xy"), pl.Float64),
 }
 
 
@@ -53,6 +60,33 @@ def find_poses(
         found = find_faces(aligner, source, records, known, advance, keep)
     check_found(aligner, found)
     return found
+
+
+def keep_points(aligner: LandmarkAligner, records: Sequence[Record], store: Store | None) -> None:
+    """Keep the five points of each image that has some, px of the upright image.
+
+    Raises:
+        DataError: several names in the landmarks could be an image's.
+        StoreError: the run cannot be written.
+    """
+    found = [(record.image, aligner.points(record.image)) for record in records]
+    rows = [(image, *points.ravel().tolist()) for image, points in found if points is not None]
+    if store is not None:
+        store.write_frame(_POINTS_FILE, pl.DataFrame(rows, schema=_POINTS, orient="row"))
+
+
+def read_points(store: Store) -> dict[str, np.ndarray]:
+    """Five points (5, 2) by image, px of the upright image; empty where none were given.
+
+    Raises:
+        StoreError: they are damaged.
+    """
+    path = store.folder / _POINTS_FILE
+    if not path.is_file():
+        return {}
+    frame = store.read_frame(path)
+    check_columns(frame, _POINTS, path)
+    return {image: np.array(numbers).reshape(5, 2) for image, *numbers in frame.iter_rows()}
 
 
 def read_poses(store: Store, variant: str) -> dict[str, Pose | None]:

@@ -10,9 +10,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lookaway.data.align import Pose, aligned, open_aligner
+from lookaway.data.align import Aligner, Pose, aligned, open_aligner
 from lookaway.data.duplicates import duplicates
 from lookaway.data.folder import ImageSource, Record, Scan
+from lookaway.data.landmarks import LandmarkAligner
 from lookaway.data.pixels import to_grid
 from lookaway.data.samples import open_source
 from lookaway.data.split import (
@@ -29,7 +30,7 @@ from lookaway.hashing import digest_json
 from lookaway.models.stages import LabelledImages
 from lookaway.progress import Reporter
 from lookaway.rows import SAMPLE_SCHEMA
-from lookaway.study.faces import find_poses
+from lookaway.study.faces import find_poses, keep_points
 from lookaway.study.grid_cache import GridCache
 from lookaway.study.json_files import ImageList, PartImages, VariantPlan
 from lookaway.study.settings import FolderSplit, Study
@@ -238,12 +239,11 @@ def find_images(
     Raises:
         DataError: with the reason why a study cannot be made of them.
     """
-    aligners = {
-        name: open_aligner(
-            name, Path(study.data.points) if study.data.points else None, study.data.margin
-        )
-        for name in study.data.variants
-    }
+    place = Path(study.data.points) if study.data.points else None
+    aligners = {name: open_aligner(name, place, study.data.margin) for name in study.data.variants}
+    pointed = aligners.get("landmarks") or (
+        open_aligner("landmarks", place, study.data.margin) if place else None
+    )
     source = given or open_source(study.data.source, study.data.range)
     with progress.stage("images: reading", None, "images") as advance:
         scan = source.scan(advance)
@@ -264,13 +264,15 @@ def find_images(
     if len(classes) < 2:
         raise DataError(f"only one class has usable images: {classes[0]!r}; at least 2 are needed")
     variants: dict[str, Variant] = {}
+    if isinstance(pointed, LandmarkAligner):
+        keep_points(pointed, records, store)
     for name, aligner in aligners.items():
         poses = find_poses(aligner, source, records, store, progress) if aligner else {}
         variants[name] = Variant(
             name,
             _with_faces(name, parts, poses) if study.data.without_face == "drop" else parts,
             poses,
-            aligner.about if aligner else {},
+            _about(aligner, pointed),
         )
     shown = set.intersection(*(set(variant.parts["test"]) for variant in variants.values()))
     pictured = _pictured([r for r in parts["test"] if r in shown], study.explain.pictured)
@@ -284,6 +286,13 @@ def find_images(
         study.data.channels,
         order=scan.order,
     )
+
+
+def _about(aligner: Aligner | None, pointed: Aligner | None) -> dict[str, Any]:
+    """What changes a variant's results: of its aligner, and of points that tell its regions."""
+    if aligner is None or pointed is None or aligner.name == pointed.name:
+        return aligner.about if aligner else {}
+    return {**aligner.about, "points": pointed.about["sha256"]}
 
 
 def _warnings(scan: Scan) -> Iterator[str]:

@@ -19,7 +19,8 @@ function fitted(spec, room) {
 function narrowLegends(part, room) {
   if (part === null || typeof part !== "object") return;
   if (part.orient === "bottom" && part.columns) {
-    const entry = part.columns > 3 ? 100 : 280;
+    if (part.labelLimit) part.labelLimit = Math.min(part.labelLimit, room - 60);
+    const entry = part.columns > 3 ? 100 : part.labelLimit + 40;
     part.columns = Math.max(1, Math.min(part.columns, Math.floor(room / entry)));
   }
   for (const [name, inner] of Object.entries(part)) if (name !== "data") narrowLegends(inner, room);

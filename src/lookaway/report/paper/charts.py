@@ -99,7 +99,7 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
     found = perturbations(frames, paper_form(frames))
     names = found["perturbation"].unique(maintain_order=True).to_list()
     colours, dashes, _ = styles(len(names))
-    shown = legend(layout, "perturbation")
+    shown = legend(layout, "perturbation", names)
     steps = sorted(found["epsilon"].unique().to_list())
     several = found["variant"].n_unique() > 1
     found = found.with_columns(
@@ -167,7 +167,7 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
     ).with_columns(panel=panel, network=pl.col("model").replace_strict(marks))
     names = frames.models
     colours, dashes, _ = styles(len(names))
-    shown = legend(layout, "model")
+    shown = legend(layout, "model", names)
     base = alt.Chart().encode(
         x=alt.X(
             "mod:Q",
