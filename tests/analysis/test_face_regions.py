@@ -64,7 +64,7 @@ def test_the_template_s_points_give_its_standard_layout_and_others_move_their_re
     standard, own = layout(LANDMARKS), layout_of_points(points)
     np.testing.assert_allclose(own.sum(axis=0), 1.0)
     np.testing.assert_allclose(own.mean(axis=(1, 2)), standard.mean(axis=(1, 2)), atol=0.01)
-    wide = points + [[0, 0], [0, 0], [0.1, 0], [-0.08, 0], [0.08, 0]]
+    wide = points + np.array([[0, 0], [0, 0], [0.1, 0], [-0.08, 0], [0.08, 0]])
     moved = layout_of_points(wide)
     for place, region in ((2, "nose"), (3, "mouth"), (4, "mouth")):
         x, y = wide[place]
@@ -81,19 +81,19 @@ def test_the_template_s_points_give_its_standard_layout_and_others_move_their_re
 def test_points_that_span_no_face_have_no_layout():
     points = np.array(TEMPLATE) / TEMPLATE_SIZE
     profile = points.copy()
-    profile[1] = profile[0] + [0.01, 0.0]
+    profile[1] = profile[0] + np.array([0.01, 0.0])
     assert layout_of_points(profile) is None
-    assert layout_of_points(points + [1.0, 0.0]) is None
+    assert layout_of_points(points + 1.0) is None
 
 
 def test_points_count_before_the_standard_layout_and_a_box_alone_has_none():
-    points = 100 * np.array(TEMPLATE) / TEMPLATE_SIZE + [50, 20]
+    points = 100 * np.array(TEMPLATE) / TEMPLATE_SIZE + np.array([50, 20])
     pose = Pose(50.0, 20.0, 100.0, 0.0)
     poses = {"own": pose, "plain": pose, "beside": pose, "none": None}
     given = {"own": points, "beside": points + 500, "none": points}
     standard = layout(CASCADE)
     found = Faces(standard, poses, given, boxed=False).layouts(poses)
-    np.testing.assert_allclose(found["own"], layout_of_points((points - [50, 20]) / 100))
+    np.testing.assert_allclose(found["own"], layout_of_points(pose.seen(points)))
     assert found["plain"] is found["beside"] is standard
     assert "none" not in found
     assert {*Faces(standard, poses, given, boxed=True).layouts(poses)} == {"own"}

@@ -48,6 +48,7 @@ def result(quick_study, run_quickly, tmp_path):
         attacks=[DODGE],
         epsilons=[0.02, 0.1],
         explain=explain,
+        controls={"shifted": 1},  # whose maps are not kept
     )
     return run_quickly(study, tmp_path / "out", 64, models={"faces": embedder()})
 

@@ -155,7 +155,7 @@ def test_how_far_the_explanation_moved_is_told_by_what_became_of_the_comparison(
 def test_rates_of_groups_of_people_are_told_of_a_study(result):
     groups = pl.DataFrame({"label": ["ann", "bob", "cy"], "sex": ["f", "m", "m"]})
     frame = result.verification(groups=groups, column="sex")
-    assert set(frame["group"]) == {"f", "m"}
+    assert set(frame["group"]) == {"f", "m", "largest gap"}
     assert frame["value"].null_count() == frame.height  # so few people
     assert set(frame["source"]) == {None, "faces", "plain"}
     with pytest.raises(InputError, match="groups are told per perturbation"):

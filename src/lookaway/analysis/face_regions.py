@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.aimed import without_shaped
 from lookaway.analysis.grouped import SETTING, measure_frames
 from lookaway.analysis.regions import GRID, enlarged
 from lookaway.analysis.scale import beside_control
@@ -160,15 +161,30 @@ def face_regions(store: Store, plan: Plan) -> pl.DataFrame:
         the same size moved. Pairs in which a map is dead are left out.
     """
     frames = [pl.DataFrame(schema=SCHEMA)]
+    frames += [_summed(moved) for moved in moved_rows(store, plan)]
+    return pl.concat(frames)
+
+
+# Rows of images, and the measures of them.
+_Moved = list[tuple[pl.DataFrame, dict[str, pl.Expr]]]
+
+
+def moved_rows(store: Store, plan: Plan) -> Iterator[_Moved]:
+    """What ``face_regions`` sums up, of each image: a variant, model and layer at a time.
+
+    Yields:
+        Rows and their measures, such as ``clean eyes``: those of every perturbation, then
+        ``beyond_noise`` of attacks.
+    """
     for variant in plan.variants:
         faces = Faces.of(store, plan, variant)
-        for model in plan.models if faces else ():
+        if faces is None:
+            continue
+        for model in plan.models:
             cells = list(_cells(store, plan, variant, model, faces))
             if cells and (rows := pl.concat(cells)).height:
-                frames += [
-                    _summed(part) for part in rows.partition_by("layer", maintain_order=True)
-                ]
-    return pl.concat(frames)
+                for part in rows.partition_by("layer", maintain_order=True):
+                    yield _moved(part)
 
 
 @dataclass(frozen=True)
@@ -228,7 +244,8 @@ def _cells(
         known = faces.layouts(samples["image"].gather(list(places)))
         maps = store.read_maps(key)
         path = store.folder / "rows" / f"{key.stem}.parquet"
-        for found in store.read_frame(path).partition_by(keys, maintain_order=True):
+        rows = without_shaped(store.read_frame(path))  # of others no maps are kept
+        for found in rows.partition_by(keys, maintain_order=True):
             method, layer, policy, attack, source = found.select(keys).row(0)
             name = map_key("clean", method, policy, layer)
             if name not in maps:
@@ -264,8 +281,8 @@ def _cells(
             )
 
 
-def _summed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Means over the images, and what moved beyond noise."""
+def _moved(rows: pl.DataFrame) -> _Moved:
+    """The shares of a layer, what moved, and what moved beyond noise."""
     moved = rows.with_columns(
         (pl.col(f"attacked {region}") - pl.col(f"clean {region}")).alias(f"moved {region}")
         for region in REGIONS
@@ -276,12 +293,17 @@ def _summed(rows: pl.DataFrame) -> pl.DataFrame:
         (pl.col(f"moved {region}") - pl.col(f"noise {region}")).alias(f"beyond_noise {region}")
         for region in REGIONS
     )
-    parts = []
+    found = []
     for frame, names in ((moved, ("clean", "attacked", "moved")), (beside, ("beyond_noise",))):
         every = [f"{name} {region}" for name in names for region in REGIONS]
-        measures = {name: pl.col(name) for name in every}
         if frame.height:
-            parts.append(measure_frames(frame, _KEYS, measures))
+            found.append((frame, {name: pl.col(name) for name in every}))
+    return found
+
+
+def _summed(moved: _Moved) -> pl.DataFrame:
+    """Means over the images."""
+    parts = [measure_frames(frame, _KEYS, measures) for frame, measures in moved]
     told = pl.concat(parts).with_columns(
         pl.col("measure").str.splitn(" ", 2).struct.rename_fields(["measure", "region"])
     )

@@ -140,7 +140,7 @@ def mean_frames(
         measure: which of ``RANGES`` it lies in; None: that of its name.
         partner: the column with the other image that each value is about too.
     """
-    within = _range_of(measure or called)
+    within = range_of(measure or called)
     tables = grouped(rows, keys, partner=partner)
     parts = [table.mean_frame("value", called, within) for table in tables]
     return _together(parts, rows, keys, called)
@@ -187,14 +187,14 @@ def measure_frames(
             found = (
                 table.share_frame(name, "value")
                 if name in shares
-                else table.mean_frame(name, "value", _range_of(name))
+                else table.mean_frame(name, "value", range_of(name))
             )
             parts.append(found.with_columns(measure=pl.lit(name)))
     return pl.concat(parts).select(*keys, "measure", "n", "value", "low", "high", "interval")
 
 
-def _range_of(measure: str) -> Range:
-    """What its mean can be: of its name, or of the first word of it."""
+def range_of(measure: str) -> Range:
+    """What a measure's mean can be: by its name, or by the first word of it."""
     return RANGES.get(measure, RANGES.get(measure.partition(" ")[0], ANY))
 
 

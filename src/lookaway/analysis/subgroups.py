@@ -1,14 +1,24 @@
 """Error rates of groups of people, and the largest gap between two of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy.special import ndtr, stdtrit
 
 from lookaway.analysis.comparisons import SCHEMA, comparisons_of
+from lookaway.analysis.ends import LEVEL, SHARE, quantiles_of
 from lookaway.analysis.intervals import Bootstrap
-from lookaway.analysis.verification import RATES, Comparisons, Setting, share_of
+from lookaway.analysis.verification import (
+    RATES,
+    Comparisons,
+    Setting,
+    equal_error,
+    share_of,
+)
+from lookaway.data.table import plain_name
 from lookaway.errors import DataError, shown
 from lookaway.metrics.verification import needed
 from lookaway.places import local_path
@@ -17,7 +27,9 @@ from lookaway.study.store import Store
 
 FEWEST = 20  # people of a group, for any claim about it
 GAP = "largest gap"
-_RESAMPLES, _TAIL = 2_000, 0.025
+FEW = f"under {FEWEST} people"
+NO_GAP = f"fewer than two groups of {FEWEST} people"
+_RESAMPLES = 2_000
 _NUMBERS = ("value", "low", "high")
 
 
@@ -51,6 +63,8 @@ def read_groups(
             f"{', '.join(frame.columns)[:200]}"
         )
     told = frame.select(pl.col(key, column).cast(pl.String)).drop_nulls().unique()
+    if key == "image":  # as a table of images names them
+        told = told.with_columns(pl.col(key).map_elements(plain_name, pl.String))
     joined = samples.select("image", "label").join(told, on=key, how="left", maintain_order="left")
     groups = joined.select("label", column).unique(maintain_order=True).drop_nulls()
     twice = groups.filter(pl.col("label").is_duplicated())["label"].to_list()
@@ -68,7 +82,7 @@ def read_groups(
 
 
 def by_group(
-    store: Store, plan: Plan, variant: str, model: str, groups: dict[str, str]
+    store: Store, plan: Plan, variant: str, model: str, groups: Mapping[str, str]
 ) -> pl.DataFrame:
     """A gallery's error rates in each group of people; see ``group_rates``.
 
@@ -103,9 +117,10 @@ def group_rates(
         rates: clean false match rates at which thresholds are fixed.
 
     Returns:
-        attack, objective, epsilon, measure (fnmr@rate, fmr@rate and, of impersonations,
-        success@rate), n_genuine, n_impostor, value, low, high, reason, group, n_people. A value is
-        null where a group has under 20 people, or no threshold can be fixed; reason says it.
+        attack, objective, epsilon, measure (eer of comparisons within a group, fnmr@rate, fmr@rate
+        and, of impersonations, success@rate), n_genuine, n_impostor, value, low, high, reason,
+        group, n_people. A value is null where a group has under 20 people, or no threshold can be
+        fixed; reason says it.
     """
     names = sorted(set(groups))
     of = np.array([names.index(group) for group in groups])
@@ -113,8 +128,12 @@ def group_rates(
     within = probes[:, None] == of[None, :]
     levels = {rate: found.thresholds(rate) for rate in rates}
     boot = Bootstrap([str(person) for person in found.persons])
-    rows = []
+    tell = partial(_rows, found=found, of=of, names=names)
+    rows: list[dict[str, object]] = []
     for setting, each in found.similarities.items():
+        equal = [_equal(each, same, probes == g, of == g, seed=g + 1) for g in range(len(names))]
+        drawn = [resampled for _, resampled in equal].__getitem__
+        rows += tell(_about(setting, "eer"), [rate for rate, _ in equal], drawn)
         targets = found.targets.get(setting[:2])
         for rate, threshold in levels.items():
             counted = {"fnmr": same, "fmr": within & ~same}
@@ -124,11 +143,7 @@ def group_rates(
                 about = _about(setting, f"{measure}@{rate:g}")
                 if threshold is None:
                     few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons"
-                    nothing: list[_Rate] = [(None, None, None, few)] * len(names)
-                    rows += [
-                        _row(about, found, of, probes, g, names, *numbers)
-                        for g, numbers in enumerate(nothing)
-                    ]
+                    rows += tell(about, [(None, None, None, few)] * len(names))
                     continue
                 match = each >= threshold[:, None]
                 wrong = ~match if measure == "fnmr" else match
@@ -137,11 +152,10 @@ def group_rates(
                     _rate(wrong, some, found.persons, int((of == g).sum()), boot)
                     for g, some in enumerate(kept)
                 ]
-                rows += [
-                    _row(about, found, of, probes, g, names, *numbers)
-                    for g, numbers in enumerate(told)
-                ]
-                rows.append(about | _gap(wrong, kept, found.persons, of, names, told))
+                random = np.random.default_rng(0)
+                rows += tell(
+                    about, told, partial(_resampled, wrong, kept, found.persons, of, random)
+                )
     schema: dict[str, type[pl.DataType]] = dict.fromkeys(_NUMBERS, pl.Float64)
     schema |= dict.fromkeys(("n_genuine", "n_impostor", "n_people"), pl.Int64)
     schema |= {"reason": pl.String}
@@ -160,68 +174,106 @@ def _rate(
     wrong: np.ndarray, trials: np.ndarray, persons: np.ndarray, people: int, boot: Bootstrap
 ) -> _Rate:
     if people < FEWEST:
-        return None, None, None, f"under {FEWEST} people"
+        return None, None, None, FEW
     if not trials.any():
         return None, None, None, "no comparison"
     return *share_of(wrong & trials, trials, persons, boot), None
 
 
-def _row(
+def _rows(
     about: dict[str, object],
+    told: Sequence[_Rate],
+    drawn: Callable[[int], np.ndarray] | None = None,
+    *,
     found: Comparisons,
     of: np.ndarray,
-    probes: np.ndarray,
-    group: int,
     names: Sequence[str],
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    reason: str | None,
-) -> dict[str, object]:
-    people, mine = int((of == group).sum()), int((probes == group).sum())
-    counts = {"n_genuine": mine, "n_impostor": mine * (people - 1)}
-    ends = {"value": value, "low": low, "high": high, "reason": reason}
-    return {**about, **counts, **ends, "group": names[group], "n_people": people}
+) -> list[dict[str, object]]:
+    """A row for each group, and for the largest gap where there is something to resample."""
+    rows = []
+    for group, (value, low, high, reason) in enumerate(told):
+        people, mine = int((of == group).sum()), int((of[found.persons] == group).sum())
+        counts = {"n_genuine": mine, "n_impostor": mine * (people - 1)}
+        ends = {"value": value, "low": low, "high": high, "reason": reason}
+        rows.append({**about, **counts, **ends, "group": names[group], "n_people": people})
+    return rows if drawn is None else [*rows, about | _gap(of, names, told, drawn)]
+
+
+def _equal(
+    similarities: np.ndarray, same: np.ndarray, mine: np.ndarray, people: np.ndarray, *, seed: int
+) -> tuple[_Rate, np.ndarray]:
+    """A group's equal error rate, and in each resample of its people.
+
+    Args:
+        similarities: (N, K).
+        same: (N, K) bool: genuine comparisons.
+        mine: (N,) bool: the group's probes.
+        people: (K,) bool: its people.
+        seed: that of no other group, whose people are drawn apart.
+    """
+    if people.sum() < FEWEST:
+        return (None, None, None, FEW), np.empty(0)
+    if not mine.any():
+        return (None, None, None, "no comparison"), np.empty(0)
+    cut = np.ix_(mine, people)
+    persons = [str(place) for place in same[cut].argmax(axis=1)]
+    boot = Bootstrap(persons, seed=seed)
+    value, resampled = equal_error(similarities[cut], same[cut], boot)
+    low, high = boot.bounds(resampled[:, None], None, SHARE)
+    return (value, low[0], high[0], None), resampled
 
 
 def _gap(
-    wrong: np.ndarray,
-    kept: Sequence[np.ndarray],
-    persons: np.ndarray,
     of: np.ndarray,
     names: Sequence[str],
     told: Sequence[_Rate],
+    drawn: Callable[[int], np.ndarray],
 ) -> dict[str, object]:
-    """The highest rate less the lowest, of groups that have enough people."""
+    """The highest rate less the lowest, of groups that have enough people.
+
+    Args:
+        of: (K,) int: each person's group.
+        names: of the groups.
+        told: a rate of each.
+        drawn: a group's rate in each resample of its people.
+    """
     known = [(rate[0], group) for group, rate in enumerate(told) if rate[0] is not None]
     row: dict[str, object] = {"group": GAP, "n_people": None, "n_genuine": None}
     row |= {"n_impostor": None, "value": None, "low": None, "high": None}
     if len(known) < 2:
-        return row | {"reason": f"fewer than two groups of {FEWEST} people"}
+        return row | {"reason": NO_GAP}
     (least, low_group), (most, high_group) = min(known), max(known)
-    random = np.random.default_rng(0)
-    drawn = [
-        _resampled(wrong, kept[group], persons, of == group, random)
-        for group in (high_group, low_group)
-    ]
-    ends = np.quantile(drawn[0] - drawn[1], [_TAIL, 1 - _TAIL])
+    people = min(int((of == group).sum()) for group in (low_group, high_group))
+    low, high = gap_ends(drawn(high_group) - drawn(low_group), people)
     which = f"{shown(names[high_group], 40)} less {shown(names[low_group], 40)}"
-    return row | {
-        "value": most - least,
-        "low": float(ends[0]),
-        "high": float(ends[1]),
-        "reason": which,
-    }
+    return row | {"value": most - least, "low": low, "high": high, "reason": which}
+
+
+def gap_ends(resampled: np.ndarray, people: int) -> tuple[float, float]:
+    """The 95 % interval of a difference of two groups, by percentiles expanded for few people.
+
+    See ``intervals.Bootstrap``.
+
+    Args:
+        resampled: (resamples,); what is not finite is left out.
+        people: of the smaller group, at least 2.
+    """
+    tail = ndtr(-stdtrit(people - 1, (1 + LEVEL) / 2) * np.sqrt(people / (people - 1)))
+    low, high = quantiles_of(resampled[:, None], [float(tail)])
+    assert low[0] is not None and high[0] is not None  # noqa: PT018, S101  both or neither
+    return low[0], high[0]
 
 
 def _resampled(
     wrong: np.ndarray,
-    trials: np.ndarray,
+    kept: Sequence[np.ndarray],
     persons: np.ndarray,
-    mine: np.ndarray,
+    of: np.ndarray,
     random: np.random.Generator,
+    group: int,
 ) -> np.ndarray:
     """A group's rate in each resample of its people; a comparison of two counts for both."""
+    trials, mine = kept[group], of == group
     people = np.flatnonzero(mine)
     count = trials.shape[1]
     sums = np.zeros((2, count, count))

@@ -204,6 +204,24 @@ def share_of(
 def _eer(
     similarities: np.ndarray, same: np.ndarray, boot: Bootstrap
 ) -> tuple[float, float | None, float | None]:
+    value, resampled = equal_error(similarities, same, boot)
+    low, high = boot.bounds(resampled[:, None], None, SHARE)
+    return value, low[0], high[0]
+
+
+def equal_error(
+    similarities: np.ndarray, same: np.ndarray, boot: Bootstrap
+) -> tuple[float, np.ndarray]:
+    """The equal error rate of comparisons, and in each of 1,000 resamples of the people.
+
+    Args:
+        similarities: (N, K).
+        same: (N, K) bool: which comparisons are genuine.
+        boot: of the N probes' people.
+
+    Returns:
+        The rate, and (1000,); NaN where a resample has comparisons of one kind alone.
+    """
     value = det(similarities[same], similarities[~same]).equal_error_rate
     persons, count = boot.units, similarities.shape[1]
     by_person = boot.kind == "classes"
@@ -221,5 +239,4 @@ def _eer(
                 weights *= np.where(same, 1.0, part[:, None, places])
             flat = weights.reshape(len(part), -1)
             resampled.append(equal_error_rates(similarities.ravel(), same.ravel(), flat))
-    low, high = boot.bounds(np.concatenate(resampled)[:, None], None, SHARE)
-    return value, low[0], high[0]
+    return value, np.concatenate(resampled)

@@ -188,7 +188,7 @@ class Data(Settings):
             )
         if self.landmarks is not None and self.variants == ["none"]:
             raise ValueError(
-                "landmarks is given, but no variant uses it; add landmarks to variants, or cascade, "
-                "of whose faces the points tell the regions"
+                "landmarks is given, but no variant uses it; add landmarks to variants, or "
+                "cascade, of whose faces the points tell the regions"
             )
         return self
