@@ -23,6 +23,17 @@ def report(
             metavar="PATH",
         ),
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="Groups of people: a CSV or Parquet with label or image, and a column of groups. "
+            "Every number by group, and the largest gap. Kept with the run.",
+            metavar="PATH",
+        ),
+    ] = None,
+    column: Annotated[
+        str, typer.Option(help="Of the groups in their table.", metavar="NAME")
+    ] = "group",
     paper: Annotated[
         bool | None,
         typer.Option(help="With tables and figures in the paper's form; default: as the study."),
@@ -37,6 +48,7 @@ def report(
       lookaway report runs/first
       lookaway report runs/first --paper
       lookaway report runs/first --regions faces.csv
+      lookaway report runs/first --groups people.csv --column sex
     """
     from lookaway.report.page import build_report
     from lookaway.report.warnings import warnings
@@ -47,6 +59,8 @@ def report(
     with locked(folder):
         if regions is not None:
             result.keep_regions(regions)
+        if groups is not None:
+            result.keep_groups(groups, column)
         build_report(result.store, paper=paper)
     for line in [] if quiet else warnings(result.frames):
         say(f"lookaway: {line}", error=True)

@@ -8,10 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from lookaway.analysis import summary
+from lookaway.analysis.by_group import by_group, keep_groups
 from lookaway.analysis.direction import direction
 from lookaway.analysis.frames import REGIONS, Frames
 from lookaway.analysis.regions import inside_frame, pack, read_regions
-from lookaway.analysis.subgroups import by_group, read_groups
+from lookaway.analysis.subgroups import by_group as rates_by_group
+from lookaway.analysis.subgroups import read_groups
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
 from lookaway.report.figure import Figure
@@ -219,10 +221,35 @@ class Summaries(ABC):
         frames = self.frames
         known = read_groups(groups, column, frames.store.samples())
         return pl.concat(
-            by_group(frames.store, frames.plan, variant, model, known)
+            rates_by_group(frames.store, frames.plan, variant, model, known)
             for variant in frames.variants
             for model in frames.galleries
         )
+
+    def by_group(
+        self, groups: str | Path | pl.DataFrame | None = None, column: str = "group"
+    ) -> pl.DataFrame:
+        """Every number by group of people, and the largest gap; see ``analysis.by_group``.
+
+        Args:
+            groups: of people: a CSV, Parquet or frame with ``label`` or ``image``, such as a
+                study's own table, and a column of groups. None: those that were given to
+                ``lookaway report``.
+            column: its name.
+
+        Raises:
+            InputError: no groups are given, and the run keeps none.
+            DataError: the groups cannot be used.
+        """
+        if groups is not None:
+            known = read_groups(groups, column, self.frames.store.samples())
+            return by_group(self.frames, known)
+        if self.frames.by_group is None:
+            raise InputError(
+                "this run keeps no groups of people; give a table with label or image and a column "
+                "of groups"
+            )
+        return self.frames.by_group
 
     def face_regions(self) -> pl.DataFrame:
         """Where on aligned faces the layers look, and what moved; see ``analysis.face_regions``.
@@ -291,6 +318,20 @@ class Result(Summaries):
             StoreError: the run is not finished.
         """
         return self.store.read_manifest()
+
+    def keep_groups(self, groups: str | Path | pl.DataFrame, column: str = "group") -> None:
+        """Keep groups of people with the run, so that ``by_group`` and the page tell them.
+
+        Args:
+            groups: see ``by_group``.
+            column: of the groups.
+
+        Raises:
+            DataError: the groups cannot be used.
+            StoreError: the run cannot be written.
+        """
+        keep_groups(self.store, read_groups(groups, column, self.store.samples()), column)
+        self.frames = Frames(self.store)
 
     def keep_regions(self, regions: str | Path | pl.DataFrame) -> None:
         """Keep regions with the run, so that ``direction`` and the page tell what is inside.

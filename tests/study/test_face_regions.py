@@ -5,9 +5,11 @@ import polars as pl
 import pytest
 
 from galleries import DODGE, embedder, study_of
+from lookaway.analysis import by_group, subgroups
 from lookaway.analysis.face_regions import REGIONS, layout, layout_of_points, shares
 from lookaway.errors import InputError
 from lookaway.report.face_tables import face_tables
+from lookaway.report.group_tables import group_tables
 from lookaway.study.faces import read_poses
 from lookaway.study.keys import CellKey, map_key
 
@@ -111,3 +113,41 @@ def test_images_as_they_are_have_no_regions(looked):
     with pytest.raises(InputError, match="no variant of this study aligns faces"):
         looked.face_regions()
     assert not list(face_tables(looked.frames))
+
+
+def test_regions_and_shifts_are_told_by_group_and_stand_on_the_page(result, monkeypatch, tmp_path):
+    for module in (by_group, subgroups):
+        monkeypatch.setattr(module, "FEWEST", 2)
+    people = pl.DataFrame({"label": ["ann", "bob", "cy"], "sex": ["f", "f", "m"]})
+    with pytest.raises(InputError, match="keeps no groups"):
+        result.by_group()
+    frame = result.by_group(people, "sex")
+    last = result.plan.last_layers["faces"]
+    rows = result.rows().filter(layer=last, attack="dodge", epsilon=0.1)
+    mine = rows.filter(pl.col("label") != "cy")
+    here = frame.filter(attack="dodge", epsilon=0.1, group="f")
+    told = dict(here.filter(layer=last).select("measure", "value").iter_rows())
+    assert told["mod"] == pytest.approx(mine["nissim"].mean())
+    noise = result.rows().filter(layer=last, attack="noise", epsilon=0.1)
+    noise = noise.filter(pl.col("label") != "cy")
+    assert told["excess"] == pytest.approx(mine["nissim"].mean() - noise["nissim"].mean())
+    totals = sum(told[f"attacked {region}"] for region in REGIONS)
+    assert totals == pytest.approx(1.0)
+    assert told["moved eyes"] == pytest.approx(told["attacked eyes"] - told["clean eyes"])
+    equal = frame.filter(attack="clean", measure="eer", group="f")
+    assert equal["n_people"].to_list() == [2]
+    people.write_csv(tmp_path / "people.csv")
+    result.keep_groups(tmp_path / "people.csv", "sex")
+    assert result.by_group().equals(frame)
+    tables = {table.name: table for table in group_tables(result.frames, result.by_group())}
+    assert [*tables] == ["groups_label", "groups_regions_label", "groups_verification"]
+    heads = ("perturbation", "model", "number", "f", "m", "largest gap")
+    line = next(
+        row
+        for row in tables["groups_label"].rows
+        if row.names == ("dodge white-box", "faces", "MOD")
+    )
+    assert tables["groups_label"].heads == heads
+    assert line.cells[0].value == told["mod"]
+    assert [cell.value for cell in line.cells[1:]] == [None, None]
+    assert line.cells[2].reason == "fewer than two groups of 20 people"

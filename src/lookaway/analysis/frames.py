@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis import (
+    by_group,
     comparisons,
     conventions,
     failing,
@@ -236,6 +237,11 @@ class Frames(Described):
     face_regions = _summary("face_regions")
 
     @cached_property
+    def by_group(self) -> pl.DataFrame | None:
+        """By the groups of people that the run keeps, of all methods; None where it has none."""
+        return by_group.of_run(self)
+
+    @cached_property
     def similarities(self) -> pl.DataFrame:
         """Histograms of each gallery's similarities; see ``comparisons.similarity_histograms``."""
         return comparisons.of_all(comparisons.similarity_histograms, self.store, self.plan)
@@ -287,6 +293,8 @@ class Frames(Described):
         if self.galleries:
             names = ["verification", "verification_shift"]
             kept |= {name: self.whole(name) for name in names} | {"det": self.det}
+        if self.by_group is not None:
+            kept["by_group"] = self.by_group
         return kept
 
     def last(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from lookaway.report.curves import SHUFFLED
 from lookaway.report.detail_tables import detail_tables
 from lookaway.report.face_tables import face_tables
 from lookaway.report.findings import findings
+from lookaway.report.group_tables import group_tables
 from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.table import Cell, Row, Table
 from lookaway.report.verified import shift_tables, verification_tables
@@ -31,6 +32,9 @@ def all_tables(frames: Frames) -> list[Table]:
     Of each method; what holds for all of them once.
     """
     found = [table for one in frames.each_method for table in _tables(one)]
+    for one in frames.each_method:
+        told = group_tables(one, frames.by_group)
+        found += [table if table.of_images else _named(one, table) for table in told]
     return [*{table.name: table for table in found}.values()]
 
 
