@@ -63,7 +63,7 @@ def place(faces_for_all, tmp_path_factory):
         Path("images.csv").write_text("\n".join(["image,label", *rows]))
         boxes = [f"{face}/{i}.png,0.2,0.2,0.8,0.8" for face in ("ann", "bob") for i in range(8)]
         Path("faces.csv").write_text("\n".join(["image,left,top,right,bottom", *boxes]))
-        Path("people.csv").write_text("label,sex\nann,f\nbob,m\n")
+        Path("people.csv").write_text("label,sex\nann,f\nbob,m\ncy,m\n")
         files = [text for page in pages("python") for text in blocks(page, "python")]
         Path("nets.py").write_text("\n".join(text for text in files if text.startswith(MODULE)))
         study = smaller(yaml.safe_load(blocks("README.md", "yaml")[0]))
