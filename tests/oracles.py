@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
 from lookaway.models.classifier import Classifier
@@ -435,3 +436,21 @@ def permuted_p(
         ]
         as_large += share(shuffled) >= observed - 1e-9
     return observed, as_large / times
+
+
+def sliced_wasserstein_of_points(clean, attacked):
+    """The mean over 8 directions of SciPy's distance along each, over that of a step's largest."""
+    height, width = clean.shape
+    y, x = ((np.arange(side) + 0.5) / side for side in (height, width))
+    angles = [np.pi * number / 8 for number in range(8)]
+    along = [
+        wasserstein_distance(
+            *[(y[:, None] * np.sin(angle) + x * np.cos(angle)).ravel()] * 2,
+            clean.double().flatten(),
+            attacked.double().flatten(),
+        )
+        for angle in angles
+    ]
+    steps = np.linspace(0, np.pi, 16 * 100 + 1)
+    largest = max(np.mean([abs(np.cos(step - angle)) for angle in angles]) for step in steps)
+    return np.mean(along) / largest

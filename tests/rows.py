@@ -69,6 +69,9 @@ def measured(
             "map_size": ["7x7"] * rows,
             "explained_class": [policy] * rows,
             "nissim": values.T.ravel(),
+            "nissim_common": values.T.ravel() / 2,
+            "log_mass_ratio": [-0.5] * rows,
+            "sliced_wasserstein": values.T.ravel() / 4,
             "clean_dead": said(clean_dead),
             "attacked_dead": said(attacked_dead),
         }

@@ -173,4 +173,8 @@ def _measured(images, layer, method, policy, random):
         nissim=pl.Series(random.beta(2, 5, count), dtype=pl.Float64),
         clean_dead=pl.Series(random.random(count) < 0.02, dtype=pl.Boolean),
         attacked_dead=pl.Series(random.random(count) < 0.05, dtype=pl.Boolean),
+    ).with_columns(
+        nissim_common=pl.col("nissim") / 2,
+        log_mass_ratio=-pl.col("nissim"),
+        sliced_wasserstein=pl.col("nissim") / 4,
     )

@@ -158,6 +158,34 @@ def test_an_attack_that_changes_classes_makes_policies_differ_just_there(
     assert (clean[~right] != label[~right]).any()
 
 
+def test_the_rows_hold_evidence_apart_from_place_and_a_common_resolution(
+    clf, images, labels, settings
+):
+    found = measure_images(clf, images, labels, settings, [la.FGSM()], [la.GradCAM()])
+    arrays, last = found.arrays, settings.last
+    for layer in settings.layers:
+        view = "gradcam", "clean", layer
+        clean, attacked = (
+            torch.from_numpy(arrays[Key(f"{name}_maps", *view)]) for name in ("clean", "attacked")
+        )
+        pair = clean[:, None, None].expand_as(attacked).flatten(0, 2), attacked.flatten(0, 2)
+        dead = (pair[0].amax(dim=(1, 2)) == 0) | (pair[1].amax(dim=(1, 2)) == 0)
+        for measure in (la.log_mass_ratio, la.sliced_wasserstein):
+            kept = arrays[Key(measure.__name__, *view)].ravel()
+            expected = measure(*(maps[~dead] for maps in pair))
+            np.testing.assert_allclose(kept[~dead], expected, atol=1e-6)
+            assert np.isnan(kept[dead]).all()
+    view = "gradcam", "clean", last
+    common = arrays[Key("nissim_common", *view)]
+    np.testing.assert_array_equal(common, arrays[Key("gaussian11@common", *view)])
+    apart = replace(settings, statistics=False)
+    again = measure_images(clf, images, labels, apart, [la.FGSM()], [la.GradCAM()]).arrays
+    np.testing.assert_array_equal(common, again[Key("nissim_common", *view)])
+    own = replace(apart, common=clean.shape[1:])
+    same = measure_images(clf, images, labels, own, [la.FGSM()], [la.GradCAM()]).arrays
+    np.testing.assert_array_equal(same[Key("nissim_common", *view)], same[Key("nissim", *view)])
+
+
 def test_classes_are_compared_once_however_many_policies_explain_them(
     clf, images, labels, settings, monkeypatch
 ):
@@ -170,6 +198,7 @@ def test_classes_are_compared_once_however_many_policies_explain_them(
     real = kernel.nissim_of_maps
     monkeypatch.setattr(kernel, "nissim_of_maps", counted)
     few = replace(settings, layers=(settings.last,), noise_seed=None, statistics=False)
+    few = replace(few, common=clf.trace(images.shape[2:]).layers[settings.last].size)
     arrays = measure_images(clf, images, labels, few, [la.FGSM()], [la.GradCAM()]).arrays
     flipped = arrays[Key("attacked_class")] != arrays[Key("clean_class")][:, None, None]
     wrong = (arrays[Key("clean_class")] != labels.numpy())[:, None, None]
@@ -285,7 +314,8 @@ def test_a_tensor_a_dataset_and_a_loader_give_the_same_rows(clf, images, labels)
     by_tensor = la.measure(clf, images, labels, **arguments)
     assert la.measure(clf, pairs, **arguments).rows().equals(by_tensor.rows())
     by_loader = la.measure(clf, loader, **arguments).rows()
-    assert by_loader.drop("nissim").equals(by_tensor.rows().drop("nissim"))
+    rounded = ["nissim", "nissim_common", "log_mass_ratio", "sliced_wasserstein"]
+    assert by_loader.drop(rounded).equals(by_tensor.rows().drop(rounded))
     count = len(clf.layer_names("convs"))
     assert by_tensor.rows().height == 5 * 2 * 2 * count * 2 + 5 * 2 * 2  # shifted: the last layer
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lookaway.measurement import Measurement, measure
     from lookaway.metrics.dissimilarity import nissim, psnr
     from lookaway.metrics.ssim import ssim
+    from lookaway.metrics.transport import log_mass_ratio, sliced_wasserstein
     from lookaway.models.classifier import Classifier
     from lookaway.models.gallery import Embedder, Gallery, load_embedder
     from lookaway.models.zoo import load_classifier
@@ -60,6 +61,8 @@ _HOMES = {
     "nissim": "lookaway.metrics.dissimilarity",
     "psnr": "lookaway.metrics.dissimilarity",
     "ssim": "lookaway.metrics.ssim",
+    "log_mass_ratio": "lookaway.metrics.transport",
+    "sliced_wasserstein": "lookaway.metrics.transport",
     "Classifier": "lookaway.models.classifier",
     "SimilarityMaps": "lookaway.explainers.similarity",
     "similarity_map": "lookaway.explainers.similarity",
@@ -102,6 +105,7 @@ __all__ = [
     "heatmap",
     "load_classifier",
     "load_embedder",
+    "log_mass_ratio",
     "measure",
     "nissim",
     "open_result",
@@ -109,6 +113,7 @@ __all__ = [
     "psnr",
     "run_study",
     "similarity_map",
+    "sliced_wasserstein",
     "ssim",
     "verify",
     "verify_pairs",

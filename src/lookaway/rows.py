@@ -37,11 +37,15 @@ ROW_SCHEMA = {
     "map_size": pl.String,
     "explained_class": pl.String,
     "nissim": pl.Float64,
+    "nissim_common": pl.Float64,
+    "log_mass_ratio": pl.Float64,
+    "sliced_wasserstein": pl.Float64,
     "clean_dead": pl.Boolean,
     "attacked_dead": pl.Boolean,
 }
+_COMPARED = ("nissim", "nissim_common", "log_mass_ratio", "sliced_wasserstein")
 # Columns that rows of older runs lack.
-SINCE = ("reached_rms", "reached_linf", "clean_logit", "attacked_logit")
+SINCE = ("reached_rms", "reached_linf", "clean_logit", "attacked_logit", *_COMPARED[1:])
 SHUFFLED_SCHEMA = {
     "image": pl.String,
     "label": pl.String,
@@ -106,10 +110,12 @@ def measurement_rows(
         subject: what it is about.
     """
     whole = pl.concat(
-        _expanded(places, measured, subject, _views(measured, "nissim"), ["nissim"])
+        _expanded(places, measured, subject, _views(measured, "nissim"), _COMPARED)
         for places, measured in found
     ).sort("_source", "_level", "_view", "_place")
-    return whole.select(pl.col(name).cast(kind) for name, kind in ROW_SCHEMA.items())
+    return whole.select(pl.col(name).cast(kind) for name, kind in ROW_SCHEMA.items()).with_columns(
+        pl.col(_COMPARED).fill_nan(None)
+    )
 
 
 def statistic_rows(
@@ -124,7 +130,7 @@ def statistic_rows(
     """
     first = found[0][1].arrays
     having = [each for each in found if _views(each[1], "nissim", last)]
-    of_rows = {"nissim", "clean_dead", "attacked_dead", "clean_maps", "attacked_maps"}
+    of_rows = {*_COMPARED, "clean_dead", "attacked_dead", "clean_maps", "attacked_maps"}
     names = list(dict.fromkeys(k.name for k in first if k.layer == last and k.name not in of_rows))
     whole = pl.concat(
         _expanded(places, measured, subject, _views(measured, "nissim", last), names)
@@ -195,9 +201,11 @@ def _expanded(
         for method, policy, layer in views
     ]
 
+    nowhere = np.full(len(places), np.nan)
+
     def of_images(name: str, given: _View = ("", "", "")) -> np.ndarray:
-        """(P, E, N)."""
-        values = arrays[name, *given]  # type: ignore[index]  # a kernel.Key is such a tuple
+        """(P, E, N); NaN where only other views have it."""
+        values = arrays.get((name, *given), nowhere)  # type: ignore[call-overload]  # as a Key is
         values = values[:, None, None] if values.ndim == 1 else values
         return np.broadcast_to(values, (shape[3], *shape[:2])).transpose(1, 2, 0)
 

@@ -67,6 +67,25 @@ def map_statistics(
     return {name: found[name] for name in [*DISPLACEMENT, *conventions(ssim, grid)]}
 
 
+def nissim_at_common(
+    clean: Tensor, attacked: Tensor, ssim: str, grid: int, common: tuple[int, int]
+) -> Tensor:
+    """NISSIM of maps brought to a resolution common to all architectures first.
+
+    Args:
+        clean: (N, h, w) float32 maps, at least 0; zeros where dead.
+        attacked: the same shape.
+        ssim: the preset.
+        grid: side of the heatmaps in px.
+        common: height and width.
+
+    Returns:
+        (N,) float64 in [0, 1].
+    """
+    pair = (_resized(_as_stored(maps), common) for maps in (clean, attacked))
+    return nissim_of_maps(*pair, grid, ssim)
+
+
 def _measured(
     clean: Tensor, attacked: Tensor, ssim: str, grid: int, common: tuple[int, int]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
