@@ -11,13 +11,13 @@ from torch import Tensor
 from lookaway.attacks.base import Attack, GradientAttack, goals, norm_of, searched
 from lookaway.attacks.noise import SignNoise
 from lookaway.explainers.base import Explainer, Explanation, Loss
-from lookaway.measured import COMMON, REACHED, joined_by_name
+from lookaway.measured import REACHED, joined_by_name
 from lookaway.measured import Key as Key
 from lookaway.measured import Measured as Measured
 from lookaway.measured import MeasureSettings as MeasureSettings
 from lookaway.metrics.dissimilarity import linf, psnr
 from lookaway.metrics.map_nissim import nissim_of_maps
-from lookaway.metrics.map_statistics import map_statistics, nissim_at_common
+from lookaway.metrics.map_statistics import of_last
 from lookaway.metrics.transport import moved
 from lookaway.models.classifier import Classifier
 from lookaway.perturbation import Perturbation, Source, check_given, own_size_noise
@@ -338,7 +338,8 @@ class _Batch:
                 numbers = {"nissim": nissim_of_maps(*pair, settings.grid, settings.ssim)}
                 numbers |= moved(*pair)
                 if layer == settings.last:
-                    numbers |= self._of_last(pair, numbers["nissim"])
+                    how = settings.ssim, settings.grid, settings.common, settings.statistics
+                    numbers |= of_last(pair, numbers["nissim"], *how)
                 for name, values in numbers.items():
                     whole = values.new_zeros(len(after)).masked_scatter(left, values)
                     for other, same in known:
@@ -350,18 +351,6 @@ class _Batch:
                     maps[self.kept] if few else maps
                 )
         return found
-
-    def _of_last(self, pair: tuple[Tensor, Tensor], native: Tensor) -> dict[str, Tensor]:
-        """What is measured of the last layer's maps alone, beside NISSIM at their own size."""
-        settings = self.settings
-        how = settings.ssim, settings.grid, settings.common
-        found = map_statistics(pair[0], pair[1], *how) if settings.statistics else {}
-        if tuple(pair[0].shape[1:]) == settings.common:
-            return {COMMON: native, **found}
-        known = found.get(f"{settings.ssim}@common")
-        if known is None:
-            known = nissim_at_common(pair[0], pair[1], *how)
-        return {COMMON: known, **found}
 
     def _see(self, attacked: Tensor) -> Seen:
         """What the classifier sees in attacked images (N, C, H, W).

@@ -8,7 +8,6 @@ import numpy as np
 
 from lookaway.perturbation import Perturbation, Source
 
-COMMON = "nissim_common"
 REACHED = ("reached_rms", "reached_linf")  # of the change of the network's normalised input
 
 
@@ -21,7 +20,7 @@ class Key(NamedTuple):
             ``attacked_confidence``; of an explainer, policy and layer ``clean_dead``,
             ``clean_maps``, and of each perturbation and ε ``nissim``, those of
             ``metrics.transport.NAMES``, ``attacked_dead``, ``attacked_maps`` and, at the last
-            layer, ``COMMON`` and each of ``map_statistics``. Where asked for,
+            layer, each of ``map_statistics.of_last``: ``nissim_common`` and, where asked for, each of ``map_statistics``. Where asked for,
             logits: ``clean_scores`` (N, K) and ``scores``; ``targets``, (N, A) classes that the A
             attacks go to, −1 where they go to none.
         method: of the explainer.

@@ -67,23 +67,37 @@ def map_statistics(
     return {name: found[name] for name in [*DISPLACEMENT, *conventions(ssim, grid)]}
 
 
-def nissim_at_common(
-    clean: Tensor, attacked: Tensor, ssim: str, grid: int, common: tuple[int, int]
-) -> Tensor:
-    """NISSIM of maps brought to a resolution common to all architectures first.
+def of_last(
+    pair: tuple[Tensor, Tensor],
+    native: Tensor,
+    ssim: str,
+    grid: int,
+    common: tuple[int, int],
+    statistics: bool,
+) -> dict[str, Tensor]:
+    """What is measured of the last layer's maps alone, beside NISSIM at their own size.
 
     Args:
-        clean: (N, h, w) float32 maps, at least 0; zeros where dead.
-        attacked: the same shape.
-        ssim: the preset.
-        grid: side of the heatmaps in px.
-        common: height and width.
+        pair: of (N, h, w) float32 maps, at least 0; zeros where dead.
+        native: (N,) their NISSIM.
+        ssim: the preset that it is measured with.
+        grid: side of its heatmaps in px.
+        common: height and width that maps of all architectures are brought to.
+        statistics: whether ``map_statistics`` are wanted.
 
     Returns:
-        (N,) float64 in [0, 1].
+        ``nissim_common``, (N,) float64 in [0, 1]: NISSIM of the maps, first brought to the common
+        size; and, where wanted, ``map_statistics``.
     """
-    pair = (_resized(_as_stored(maps), common) for maps in (clean, attacked))
-    return nissim_of_maps(*pair, grid, ssim)
+    clean, attacked = pair
+    found = map_statistics(clean, attacked, ssim, grid, common) if statistics else {}
+    shared = found.get(f"{ssim}@common")
+    if tuple(clean.shape[1:]) == tuple(common):
+        shared = native
+    if shared is None:
+        first, second = (_resized(_as_stored(maps), common) for maps in pair)
+        shared = nissim_of_maps(first, second, grid, ssim)
+    return {"nissim_common": shared, **found}
 
 
 def _measured(
