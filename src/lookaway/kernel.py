@@ -336,20 +336,17 @@ class _Batch:
                 maps = attacked.maps[layer]
                 pair = clean.maps[layer][left], maps[left]
                 numbers = {"nissim": nissim_of_maps(*pair, settings.grid, settings.ssim)}
-                numbers |= moved(*pair)
                 if layer == settings.last:
-                    how = settings.ssim, settings.grid, settings.common, settings.statistics
-                    numbers |= of_last(pair, numbers["nissim"], *how)
+                    numbers |= of_last(pair, numbers["nissim"], *settings.of_last)
+                numbers |= moved(*pair)
                 for name, values in numbers.items():
                     whole = values.new_zeros(len(after)).masked_scatter(left, values)
                     for other, same in known:
                         whole = torch.where(same, found[Key(name, method, other, layer)], whole)
                     found[Key(name, method, policy, layer)] = whole
                 found[Key("attacked_dead", method, policy, layer)] = attacked.dead[layer]
-                few = self.kept is not None and layer != settings.last
-                found[Key("attacked_maps", method, policy, layer)] = (
-                    maps[self.kept] if few else maps
-                )
+                kept = maps if layer == settings.last or self.kept is None else maps[self.kept]
+                found[Key("attacked_maps", method, policy, layer)] = kept
         return found
 
     def _see(self, attacked: Tensor) -> Seen:

@@ -20,9 +20,9 @@ class Key(NamedTuple):
             ``attacked_confidence``; of an explainer, policy and layer ``clean_dead``,
             ``clean_maps``, and of each perturbation and ε ``nissim``, those of
             ``metrics.transport.NAMES``, ``attacked_dead``, ``attacked_maps`` and, at the last
-            layer, each of ``map_statistics.of_last``: ``nissim_common`` and, where asked for, each of ``map_statistics``. Where asked for,
-            logits: ``clean_scores`` (N, K) and ``scores``; ``targets``, (N, A) classes that the A
-            attacks go to, −1 where they go to none.
+            layer, each of ``map_statistics.of_last``. Where asked for, logits: ``clean_scores``
+            (N, K) and ``scores``; ``targets``, (N, A) classes that the A attacks go to, −1 where
+            they go to none.
         method: of the explainer.
         policy: which class is explained.
         layer: of the classifier.
@@ -66,6 +66,11 @@ class MeasureSettings:
     batch_size: int = 8
     noise_seed: int | None = 0
     scores: bool = False
+
+    @property
+    def of_last(self) -> tuple[str, int, tuple[int, int], bool]:
+        """How the last layer's maps are measured, as ``map_statistics.of_last`` takes it."""
+        return self.ssim, self.grid, self.common, self.statistics
 
 
 @dataclass(frozen=True)

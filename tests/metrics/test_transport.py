@@ -31,7 +31,7 @@ def blobs(count, height, width, seed=0):
 def test_it_is_the_mean_over_directions_of_exact_distances(size):
     clean, attacked = blobs(4, *size), torch.rand(4, *size, generator=torch.manual_seed(1))
     expected = [sliced_wasserstein_of_points(*pair) for pair in zip(clean, attacked, strict=True)]
-    np.testing.assert_allclose(sliced_wasserstein(clean, attacked), expected, atol=1e-12)
+    np.testing.assert_allclose(sliced_wasserstein(clean, attacked), expected, atol=3e-6)
 
 
 def test_it_is_a_lower_bound_of_the_distance_in_the_plane_and_mostly_close():
@@ -55,7 +55,7 @@ def test_what_moves_as_a_whole_has_the_length_of_its_way(angle):
     to = 6 + round(5 * math.sin(angle)), 6 + round(5 * math.cos(angle))
     attacked[0, to[0], to[1]] = 0.1
     way = math.dist((6, 6), to) / 14
-    assert 0.98 * way <= float(sliced_wasserstein(clean, attacked)) <= way + 1e-12
+    assert 0.98 * way <= float(sliced_wasserstein(clean, attacked)) <= way + 2e-6
 
 
 def test_it_does_not_depend_on_the_size_of_the_maps():
@@ -68,9 +68,16 @@ def test_it_does_not_depend_on_the_size_of_the_maps():
 def test_it_is_zero_for_the_same_place_whatever_the_evidence_and_symmetric():
     clean, attacked = blobs(3, 7, 7), blobs(3, 7, 7, seed=1)
     assert torch.equal(sliced_wasserstein(clean, clean), torch.zeros(3).double())
-    assert float(sliced_wasserstein(clean, clean / 16).max()) < 1e-12
+    assert float(sliced_wasserstein(clean, clean / 16).max()) < 1e-6
     both = sliced_wasserstein(clean, attacked), sliced_wasserstein(attacked, clean)
     assert torch.equal(*both)
+
+
+@pytest.mark.parametrize("side", [7, 14, 31])
+def test_it_is_the_same_number_whatever_is_beside_it(side):
+    clean, attacked = blobs(9, side, side), blobs(9, side, side, seed=1)
+    alone = torch.cat([sliced_wasserstein(clean[[n]], attacked[[n]]) for n in range(9)])
+    assert torch.equal(sliced_wasserstein(clean, attacked), alone)
 
 
 def test_the_mass_of_raw_maps_is_told_apart_from_their_place():

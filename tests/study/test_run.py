@@ -78,7 +78,10 @@ def test_a_row_for_each_image_attack_source_epsilon_layer_and_policy(finished):
     assert set(rows["image"]) == set(test)
     assert rows["nissim"].is_between(0, 1).all()
     assert (rows["linf"] <= rows["epsilon"] + 1e-6).all()
-    assert rows.drop("source").null_count().sum_horizontal()[0] == 0
+    dead = rows["clean_dead"] | rows["attacked_dead"]
+    apart = ["log_mass_ratio", "sliced_wasserstein"]
+    assert rows.select(pl.col(apart).is_null() == dead).min_horizontal().all()
+    assert rows.drop("source", *apart).null_count().sum_horizontal()[0] == 0
 
 
 def test_every_row_is_what_the_public_calls_give(finished, small_study, faces_for_all):
