@@ -5,8 +5,9 @@ Models that are right on less than 80 % of the clean test images are left out of
 
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,10 +15,11 @@ from scipy.stats import spearmanr
 
 import lookaway as la
 from lookaway.analysis.families import DEEP, WIDE, families
+from lookaway.analysis.resamples import Resamples
+from lookaway.analysis.studentised import studentised
 from lookaway.result import Result
 
 LEAST = 0.8  # of the clean test images must be right
-RESAMPLES = 2000
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -32,24 +34,32 @@ class Claims:
     Args:
         result: the run.
         variant: of the images.
+        attack: the name of one of the study's.
         source: whose perturbations all models meet; None: each model its own.
     """
 
-    def __init__(self, result: Result, variant: str, source: str | None) -> None:
-        self.result, self.variant = result, variant
+    def __init__(self, result: Result, variant: str, attack: str, source: str | None) -> None:
+        self.result, self.variant, self.name = result, variant, attack
         plan = result.plan
         self.marks = families(plan)
         self.epsilons: list[float] = plan.settings.epsilons
         last = pl.col("model").replace_strict(plan.last_layers, return_dtype=pl.String)
         made = pl.col("model") if source is None else pl.lit(source)
-        rows = result.rows().filter(pl.col("layer") == last, variant=variant, explained_class="own")
-        self.attack = rows.filter(pl.col("source") == made)
-        self.noise = rows.filter(pl.col("source").is_null())
+        rows = result.rows().filter(
+            pl.col("layer") == last,
+            variant=variant,
+            explained_class="own",
+            method=plan.methods[0],
+        )
+        self.attack = rows.filter(pl.col("source") == made, pl.col("attack") == attack)
+        self.noise = rows.filter(pl.col("attack") == "noise")
         once = self.attack.filter(epsilon=self.epsilons[0])
         right = once.group_by("model").agg((pl.col("clean_class") == pl.col("label")).mean())
         self.clean: dict[str, float] = dict(right.iter_rows())
         self.models = [model for model in self.marks if self.clean[model] >= LEAST]
-        self.images = sorted(set(once["image"]))
+        labels = dict(once.select("image", pl.col("label").cast(pl.String)).iter_rows())
+        self.images = sorted(labels)
+        self.resamples = Resamples([labels[image] for image in self.images])
 
     def matrix(self, frame: pl.DataFrame, model: str, epsilon: float, value: pl.Expr) -> np.ndarray:
         """(N,) one number an image, images in order."""
@@ -122,8 +132,8 @@ class Claims:
             rows.append(
                 [
                     f"{epsilon:g}",
-                    _shown(100 * (fall[WIDE] - fall[DEEP]), "+.1f"),
-                    _shown(shift[WIDE] - shift[DEEP], "+.3f"),
+                    _shown(100 * (fall[WIDE] - fall[DEEP]), self.resamples, "+.1f"),
+                    _shown(shift[WIDE] - shift[DEEP], self.resamples, "+.3f"),
                 ]
             )
         heads = ["ε", "wide fall further than deep by (points)", "MOD of wide less deep"]
@@ -142,18 +152,26 @@ class Claims:
         return table(["ε", f"correlation over {len(self.models)} models"], rows)
 
     def at_equal_shift(self) -> str:
-        """Accuracy at the same MOD, between the measured points of each model."""
+        """Accuracy at the same MOD, between measured points; a dash where a model has none there.
+
+        MODs below a model's first are between ε = 0 and its first ε, where nothing was measured.
+        """
         points = {}
         for model in self.models:
-            mods = [0.0, *(self.nissim(self.attack, model, e).mean() for e in self.epsilons)]
+            mods = [self.nissim(self.attack, model, e).mean() for e in self.epsilons]
             right = [self.right(self.attack, model, e).mean() for e in self.epsilons]
-            points[model] = np.maximum.accumulate(mods), [self.clean[model], *right]
-        most = min(mods[-1] for mods, _ in points.values())
-        levels = [round(most * share, 3) for share in (0.5, 0.75, 1.0)]
+            points[model] = np.maximum.accumulate(mods), right
+        least, most = ([float(mods[end]) for mods, _ in points.values()] for end in (0, -1))
+        levels = sorted({round(at, 3) for at in (max(least), float(np.median(most)), max(most))})
         rows = [
             [
                 f"{m}, {self.marks[m] or '–'}",
-                *(f"{100 * np.interp(at, *points[m]):.0f}" for at in levels),
+                *(
+                    f"{100 * np.interp(at, *points[m]):.0f}"
+                    if points[m][0][0] <= at <= points[m][0][-1]
+                    else "–"
+                    for at in levels
+                ),
             ]
             for m in self.models
         ]
@@ -166,14 +184,20 @@ class Claims:
         for model in self.models:
             layer = self.result.plan.last_layers[model]
             source = self.attack.filter(model=model)["source"][0]
-            found = vid.filter(model=model, layer=layer, source=source).row(0, named=True)
+            found = vid.filter(
+                model=model,
+                layer=layer,
+                source=source,
+                attack=self.name,
+                method=self.result.plan.methods[0],
+            ).row(0, named=True)
             nissim = [self.nissim(self.attack, model, e) for e in self.epsilons]
             rows.append(
                 [
                     model,
                     f"{found['vid']:.3f} ({found['low']:.3f} to {found['high']:.3f})",
                     " ".join(f"{values.std():.3f}" for values in nissim),
-                    _shown(nissim[-1] - nissim[0], "+.3f"),
+                    _shown(nissim[-1] - nissim[0], self.resamples, "+.3f"),
                 ]
             )
         heads = [
@@ -190,12 +214,13 @@ class Claims:
         each = self.result.direction(per="image").filter(
             variant=self.variant, explained_class="own", epsilon=self.epsilons[-1]
         )
+        mine, noise = pl.col("attack") == self.name, pl.col("attack") == "noise"
         rows = []
         for model in self.models:
             source = self.attack.filter(model=model)["source"][0]
             for name, chosen in (
-                (model, each.filter(model=model, source=source)),
-                (f"{model}, noise", each.filter(pl.col("source").is_null(), model=model)),
+                (model, each.filter(mine, model=model, source=source)),
+                (f"{model}, noise", each.filter(noise, model=model)),
             ):
                 shares = [float((chosen["look"] == word).mean() or 0.0) for word in words]
                 rows.append([name, *(f"{100 * share:.0f}" for share in shares)])
@@ -204,7 +229,10 @@ class Claims:
     def headings(self) -> str:
         """Whether looks move the same way: over the images, and on one image over the models."""
         each = self.result.direction(per="image").filter(
-            variant=self.variant, explained_class="own", epsilon=self.epsilons[-1]
+            variant=self.variant,
+            explained_class="own",
+            epsilon=self.epsilons[-1],
+            attack=self.name,
         )
         ways: dict[str, dict[str, complex]] = {}
         rows = []
@@ -220,12 +248,13 @@ class Claims:
                 continue
             ways[model] = dict(zip(moved["image"], steps / np.abs(steps), strict=True))
             length = abs(np.mean(steps / np.abs(steps)))
+            those = Resamples(moved["label"].cast(pl.String).to_list())
             others = [m for m in ways if m != model]
             rows.append(
                 [
                     model,
-                    _shown(100 * steps.real, "+.1f"),
-                    _shown(100 * steps.imag, "+.1f"),
+                    _shown(100 * steps.real, those, "+.1f"),
+                    _shown(100 * steps.imag, those, "+.1f"),
                     f"{length:.2f}",
                     f"{np.exp(-len(steps) * length**2):.3f}",
                     ", ".join(f"{m} {_agreement(ways[m], ways[model]):+.2f}" for m in others)
@@ -247,10 +276,77 @@ def _agreement(first: dict[str, complex], second: dict[str, complex]) -> float:
     return float(np.mean([(first[image] * np.conj(second[image])).real for image in both]))
 
 
+def controlled(result: Result, variant: str) -> str:
+    """What each attack adds to its controls, white-box, the clean image's class held fixed."""
+    plan = result.plan
+    rows = []
+    for model, layer in plan.last_layers.items():
+        same = {"model": model, "variant": variant}
+        policy = {**same, "explained_class": "clean", "method": plan.methods[0]}
+        right = result.accuracy().filter(**same)
+        beyond = result.excess().filter(source=model, layer=layer, pairs="all", **policy)
+        aimed = result.aimed().filter(source=model, pairs="all", control="shifted", **policy)
+        parts = result.decomposition().filter(source=model, measure="equal outcome", **policy)
+        dead = result.dead().filter(source=model, layer=layer, measure="one dead", **policy)
+        for attack in plan.attacks:
+            for epsilon in plan.settings.epsilons:
+                at = {"attack": attack, "epsilon": epsilon}
+                (noise,) = beyond.filter(**at).iter_rows(named=True)
+                (shape,) = aimed.filter(**at).iter_rows(named=True)
+                shifted = f"shifted of {attack}"
+                held = [
+                    right.filter(at_ & (pl.col("attack") == name)).item(0, "accuracy")
+                    for at_, name in (
+                        ((pl.col("epsilon") == epsilon) & (pl.col("source") == model), attack),
+                        (pl.col("epsilon") == epsilon, noise["control"]),
+                        (pl.col("epsilon") == epsilon, shifted),
+                    )
+                ]
+                equal = parts.filter(**at)
+                rows.append(
+                    [
+                        model,
+                        attack,
+                        f"{epsilon:g}",
+                        " / ".join(f"{100 * share:.0f}" for share in held),
+                        f"{100 * dead.filter(**at).item(0, 'value'):.0f}",
+                        f"{noise['mod']:.3f}",
+                        _ends(noise, "excess"),
+                        _ends(shape, "aimed"),
+                        *(
+                            _ends(equal.filter(control=name).row(0, named=True), "value")
+                            for name in (noise["control"], shifted)
+                        ),
+                    ]
+                )
+    heads = [
+        "model",
+        "attack",
+        "ε",
+        "right under it / noise / shifted (%)",
+        "one map dead (%)",
+        "MOD",
+        "less noise",
+        "less shifted",
+        "less noise, at equal outcome",
+        "less shifted, at equal outcome",
+    ]
+    return table(heads, rows)
+
+
+def _ends(row: dict[str, Any], name: str) -> str:
+    """A number of a frame with its 95 % interval."""
+    value, low, high = row[name], row["low"], row["high"]
+    if value is None:
+        return "–"
+    return f"{value:+.3f}" if low is None else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 def preparation(result: Result, source: str | None) -> str:
     """Accuracy of the second variant less that of the first, on the same images."""
     variants = result.plan.settings.data.variants
-    first, second = (Claims(result, name, source) for name in variants[:2])
+    attack = result.plan.attacks[0]
+    first, second = (Claims(result, name, attack, source) for name in variants[:2])
     rows = []
     for model in first.marks:
         shared = sorted(set(first.images) & set(second.images))
@@ -265,7 +361,8 @@ def preparation(result: Result, source: str | None) -> str:
                 ).sort("image")
                 predicted = "attacked_class" if epsilon else "clean_class"
                 values.append((frame[predicted] == frame["label"]).cast(pl.Float64).to_numpy())
-            shown.append(_shown(100 * (values[1] - values[0]), "+.1f"))
+            labels = Resamples(frame["label"].cast(pl.String).to_list())
+            shown.append(_shown(100 * (values[1] - values[0]), labels, "+.1f"))
         rows.append([model, *shown])
     heads = ["model", *(f"ε = {e:g}" for e in (0, *first.epsilons))]
     return f"{variants[1]} less {variants[0]}, points:\n\n" + table(heads, rows)
@@ -275,11 +372,12 @@ def _falls(values: Sequence[float]) -> bool:
     return all(after <= before for before, after in pairwise(values))
 
 
-def _shown(values: np.ndarray, form: str) -> str:
-    """A mean with its 95 % bootstrap interval over the images."""
-    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    return f"{values.mean():{form}} ({low:{form}} to {high:{form}})"
+def _shown(values: np.ndarray, images: Resamples, form: str) -> str:
+    """A mean with its 95 % interval; whole classes are drawn where there are 20 or more."""
+    counts = np.ones((len(values), 1))
+    (((low,), (high,)), _) = next(studentised(images, values[:, None], counts))
+    ends = "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
+    return f"{values.mean():{form}}{ends}"
 
 
 def main(folder: Path) -> str:
@@ -288,10 +386,15 @@ def main(folder: Path) -> str:
     sources = [None, *result.plan.settings.transfer_from]
     parts = []
     for variant in result.plan.settings.data.variants:
-        for source in sources:
-            claims = Claims(result, variant, source)
+        if result.plan.settings.controls.shifted:
+            parts += [
+                f"## Images: {variant}; attacks and their controls\n",
+                controlled(result, variant),
+            ]
+        for attack, source in product(result.plan.attacks, sources):
+            claims = Claims(result, variant, attack, source)
             whose = f"under {source}'s perturbations" if source else "white-box"
-            parts += [f"## Images: {variant}; {whose}\n", claims.by_epsilon()]
+            parts += [f"## Images: {variant}; {attack}, {whose}\n", claims.by_epsilon()]
             if not claims.models:
                 parts.append(f"No model is right on {LEAST:.0%} of the clean images.\n")
                 continue
