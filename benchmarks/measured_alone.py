@@ -21,7 +21,7 @@ from lookaway.study.prepare import prepare
 from lookaway.study.schedule import run_here
 from lookaway.study.session import Session
 from lookaway.study.store import Store
-from lookaway.study.trained import train_models
+from lookaway.study.trainings import train_models
 
 
 def peak() -> float:

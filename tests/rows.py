@@ -50,6 +50,7 @@ def measured(
             "label": label,
             "variant": ["none"] * rows,
             "model": [model] * rows,
+            "seed": pl.Series([None] * rows, dtype=pl.Int64),
             "attack": ["noise" if source is None else "fgsm"] * rows,
             "source": pl.Series([source] * rows, dtype=pl.String),
             "epsilon": np.repeat(np.asarray(epsilons, dtype=float), count),

@@ -147,6 +147,7 @@ def _images(key, images, classes, random):
             "label": labels,
             "variant": [key.variant] * count,
             "model": [key.model] * count,
+            "seed": pl.Series([None] * count, dtype=pl.Int64),
             "linf": [0.1] * count,
             "psnr": random.normal(30, 1, count),
             "reached_rms": random.random(count),

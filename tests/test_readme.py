@@ -221,7 +221,7 @@ def test_every_setting_is_told_with_its_default(place, monkeypatch):
     assert re.findall(r"^\| `(\w+)` \|", own, re.MULTILINE) == alone[1:]
 
 
-CONFIGS = ["own.yaml", "orl-lite.yaml", "orl-tiny.yaml", "orl-verification.yaml"]
+CONFIGS = ["own.yaml", "orl-lite.yaml", "orl-tiny.yaml", "orl-verification.yaml", "orl-robust.yaml"]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -272,6 +272,29 @@ class Summaries(ABC):
         """Models in pairs on the same images; see ``analysis.comparison.compare_models``."""
         return self.frames.whole("compare_models")
 
+    def networks(self, per: str = "network") -> pl.DataFrame:
+        """What holds for networks whatever their training; see ``analysis.networks.networks``.
+
+        Empty where the study trains none with several ``training.seeds``.
+
+        Args:
+            per: ``network``, or ``pair`` of networks.
+
+        Raises:
+            InputError: ``per`` is unknown.
+        """
+        names = {"network": "networks", "pair": "network_pairs"}
+        if per not in names:
+            raise InputError(f"per={per!r} is unknown; possible: {', '.join(names)}")
+        return self.frames.whole(names[per])
+
+    def robust_training(self) -> pl.DataFrame:
+        """Networks trained plainly beside the same trained on attacked images.
+
+        See ``analysis.robust_training.robust_training``.
+        """
+        return self.frames.whole("robust_training")
+
     def conventions(self) -> pl.DataFrame:
         """MOD, excess and VID under other conventions; see ``analysis.conventions``."""
         return self.frames.whole("conventions")

@@ -17,6 +17,7 @@ ROW_SCHEMA = {
     "label": pl.String,
     "variant": pl.String,
     "model": pl.String,
+    "seed": pl.Int64,
     "attack": pl.String,
     "source": pl.String,
     "epsilon": pl.Float64,
@@ -89,6 +90,7 @@ class Subject:
         classes: names.
         epsilons: the levels.
         layers: by name, in order, the depth and the size of the maps, such as ``7x7``.
+        seed: of the model's training; None: it was not trained here.
     """
 
     model: str
@@ -98,6 +100,7 @@ class Subject:
     classes: Sequence[str]
     epsilons: Sequence[float]
     layers: Mapping[str, tuple[float, str]]
+    seed: int | None = None
 
 
 def measurement_rows(
@@ -226,6 +229,7 @@ def _expanded(
             "label": classes[subject.labels[places]][image],
             "variant": subject.variant,
             "model": subject.model,
+            "seed": subject.seed,
             "attack": np.array([attack for attack, _ in measured.sources], dtype=object)[source],
             "source": np.array([made for _, made in measured.sources], dtype=object)[source],
             "epsilon": np.array(subject.epsilons)[level],

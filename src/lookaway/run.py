@@ -36,7 +36,7 @@ from lookaway.study.schedule import run_here
 from lookaway.study.session import Session
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
-from lookaway.study.trained import train_models
+from lookaway.study.trainings import train_models
 from lookaway.threads import wait_settings
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def run_study(
     _check_apart(checked, store)
     with locked(out, reporter.warn):
         prepared = prepare(checked, lines, store, reporter, source, given, images)
-        run_cells = _engine(prepared)
+        train, run_cells = _engine(prepared)
         doubtful = duplicates.warnings(prepared.plan.duplicates)
         for line in [*doubtful, *details(prepared.plan, choices=True)]:
             reporter.warn(line)
@@ -112,7 +112,7 @@ def run_study(
             cached = replace(prepared.images, cache=cache)
             session = Session(replace(prepared, images=cached), store, reporter)
             _write_pictured(session.prepared, store)
-            train_models(session)
+            train(session)
             run_cells(session)
             measure_drift(session)
             measure_sanity(session)
@@ -141,14 +141,19 @@ def _classifiers(
     return dict(models)
 
 
-def _engine(prepared: Prepared) -> Callable[[Session], None]:
-    """What does the study's cells, where it can; Ray is imported only where it is asked for."""
-    if prepared.study.run.engine == "ray":
-        from lookaway.study import on_ray
+def _engine(
+    prepared: Prepared,
+) -> tuple[Callable[[Session], None], Callable[[Session], None]]:
+    """What trains a study's models, and what does its cells, where it can.
 
-        on_ray.check_cluster(prepared)
-        return on_ray.run_cells
-    return run_here
+    Ray is imported only where it is asked for.
+    """
+    if prepared.study.run.engine == "ray":
+        from lookaway.study import on_ray, ray_cluster, trainings_on_ray
+
+        ray_cluster.check_cluster(prepared)
+        return trainings_on_ray.train_models, on_ray.run_cells
+    return train_models, run_here
 
 
 def _check_apart(study: Study, store: Store) -> None:

@@ -20,7 +20,7 @@ from machine import small_disk, without_rights
 from plans import a_manifest, a_plan
 
 KEY = CellKey("none", 0, "a model", 0)
-VALUES = {"String": "x", "Float64": 0.5, "Boolean": False}
+VALUES = {"String": "x", "Float64": 0.5, "Boolean": False, "Int64": 1}
 ROW = pl.DataFrame({name: [VALUES[str(kind)]] for name, kind in ROW_SCHEMA.items()}, ROW_SCHEMA)
 SIGNS = Perturbation.of_signs(np.array([[[[-1, 0, 1]]]], dtype=np.int8))
 CELL = (KEY, CellResult(ROW, ROW, ROW, {"m": np.ones((1, 2, 2))}, {"s": SIGNS}))

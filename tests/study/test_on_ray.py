@@ -12,7 +12,8 @@ from lookaway.errors import DataError, EngineError
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-from lookaway.study import on_ray  # noqa: E402  needs ray
+from lookaway.models import training  # noqa: E402
+from lookaway.study import on_ray, trainings_on_ray  # noqa: E402  need ray
 from widened import widened  # noqa: E402
 
 
@@ -189,7 +190,7 @@ def test_a_cell_that_ends_every_worker_is_given_up_and_named(
             os._exit(1)
 
     monkeypatch.setattr(on_ray, "_ACTOR", ray.remote(Dies))
-    monkeypatch.setattr(on_ray, "_DEATHS", 2)
+    monkeypatch.setattr(on_ray, "DEATHS", 2)
     with pytest.raises(EngineError, match=r"2 workers died at cell none-000-one-0000\d.*memory"):
         run_quickly(study_on(quick_study, cluster, workers=1), tmp_path / "out")
 
@@ -248,6 +249,102 @@ def test_two_workers_of_one_thread_are_one_and_a_half_times_as_fast_as_one(
         out = tmp_path / f"{count}-{len(seconds[count])}"
         run_quickly({**study, "run": {"engine": "ray", "workers": count}}, out, 2)
         seconds[count].append(stamps[-1] - begun[0])
+    ratio = min(seconds[1]) / min(seconds[2])
+    told = f"one worker: {min(seconds[1]):.1f} s, two: {min(seconds[2]):.1f} s, {ratio:.2f} times"
+    with capsys.disabled():
+        print(f"\n{told}")  # noqa: T201
+    assert ratio >= 1.5
+
+
+@pytest.fixture
+def trained_study(quick_study):
+    """Two networks that are trained whole."""
+    models = [
+        {**quick_study["models"][0], "name": name, "train": "all", "learning_rate": rate}
+        for name, rate in (("one", 0.001), ("two", 0.002))
+    ]
+    how = {"epochs": 4, "batch_size": 8}
+    return {**quick_study, "models": models, "training": how, "transfer_from": []}
+
+
+@pytest.mark.program
+def test_a_training_whose_worker_is_lost_goes_on_elsewhere_from_its_last_state(
+    trained_study, cluster, run_quickly, tmp_path, monkeypatch, capsys
+):
+    there = run_quickly(trained_study, tmp_path / "local", 64)
+    lost, begun = tmp_path / "lost", tmp_path / "begun"
+
+    class Dies(trainings_on_ray._Trainer):
+        def train(self, job, saved):
+            training.KEEP_EVERY, training.KEEP_SHARE = 0.0, 0
+            if job.spec.name == "one":
+                with begun.open("a") as file:
+                    file.write(f"{saved is not None}\n")
+            return super().train(job, saved)
+
+        def _advance(self, epochs):
+            super()._advance(epochs)
+            while self._states and not lost.exists():  # until its first state was fetched
+                time.sleep(0.01)
+                if self.fetched:
+                    lost.touch()
+                    os._exit(1)
+
+        fetched = False
+
+        def standing(self, known):
+            self.fetched = known > 0
+            return super().standing(known)
+
+    monkeypatch.setattr(
+        trainings_on_ray, "_ACTOR", ray.remote(max_restarts=0, max_concurrency=2)(Dies)
+    )
+    monkeypatch.setattr(trainings_on_ray, "LOOK", 0.1)
+    result = run_quickly(study_on(trained_study, cluster), tmp_path / "ray", 64, progress=True)
+    assert "the training of " in capsys.readouterr().err
+    assert lost.exists()
+    assert set(begun.read_text().split()) <= {"True", "False"}
+    for name in ("one", "two"):
+        assert result.store.trained()[name] == there.store.trained()[name]
+    assert result.rows().equals(there.rows())
+    assert not (tmp_path / "ray" / "training").exists()
+
+
+@pytest.mark.slow
+def test_two_trainings_at_once_are_one_and_a_half_times_as_fast_as_one_after_the_other(
+    run_quickly, tmp_path, monkeypatch, capsys
+):
+    """From the moment that all workers have begun; the best of three, on two free processors."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two processors")
+    net = {"timm": "test_resnet", "pretrained": False, "train": "all", "input_size": 96}
+    study = {
+        "data": {"folder": "sample:lfw_subset", "image_size": 96},
+        "models": [{"name": name, **net} for name in ("one", "two")],
+        "training": {"epochs": 12, "precision": "float32"},
+        "measure": {"grid": 32},
+        "controls": {"shifted": 0},
+    }
+    begin, keep = trainings_on_ray._Trainings._begin, trainings_on_ray.keep_learnt
+    stamps = {}
+
+    def begins(trainings, reference):
+        begin(trainings, reference)
+        if len(trainings._running) == trainings._session.study.run.workers:
+            stamps.setdefault("begun", time.monotonic())
+
+    def kept(*given):
+        keep(*given)
+        stamps["kept"] = time.monotonic()
+
+    monkeypatch.setattr(trainings_on_ray._Trainings, "_begin", begins)
+    monkeypatch.setattr(trainings_on_ray, "keep_learnt", kept)
+    seconds = {1: [], 2: []}
+    for count in (1, 2) * 3:
+        stamps.clear()
+        out = tmp_path / f"{count}-{len(seconds[count])}"
+        run_quickly({**study, "run": {"engine": "ray", "workers": count}}, out)
+        seconds[count].append(stamps["kept"] - stamps["begun"])
     ratio = min(seconds[1]) / min(seconds[2])
     told = f"one worker: {min(seconds[1]):.1f} s, two: {min(seconds[2]):.1f} s, {ratio:.2f} times"
     with capsys.disabled():

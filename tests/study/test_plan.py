@@ -52,10 +52,21 @@ CHANGES_RESULTS = {
     "models.tokens",
     "models.epochs",
     "models.learning_rate",
+    "models.seed",
+    "models.network",
     "training.epochs",
     "training.batch_size",
     "training.learning_rate",
     "training.precision",
+    "training.seeds",
+    *(
+        f"{section}.adversarial.{name}"
+        for section in ("models", "training")
+        for name in (
+            *("attack", "epsilon", "norm", "steps", "rel_stepsize", "random_start", "clean"),
+            *("check_every", "check_steps"),
+        )
+    ),
     "attacks",
     "transfer_from",
     "epsilons",
@@ -136,6 +147,9 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
                 "tokens": None,
                 "epochs": None,
                 "learning_rate": None,
+                "adversarial": None,
+                "seed": None,
+                "network": None,
             }
         ],
         "training": {
@@ -143,6 +157,8 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
             "batch_size": 32,
             "learning_rate": 0.001,
             "precision": "auto",
+            "adversarial": None,
+            "seeds": [0],
         },
         "attacks": ["fgsm"],
         "transfer_from": [],

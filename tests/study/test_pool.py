@@ -222,7 +222,7 @@ def test_weights_of_two_models_are_kept(ray, pool):
 
 
 def test_a_cell_that_ends_every_worker_is_given_up_and_named(ray, pool, monkeypatch):
-    monkeypatch.setattr(on_ray, "_DEATHS", 2)
+    monkeypatch.setattr(on_ray, "DEATHS", 2)
     ray.machines = 1
 
     def do(_worker, job):
@@ -238,7 +238,7 @@ def test_a_cell_that_ends_every_worker_is_given_up_and_named(ray, pool, monkeypa
 
 
 def test_workers_that_die_as_they_start_are_given_up(ray, pool, monkeypatch):
-    monkeypatch.setattr(on_ray, "_DEATHS", 2)
+    monkeypatch.setattr(on_ray, "DEATHS", 2)
 
     def start(_):
         raise ActorDiedError()

@@ -48,6 +48,7 @@ def row(schema=ROW_SCHEMA):
         pl.String: "x",
         pl.Float64: 0.5,
         pl.Boolean: False,
+        pl.Int64: 1,
     }
     return {name: [values[kind]] for name, kind in schema.items()}
 

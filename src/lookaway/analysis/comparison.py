@@ -61,7 +61,7 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
     by_model = {model: scoped.filter(pl.col("model") == model) for model in models}
     parts: dict[tuple[str, str], list[pl.DataFrame]] = {}
     for a, b in combinations(models, 2):  # one after another: memory for one pair
-        joined = _differences(by_model[a], by_model[b])
+        joined = differences(by_model[a], by_model[b])
         joined = joined.with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
         for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items():
             for table in grouped(part, [*_ONE, "model_a", "model_b"]):
@@ -88,22 +88,38 @@ def compare_runs(
     """
     parts = []
     for a, b in models:
-        before = _measured(first, accuracy=True).filter(pl.col("model") == a)
-        after = _measured(second, accuracy=True).filter(pl.col("model") == b)
-        before, after = (_generic(part, model) for part, model in ((before, a), (after, b)))
-        joined = _differences(after, before).with_columns(model_a=pl.lit(a), model_b=pl.lit(b))
-        for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items():
-            keys = [*_ONE, "model_a", "model_b"]
-            for table in grouped(part, keys, ["value", "value_a", "value_b"]):
-                found = _compared(table).with_columns(
-                    pl.Series("after", table.means("value_a"), dtype=pl.Float64),
-                    pl.Series("before", table.means("value_b"), dtype=pl.Float64),
-                    pairs=pl.lit(pairs),
-                )
-                parts.append(found)
-    if not parts:
-        return pl.DataFrame(schema=_RUNS)
-    return pl.concat(parts).select(list(_RUNS))
+        joined = differences(measured_of(second, b), measured_of(first, a))
+        parts.append(changes(joined.with_columns(model_a=pl.lit(a), model_b=pl.lit(b))))
+    return pl.concat(parts) if parts else pl.DataFrame(schema=_RUNS)
+
+
+def measured_of(rows: pl.DataFrame, model: str) -> pl.DataFrame:
+    """A model's NISSIM, excesses and accuracy, long, by scopes that do not name it."""
+    found = _measured(rows.filter(pl.col("model") == model), accuracy=True)
+    return _generic(found, model)
+
+
+def changes(joined: pl.DataFrame) -> pl.DataFrame:
+    """What changed, on the same images.
+
+    Args:
+        joined: from ``differences``, with the names ``model_a`` and ``model_b``.
+
+    Returns:
+        As ``compare_runs``.
+    """
+    parts = [pl.DataFrame(schema=_RUNS)]
+    for pairs, part in by_pairs(joined, pl.col("dead"), ["value"]).items():
+        keys = [*_ONE, "model_a", "model_b"]
+        for table in grouped(part, keys, ["value", "value_a", "value_b"]):
+            found = _compared(table).with_columns(
+                pl.Series("after", table.means("value_a"), dtype=pl.Float64),
+                pl.Series("before", table.means("value_b"), dtype=pl.Float64),
+                pl.col("variant", "scope", "method", "explained_class").cast(pl.String),
+                pairs=pl.lit(pairs),
+            )
+            parts.append(found.select(list(_RUNS)))
+    return pl.concat(parts)
 
 
 def _generic(scoped: pl.DataFrame, model: str) -> pl.DataFrame:
@@ -135,8 +151,13 @@ def _measured(rows: pl.DataFrame, *, accuracy: bool = False) -> pl.DataFrame:
     return by_scope(pl.concat(part.select(*kept, "measure", "value", "dead") for part in found))
 
 
-def _differences(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
-    """The first's value less the second's, image by image."""
+def differences(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    """The first's value less the second's, image by image.
+
+    Args:
+        first: from ``measured_of``; columns that only it has stay.
+        second: the same.
+    """
     on = [*_SAME_IMAGE, "measure"]
     joined = first.join(
         second.select(*on, "value", "dead"), on=on, suffix="_b", maintain_order="left"

@@ -222,6 +222,9 @@ class Frames(Described):
     dead = _summary("dead")
     transfer = _summary("transfer")
     compare_models = _summary("compare_models")
+    robust_training = _summary("robust_training")
+    networks = _summary("networks")
+    network_pairs = _summary("network_pairs")
 
     # Of galleries: see ``comparisons``
 
@@ -282,14 +285,14 @@ class Frames(Described):
     def to_keep(self) -> dict[str, pl.DataFrame]:
         """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "reached", "unattacked", "mod", "spread", "shuffled"]
-        names += ["excess", "aimed", "by_depth", "direction", "outcomes", "failing"]
-        names += ["decomposition", "equal_accuracy", "dead", "transfer"]
-        names += ["compare_models", "conventions"]
+        names += ["excess", "aimed", "by_depth", "direction", "outcomes", "failing", "dead"]
+        names += ["decomposition", "equal_accuracy", "transfer", "compare_models", "conventions"]
+        names += [] if self.robust_training.is_empty() else ["robust_training"]
+        names += [] if self.networks.is_empty() else ["networks", "network_pairs"]
+        names += ["face_regions"] if self.aligned else []
         kept = {name: self.whole(name) for name in [*names, "robustness_of_ranking"]}
         kept["vid"] = pl.concat(self.whole(f"vid_{way}") for way in summary.VID_WAYS)
         kept["loaded"] = self.loaded
-        if self.aligned:
-            kept["face_regions"] = self.whole("face_regions")
         if self.galleries:
             names = ["verification", "verification_shift"]
             kept |= {name: self.whole(name) for name in names} | {"det": self.det}

@@ -16,7 +16,9 @@ from lookaway.analysis import (
     equal_accuracy,
     face_regions,
     failing,
+    networks,
     outcomes,
+    robust_training,
     scale,
     summary,
 )
@@ -68,6 +70,15 @@ _ORDER: dict[str, _Order] = {
     ],
     "compare_models": [
         *("pairs", "variant", ("model_a", "model_b"), "scope"),
+        *("measure", "epsilon", "method", "explained_class"),
+    ],
+    "robust_training": [
+        *("pairs", "images", "variant", ("standard", "robust"), "scope"),
+        *("measure", "epsilon", "method", "explained_class"),
+    ],
+    "networks": ["variant", "network", "scope", "measure", "epsilon", "method", "explained_class"],
+    "network_pairs": [
+        *("variant", ("network_a", "network_b"), "scope"),
         *("measure", "epsilon", "method", "explained_class"),
     ],
     "face_regions": [
@@ -219,6 +230,33 @@ class Streamed:
             rows = self._parts.read("rows", _LAYER, part, shaped=True)
             yield {"compare_models": comparison.compare_models(rows)}
 
+    def trainings(self) -> Iterator[_Found]:
+        """Networks trained on images as they are beside the same trained on attacked ones."""
+        yield {"robust_training": pl.DataFrame(schema=robust_training.SCHEMA)}
+        for pair in robust_training.trained_both_ways(self._plan.settings):
+            for part in self._parts.split("variant", "method", "explained_class"):
+                parts = [{**part, "model": model} for model in pair]
+                columns = [*_LAYER, *_CLASSES]
+                rows = [self._parts.read("rows", columns, one, shaped=True) for one in parts]
+                made = robust_training.robust_training(pl.concat(rows), [pair])
+                yield {"robust_training": made}
+
+    def again(self) -> Iterator[_Found]:
+        """Networks over their trainings, where they were trained several times."""
+        trainings = networks.trained_again(self._plan.settings)
+        models = [model for some in trainings.values() for model in some]
+        columns = [*_LAYER, *_CLASSES]
+        parts = self._parts.split("variant", "method", "explained_class") if trainings else []
+        yield {
+            "networks": pl.DataFrame(schema=networks.SCHEMA),
+            "network_pairs": pl.DataFrame(schema=networks.PAIRS),
+        }
+        for part in parts:
+            every = [{**part, "model": model} for model in models]
+            rows = [self._parts.read("rows", columns, one, shaped=True) for one in every]
+            found, pairs = networks.networks(pl.concat(rows), trainings)
+            yield {"networks": found, "network_pairs": pairs}
+
     def _compared(self, part: Mapping[str, Any]) -> pl.DataFrame:
         return self._parts.read("shuffled", _COMPARED, part, last=False)
 
@@ -239,6 +277,8 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
         [f"vid_{way}_with_zero" for way in summary.VID_WAYS], Streamed.curves_with_zero
     ),
     "compare_models": Streamed.pairs,
+    "robust_training": Streamed.trainings,
+    **dict.fromkeys(["networks", "network_pairs"], Streamed.again),
     "face_regions": Streamed.faces,
     **dict.fromkeys(["verification", "verification_shift"], Streamed.galleries),
 }

@@ -42,6 +42,10 @@ class IterativeAttack(Attack):
         """
         return gradient
 
+    def start(self, images: Tensor) -> Tensor:
+        """Where in the unit ball each image (N, C, H, W) begins, from a random start."""
+        return random_in_ball(images, self.seed, self.norm)
+
     def perturb(
         self,
         clf: Classifier,
@@ -60,7 +64,7 @@ class IterativeAttack(Attack):
         truth = torch.cat([labels if targets is None else targets] * len(levels))
         attacked = images.expand(len(levels), *images.shape)
         if self.random_start:
-            start = levels[:, None, None, None, None] * random_in_ball(images, self.seed, self.norm)
+            start = levels[:, None, None, None, None] * self.start(images)
             attacked = (attacked + start).clamp(0.0, 1.0)
         direction: Tensor | None = None
         broken = torch.zeros((), dtype=torch.bool, device=images.device)

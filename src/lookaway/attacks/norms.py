@@ -115,6 +115,20 @@ def random_in_ball(images: Tensor, seed: int, norm: str) -> Tensor:
     return torch.stack(drawn).to(images) if drawn else torch.zeros_like(images)
 
 
+def drawn_in_ball(images: Tensor, norm: str) -> Tensor:
+    """Changes drawn uniformly from the unit ball, by torch's own random numbers of the device.
+
+    Args:
+        images: (N, C, H, W).
+        norm: one of ``NORMS``.
+    """
+    if norm == "linf":
+        return 2 * torch.rand_like(images) - 1
+    direction = steepest(torch.randn_like(images), norm)
+    radius = torch.rand_like(images[:, :1, :1, :1]) ** (1 / images[0].numel())
+    return direction * radius
+
+
 def of_content(image: Tensor, *parts: object) -> int:
     """A seed that follows from an image's float32 pixels (C, H, W), on the CPU, and from parts."""
     return seed_from(digest(image.contiguous().numpy().tobytes()), *parts)

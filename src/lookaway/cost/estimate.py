@@ -1,5 +1,6 @@
 """What a whole study would take: its images counted, times what one image took in a trial."""
 
+import math
 import os
 import platform
 import time
@@ -228,9 +229,12 @@ def _model(
         )
         for kind in KINDS
     }
-    epochs = spec.epochs or study.training.epochs
+    epochs, adversarial = spec.epochs or study.training.epochs, study.adversarial(spec)
     train, val = counts.parts["train"], counts.parts["val"]
-    training = trial.trunk * (train + val) + epochs * trial.epoch * (train + val / 3)
+    kept = val if adversarial else train + val
+    training = trial.trunk * kept + epochs * trial.epoch * (train + val / 3)
+    if adversarial:
+        training += math.ceil(epochs / adversarial.check_every) * trial.check * val
     return ModelCost(
         model=spec.name,
         cells=cells,
@@ -239,7 +243,7 @@ def _model(
         trained=spec.train,
         training_seconds=training * variants,
         bytes={**stored, "heads": variants * trial.weight_bytes},
-        training_memory=(train + val) * trial.kept_bytes,
+        training_memory=kept * trial.kept_bytes,
     )
 
 

@@ -66,6 +66,7 @@ class ModelTrial:
         pictured_bytes: for a pictured one, beyond that.
         trunk: seconds of a training for an image, once.
         epoch: seconds for a training image in an epoch; a validation image takes a third.
+        check: seconds to check a network on an attacked validation image; 0 where none is.
         kept_bytes: of memory that hold an image while a frozen trunk's head is trained.
         weight_bytes: of the trained weights.
     """
@@ -77,6 +78,7 @@ class ModelTrial:
     pictured_bytes: dict[str, float]
     trunk: float = 0.0
     epoch: float = 0.0
+    check: float = 0.0
     kept_bytes: int = 0
     weight_bytes: int = 0
 
@@ -329,18 +331,28 @@ def _trained(bench: Bench, index: int, found: ModelTrial) -> ModelTrial:
     kept = 0
     if spec.train != "all":
         clf.module.requires_grad_(True)
-        _, fit, _ = stages(clf, spec.train, checked, checked, precision)
+        fit = stages(clf, spec.train, checked, checked, precision).fit
         kept = next(iter(fit.load([[0]])))[0].nbytes
     stamps = [time.perf_counter()]
+    adversarial = study.adversarial(spec)
     training = train(
-        clf, spec.train, learnt, checked, recipe, lambda _: stamps.append(time.perf_counter())
+        clf,
+        spec.train,
+        learnt,
+        checked,
+        recipe,
+        lambda _: stamps.append(time.perf_counter()),
+        adversary=replace(adversarial.make(), check_every=_EPOCHS) if adversarial else None,
     )
-    epoch = (stamps[-1] - stamps[1]) / (_EPOCHS - 1)
+    last = 2 if adversarial else 1  # whose last epoch alone is checked under attack
+    epoch = (stamps[-last] - stamps[1]) / (_EPOCHS - last)
     before = 0.0 if spec.train == "all" else max(0.0, stamps[1] - stamps[0] - epoch)
+    check = max(0.0, stamps[-1] - stamps[-2] - epoch) if adversarial else 0.0
     return replace(
         found,
-        trunk=before / (_LEARNT + _CHECKED),
+        trunk=before / (_CHECKED if adversarial else _LEARNT + _CHECKED),
         epoch=epoch / (_LEARNT + _CHECKED / 3),
+        check=check / _CHECKED,
         kept_bytes=kept,
         weight_bytes=sum(value.nbytes for value in training.weights.values()),
     )

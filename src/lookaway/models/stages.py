@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,20 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int: ...
 
 
+class Adversary(Protocol):
+    """Whose attacked images a network learns from."""
+
+    @property
+    def check_every(self) -> int:
+        """Epochs from one check by its stronger attack to the next."""
+
+    def attacked(self, clf: Classifier, pixels: Tensor, labels: Tensor) -> Tensor:
+        """What is learnt from in place of pixels (N, C, H, W) in [0, 1]; the network stays."""
+
+    def checked(self, clf: Classifier, pixels: Tensor, labels: Tensor) -> Tensor:
+        """What the network is checked on in place of them."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """The part of a network that learns, and what it is fed.
@@ -38,12 +52,31 @@ class Stage:
         predict: what the network gives for inputs.
         outputs: what that means.
         count: of images.
+        attack: what takes the place of inputs with these labels; None: they stay.
     """
 
     load: Callable[[Iterable[list[int]]], Iterable[tuple[Tensor, Tensor]]]
     predict: Callable[[Tensor], Tensor]
     outputs: Outputs
     count: int
+    attack: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a training goes through.
+
+    Attributes:
+        learning: the names of the parameters that learn.
+        fit: on what they do.
+        check: on what each epoch is checked.
+        robust: on what some are checked as well, where images are attacked.
+    """
+
+    learning: set[str]
+    fit: Stage
+    check: Stage
+    robust: Stage | None = None
 
 
 def stages(
@@ -52,16 +85,23 @@ def stages(
     images: LabelledImages,
     validation: LabelledImages,
     precision: str,
-) -> tuple[set[str], Stage, Stage]:
-    """What learns, by the names of its parameters, on what it learns, and on what it is checked.
+    adversary: Adversary | None = None,
+) -> Stages:
+    """What learns, on what it learns, and on what it is checked.
 
-    Where the trunk is frozen, it runs here, once over all images.
+    Where the trunk is frozen, it runs here, once over all images; where an adversary attacks those
+    that are learnt from, it runs over these in every epoch.
     """
     module = clf.module
+    whole = partial(_whole, clf, precision=precision if part == "all" else "float32")
+    robust, attacked = None, None
+    if adversary is not None:
+        attacked = partial(adversary.attacked, clf)
+        robust = whole(validation, default_collate, attack=partial(adversary.checked, clf))
     if part == "all":
         names = {name for name, _ in module.named_parameters()}
-        fit = _whole(clf, images, _augmented, precision)
-        return names, fit, _whole(clf, validation, default_collate, precision)
+        fit = whole(images, _augmented, attack=attacked)
+        return Stages(names, fit, whole(validation, default_collate), robust)
     names, layer = _behind_trunk(clf, part)
     trunk: Callable[[Tensor], Tensor]
     if layer:  # whose input is a vector, not a map
@@ -69,10 +109,13 @@ def stages(
     elif _is_timms(module):
         trunk, predict = _method(module, "forward_features"), _method(module, "forward_head")
     else:
-        fit, check = (_whole(clf, data, default_collate) for data in (images, validation))
-        return names, fit, check
-    fit, check = (_cached(clf, trunk, predict, data) for data in (images, validation))
-    return names, fit, check
+        fit = whole(images, default_collate, attack=attacked)
+        return Stages(names, fit, whole(validation, default_collate), robust)
+    cached = partial(_cached, clf, trunk, predict)
+    if attacked is None:
+        return Stages(names, cached(images), cached(validation))
+    fit = whole(images, default_collate, attack=attacked)
+    return Stages(names, fit, cached(validation), robust)
 
 
 def check_trainable(clf: Classifier, part: str) -> None:
@@ -118,7 +161,7 @@ def _loader(
 
 
 def _as_floats(pixels: Tensor) -> Tensor:
-    return pixels.float() / 255
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def _whole(
@@ -126,15 +169,33 @@ def _whole(
     images: LabelledImages,
     join: Callable[..., list[Tensor]],
     precision: str = "float32",
+    attack: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Stage:
-    """The whole network runs on images, joined to batches in a way of their own."""
+    """The whole network runs on images, joined to batches in a way of their own.
+
+    An attack works in the precision of the training too, for most of its time is the attack's.
+    """
+
+    def mixed() -> torch.autocast:
+        return torch.autocast(clf.device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
     def predicted(pixels: Tensor) -> Tensor:
-        mixed = torch.autocast(clf.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        with mixed:
+        with mixed():
             return output_tensor(clf.module(clf.prepare(_as_floats(pixels))), clf.name)
 
-    return Stage(partial(_loader, images, join), predicted, clf.outputs, len(images))
+    def attacked(pixels: Tensor, labels: Tensor) -> Tensor:
+        if attack is None:
+            return pixels
+        try:
+            with mixed():
+                return attack(_as_floats(pixels.to(clf.device)), labels)
+        except ModelError as error:
+            raise ModelError(
+                f"training {clf.name} adversarially failed: {error}; a lower learning_rate may help"
+            ) from error
+
+    changed = None if attack is None else attacked
+    return Stage(partial(_loader, images, join), predicted, clf.outputs, len(images), changed)
 
 
 def _method(module: nn.Module, name: str) -> Callable[[Tensor], Tensor]:

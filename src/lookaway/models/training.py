@@ -13,7 +13,15 @@ from lookaway.errors import ModelError
 from lookaway.models.classifier import Classifier
 from lookaway.models.outputs import as_columns
 from lookaway.models.randomness import generators, seeded
-from lookaway.models.stages import AT_ONCE, LabelledImages, Stage, batches, stages
+from lookaway.models.stages import (
+    AT_ONCE,
+    Adversary,
+    LabelledImages,
+    Stage,
+    Stages,
+    batches,
+    stages,
+)
 
 PARTS = ("head", "fully_connected", "all")
 KEEP_EVERY = 10.0  # seconds between two states kept: an epoch of a head takes far less
@@ -41,13 +49,26 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch."""
+    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch.
+
+    The robust ones are those of the validation images under attack, in epochs in which that was
+    checked; where there is an adversary, those of training are of what it made of the images.
+    """
 
     epoch: int
     train_loss: float
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+    robust_loss: float | None = None
+    robust_accuracy: float | None = None
+
+    @property
+    def rank(self) -> tuple[float, float, int]:
+        """The smallest is the best epoch's, of those that were checked alike."""
+        if self.robust_accuracy is not None and self.robust_loss is not None:
+            return -self.robust_accuracy, self.robust_loss, self.epoch
+        return -self.val_accuracy, self.val_loss, self.epoch
 
 
 @dataclass(frozen=True)
@@ -58,7 +79,7 @@ class Training:
         weights: the trained tensors of the best epoch, by their names in the network.
         history: every epoch.
         best: the number of the best epoch: highest validation accuracy, then lowest validation
-            loss, then the earliest.
+            loss, then the earliest; under attack, where there is an adversary.
     """
 
     weights: dict[str, Tensor]
@@ -89,6 +110,7 @@ def train(
     advance: Callable[[int], None] = lambda _: None,
     saved: dict[str, Any] | None = None,
     keep: Callable[[dict[str, Any]], None] = lambda _: None,
+    adversary: Adversary | None = None,
 ) -> Training:
     """Train a part of a classifier in place and leave it with the best epoch's weights.
 
@@ -97,7 +119,10 @@ def train(
     epochs. ``all`` trains every weight on the images themselves, flipped and shifted at random.
 
     Of a network that is not timm's, ``head`` is the linear layer whose output is the logits, and
-    where ``fully_connected`` is more than that, its trunk runs in every epoch.
+    where ``fully_connected`` is more than that, its trunk runs in every epoch. So does every trunk
+    where an adversary attacks the images, anew at each step; it finds the network in eval mode, so
+    that batch norm's statistics follow from what is learnt from alone (T. Pang et al., Bag of
+    Tricks for Adversarial Training, 2021), and leaves it as it was.
 
     Args:
         clf: a classifier; its weights change.
@@ -110,6 +135,7 @@ def train(
             same weights as if it had not been.
         keep: given the state after an epoch, but not more often than every few seconds: tensors
             and plain data, to be copied or stored at once, for the next epoch changes them.
+        adversary: whose attacked images are learnt from; None: the images as they are.
 
     Raises:
         ModelError: the loss became NaN or infinite, or the network has no such part.
@@ -118,11 +144,12 @@ def train(
     flags = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     try:
         module.requires_grad_(True)
-        learning, fit, check = stages(clf, part, images, validation, recipe.precision)
+        found = stages(clf, part, images, validation, recipe.precision, adversary)
         for name, parameter in module.named_parameters():
-            parameter.requires_grad_(name in learning)
+            parameter.requires_grad_(name in found.learning)
+        every = adversary.check_every if adversary is not None else 1
         keeping = _Keeping(keep)
-        return _run(clf, learning, fit, check, recipe, advance, saved, keeping, whole=part == "all")
+        return _run(clf, found, every, recipe, advance, saved, keeping, whole=part == "all")
     finally:
         module.zero_grad(set_to_none=True)
         module.eval()
@@ -132,9 +159,8 @@ def train(
 
 def _run(
     clf: Classifier,
-    learning: set[str],
-    fit: Stage,
-    check: Stage,
+    found: Stages,
+    every: int,
     recipe: Recipe,
     advance: Callable[[int], None],
     saved: dict[str, Any] | None,
@@ -142,8 +168,8 @@ def _run(
     *,
     whole: bool,
 ) -> Training:
-    module = clf.module
-    parameters = [p for name, p in module.named_parameters() if name in learning]
+    module, fit, check = clf.module, found.fit, found.check
+    parameters = [p for name, p in module.named_parameters() if name in found.learning]
     optimizer = optimizer_of(parameters, recipe)
     order = torch.Generator().manual_seed(recipe.seed)
     history: list[Epoch] = []
@@ -166,15 +192,18 @@ def _run(
             module.eval()
             with torch.no_grad():
                 val_loss, val_accuracy = one_pass(check, list(range(check.count)), AT_ONCE, None)
+                robust: tuple[float | None, float | None] = None, None
+                if found.robust is not None and (number % every == 0 or number == recipe.epochs):
+                    robust = one_pass(found.robust, list(range(check.count)), AT_ONCE, None)
             if not loss + val_loss < float("inf"):
                 raise ModelError(
                     f"training {clf.name} gave a loss of {loss:g} in epoch {number}; a lower "
                     "learning_rate may help"
                 )
-            history.append(Epoch(number, loss, accuracy, val_loss, val_accuracy))
-            rank = (-val_accuracy, val_loss, number)
-            if best is None or rank < best:
-                best, weights = rank, _copy(module, learning, whole=whole)
+            history.append(Epoch(number, loss, accuracy, val_loss, val_accuracy, *robust))
+            rank = history[-1].rank if found.robust is None or robust[0] is not None else None
+            if rank is not None and (best is None or rank < best):
+                best, weights = rank, _copy(module, found.learning, whole=whole)
             keeping(
                 {
                     "module": module.state_dict(),
@@ -205,6 +234,8 @@ def one_pass(
     """
     total, right = 0.0, 0
     for inputs, labels in stage.load(batches(indices, size)):
+        if stage.attack is not None:
+            inputs = stage.attack(inputs, labels)
         logits = stage.outputs.logits(as_columns(stage.predict(inputs)))
         truth = labels = labels.to(logits.device)
         if stage.outputs.task == "labels":  # a folder says of each image that it has no other

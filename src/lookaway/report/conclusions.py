@@ -7,10 +7,12 @@ import polars as pl
 
 from lookaway.analysis import direction, sanity
 from lookaway.analysis.frames import Frames
+from lookaway.report.again import networks_conclusion
 from lookaway.report.conclusion import Conclusion
 from lookaway.report.consequence import consequence
 from lookaway.report.findings import at_top, findings, headlines, is_positive, of_first
 from lookaway.report.flips import flips
+from lookaway.report.robust import robust_conclusion
 from lookaway.report.table import Cell
 from lookaway.report.wording import isolated, listed, method_ending, signed
 
@@ -26,12 +28,19 @@ _DID = {
 def conclusions(frames: Frames) -> list[Conclusion]:
     """Scale (and depth, with several layers), flips, direction, consequence, certainty.
 
+    Before the last, where a network was trained in two ways, which of these looks elsewhere less;
+    where one was trained several times, what holds for all of its trainings.
+
     Of each model under its own perturbations at the study's largest ε, for the class seen in the
     clean image where the study has it, and of the first variant of the images.
     """
     made = [_scale, _depth, flips, _direction, consequence, _certainty]
     if not frames.several_layers:
         made.remove(_depth)
+    if not frames.robust_training.is_empty():
+        made.insert(-1, robust_conclusion)
+    if not frames.networks.is_empty():
+        made.insert(-1, networks_conclusion)
     ending = method_ending(frames)
     found = [make(frames) for make in made]
     return [replace(each, table=each.table + ending) for each in found]

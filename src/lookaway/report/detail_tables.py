@@ -8,8 +8,10 @@ from lookaway.analysis import dead, decomposition, direction, failing, outcomes,
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.grouped import SETTING
 from lookaway.controls import KINDS
+from lookaway.report.again import network_tables
 from lookaway.report.findings import at_top, findings
 from lookaway.report.pivot import LINES, Body, listing, pivoted
+from lookaway.report.robust import robust_tables
 from lookaway.report.table import Table
 from lookaway.report.wording import whose_noise
 
@@ -241,6 +243,8 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         ),
         _CONSEQUENCE,
     )
+    yield from robust_tables(frames, policy)
+    yield from network_tables(frames, policy)
     if len(frames.models) > 1:
         yield _differences(frames, policy, where)
         if policy == frames.policy:

@@ -35,7 +35,14 @@ from lookaway.report.table import files as table_files
 from lookaway.report.tables import all_tables
 from lookaway.report.verified import heading, verified
 from lookaway.report.warnings import warnings
-from lookaway.report.wording import explainer, first_attack, first_method, listed, signed
+from lookaway.report.wording import (
+    adversaries,
+    explainer,
+    first_attack,
+    first_method,
+    listed,
+    signed,
+)
 from lookaway.study.settings import settings_that_change_results
 from lookaway.study.store import Store
 
@@ -182,6 +189,7 @@ def _page(
             set_aside=dict(islice(frames.plan.set_aside.items(), _LISTED)),
             details=details(frames.plan),
             trained=frames.store.trained(),
+            adversarial=adversaries(frames.settings),
             settings=yaml.safe_dump(
                 settings_that_change_results(frames.settings), sort_keys=False, allow_unicode=True
             ),

@@ -12,7 +12,7 @@ from lookaway.report.table import Cell, Row
 
 Body = tuple[tuple[str, ...], tuple[Row, ...], tuple[str, ...]]  # heads, rows, formats of a Table
 LINES = ("variant", "scope", "model")
-_HEADS = {"variant": "images", "scope": "perturbation", "source": "made by"}
+_HEADS = {"variant": "images", "scope": "perturbation", "source": "made by", "epsilon": "ε"}
 
 
 def pivoted(

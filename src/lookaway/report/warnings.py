@@ -9,6 +9,7 @@ from lookaway.report.findings import findings
 from lookaway.report.loading import doubts
 from lookaway.report.masked import masked
 from lookaway.report.wording import of_method
+from lookaway.study import overfitting
 
 TOO_MANY = 0.01  # of the images
 APART = 0.1  # of the RMS of what reaches a network
@@ -18,11 +19,18 @@ def warnings(frames: Frames) -> list[str]:
     """The warnings of a run; none where all is well."""
     return [
         *doubts(frames),
+        *_overfitted(frames),
         *_not_attacked(frames),
         *_weaker(frames),
         *_alone(frames),
         *masked(frames),
     ]
+
+
+def _overfitted(frames: Frames) -> list[str]:
+    """What is doubtful about adversarial trainings."""
+    trained, classes = frames.store.trained(), len(frames.plan.classes)
+    return [line for each in trained.values() for line in overfitting.doubts(each, classes)]
 
 
 def _not_attacked(frames: Frames) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lookaway.analysis.frames import Frames
 from lookaway.report.table import Cell
 from lookaway.study.keys import stems
+from lookaway.study.settings import Adversarial, Study
 
 _EXPLAINERS = {  # by the names of the literature; others by their own
     "gradcam": "Grad-CAM",
@@ -64,6 +65,18 @@ def whose_noise(frames: Frames, attacks: Sequence[str]) -> str:
     if not own:
         return ""
     return f"Noise beside {listed(own)}: its own change, pixel by pixel, under random signs."
+
+
+def adversaries(study: Study) -> dict[str, str]:
+    """The attack whose images each adversarially trained model learnt from, by its name."""
+    found = {spec.name: study.adversarial(spec) for spec in study.models}
+    return {model: _adversary(attack) for model, attack in found.items() if attack is not None}
+
+
+def _adversary(attack: Adversarial) -> str:
+    name = attack.attack.upper()
+    text = f"{name} at ε = {attack.epsilon:.3g}{' (L2)' if attack.norm == 'l2' else ''}"
+    return f"{text}, {attack.clean:.0%} of them clean" if attack.clean else text
 
 
 def explainer(name: str) -> str:

@@ -186,13 +186,22 @@ class Plan(JsonFile):
 
 
 class EpochLog(JsonFile):
-    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch, from 1."""
+    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch, from 1.
+
+    Of an adversarial training those of ``train`` are of the attacked images, and ``robust`` ones of
+    the validation images under PGD, in the epochs that were checked so.
+    """
 
     epoch: int
     train_loss: float
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+    robust_loss: float | None = None
+    robust_accuracy: float | None = None
+
+
+FALL = 0.2  # of robust accuracy, at which Wong et al. (2020) stop a training
 
 
 class TrainedModel(JsonFile):
@@ -221,6 +230,31 @@ class TrainedModel(JsonFile):
     def val_accuracy(self) -> float | None:
         """Accuracy on the validation images, 0 to 1, in the best epoch; None: none was trained."""
         return self.history[self.best_epoch - 1].val_accuracy if self.history else None
+
+    @property
+    def robust_accuracy(self) -> float | None:
+        """That under PGD, in the best epoch; None: it was not trained adversarially."""
+        return self.history[self.best_epoch - 1].robust_accuracy if self.history else None
+
+    @property
+    def overfitted(self) -> tuple[EpochLog, EpochLog] | None:
+        """Catastrophic overfitting: the best checked epoch before the fall, and the first after.
+
+        Robust accuracy on validation images fell by more than ``FALL``, while the attack that the
+        network was trained with was met no worse: it learnt to defeat that one alone (E. Wong,
+        L. Rice and J. Z. Kolter, Fast is better than free, 2020). None: that was not seen.
+        """
+        best: EpochLog | None = None
+        for epoch in self.history:
+            robust = epoch.robust_accuracy
+            if robust is None:
+                continue
+            if best is None or robust > (best.robust_accuracy or 0.0):
+                best = epoch
+            fell = (best.robust_accuracy or 0.0) - robust > FALL
+            if fell and epoch.train_accuracy >= best.train_accuracy:
+                return best, epoch
+        return None
 
 
 class Drift(JsonFile):

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from lookaway.errors import ModelError, shown
-from lookaway.hashing import seed_from
 from lookaway.models.classifier import Classifier
 from lookaway.models.gallery import Embedder, Gallery, load_embedder
 from lookaway.models.own import build, own_classifier
@@ -95,7 +94,7 @@ def _embedder(
             input_size=spec.input_size,
             channels=study.data.channels,
             tokens=check_tokens(spec.tokens),
-            seed=seed_from(study.data.split.seed, "weights", spec.name),
+            seed=study.random("weights", spec),
         )
         found.network.name = spec.name
         return Embedder.of(found.network)
@@ -116,7 +115,7 @@ def _network(
     given: Mapping[str, Classifier | Embedder],
 ) -> Classifier:
     """A model as a timm name, code of the user's own or the caller's own classifier gives it."""
-    seed = seed_from(study.data.split.seed, "weights", spec.name)
+    seed = study.random("weights", spec)
     outputs = None if spec.outputs == "auto" else spec.outputs
     tokens = check_tokens(spec.tokens)
     if spec.timm is not None:
@@ -136,13 +135,13 @@ def _network(
         )
         clf.name = spec.name
         return clf
-    if spec.module == GIVEN and spec.name not in given:
+    if spec.module == GIVEN and spec.of_network not in given:
         raise ModelError(
             f"{spec.name!r} is a network that is given in Python: "
-            f"run_study(…, models={{{spec.name!r}: classifier}})"
+            f"run_study(…, models={{{spec.of_network!r}: classifier}})"
         )
     made = (
-        _copied(given[spec.name])
+        _copied(given[spec.of_network])
         if spec.module == GIVEN
         else build(str(spec.module), spec.arguments, seed)
     )

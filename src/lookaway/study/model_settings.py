@@ -15,8 +15,18 @@ from pydantic import (
 
 from lookaway.places import local_path
 from lookaway.registry import EMBEDDERS, imported, is_own_code, short_name
-from lookaway.study.fields import MOST, LearningRate, PathText, Settings, mended, number, text
+from lookaway.study.fields import (
+    MOST,
+    LearningRate,
+    PathText,
+    Seed,
+    Settings,
+    mended,
+    number,
+    text,
+)
 from lookaway.study.named_settings import check_trusted
+from lookaway.study.training_settings import Adversarial
 
 
 def _channels(what: str) -> Callable[[Any], Any]:
@@ -80,6 +90,9 @@ class ModelSpec(Settings):
     its logits, or kept among them.
     ``train: enrol``: it gives embeddings, and the train images are enrolled: ``enrol`` of each
     person, all where it is None.
+    ``adversarial``: None: as ``training`` says; False: on the images as they are.
+    ``seed``: of its training; None: as ``training`` says. ``network``: what it is one of several
+    trainings of, which are summed up together; None: its name.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=300)]
@@ -102,6 +115,19 @@ class ModelSpec(Settings):
     tokens: Annotated[list[int] | None, BeforeValidator(_tokens)] = None
     epochs: Annotated[int, Field(ge=1, le=MOST)] | None = None
     learning_rate: LearningRate | None = None
+    adversarial: Adversarial | Literal[False] | None = None
+    seed: Seed | None = None
+    network: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it learns."""
+        return self.train in ("head", "fully_connected", "all")
+
+    @property
+    def of_network(self) -> str:
+        """The network that it is one training of."""
+        return self.network or self.name
 
     @model_validator(mode="before")
     @classmethod
@@ -181,6 +207,12 @@ class ModelSpec(Settings):
         if self.train != "none" and self.outputs == "probabilities":
             raise ValueError(
                 "outputs: probabilities is only for train: none; what is trained gives logits"
+            )
+        of_training = [name for name in ("adversarial", "seed") if getattr(self, name) is not None]
+        if of_training and not self.is_trained:
+            raise ValueError(
+                f"{' and '.join(of_training)}: of how a model is trained; this one has train: "
+                f"{self.train}"
             )
         return self
 

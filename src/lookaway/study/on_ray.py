@@ -5,39 +5,38 @@ up and none is idle while this process writes. What a worker or its machine had 
 is done again by another.
 """
 
-import logging
-import os
-import platform
-import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayError, RayTaskError
 
 from lookaway.errors import EngineError, LookawayError
-from lookaway.memory import kept_memory
-from lookaway.registry import own_code
 from lookaway.study.keys import CellKey, ModelKey
-from lookaway.study.prepare import Prepared, named_code, versions
+from lookaway.study.prepare import Prepared
+from lookaway.study.ray_cluster import (
+    DEATHS,
+    LOOK,
+    OnMachine,
+    check_alike,
+    check_room,
+    connected,
+    first_line,
+    room_for,
+    what_it_takes,
+)
 from lookaway.study.schedule import given_to, keep, open_jobs, open_perturbations, sources_of
 from lookaway.study.session import Session
-from lookaway.study.settings import Study
 from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes
 from lookaway.study.worker import Given, Job, Worker
-from lookaway.threads import wait_settings
 
 _IN_HAND = 2  # cells of a worker: one in work, one waiting
-_DEATHS = 5  # of workers at one cell, or before any has begun, until it is given up
-_LOOK = 2.0  # seconds until the cluster is looked at again
-_KNOCK = 5.0  # seconds until a cluster that does not answer is not there
 _PATIENCE = 60.0  # seconds without any worker until that is told
 
 
@@ -54,7 +53,7 @@ def run_cells(session: Session) -> None:
     left = open_jobs(session)
     if not left:
         return
-    with _cluster(session.study), closing(_Pool(session)) as pool:
+    with connected(session.study), closing(_Pool(session)) as pool:
         for found, what in (
             (open_perturbations(session, left), "perturbations for the others"),
             (left, "measuring"),
@@ -65,86 +64,12 @@ def run_cells(session: Session) -> None:
                     pool.run(found, advance)
 
 
-def check_cluster(prepared: Prepared) -> None:
-    """Find out early whether the study's cluster is there and has room for a worker.
-
-    Raises:
-        EngineError: it is not, or has not.
-    """
-    if prepared.study.run.address is not None:
-        with _cluster(prepared.study):
-            _check_room(prepared)
-
-
-@contextmanager
-def _cluster(study: Study) -> Iterator[None]:
-    """A connection to the study's cluster, or one of this machine; one that is there is used."""
-    if ray.is_initialized():
-        yield
-        return
-    address = study.run.address
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        _knock(address)
-        ray.init(
-            address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise EngineError(
-            f"there is no Ray cluster at {address!r} ({error}); start one with `ray start --head` "
-            "and give its address, or leave the address out to use this machine. A cluster that "
-            "asks for a token needs RAY_AUTH_MODE=token and its ~/.ray/auth_token here"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _knock(address: str | None) -> None:
-    """Find out whether anything listens: Ray itself would try for minutes.
-
-    Raises:
-        OSError: nothing does.
-    """
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK).close()
-
-
-class _Remote:
+class _Remote(OnMachine):
     """A worker on one of the cluster's machines."""
 
     def __init__(self, prepared: Prepared) -> None:
-        if prepared.device == "cpu":
-            torch.set_num_threads(prepared.study.run.cpus_per_worker)
-        self._memory = kept_memory()
-        self._memory.__enter__()
-        self._prepared, self._worker = prepared, Worker(prepared)
-
-    def about(self) -> dict[str, Any]:
-        """Where this worker runs, and with which versions."""
-        return {
-            "versions": versions(self._prepared.plan.versions),
-            "own_code": self._own_code(),
-            "pid": os.getpid(),
-            "host": platform.node(),
-            "node": ray.get_runtime_context().get_node_id(),
-        }
-
-    def _own_code(self) -> dict[str, str]:
-        """The checksums of the study's own modules here; of one that is not here, why."""
-        found: dict[str, str] = {}
-        for name in named_code(self._prepared.study):
-            try:
-                found |= own_code([name])
-            except ImportError as error:
-                found[name.partition(":")[0]] = f"{type(error).__name__}: {error}"
-        return found
+        super().__init__(prepared)
+        self._worker = Worker(prepared)
 
     def do(self, job: Job, given: Given, weights: list[Any]) -> CellResult:
         """Do a cell; the weights come as a reference, fetched when the model is loaded."""
@@ -190,7 +115,7 @@ class _Pool:
         Raises:
             EngineError: see ``run_cells``.
         """
-        _check_room(self._prepared)
+        check_room(self._prepared)
         for job in jobs:
             self._waiting.setdefault(job.model, deque()).append(job)
         # A source's perturbations are there when its cell is done, or were made before all cells.
@@ -212,12 +137,8 @@ class _Pool:
         """Ask for as many workers as there is room and work for."""
         left = sum(map(len, self._waiting.values()))
         there = len(self._hands) + len(self._starting)
-        for _ in range(min(_room(self._prepared) - there, left - len(self._starting))):
-            actor = _ACTOR.options(
-                num_cpus=self._study.run.cpus_per_worker,
-                num_gpus=int(_on_gpu(self._prepared)),
-                runtime_env={"env_vars": wait_settings()},
-            ).remote(self._given)
+        for _ in range(min(room_for(self._prepared) - there, left - len(self._starting))):
+            actor = _ACTOR.options(**what_it_takes(self._prepared)).remote(self._given)
             self._starting[actor.about.remote()] = actor
 
     def _hand_out(self, hand: _Hand) -> None:
@@ -261,9 +182,9 @@ class _Pool:
                 f"no worker has begun yet; {len(self._starting)} wait for room on the cluster"
             )
         if not waited:
-            time.sleep(_LOOK)
+            time.sleep(LOOK)
             return
-        for reference in ray.wait(waited, num_returns=1, timeout=_LOOK)[0]:
+        for reference in ray.wait(waited, num_returns=1, timeout=LOOK)[0]:
             if reference in self._starting:
                 self._begin(reference)
             else:
@@ -275,27 +196,11 @@ class _Pool:
         try:
             about = ray.get(reference)
         except RayTaskError as error:
-            raise EngineError(f"a worker cannot start: {_first_line(error)}") from error
+            raise EngineError(f"a worker cannot start: {first_line(error)}") from error
         except RayError as error:
             self._count_death("a worker's start", error)
             return
-        odd = {
-            name: f"{about['versions'].get(name, 'missing')} there, {own} here"
-            for name, own in self._prepared.plan.versions.items()
-            if about["versions"].get(name) != own
-        }
-        if odd:
-            raise EngineError(
-                "a machine of the cluster has other versions than this one, which would change "
-                "the numbers: " + "; ".join(f"{name} {told}" for name, told in odd.items())
-            )
-        for name, here in self._prepared.plan.own_code.items():
-            if (there := about["own_code"].get(name)) != here:
-                raise EngineError(
-                    f"the machine {about['host']!r} of the cluster has not this machine's module "
-                    f"{name!r}, which the study names ({there} there, {here} here); install it on "
-                    "every machine, or start Ray there with it on PYTHONPATH"
-                )
+        check_alike(self._prepared, about)
         self._seen = time.monotonic()
         self._hands.append(_Hand(actor, about))
 
@@ -324,52 +229,14 @@ class _Pool:
             self._waiting[job.model].appendleft(job)
         self._count_death(f"cell {jobs[0].key.stem}", error)
         self._tell(
-            f"a worker on {hand.about['host']!r} was lost ({_first_line(error)}); its "
+            f"a worker on {hand.about['host']!r} was lost ({first_line(error)}); its "
             f"{len(jobs)} cells are done again"
         )
 
     def _count_death(self, at: str, error: RayError) -> None:
         self._deaths[at] += 1
-        if self._deaths[at] >= _DEATHS:
+        if self._deaths[at] >= DEATHS:
             raise EngineError(
-                f"{_DEATHS} workers died at {at}: {_first_line(error)}; what is done stays. If "
+                f"{DEATHS} workers died at {at}: {first_line(error)}; what is done stays. If "
                 "memory is short, ask for fewer workers (run.workers) or a smaller batch_size"
             ) from error
-
-
-def _room(prepared: Prepared) -> int:
-    """How many workers the cluster's machines have room for now, and the study wants."""
-    study = prepared.study
-    rooms = []
-    for there in _machines():
-        room = int(there.get("CPU", 0) // study.run.cpus_per_worker)
-        rooms.append(min(room, int(there.get("GPU", 0))) if _on_gpu(prepared) else room)
-    return sum(rooms) if study.run.workers is None else min(sum(rooms), study.run.workers)
-
-
-def _check_room(prepared: Prepared) -> None:
-    if _room(prepared) < 1:
-        there = [
-            f"{machine.get('CPU', 0):g} CPUs and {machine.get('GPU', 0):g} GPUs"
-            for machine in _machines()
-        ]
-        raise EngineError(
-            f"a worker needs a machine with {prepared.study.run.cpus_per_worker} CPUs"
-            f"{' and a GPU' if _on_gpu(prepared) else ''}; the cluster's have "
-            f"{', '.join(there) or 'gone'}: change run.cpus_per_worker or run.device, or add "
-            "machines"
-        )
-
-
-def _on_gpu(prepared: Prepared) -> bool:
-    return prepared.device.startswith("cuda")
-
-
-def _machines() -> list[dict[str, float]]:
-    """What each of the cluster's machines has."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -257,7 +257,7 @@ def _untrainable(study: Study | None) -> list[tuple[int, str]]:
         if empty := [part for part in needed if getattr(split, part) == 0]:
             what = "to enrol" if spec.train == "enrol" else "to train on"
             told = f"{spec.train} needs images {what}, but split gives none to"
-            found.append((index, f"{told} {' and '.join(empty)}"))
+            found.append((study.place_in_file(index), f"{told} {' and '.join(empty)}"))
     return found
 
 

@@ -123,6 +123,7 @@ def prepare(
     layouts: dict[str, dict[str, str]] = {}
     with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
+            place = study.place_in_file(index)
             try:
                 classes, counted = (images.classes, images.order) if images else (None, None)
                 clf, order = load_model(study, spec, classes, given=given, counted=counted)
@@ -147,13 +148,13 @@ def prepare(
                     compute_in(clf, study.run.precision)
                     _try(study, spec, clf, wanted)
             except LookawayError as error:
-                note(("models", index), f"models[{index}] ({spec.name})", error)
+                note(("models", place), f"models[{place}] ({spec.name})", error)
             except Exception as error:  # noqa: BLE001  a network of its own fails in its own way
                 told = type(error).__name__ + (f": {shown(str(error), 500)}" if str(error) else "")
                 failed = ModelError(
                     f"{spec.name!r} fails on one image ({told}); is input_size right for it?"
                 )
-                note(("models", index), f"models[{index}] ({spec.name})", failed)
+                note(("models", place), f"models[{place}] ({spec.name})", failed)
             advance(1)
     if problems or images is None:
         raise StudyError(problems, source)

@@ -16,29 +16,19 @@ from pydantic import (
 )
 
 from lookaway.controls import Counts
+from lookaway.hashing import seed_from
 from lookaway.study.attack_settings import AttackSpec
 from lookaway.study.data_settings import Data as Data
 from lookaway.study.data_settings import FolderSplit as FolderSplit
 from lookaway.study.data_settings import Split as Split
-from lookaway.study.fields import MOST, LearningRate, Settings, is_stored, level, mended, unique
+from lookaway.study.fields import MOST, Settings, is_stored, level, mended, unique
 from lookaway.study.model_settings import CLASS_ORDERS as CLASS_ORDERS
 from lookaway.study.model_settings import GIVEN as GIVEN
 from lookaway.study.model_settings import OF_A_NETWORK as OF_A_NETWORK
 from lookaway.study.model_settings import ModelSpec as ModelSpec
 from lookaway.study.named_settings import ExplainerSpec
-
-
-class Training(Settings):
-    """How heads and networks are trained; a model may have epochs and a rate of its own.
-
-    ``precision`` is that of networks trained whole: auto is bfloat16 where the processor has it.
-    Heads are always trained in float32.
-    """
-
-    epochs: Annotated[int, Field(ge=1, le=MOST)] = 60
-    batch_size: Annotated[int, Field(ge=1, le=MOST)] = 32
-    learning_rate: LearningRate = 0.001
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+from lookaway.study.training_settings import Adversarial as Adversarial
+from lookaway.study.training_settings import Training as Training
 
 
 def _once_each(value: list[Any]) -> list[Any]:
@@ -142,6 +132,11 @@ class Report(Settings):
     paper: bool = False
 
 
+def several(spec: ModelSpec) -> bool:
+    """Whether a model is trained once with each seed of a study."""
+    return spec.is_trained and spec.seed is None
+
+
 def _norm(attacks: list[AttackSpec]) -> str:
     from lookaway.attacks.base import norm_of
 
@@ -178,6 +173,71 @@ class Study(Settings):
         if is_stored(info) and isinstance(value, Mapping) and "controls" not in value:
             return {**value, "controls": {"shifted": 0}}
         return value
+
+    @model_validator(mode="after")
+    def _expanded(self) -> Self:
+        """A model for each training of a network, where there are several seeds.
+
+        Each is named after its network and seed. A network that makes perturbations for all others
+        does so as its first training.
+        """
+        seeds = self.training.seeds
+        if len(seeds) > 1:
+            models = [
+                spec.model_copy(update={"name": name, "seed": seed, "network": spec.of_network})
+                if several(spec)
+                else spec
+                for spec in self.models
+                for seed in (seeds if several(spec) else [None])
+                for name in [f"{spec.name} (seed {seed})"]
+            ]
+            first = {
+                spec.name: f"{spec.name} (seed {seeds[0]})" for spec in self.models if several(spec)
+            }
+            self.__dict__["models"] = _once_each(models)
+            self.__dict__["transfer_from"] = [first.get(name, name) for name in self.transfer_from]
+        return self
+
+    def place_in_file(self, index: int) -> int:
+        """Where a study file has the model of a place: trainings of one network stand once."""
+        names = [spec.of_network for spec in self.models[: index + 1]]
+        return len(dict.fromkeys(names)) - 1
+
+    def seed_of(self, spec: ModelSpec) -> int | None:
+        """The seed of a model's training; None: it is not trained."""
+        if not spec.is_trained:
+            return None
+        return self.training.seeds[0] if spec.seed is None else spec.seed
+
+    def random(self, purpose: str, spec: ModelSpec) -> int:
+        """The seed of what is random in a model, for a purpose."""
+        seed = self.seed_of(spec)
+        return seed_from(self.data.split.seed, purpose, spec.of_network, *([seed] if seed else []))
+
+    def training_of(self, spec: ModelSpec) -> dict[str, Any]:
+        """All settings that a model's training follows from, as plain data.
+
+        Other models, and other seeds, change nothing of it. Empty where it learns nothing.
+        """
+        if not spec.is_trained:
+            return {}
+        adversarial = self.adversarial(spec)
+        return {
+            "network": spec.of_network,
+            "seed": self.seed_of(spec),
+            "epochs": spec.epochs or self.training.epochs,
+            "batch_size": self.training.batch_size,
+            "learning_rate": spec.learning_rate or self.training.learning_rate,
+            "precision": self.training.precision if spec.train == "all" else None,
+            "adversarial": adversarial and adversarial.model_dump(mode="json"),
+        }
+
+    def adversarial(self, spec: ModelSpec) -> Adversarial | None:
+        """Whose attacked images a model learns from; None: from the images as they are."""
+        if not spec.is_trained:
+            return None
+        own = spec.adversarial
+        return self.training.adversarial if own is None else own or None
 
     @field_validator("transfer_from")
     @classmethod

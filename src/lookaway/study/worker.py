@@ -274,6 +274,7 @@ def subject_of(clf: Classifier, shard: Shard) -> Subject:
         classes=[*prepared.images.classes, *prepared.plan.other_classes(job.spec.name)],
         epsilons=settings.epsilons,
         layers={name: (each.depth, "x".join(map(str, each.size))) for name, each in layers.items()},
+        seed=prepared.study.seed_of(job.spec),
     )
 
 

@@ -20,6 +20,8 @@ from lookaway.study.keys import trained_name
 _BINS = 20
 _GREY = "#6b6b6b"  # the page makes it lighter on a dark ground
 _SCALE = ["#d99a1c", "#dd6f1e", "#cf3f3f", "#a8327f"]  # from the smallest ε to the largest
+# Parts of an epoch's log, and which images they are of.
+_IMAGES = {"train": "training", "val": "validation", "robust": "validation, under PGD"}
 _SHAPES = {DEEP: "circle", WIDE: "square", "other": "triangle-up"}
 
 
@@ -216,6 +218,8 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
 def training(frames: Frames, layout: Layout) -> dict[str, Any]:
     """Loss and accuracy of every epoch, a pair of panels for each model that was trained.
 
+    Of one that was trained adversarially those of training are of attacked images.
+
     Args:
         frames: of a run.
         layout: sizes.
@@ -232,12 +236,14 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
             learnt = [getattr(epoch, f"train_{measure}") for epoch in history]
             most = 1.5 * max(learnt) if measure == "loss" else 1.0  # validation may begin far above
             for epoch in history:
-                for part, images in (("train", "training"), ("val", "validation")):
+                for part, images in _IMAGES.items():
                     found = getattr(epoch, f"{part}_{measure}")
-                    at = {"panel": panels[-1], "images": images, "epoch": epoch.epoch}
-                    values.append({**at, "value": found, "drawn": min(found, most)})
+                    if found is not None:  # an epoch that was not checked under attack
+                        at = {"panel": panels[-1], "images": images, "epoch": epoch.epoch}
+                        values.append({**at, "value": found, "drawn": min(found, most)})
             values.append({"panel": panels[-1], "best": best, "measure": measure})
-    names = ["training", "validation"]
+    seen = {value.get("images") for value in values}
+    names = [images for images in _IMAGES.values() if images in seen]
     shown = legend(layout, "images")
     base = alt.Chart().transform_filter("isValid(datum.value)")
     line = base.mark_line(strokeWidth=2).encode(
@@ -252,9 +258,9 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
             title=None,
             axis=alt.Axis(tickCount=4, labelExpr="format(datum.value, '.3~g')"),
         ),
-        color=alt.Color("images:N", scale=alt.Scale(domain=names, range=COLOURS[:2]), legend=shown),
+        color=alt.Color("images:N", scale=alt.Scale(domain=names, range=COLOURS[:3]), legend=shown),
         strokeDash=alt.StrokeDash(
-            "images:N", scale=alt.Scale(domain=names, range=DASHES[:2]), legend=shown
+            "images:N", scale=alt.Scale(domain=names, range=DASHES[:3]), legend=shown
         ),
         tooltip=[
             alt.Tooltip("panel:N", title="model"),
