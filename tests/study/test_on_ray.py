@@ -296,9 +296,7 @@ def test_a_training_whose_worker_is_lost_goes_on_elsewhere_from_its_last_state(
             self.fetched = known > 0
             return super().standing(known)
 
-    monkeypatch.setattr(
-        trainings_on_ray, "_ACTOR", ray.remote(max_restarts=0, max_concurrency=2)(Dies)
-    )
+    monkeypatch.setattr(trainings_on_ray, "_ACTOR", ray.remote(max_restarts=0)(Dies))
     monkeypatch.setattr(trainings_on_ray, "LOOK", 0.1)
     result = run_quickly(study_on(trained_study, cluster), tmp_path / "ray", 64, progress=True)
     assert "the training of " in capsys.readouterr().err

@@ -91,7 +91,7 @@ class _Trainer(OnMachine):
         self._epochs += epochs
 
 
-_ACTOR: Any = ray.remote(max_restarts=0, max_concurrency=2)(_Trainer)
+_ACTOR: Any = ray.remote(max_restarts=0)(_Trainer)
 
 
 @dataclass
@@ -140,7 +140,11 @@ class _Trainings:
         """Ask for as many workers as there is room and work for."""
         there = len(self._starting) + len(self._running)
         for _ in range(min(room_for(self._prepared) - there, len(self._waiting))):
-            actor = _ACTOR.options(**what_it_takes(self._prepared)).remote(self._given)
+            options = {
+                **what_it_takes(self._prepared),
+                "max_concurrency": 2,
+            }  # to train, and to tell
+            actor = _ACTOR.options(**options).remote(self._given)
             self._starting[actor.about.remote()] = _Running(actor, self._waiting.popleft())
 
     def _begin(self, reference: Any) -> None:
