@@ -149,7 +149,7 @@ def test_batch_sizes_agree_on_classes_and_mod(small_study, tmp_path):
 def test_a_finished_study_computes_nothing_again(finished, small_study, tmp_path, monkeypatch):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     monkeypatch.setattr(worker, "do_cell", None)
-    monkeypatch.setattr("lookaway.study.trained.train", None)
+    monkeypatch.setattr("lookaway.study.trainings.train", None)
     assert_frame_equal(again(small_study, copy).rows(), finished.rows(), check_exact=True)
 
 
