@@ -50,6 +50,10 @@ class RemoteError(LookawayError):
     """An object store cannot be reached, or refuses; nothing is known of what lies there."""
 
 
+class PackageError(LookawayError, ImportError):
+    """Something needs a package that is not installed; it says which, and how it is installed."""
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One thing wrong in a study: where it stands and what would be right.

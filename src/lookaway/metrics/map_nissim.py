@@ -32,9 +32,10 @@ def nissim_of_maps(
     Returns:
         (N,) float64 in [0, 1].
     """
-    if max(clean.shape[1:]) <= grid:
-        return map_nissim(clean, attacked, grid, preset)
-    return nissim(heatmap(clean, grid), heatmap(attacked, grid), preset)
+    with torch.autocast(clean.device.type, enabled=False):  # its products would round the maps
+        if max(clean.shape[1:]) <= grid:
+            return map_nissim(clean, attacked, grid, preset)
+        return nissim(heatmap(clean, grid), heatmap(attacked, grid), preset)
 
 
 def map_nissim(clean: Tensor, attacked: Tensor, grid: int, preset: str = "gaussian11") -> Tensor:
