@@ -62,3 +62,43 @@ def reduced_metrics(rank):
         mean.update(clean, attacked)
     found["of one"], found["mod of one"] = some.compute(), mean.compute()
     return found
+
+
+def watched_training(rank, net, images, labels, read):
+    """A network in two processes, whose halves of the images are measured in a training step."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    import lookaway as la
+
+    spread = DistributedDataParallel(net)
+    half = slice(4 * rank, 4 * rank + 4)
+    part = images[half], labels[half]
+    both = la.ShiftMonitor(part, la.FGSM(), 0.05, **read).measure(spread)
+    some = part if rank == 0 else []
+    of_one = la.ShiftMonitor(some, la.FGSM(), 0.05, **read).measure(spread)
+    alone = la.ShiftMonitor(part, la.FGSM(), 0.05, distributed=False, **read).measure(spread)
+    first = la.ShiftMonitor(
+        (images[:4], labels[:4]), la.FGSM(), 0.05, distributed=False, **read
+    ).measure(spread)
+    spread.train()
+    torch.nn.functional.cross_entropy(spread(part[0]), part[1]).backward()
+    torch.optim.SGD(spread.parameters(), lr=0.1).step()
+    weights = [value.flatten().tolist() for value in spread.parameters()]
+    gathered = [None, None]
+    dist.all_gather_object(gathered, weights)
+    bad = (images + 2 * rank, labels)  # of the second process no pixels
+    failure = ""
+    try:
+        la.ShiftMonitor(bad, la.FGSM(), 0.05, **read).measure(spread)
+    except la.LookawayError as error:
+        failure = f"{type(error).__name__}: {error}"
+    return {
+        "rank": rank,
+        "both": dict(both),
+        "of one": dict(of_one),
+        "expected of one": dict(first),
+        "images": [both.images, of_one.images, alone.images],
+        "weights": weights,
+        "gathered weights": gathered[1 - rank],
+        "failure": failure,
+    }

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from lookaway.models.classifier import Classifier
     from lookaway.models.gallery import Embedder, Gallery, load_embedder
     from lookaway.models.zoo import load_classifier
+    from lookaway.monitor import ShiftMonitor
+    from lookaway.reading import ShiftReading
     from lookaway.report.overlays import overlay
     from lookaway.result import Result, open_result
     from lookaway.run import run_study
@@ -70,6 +72,8 @@ _HOMES = {
     "Gallery": "lookaway.models.gallery",
     "load_classifier": "lookaway.models.zoo",
     "load_embedder": "lookaway.models.gallery",
+    "ShiftMonitor": "lookaway.monitor",
+    "ShiftReading": "lookaway.reading",
     "overlay": "lookaway.report.overlays",
     "Result": "lookaway.result",
     "open_result": "lookaway.result",
@@ -95,6 +99,8 @@ __all__ = [
     "LookawayError",
     "Measurement",
     "Result",
+    "ShiftMonitor",
+    "ShiftReading",
     "SignNoise",
     "SimilarityMaps",
     "XGradCAM",
