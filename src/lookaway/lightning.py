@@ -51,21 +51,19 @@ def callback_of(watch: Watch, per: str, network: str | None, prefix: str) -> Any
 
 def _bases() -> tuple[type, ...]:
     """Lightning's class; of both packages where both are in use, for each has a trainer."""
-    loaded = [name for name in _PACKAGES if name in sys.modules]
-    for name in loaded or _PACKAGES:
+    loaded = [name for name in _PACKAGES if sys.modules.get(name)]
+    if loaded:
+        return tuple(import_module(name).Callback for name in loaded)
+    for name in _PACKAGES:
         try:
-            import_module(name)
+            return (import_module(name).Callback,)
         except ModuleNotFoundError as error:
             if error.name not in (name, name.partition(".")[0]):
                 raise
-            continue
-        loaded = loaded or [name]
-    if not loaded:
-        raise PackageError(
-            "neither lightning nor pytorch_lightning is installed; `pip install lightning` brings "
-            "it. Without it, call the monitor in the loop"
-        )
-    return tuple(import_module(name).Callback for name in loaded)
+    raise PackageError(
+        "neither lightning nor pytorch_lightning is installed; `pip install lightning` brings it. "
+        "Without it, call the monitor in the loop"
+    )
 
 
 @cache
