@@ -1,5 +1,6 @@
 """What two processes of ``torch.distributed`` do in tests, each with its part."""
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ def watched_training(rank, net, images, labels, read):
 
     import lookaway as la
 
-    spread = DistributedDataParallel(net)
+    spread = DistributedDataParallel(deepcopy(net))  # its tensors lie in memory that both share
     half = slice(4 * rank, 4 * rank + 4)
     part = images[half], labels[half]
     both = la.ShiftMonitor(part, la.FGSM(), 0.05, **read).measure(spread)

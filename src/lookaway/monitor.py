@@ -234,16 +234,16 @@ class ShiftMonitor:
         return sums, picture
 
     def _here(self, clf: Classifier) -> tuple[dict[str, float], Image.Image | None]:
-        if clf.outputs.task == "labels" and self.policy != "label":
-            raise InputError(
-                f"{clf.name} gives several labels at once, so no one class is predicted; give "
-                "explained_class='label'"
-            )
         if self._held is None:
             self._held = self._read(clf)
         images, labels = self._held
         if not len(images):
             return dict.fromkeys(SUMS, 0.0), None
+        if clf.outputs.task == "labels" and self.policy != "label":
+            raise InputError(
+                f"{clf.name} gives several labels at once, so no one class is predicted; give "
+                "explained_class='label'"
+            )
         names = clf.trace((images.shape[2], images.shape[3])).names(self.layer)
         if len(names) != 1:
             raise InputError(f"layer must name one layer; {self.layer!r} is {len(names)}")
