@@ -2,8 +2,8 @@
 
     python benchmarks/watching.py
 
-ResNet18, 112 px, batches of 32, readings of 64 images. Medians; the share is that of readings every
-100 steps.
+ResNet18, 112 px, batches of 32, readings of 32 images. Medians of
+what is measured in turn, without the first; the share is that of readings every 100 steps.
 """
 
 import statistics
@@ -15,17 +15,14 @@ import torch.nn.functional as F
 
 import lookaway as la
 
-SIDE, BATCH, IMAGES, EVERY = 112, 32, 64, 100
+SIDE, BATCH, IMAGES, EVERY, ROUNDS = 112, 32, 32, 100, 2
 MEAN, STD = 0.45, 0.22
 
 
-def seconds(work, times):
-    found = []
-    for _ in range(times + 1):  # the first one is not counted
-        began = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - began)
-    return statistics.median(found[1:])
+def seconds(work):
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def main():
@@ -40,11 +37,21 @@ def main():
         F.cross_entropy(net(batch), truth).backward()
         optimizer.step()
 
-    once = seconds(step, 8)
+    attacks = {"FGSM": la.FGSM(), "PGD, 10 steps": la.PGD(steps=10)}
+    monitors = {
+        name: la.ShiftMonitor((images, labels), attack, 8 / 255, mean=MEAN, std=STD)
+        for name, attack in attacks.items()
+    }
+    found = {name: [] for name in ("a step", *attacks)}
+    for _ in range(ROUNDS + 1):  # in turn, so that other work on the machine slows down all
+        found["a step"] += [seconds(step) for _ in range(5)]
+        for name, monitor in monitors.items():
+            found[name].append(seconds(lambda monitor=monitor: monitor.measure(net)))
+    once, *readings = (
+        statistics.median(times[len(times) // (ROUNDS + 1) :]) for times in found.values()
+    )
     print(f"a step: {once:.2f} s on {torch.get_num_threads()} threads")
-    for name, attack in (("FGSM", la.FGSM()), ("PGD, 10 steps", la.PGD(steps=10))):
-        monitor = la.ShiftMonitor((images, labels), attack, 8 / 255, mean=MEAN, std=STD)
-        reading = seconds(lambda monitor=monitor: monitor.measure(net), 3)
+    for name, reading in zip(attacks, readings, strict=True):
         share = reading / (reading + EVERY * once)
         print(
             f"{name}: a reading {reading:.2f} s, {reading / once:.1f} steps; "
