@@ -61,7 +61,8 @@ class ShiftMonitor:
         batch_size: images in a pass.
         noise_seed: of the control; None: there is none, and no excess.
         pictured: how many images the picture has; 0: no picture.
-        precision: ``float32``, exact; ``tf32``; or ``bfloat16``, faster where the device is.
+        precision: ``float32``, exact; ``tf32``; or ``bfloat16``, faster where the device is. A
+            ``Classifier`` computes in its own.
         distributed: whether numbers are those of all processes, where there are several.
         reading: how a network's inputs and outputs are to be read, as by ``Classifier``: ``mean``,
             ``std``, ``input_size``, ``outputs``, …; not where the model is a ``Classifier``.
@@ -195,10 +196,11 @@ class ShiftMonitor:
     def _classifier(self, model: nn.Module) -> Classifier:
         network = beneath(model)
         if isinstance(network, Classifier):
-            if self._reading:
+            given = [*self._reading, *(["precision"] if self._precision != "float32" else [])]
+            if given:
                 raise InputError(
-                    f"the model is a Classifier, which knows how it is read; leave out "
-                    f"{', '.join(self._reading)}"
+                    "the model is a Classifier, which says itself how it is read; leave out "
+                    f"{', '.join(given)}"
                 )
             return network
         if self._clf is None or self._clf.module is not network:
