@@ -32,6 +32,8 @@ def test_pairs_are_one_network_trained_in_two_ways():
     # What the study says of all, one model may leave.
     left = {**PLAIN, "name": "left", "adversarial": False}
     assert trained_both_ways(study(PLAIN, left, adversarial=FAST)) == [("left", "plain")]
+    several = trained_both_ways(study(PLAIN, robust, seeds=[0, 1]))
+    assert several == [(f"plain (seed {seed})", f"robust (seed {seed})") for seed in (0, 1)]
 
 
 def made(model, right_before, right_after, scale):

@@ -14,6 +14,7 @@ from lookaway.models.stages import LabelledImages
 from lookaway.models.training import Recipe, train
 from lookaway.models.weights import weights_hash
 from lookaway.study.json_files import EpochLog, TrainedModel
+from lookaway.study.overfitting import doubts
 
 FAST = AdversarialTraining(epsilon=8 / 255, check_every=2, check_steps=2)
 
@@ -97,7 +98,7 @@ def test_a_head_learns_from_attacked_images_with_its_trunk_run_anew():
     flags = [p.requires_grad for p in clf.module.parameters()]
     result = train(clf, "head", images, validation, Recipe(4, 4, 0.01, 3), adversary=FAST)
     assert images.loads == 9 * 4
-    assert validation.loads == 6 + 6 * 2  # its features once, and two checks under attack
+    assert validation.loads == 6 + 6 * 2 * 2  # its features once, and two checks under two attacks
     assert set(result.weights) == {"fc.weight", "fc.bias"}
     for name, value in clf.module.state_dict().items():
         assert torch.equal(value, before[name]) != (name in result.weights)
@@ -176,22 +177,27 @@ def trained(*epochs):
         EpochLog(
             epoch=number,
             train_loss=1.0,
-            train_accuracy=accuracy,
+            train_accuracy=0.9,
             val_loss=1.0,
             val_accuracy=0.5,
+            met_accuracy=met,
             robust_loss=None if robust is None else 1.0,
             robust_accuracy=robust,
         )
-        for number, (accuracy, robust) in enumerate(epochs, start=1)
+        for number, (met, robust) in enumerate(epochs, start=1)
     ]
     about = {"model": "a", "variant": "none", "trained": "all", "sha256": ""}
     return TrainedModel(**about, best_epoch=1, history=history)
 
 
-def test_catastrophic_overfitting_is_a_fall_under_pgd_alone():
-    assert trained((0.3, 0.3), (0.4, None), (0.5, 0.2), (0.9, 0.45)).overfitted is None
-    before, after = trained((0.3, 0.3), (0.4, 0.4), (0.9, 0.1), (0.95, 0.0)).overfitted
-    assert (before.epoch, after.epoch) == (2, 3)
-    # What fails under every attack has not overfitted to one.
-    assert trained((0.5, 0.4), (0.2, 0.1)).overfitted is None
-    assert trained((0.5, None), (0.9, None)).overfitted is None
+def test_catastrophic_overfitting_is_to_withstand_the_one_attack_and_not_pgd():
+    assert trained((0.3, 0.2), (None, None), (0.5, 0.35)).overfitted is None
+    fallen = trained((0.3, 0.2), (None, None), (0.9, 0.1), (0.95, 0.0))
+    assert fallen.overfitted.epoch == 3
+    (line,) = doubts(fallen, 10)
+    assert "90.0% of the validation images" in line
+    assert "10.0% under PGD" in line
+    assert "Epoch 1 is kept" in line
+    # What fails under every attack has not overfitted to one; it withstands nothing.
+    (line,) = doubts(trained((0.1, 0.05)), 10)
+    assert "guessing" in line

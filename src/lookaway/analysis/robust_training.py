@@ -11,7 +11,7 @@ from lookaway.study.settings import Study
 
 ALL, BOTH = "all", "right under both"
 # What two models may differ in, and are one network trained in two ways.
-_OF_TRAINING = {"name", "adversarial", "epochs", "learning_rate"}
+_OF_TRAINING = {"name", "network", "adversarial", "epochs", "learning_rate"}
 _TEXT = ("variant", "scope", "method", "explained_class")
 SCHEMA: dict[str, pl.DataType] = {
     **{name: pl.String() for name in _TEXT},

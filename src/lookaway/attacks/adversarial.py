@@ -9,6 +9,7 @@ from lookaway.attacks.norms import check_epsilons, drawn_in_ball
 from lookaway.attacks.pgd import PGD
 from lookaway.errors import InputError
 from lookaway.models.classifier import Classifier
+from lookaway.models.randomness import seeded
 
 ATTACKS = ("fgsm", "pgd")
 FAST_STEP = 1.25  # of FGSM from a random start, as a part of ε (Wong et al. 2020)
@@ -90,6 +91,14 @@ class AdversarialTraining:
             return pixels
         changed = self._learning()(clf, pixels[kept:], labels[kept:], [self.epsilon])[0]
         return torch.cat([pixels[:kept], changed])
+
+    def met(self, clf: Classifier, pixels: Tensor, labels: Tensor) -> Tensor:
+        """All images attacked as those are that are learnt from, from starts of their own.
+
+        Nothing of what the training draws is taken for them.
+        """
+        with seeded(0):
+            return self._learning()(clf, pixels, labels, [self.epsilon])[0]
 
     def checked(self, clf: Classifier, pixels: Tensor, labels: Tensor) -> Tensor:
         """The images under PGD, the same for the same network."""

@@ -39,8 +39,11 @@ class Adversary(Protocol):
     def attacked(self, clf: Classifier, pixels: Tensor, labels: Tensor) -> Tensor:
         """What is learnt from in place of pixels (N, C, H, W) in [0, 1]; the network stays."""
 
+    def met(self, clf: Classifier, pixels: Tensor, labels: Tensor) -> Tensor:
+        """All of them attacked in the same way."""
+
     def checked(self, clf: Classifier, pixels: Tensor, labels: Tensor) -> Tensor:
-        """What the network is checked on in place of them."""
+        """All of them attacked more strongly."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,15 @@ class Stages:
         learning: the names of the parameters that learn.
         fit: on what they do.
         check: on what each epoch is checked.
-        robust: on what some are checked as well, where images are attacked.
+        met: where images are attacked, on what some epochs are checked as well: images not learnt
+            from, attacked in the same way.
+        robust: the same images, attacked more strongly.
     """
 
     learning: set[str]
     fit: Stage
     check: Stage
+    met: Stage | None = None
     robust: Stage | None = None
 
 
@@ -94,14 +100,17 @@ def stages(
     """
     module = clf.module
     whole = partial(_whole, clf, precision=precision if part == "all" else "float32")
-    robust, attacked = None, None
+    attacked, under = None, ()
     if adversary is not None:
         attacked = partial(adversary.attacked, clf)
-        robust = whole(validation, default_collate, attack=partial(adversary.checked, clf))
+        under = tuple(
+            whole(validation, default_collate, attack=partial(attack, clf))
+            for attack in (adversary.met, adversary.checked)
+        )
     if part == "all":
         names = {name for name, _ in module.named_parameters()}
         fit = whole(images, _augmented, attack=attacked)
-        return Stages(names, fit, whole(validation, default_collate), robust)
+        return Stages(names, fit, whole(validation, default_collate), *under)
     names, layer = _behind_trunk(clf, part)
     trunk: Callable[[Tensor], Tensor]
     if layer:  # whose input is a vector, not a map
@@ -110,12 +119,12 @@ def stages(
         trunk, predict = _method(module, "forward_features"), _method(module, "forward_head")
     else:
         fit = whole(images, default_collate, attack=attacked)
-        return Stages(names, fit, whole(validation, default_collate), robust)
+        return Stages(names, fit, whole(validation, default_collate), *under)
     cached = partial(_cached, clf, trunk, predict)
     if attacked is None:
         return Stages(names, cached(images), cached(validation))
     fit = whole(images, default_collate, attack=attacked)
-    return Stages(names, fit, cached(validation), robust)
+    return Stages(names, fit, cached(validation), *under)
 
 
 def check_trainable(clf: Classifier, part: str) -> None:

@@ -51,8 +51,9 @@ class Recipe:
 class Epoch:
     """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch.
 
-    The robust ones are those of the validation images under attack, in epochs in which that was
-    checked; where there is an adversary, those of training are of what it made of the images.
+    Where there is an adversary, those of training are of what it made of the images. In epochs in
+    which that was checked, ``met_accuracy`` is that on validation images that it attacks in the
+    same way, and the robust ones on such that are attacked more strongly.
     """
 
     epoch: int
@@ -60,6 +61,7 @@ class Epoch:
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+    met_accuracy: float | None = None
     robust_loss: float | None = None
     robust_accuracy: float | None = None
 
@@ -192,16 +194,14 @@ def _run(
             module.eval()
             with torch.no_grad():
                 val_loss, val_accuracy = one_pass(check, list(range(check.count)), AT_ONCE, None)
-                robust: tuple[float | None, float | None] = None, None
-                if found.robust is not None and (number % every == 0 or number == recipe.epochs):
-                    robust = one_pass(found.robust, list(range(check.count)), AT_ONCE, None)
+                under = _under_attack(found, number, every, recipe.epochs)
             if not loss + val_loss < float("inf"):
                 raise ModelError(
                     f"training {clf.name} gave a loss of {loss:g} in epoch {number}; a lower "
                     "learning_rate may help"
                 )
-            history.append(Epoch(number, loss, accuracy, val_loss, val_accuracy, *robust))
-            rank = history[-1].rank if found.robust is None or robust[0] is not None else None
+            history.append(Epoch(number, loss, accuracy, val_loss, val_accuracy, *under))
+            rank = history[-1].rank if found.robust is None or under else None
             if rank is not None and (best is None or rank < best):
                 best, weights = rank, _copy(module, found.learning, whole=whole)
             keeping(
@@ -217,6 +217,20 @@ def _run(
             advance(1)
     module.load_state_dict(weights, strict=False)
     return Training(weights, history, best[2] if best else 0)
+
+
+def _under_attack(found: Stages, number: int, every: int, last: int) -> tuple[float, ...]:
+    """What an epoch's check under attack gives; empty in one that is not checked.
+
+    Returns:
+        Accuracy on validation images attacked as those learnt from, then loss and accuracy on such
+        that are attacked more strongly.
+    """
+    if found.met is None or found.robust is None or (number % every and number != last):
+        return ()
+    count = list(range(found.check.count))
+    _, met = one_pass(found.met, count, AT_ONCE, None)
+    return (met, *one_pass(found.robust, count, AT_ONCE, None))
 
 
 def optimizer_of(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

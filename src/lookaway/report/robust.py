@@ -62,7 +62,8 @@ def robust_conclusion(frames: Frames) -> Conclusion:
     for standard, robust in here.select("standard", "robust").unique(maintain_order=True).rows():
         mine = here.filter(standard=standard, robust=robust)
         text, answer = _pair(frames, mine, attacks[robust])
-        models.append((robust, f"beside {isolated(standard)}, {text}. {answer}"))
+        told = f"beside {isolated(standard)}, {text}. {answer}"
+        models.append((robust, told.removesuffix(".")))
         answers.append(answer)
     told = answers[0] if len(set(answers)) == 1 else "That depends on the network."
     opening = f"Does a network that is trained on attacked images look elsewhere less? {told}"
@@ -112,7 +113,7 @@ def _answer(every: _Told, right: _Told | None) -> str:
             return f"{told}; whether also where both are right, {_FEW}."
         if both == "more":
             return f"{told}, but it looks elsewhere more where both are right."
-        return f"{told}, but not clearly so where both are right: there fewer flips are no reason."
+        return f"{told}, but not clearly where both are right: it flips less."
     told = "No: it looks elsewhere more" if less == "more" else "Not clearly"
     if both in ("less", "more"):
         return f"{told}, but {both} where both are right."

@@ -188,8 +188,9 @@ class Plan(JsonFile):
 class EpochLog(JsonFile):
     """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch, from 1.
 
-    Of an adversarial training those of ``train`` are of the attacked images, and ``robust`` ones of
-    the validation images under PGD, in the epochs that were checked so.
+    Of an adversarial training those of ``train`` are of the attacked images. In the epochs that
+    were checked so, ``met_accuracy`` is that on the validation images under the attack that was
+    trained with, and the ``robust`` ones on the same under PGD.
     """
 
     epoch: int
@@ -197,11 +198,12 @@ class EpochLog(JsonFile):
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+    met_accuracy: float | None = None
     robust_loss: float | None = None
     robust_accuracy: float | None = None
 
 
-FALL = 0.2  # of robust accuracy, at which Wong et al. (2020) stop a training
+FALL = 0.2  # of robust accuracy, at which Wong et al. (2020) stop a training; see ``overfitted``
 
 
 class TrainedModel(JsonFile):
@@ -237,23 +239,17 @@ class TrainedModel(JsonFile):
         return self.history[self.best_epoch - 1].robust_accuracy if self.history else None
 
     @property
-    def overfitted(self) -> tuple[EpochLog, EpochLog] | None:
-        """Catastrophic overfitting: the best checked epoch before the fall, and the first after.
+    def overfitted(self) -> EpochLog | None:
+        """Catastrophic overfitting: the first checked epoch at which it was seen; None: at none.
 
-        Robust accuracy on validation images fell by more than ``FALL``, while the attack that the
-        network was trained with was met no worse: it learnt to defeat that one alone (E. Wong,
-        L. Rice and J. Z. Kolter, Fast is better than free, 2020). None: that was not seen.
+        On the validation images the network is right under the attack that it was trained with by
+        more than ``FALL`` more than under PGD: it learnt to defeat that one alone (E. Wong, L. Rice
+        and J. Z. Kolter, Fast is better than free, 2020).
         """
-        best: EpochLog | None = None
         for epoch in self.history:
-            robust = epoch.robust_accuracy
-            if robust is None:
-                continue
-            if best is None or robust > (best.robust_accuracy or 0.0):
-                best = epoch
-            fell = (best.robust_accuracy or 0.0) - robust > FALL
-            if fell and epoch.train_accuracy >= best.train_accuracy:
-                return best, epoch
+            if epoch.met_accuracy is not None and epoch.robust_accuracy is not None:
+                if epoch.met_accuracy - epoch.robust_accuracy > FALL:
+                    return epoch
         return None
 
 

@@ -15,15 +15,13 @@ def doubts(trained: TrainedModel, classes: int) -> list[str]:
     if robust is None:
         return []
     name, lines = trained_name(trained.model, trained.variant), []
-    if trained.overfitted is not None:
-        before, after = trained.overfitted
+    if (seen := trained.overfitted) is not None:
         lines.append(
-            f"{name}: catastrophic overfitting from epoch {after.epoch} on: accuracy under PGD on "
-            f"validation images fell from {before.robust_accuracy:.1%} (epoch {before.epoch}) to "
-            f"{after.robust_accuracy:.1%}, while that on the attacked training images rose from "
-            f"{before.train_accuracy:.1%} to {after.train_accuracy:.1%}: it learnt to defeat the "
-            f"attack that it was trained with alone. Epoch {trained.best_epoch} is kept, the best "
-            "one checked; a smaller ε or step, or attack: pgd, helps"
+            f"{name}: catastrophic overfitting in epoch {seen.epoch}: {seen.met_accuracy:.1%} of "
+            "the validation images are right under the attack that it was trained with, and "
+            f"{seen.robust_accuracy:.1%} under PGD: it learnt to defeat that attack alone. Epoch "
+            f"{trained.best_epoch} is kept, the best one checked ({robust:.1%} under PGD); a "
+            "smaller ε or step, or attack: pgd, helps"
         )
     if robust <= 1 / classes:
         lines.append(
