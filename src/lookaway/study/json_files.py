@@ -247,9 +247,9 @@ class TrainedModel(JsonFile):
         and J. Z. Kolter, Fast is better than free, 2020).
         """
         for epoch in self.history:
-            if epoch.met_accuracy is not None and epoch.robust_accuracy is not None:
-                if epoch.met_accuracy - epoch.robust_accuracy > FALL:
-                    return epoch
+            met, robust = epoch.met_accuracy, epoch.robust_accuracy
+            if met is not None and robust is not None and met - robust > FALL:
+                return epoch
         return None
 
 
