@@ -100,7 +100,8 @@ def stages(
     """
     module = clf.module
     whole = partial(_whole, clf, precision=precision if part == "all" else "float32")
-    attacked, under = None, ()
+    attacked: Callable[[Tensor, Tensor], Tensor] | None = None
+    under: tuple[Stage, ...] = ()
     if adversary is not None:
         attacked = partial(adversary.attacked, clf)
         under = tuple(

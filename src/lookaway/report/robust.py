@@ -46,7 +46,7 @@ def robust_tables(frames: Frames, policy: str) -> Iterator[Table]:
                 "standard": (".3f", "of_standard"),
                 "robust": (".3f", "of_robust"),
                 "difference": ("+.3f", "difference", "low", "high"),
-                "images": (".0f", "n"),
+                "n": (".0f", "n"),
             },
             ("variant", "pair", "scope", "measure", "images", "epsilon"),
         ),
