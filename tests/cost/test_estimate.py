@@ -52,7 +52,7 @@ def test_bytes_are_those_that_the_study_stores(both, kind):
     told, result = both
     files = (result.folder / kind).glob("*")
     stored = sum(path.stat().st_size for path in files if path.suffix != ".json")
-    assert told.bytes[kind] == pytest.approx(stored, rel=0.15)
+    assert told.bytes[kind] == pytest.approx(stored, rel=0.2)
 
 
 def test_it_is_plain_data_that_json_keeps(both):
