@@ -12,7 +12,7 @@ import torch
 import lookaway as la
 from lookaway.cost import estimate as module
 from lookaway.cost import trial
-from lookaway.cost.estimate import estimate
+from lookaway.cost.estimate import _shared, estimate
 from lookaway.cost.trial import KINDS, LEAST, ModelTrial
 from lookaway.errors import InputError, StudyError
 from plans import a_plan
@@ -107,7 +107,11 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     alone, shared = told.workers
     assert alone.cells_seconds == 2 * one.seconds
     assert shared.cells_seconds == pytest.approx(2 * one.seconds * 5 / 28)  # whole cells each
-    assert alone.seconds - shared.seconds == pytest.approx(2 * one.seconds * 23 / 28)
+    # Four trainings, two models on two variants: one of them is done while the others are.
+    assert alone.training_seconds == pytest.approx(2 * one.training_seconds)
+    assert shared.training_seconds == pytest.approx(one.training_seconds / 2)
+    saved = 2 * one.seconds * 23 / 28 + 1.5 * one.training_seconds
+    assert alone.seconds - shared.seconds == pytest.approx(saved)
     results = sum(told.bytes[kind] for kind in KINDS)
     assert shared.bytes_per_second == pytest.approx(results / shared.cells_seconds)
 
@@ -216,3 +220,9 @@ def test_code_of_the_user_s_own_is_tried_where_it_is_trusted(small_study):
         progress=False,
     )
     assert found.stages["cells"] > 0
+
+
+def test_workers_share_trainings_whole_ones_the_next_by_who_is_free():
+    assert _shared(1, [3.0, 1.0, 2.0]) == [6.0]
+    assert _shared(2, [3.0, 1.0, 1.0, 2.0]) == [3.0, 4.0]
+    assert max(_shared(8, [5.0, 1.0])) == 5.0

@@ -41,7 +41,10 @@ def told():
         reading_seconds=60.0,
         faces_seconds=0.0,
         memory=16 * 10**9,
-        workers=(WorkersCost(1, 11 * DAY, 8 * DAY, 1e3), WorkersCost(8, 4 * DAY, DAY, 8e3)),
+        workers=(
+            WorkersCost(1, 11 * DAY, 3 * DAY, 8 * DAY, 1e3),
+            WorkersCost(8, 4 * DAY, 3 * DAY, DAY, 8e3),
+        ),
         trial_images=16,
         trial_seconds=100.0,
         machine="a machine",

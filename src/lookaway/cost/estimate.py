@@ -53,14 +53,16 @@ class WorkersCost:
     """The study's time on so many machines like this one.
 
     Attributes:
-        workers: how many do cells; all else is done by one process.
+        workers: how many train networks and do cells; all else is done by one process.
         seconds: from reading the images to the numbers behind the page.
-        cells_seconds: of these, while workers do cells.
+        training_seconds: of these, while workers train.
+        cells_seconds: while they do cells.
         bytes_per_second: of results that come from the workers while they do cells.
     """
 
     workers: int
     seconds: float
+    training_seconds: float
     cells_seconds: float
     bytes_per_second: float
 
@@ -195,7 +197,8 @@ def estimate(
         faces_seconds=faces,
         memory=memory_of(checked.run.device),
         workers=tuple(
-            _on(count, models, reading + faces) for count in dict.fromkeys([1, *workers])
+            _on(count, models, reading + faces, len(checked.data.variants))
+            for count in dict.fromkeys([1, *workers])
         ),
         trial_images=trial,
         trial_seconds=time.perf_counter() - began,
@@ -247,14 +250,23 @@ def _model(
     )
 
 
-def _on(workers: int, models: Sequence[ModelCost], once: float) -> WorkersCost:
-    """Workers share the cells, whole ones; the rest stays with one process."""
+def _on(workers: int, models: Sequence[ModelCost], once: float, variants: int) -> WorkersCost:
+    """Workers share the trainings and the cells, whole ones; the rest stays with one process."""
     cells = sum(model.cells for model in models)
     share = -(-cells // workers) / cells
     parallel = share * sum(model.seconds for model in models)
-    alone = once + sum(model.training_seconds for model in models)
+    spans = [model.training_seconds / variants for model in models] * variants
+    training = max(_shared(workers, spans))
     results = sum(size for model in models for kind, size in model.bytes.items() if kind in KINDS)
-    return WorkersCost(workers, alone + parallel, parallel, results / parallel)
+    return WorkersCost(workers, once + training + parallel, training, parallel, results / parallel)
+
+
+def _shared(workers: int, spans: Sequence[float]) -> list[float]:
+    """When each worker is done, the next of whom is free takes the next piece of work."""
+    busy = [0.0] * workers
+    for span in spans:
+        busy[busy.index(min(busy))] += span
+    return busy
 
 
 def _machine(device: str) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lookaway.cost.estimate import Estimate
+from lookaway.cost.estimate import Estimate, WorkersCost
 
 _STAGES = {
     "reading": ("reading every image once", "one process"),
     "faces": ("finding faces", "one process"),
-    "training": ("training", "one process"),
+    "training": ("training", "workers"),
     "cells": ("measuring (cells)", "workers"),
 }
 _KINDS = {
@@ -126,7 +126,7 @@ def _time(found: Estimate) -> Table:
     rows = []
     for stage, seconds in found.stages.items():
         what, who = _STAGES[stage]
-        spans = [run.cells_seconds if stage == "cells" else seconds for run in found.workers]
+        spans = [_of_workers(run).get(stage, seconds) for run in found.workers]
         rows.append([what, who, *map(duration, spans)])
     rows.append(["together", "", *(duration(run.seconds) for run in found.workers)])
     rows.append(
@@ -141,11 +141,16 @@ def _time(found: Estimate) -> Table:
     return Table("Time on machines like this one", ["what", "done by", *heads], rows)
 
 
+def _of_workers(run: WorkersCost) -> dict[str, float]:
+    """Seconds of the stages that workers share."""
+    return {"training": run.training_seconds, "cells": run.cells_seconds}
+
+
 def _dominant(found: Estimate) -> list[str]:
     told = []
     first, *others = found.workers
     for run in [first, *others[-1:]]:
-        stages = {**found.stages, "cells": run.cells_seconds}
+        stages = {**found.stages, **_of_workers(run)}
         stage = max(stages, key=lambda name: stages[name])
         whose = "training_seconds" if stage == "training" else "seconds"
         line = (
