@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookaway.analysis.shown_pairs import shown_pairs
 from lookaway.data import duplicates
 from lookaway.data.dataset import GIVEN
 from lookaway.data.pixels import as_picture
@@ -29,6 +30,7 @@ from lookaway.study.grid_cache import grid_cache
 from lookaway.study.json_files import Manifest
 from lookaway.study.keys import picture_name
 from lookaway.study.lock import locked
+from lookaway.study.pair_maps import measure_pairs
 from lookaway.study.plan import open_study
 from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.sanity import measure_sanity
@@ -116,6 +118,7 @@ def run_study(
             run_cells(session)
             measure_drift(session)
             measure_sanity(session)
+            measure_pairs(session, shown_pairs(store, prepared.plan))
         with reporter.stage("tables, figures and page", None):
             build_report(store)
         rows, dead = store.count()

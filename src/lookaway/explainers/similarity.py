@@ -65,13 +65,37 @@ def similarity_map(
         check_pixels(images, emb.network.channels, emb.name)
     if len(probe) != len(reference):
         raise InputError(f"each probe needs a reference; got {len(probe)} and {len(reference)}")
-    explain = GradCAM() if explainer is None else explainer
     with torch.no_grad():
         sides = [emb(images) for images in (probe, reference)]
-    pairs = torch.arange(len(probe))
-    found = [
-        explain(Gallery(emb, sign * other), images, pairs, layers)
-        for sign in (1, -1)
-        for images, other in ((probe, sides[1]), (reference, sides[0]))
-    ]
-    return SimilarityMaps((sides[0] * sides[1]).sum(dim=1), *found)
+    of_probe = match_maps(emb, probe, sides[1], layers, explainer)
+    of_reference = match_maps(emb, reference, sides[0], layers, explainer)
+    both = zip(of_probe, of_reference, strict=True)
+    return SimilarityMaps(
+        (sides[0] * sides[1]).sum(dim=1), *(each for kind in both for each in kind)
+    )
+
+
+def match_maps(
+    emb: Embedder,
+    images: Tensor,
+    vectors: Tensor,
+    layers: str | nn.Module | Sequence[str | nn.Module] = "last",
+    explainer: Explainer | None = None,
+) -> tuple[Explanation, Explanation]:
+    """Explain the cosine of each image with a vector of its own: what speaks for it, and against.
+
+    Args:
+        emb: the network; it is afterwards as it was.
+        images: (N, C, H, W) float pixels in [0, 1].
+        vectors: (N, D) of any length above 0, such as templates.
+        layers: see ``Explainer``.
+        explainer: None: Grad-CAM.
+
+    Raises:
+        InputError: the images do not fit.
+        ModelError: an embedding has the length zero, or a vector is the image's own embedding.
+    """
+    explain = GradCAM() if explainer is None else explainer
+    own = torch.arange(len(images))
+    alike, unlike = (explain(Gallery(emb, sign * vectors), images, own, layers) for sign in (1, -1))
+    return alike, unlike

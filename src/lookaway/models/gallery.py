@@ -76,7 +76,7 @@ class Embedder(nn.Module):
             channels=clf.channels,
             tokens=clf.tokens,
         )
-        found.network.origin = clf.origin
+        found.network.origin, found.network.shifts = clf.origin, clf.shifts
         return found
 
     @property
@@ -209,7 +209,7 @@ class Gallery(Classifier):
             outputs=Cosines(templates=templates, name=of.name),
             tokens=of.tokens,
         )
-        self.origin = of.origin
+        self.origin, self.shifts = of.origin, of.shifts
         self.templates = templates
         self.names = _names(names, len(templates))
 

@@ -15,6 +15,7 @@ from lookaway.report.figure import FORMATS, Figure
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
 from lookaway.report.options import Options
+from lookaway.report.pair_views import PairViews, pair_figure
 from lookaway.report.paper.figures import paper_figures
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.wording import (
@@ -25,6 +26,7 @@ from lookaway.report.wording import (
     method_ending,
 )
 from lookaway.study.files import Files
+from lookaway.study.keys import stems
 
 _Make = Callable[[Options], Figure]
 
@@ -143,6 +145,7 @@ _CHARTS |= {
 _MEANS = "Mean heatmaps, and what was lost and gained"
 _IMAGES = "One image in every model"
 _LAYERS = "One image in every layer of"
+_PAIRS = "Comparisons that an attack changed, and some that held, of"
 
 
 class Figures:
@@ -239,6 +242,12 @@ class Figures:
                 name = figure_name(view, "images", policy)
                 title = _titled(view, _IMAGES, policy)
                 yield "images", name, title, self._images(view, name, title, policy)
+        for view in self._views(methods=False) if frames.galleries else ():
+            for model in frames.galleries:
+                of = "" if len(frames.galleries) == 1 else f"_{stems(frames.galleries)[model]}"
+                name = figure_name(view, f"pairs{of}", of_method=False)
+                title = _titled(view, f"{_PAIRS} {isolated(model)}", None, of_method=False)
+                yield "pairs", name, title, self._pairs(view, name, title, model)
         if frames.several_layers:
             policy = frames.policy
             for view in self._views():
@@ -288,6 +297,18 @@ class Figures:
             )
             note = _of_first(view, note)
             return Figure(name, title, note, options.columns, policy, panels=panels)
+
+        return make
+
+    def _pairs(self, view: Frames, name: str, title: str, model: str) -> _Make:
+        def make(options: Options) -> Figure:
+            pairs = PairViews(view)
+            found = pairs.of(model, view.attack, options, options.image)
+            if not found:
+                raise InputError(f"the run keeps no pairs of {model!r} under {view.attack}")
+            note = pairs.note(model)
+            panels = pair_figure(found, note, options)
+            return Figure(name, title, note, options.columns, attack=view.attack, panels=panels)
 
         return make
 

@@ -26,6 +26,7 @@ from lookaway.report.mean_heatmaps import MeanHeatmaps, mean_figure, means_of
 from lookaway.report.opening import opening
 from lookaway.report.options import Options
 from lookaway.report.overlays import GAINED, LOST, coloured
+from lookaway.report.pair_views import PairView, PairViews
 from lookaway.report.panels import saved
 from lookaway.report.paper.figures import correspondence, paper_figures
 from lookaway.report.paper.tables import SECTION, paper_tables
@@ -171,6 +172,7 @@ def _page(
             explainers={name: explainer(name) for name in frames.methods},
             done=done(frames),
             verified=[(heading(each), each) for each in verified(frames)],
+            pairs=_pairs(frames),
             warnings=warnings(frames),
             signed=signed,
             sections=_sections(tables),
@@ -199,6 +201,22 @@ def _page(
             policy_of_content=_content_policy(vega, script),
         )
     )
+
+
+def _pairs(frames: Frames) -> list[tuple[str, str, list[PairView]]]:
+    """Each gallery that keeps pairs: its name, how they are read, and the pairs of all attacks."""
+    if not frames.galleries or not frames.settings.explain.pictured:
+        return []
+    views = PairViews(frames)
+    found = [
+        (
+            name,
+            views.note(name),
+            [pair for attack in frames.attacks for pair in views.of(name, attack)],
+        )
+        for name in frames.galleries
+    ]
+    return [each for each in found if each[2]]
 
 
 def _colours() -> dict[str, list[Any]]:

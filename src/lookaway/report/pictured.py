@@ -102,7 +102,17 @@ class PicturedImages:
         """(H, W, 3) float64 in [0, 1]: the attacked image; ε = 0 is the clean one."""
         if epsilon == 0:
             return image.rgb
-        change = self.perturbation(image, attack, source)
+        return self._changed(image, self.perturbation(image, attack, source), epsilon)
+
+    def under_noise(self, image: Pictured, attack: str, model: str, epsilon: float) -> np.ndarray:
+        """(H, W, 3) float64 in [0, 1]: the image under the noise of a model's own attack."""
+        change = self.perturbation(image, attack, None)
+        if attack in self._frames.plan.own_size:
+            signs = np.sign(change.codes[:, 0])
+            change = self.perturbation(image, attack, model).with_signs(signs)
+        return self._changed(image, change, epsilon)
+
+    def _changed(self, image: Pictured, change: Perturbation, epsilon: float) -> np.ndarray:
         clean = image.pixels.transpose(2, 0, 1)[None] / 255.0
         changed = change.attacked(clean, self._frames.epsilons.index(epsilon), epsilon)[0]
         return np.broadcast_to(changed.transpose(1, 2, 0), image.rgb.shape)
