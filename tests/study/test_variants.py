@@ -135,6 +135,11 @@ def test_images_without_a_face_are_set_aside_and_numbers_are_on_those_that_all_h
     samples = dropped.samples().filter(pl.col("image").is_in(unseen))
     assert samples["variants"].to_list() == [["none"]] * 2
     assert dropped.plan.variants["landmarks"].without_face == 2
+    told = (
+        dropped.report.read_text().partition("No face found by landmarks")[2].partition("</p>")[0]
+    )
+    assert "in 2 images, not used with it" in told
+    assert all(f"<bdi>{name}</bdi>" in told for name in unseen)
     each, shared = (
         dict(frame.group_by("variant").agg(pl.col("n").unique()).iter_rows())
         for frame in (dropped.accuracy(), dropped.accuracy(shared=True))

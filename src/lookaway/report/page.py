@@ -173,6 +173,7 @@ def _page(
             done=done(frames),
             verified=[(heading(each), each) for each in verified(frames)],
             pairs=_pairs(frames),
+            without_face=_without_face(frames),
             warnings=warnings(frames),
             signed=signed,
             sections=_sections(tables),
@@ -201,6 +202,19 @@ def _page(
             policy_of_content=_content_policy(vega, script),
         )
     )
+
+
+def _without_face(frames: Frames) -> dict[str, tuple[int, list[str]]]:
+    """Of each variant how many images no face was found in, and the first of them."""
+    if not any(about.without_face for about in frames.plan.variants.values()):
+        return {}
+    samples = frames.store.samples()
+    found = {}
+    for variant in frames.variants:
+        unseen = samples.filter(samples["no_face"].list.contains(variant))["image"].to_list()
+        if unseen:
+            found[variant] = len(unseen), unseen[:_LISTED]
+    return found
 
 
 def _pairs(frames: Frames) -> list[tuple[str, str, list[PairView]]]:
