@@ -12,7 +12,7 @@ from lookaway.analysis.proportions import compared_ends, proportion_ends
 from lookaway.analysis.smallest_epsilon import Found, smallest_epsilon
 from lookaway.metrics.verification import det, equal_error_rates, needed, threshold_at
 
-RATES = (1e-2, 1e-3)
+RATES = (1e-2, 1e-3, 1e-4)
 _FOLDS = 5
 _RESAMPLES = 1_000  # of equal error rates, each of which takes a pass over all comparisons
 _AT_ONCE = 20_000_000
@@ -57,7 +57,7 @@ class Comparisons:
         """The threshold (N,) for each probe, from clean comparisons of other persons.
 
         Persons are dealt into five parts at random; those of a part are judged by the impostor
-        comparisons among all others. None where these are fewer than 10 / rate.
+        comparisons among all others. None where these are too few; see ``metrics.needed``.
         """
         same, clean = self.genuine(), self.similarities[CLEAN]
         count = clean.shape[1]

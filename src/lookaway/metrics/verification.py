@@ -8,6 +8,7 @@ import numpy as np
 from lookaway.errors import InputError
 
 _HITS = 10  # false matches that a threshold must be able to see among as many comparisons
+_FEW_HITS, _FINE = 3, 1e-4  # at that rate and below: the least that tells it at all (rule of 3)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def threshold_at(impostor: np.ndarray, fmr: float) -> float | None:
         fmr: the share, in (0, 1).
 
     Returns:
-        None where there are fewer than 10 / fmr comparisons: they cannot tell it.
+        None where there are fewer comparisons than ``needed``: they cannot tell it.
 
     Raises:
         InputError: the share is not in (0, 1).
@@ -84,8 +85,14 @@ def threshold_at(impostor: np.ndarray, fmr: float) -> float | None:
 
 
 def needed(fmr: float) -> int:
-    """How many impostor comparisons a threshold of this false match rate takes."""
-    return math.ceil(_HITS / fmr - 1e-9)
+    """How many impostor comparisons a threshold of this false match rate takes.
+
+    10 / rate; from 0.0001 on 3 / rate.
+
+    >>> needed(1e-2), needed(1e-3), needed(1e-4)
+    (1000, 10000, 30000)
+    """
+    return math.ceil((_FEW_HITS if fmr <= _FINE else _HITS) / fmr - 1e-6)
 
 
 def equal_error_rates(

@@ -9,9 +9,9 @@ from lookaway.analysis.by_group import kept_groups
 from lookaway.analysis.face_regions import REGIONS
 from lookaway.analysis.frames import Frames
 from lookaway.analysis.subgroups import FEWEST, GAP
-from lookaway.analysis.verification import RATES
 from lookaway.report.pivot import LINES, Body, pivoted
 from lookaway.report.table import Table
+from lookaway.report.verified import known_rates
 
 SECTION = "Groups of people"
 _RULE = (
@@ -57,10 +57,10 @@ def group_tables(frames: Frames, found: pl.DataFrame | None) -> Iterator[Table]:
                 *_lines(frames, points, regions, groups, "+.1f"),
                 SECTION,
             )
-    rates = {"eer": "EER"}
-    for rate in RATES:
-        rates |= {f"{name}@{rate:g}": f"{told} at FMR {rate:g}" for name, told in _RATES.items()}
     compared = every.filter(pl.col("method").is_null())
+    rates = {"eer": "EER"}
+    for rate in known_rates(compared):
+        rates |= {f"{name}@{rate:g}": f"{told} at FMR {rate:g}" for name, told in _RATES.items()}
     if not compared.is_empty():
         yield Table(
             "groups_verification",

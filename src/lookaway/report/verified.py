@@ -58,6 +58,17 @@ def finest_rate(frames: Frames, variant: str, model: str) -> float | None:
     return next((rate for rate in sorted(RATES) if f"fnmr@{rate:g}" in known), None)
 
 
+def known_rates(found: pl.DataFrame) -> list[float]:
+    """The clean false match rates at which some number is known; the largest where none is.
+
+    Args:
+        found: with measure and value.
+    """
+    known = set(found.filter(pl.col("value").is_not_null())["measure"].to_list())
+    told = [rate for rate in RATES if f"fnmr@{rate:g}" in known]
+    return told or [max(RATES)]
+
+
 def _told(frames: Frames, variant: str, model: str) -> Verified:
     here = frames.verification.filter(variant=variant, model=model)
     rate = finest_rate(frames, variant, model)
@@ -186,7 +197,8 @@ def verification_tables(frames: Frames) -> Iterator[Table]:
     found = summary.by_scope(frames.verification).with_columns(_level())
     found = found.sort(pl.col("scope") != "clean", maintain_order=True)
     columns = {("eer",): ("EER", "%")}
-    for rate in RATES:
+    rates = known_rates(found)
+    for rate in rates:
         columns |= {
             (f"{name}@{rate:g}",): (f"{head} at FMR {rate:g}", "%") for name, head in _RATES.items()
         }
@@ -217,7 +229,7 @@ def verification_tables(frames: Frames) -> Iterator[Table]:
         *pivoted(
             frames,
             found.filter(pl.col("measure").str.starts_with("epsilon@")),
-            {(f"epsilon@{rate:g}",): (f"at FMR {rate:g}", ".3g") for rate in RATES},
+            {(f"epsilon@{rate:g}",): (f"at FMR {rate:g}", ".3g") for rate in rates},
         ),
         SECTION,
         of_images=True,

@@ -53,7 +53,7 @@ def _known(session: Session, key: ModelKey, pairs: Sequence[Pair], weights: str)
     if not all(store.made_with(each, weights) for each in files):
         return False
     told = store.read_frame(store.folder / files[1])
-    return told.select(CHOSEN).equals(frame_of(pairs))
+    return told.select(*CHOSEN).equals(frame_of(pairs))
 
 
 class _Pairs:
