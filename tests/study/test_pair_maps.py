@@ -68,7 +68,7 @@ def test_probes_are_explained_as_the_study_explains_them_and_references_as_pairs
         probe, reference = (pixels_of(result, row[name]) for name in ("image", "reference"))
         found = la.similarity_map(embedder(), probe, reference)
         for kind, other in ((0, found.reference), (1, found.reference_unlike)):
-            mine, theirs = maps[place, 0, 1, kind].astype(float), other.maps["0"][0].numpy()
+            mine, theirs = maps[place, 0, 1, kind].astype(float), other.maps[last][0].numpy()
             np.testing.assert_allclose(mine / mine.max(), theirs / theirs.max(), atol=2e-3)
         if row["attack"] != "dodge":
             assert row["person"] != row["label"]
