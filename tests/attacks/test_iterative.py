@@ -218,3 +218,24 @@ def test_a_study_in_memory_measures_them_beside_noise_of_the_same_norm(tiny, ima
             assert rows.filter(attack="noise")["linf"].max() < 0.3 / 27  # √768 places
     with pytest.raises(InputError, match="different norms"):
         la.measure(tiny, images, LABELS, attacks=[la.FGSM(), la.PGD(norm="l2")])
+
+
+@pytest.mark.parametrize("make", [la.FGSM, la.PGD, la.MIFGSM])
+@pytest.mark.parametrize("targets", [None, "nearest"])
+def test_of_the_predicted_class_no_label_plays_a_part(tiny, images, make, targets):
+    predicted = tiny(images).argmax(dim=1)
+    count = tiny(images).shape[1]
+    expected = make(targets=targets)(tiny, images, predicted, [0.05])
+    for labels in (predicted, (predicted + 1) % count):
+        found = make(targets=targets, of="predicted")(tiny, images, labels, [0.05])
+        assert torch.equal(found, expected)
+    other = make(targets=targets)(tiny, images, (predicted + 1) % count, [0.05])
+    assert not torch.equal(other, expected)
+
+
+def test_of_a_class_that_is_not_known_is_refused_with_what_is():
+    with pytest.raises(InputError, match="possible: label, predicted"):
+        la.FGSM(of="guess")
+    logits, several = torch.zeros(2, 3), torch.ones(2, 3)
+    with pytest.raises(InputError, match="one label an image"):
+        la.FGSM(of="predicted").truth(logits, several)

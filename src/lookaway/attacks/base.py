@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lookaway.attacks.norms import check_ball, check_epsilons, check_norm, steepest
-from lookaway.attacks.targets import check_objective, check_targets, chosen
+from lookaway.attacks.targets import check_objective, check_of, check_targets, chosen, truth
 from lookaway.errors import AttackError, InputError, ModelError
 from lookaway.models.checks import check_classes, check_labels, check_pixels
 from lookaway.models.classifier import Classifier
@@ -32,6 +32,9 @@ class Attack(ABC):
         objective: what is raised of the labels, and lowered of targets: ``cross_entropy``, or
             ``score``, the negative of the class's logit; of a gallery that is the cosine with the
             person's template, so that it is dodging, and with targets impersonation.
+        of: the class of each image that it goes away from, and that targets are chosen beside:
+            ``label``, the true one, or ``predicted``, that which the classifier takes the clean
+            image for, so that no label leaks into the change (Kurakin et al. 2017).
         seed: of what is random in it.
         gradient_free: whether it asks the classifier for its outputs alone.
         one_direction: whether ``find`` gives one direction, which serves every ε.
@@ -44,6 +47,7 @@ class Attack(ABC):
     targeted: ClassVar[bool] = False
     targets: str | None = None
     objective: str = "cross_entropy"
+    of: str = "label"
     seed: int = 0
     gradient_free: bool = False
     one_direction: ClassVar[bool] = False
@@ -124,15 +128,24 @@ class Attack(ABC):
         return encoded(images, self(clf, images, labels, epsilons), epsilons, self.norm)
 
     def set_goal(
-        self, norm: str, targets: str | None, seed: int, objective: str = "cross_entropy"
+        self,
+        norm: str,
+        targets: str | None,
+        seed: int,
+        objective: str = "cross_entropy",
+        of: str = "label",
     ) -> None:
         """Keep what several attacks let their users choose; see the attributes.
 
         Raises:
-            InputError: there is no such norm, way of choosing targets or objective.
+            InputError: there is no such norm, way of choosing targets, objective or class.
         """
         self.norm, self.targets, self.seed = check_norm(norm), check_targets(targets), int(seed)
-        self.objective = check_objective(objective)
+        self.objective, self.of = check_objective(objective), check_of(of)
+
+    def truth(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The class of each image that the attack is of; see ``targets.truth``."""
+        return truth(self.of, self.name, logits, labels)
 
     def cost(self, clf: Classifier, logits: Tensor, classes: Tensor) -> Tensor:
         """What the objective says of classes (N,), summed over the images.
@@ -161,7 +174,7 @@ class Attack(ABC):
             return None
         if labels.ndim != 1:
             raise InputError(f"{self.name} with targets={self.targets!r} needs one label an image")
-        return chosen(self.targets, logits, labels, images, self.seed)
+        return chosen(self.targets, logits, self.truth(logits, labels), images, self.seed)
 
 
 class SignAttack(Attack):
@@ -244,7 +257,7 @@ class GradientAttack(Attack):
         """What the attack raises, of the logits (N, K) of the clean images."""
 
         def raised(logits: Tensor) -> Tensor:
-            truth = labels.to(logits.device)
+            truth = self.truth(logits.detach(), labels.to(logits.device))
             goal = self.goal(logits.detach(), truth, images) if targets is None else targets
             if goal is None:
                 return self.loss(clf, logits, truth)

@@ -58,9 +58,11 @@ class IterativeAttack(Attack):
         levels = torch.tensor(epsilons, dtype=images.dtype, device=images.device)
         radius = levels[:, None].expand(-1, len(images))
         step = self.rel_stepsize * levels[:, None, None, None, None]
-        if targets is None and self.targets is not None:
+        if targets is None and (self.targets is not None or self.of != "label"):
             with torch.no_grad():
-                targets = self.goal(clf(images), labels, images)
+                logits = clf(images)
+            targets = self.goal(logits, labels, images)
+            labels = self.truth(logits, labels)
         truth = torch.cat([labels if targets is None else targets] * len(levels))
         attacked = images.expand(len(levels), *images.shape)
         if self.random_start:

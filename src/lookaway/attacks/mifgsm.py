@@ -16,6 +16,7 @@ class MIFGSM(IterativeAttack):
         targets: None: away from the label; else towards ``least_likely``, ``nearest``, ``next`` or
             ``random``.
         objective: ``cross_entropy``, or ``score``; see ``Attack``.
+        of: ``label``, or ``predicted``: the class predicted for the clean image in its place.
         seed: of random targets; each image's follows from it and its content.
 
     >>> import lookaway as la
@@ -33,10 +34,11 @@ class MIFGSM(IterativeAttack):
         *,
         targets: str | None = None,
         objective: str = "cross_entropy",
+        of: str = "label",
         seed: int = 0,
     ) -> None:
         super().__init__(steps, 1.0 / max(steps, 1) if rel_stepsize is None else rel_stepsize)
-        self.set_goal("linf", targets, seed, objective)
+        self.set_goal("linf", targets, seed, objective, of)
         self.decay = decay
 
     def direction(self, gradient: Tensor, before: Tensor | None) -> Tensor:

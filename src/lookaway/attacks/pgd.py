@@ -16,6 +16,7 @@ class PGD(IterativeAttack):
         targets: None: away from the label; else towards ``least_likely``, ``nearest``, ``next`` or
             ``random``.
         objective: ``cross_entropy``, or ``score``; see ``Attack``.
+        of: ``label``, or ``predicted``: the class predicted for the clean image in its place.
         seed: of the start and of random targets; each image's follow from it and its content.
 
     >>> import lookaway as la
@@ -34,8 +35,9 @@ class PGD(IterativeAttack):
         random_start: bool = True,
         targets: str | None = None,
         objective: str = "cross_entropy",
+        of: str = "label",
         seed: int = 0,
     ) -> None:
         super().__init__(steps, 2.5 / max(steps, 1) if rel_stepsize is None else rel_stepsize)
-        self.set_goal(norm, targets, seed, objective)
+        self.set_goal(norm, targets, seed, objective, of)
         self.random_start = random_start

@@ -7,6 +7,7 @@ from lookaway.attacks.norms import of_content
 from lookaway.errors import InputError
 
 TARGETS = ("least_likely", "nearest", "next", "random")
+OF = ("label", "predicted")
 OBJECTIVES = ("cross_entropy", "score")
 
 
@@ -33,6 +34,36 @@ def check_objective(objective: str) -> str:
     if objective not in OBJECTIVES:
         raise InputError(f"objective={objective!r} is unknown; possible: {', '.join(OBJECTIVES)}")
     return objective
+
+
+def check_of(of: str) -> str:
+    """Refuse what is no class that an attack can be of.
+
+    Raises:
+        InputError: with what is possible.
+    """
+    if of not in OF:
+        raise InputError(f"of={of!r} is unknown; possible: {', '.join(OF)}")
+    return of
+
+
+def truth(of: str, name: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """The class of each image that an attack is of: its label, or the predicted one.
+
+    Args:
+        of: which.
+        name: of the attack, for the error.
+        logits: (N, K) of the clean images.
+        labels: (N,) int64.
+
+    Raises:
+        InputError: an image has several labels, so that no one class is predicted.
+    """
+    if of == "label":
+        return labels
+    if labels.ndim != 1:
+        raise InputError(f"{name} with of={of!r} needs one label an image")
+    return logits.argmax(dim=1)
 
 
 def chosen(targets: str, logits: Tensor, labels: Tensor, images: Tensor, seed: int) -> Tensor:
