@@ -138,6 +138,14 @@ class Summaries(ABC):
         """The shift beyond that of the attack's own change, not aimed; see ``analysis.aimed``."""
         return self.frames.whole("aimed")
 
+    def place(self) -> pl.DataFrame:
+        """MOD between its floor and the attack on the explanation; see ``analysis.place``."""
+        return self.frames.whole("place")
+
+    def beside_nissim(self) -> pl.DataFrame:
+        """At a common resolution, how far apart, how much; see ``analysis.beside_nissim``."""
+        return self.frames.whole("beside_nissim")
+
     def by_depth(self) -> pl.DataFrame:
         """MOD, excess and dead maps of every layer; see ``analysis.scale.by_depth``."""
         return self.frames.whole("by_depth")

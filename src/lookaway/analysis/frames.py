@@ -214,6 +214,8 @@ class Frames(Described):
     # ``comparison.compare_models``
 
     aimed = _summary("aimed")
+    place = _summary("place")
+    beside_nissim = _summary("beside_nissim")
     direction = _summary("direction")
     outcomes = _summary("outcomes")
     failing = _summary("failing")
@@ -286,6 +288,7 @@ class Frames(Described):
         """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "reached", "unattacked", "mod", "spread", "shuffled"]
         names += ["excess", "aimed", "by_depth", "direction", "outcomes", "failing", "dead"]
+        names += ["place", "beside_nissim"]
         names += ["decomposition", "equal_accuracy", "transfer", "compare_models", "conventions"]
         names += [] if self.robust_training.is_empty() else ["robust_training"]
         names += [] if self.networks.is_empty() else ["networks", "network_pairs"]

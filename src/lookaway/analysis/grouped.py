@@ -24,7 +24,10 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(["rank_correlation", "strength"], CHANGE),
     **dict.fromkeys(["psnr", "gained"], (0.0, np.inf)),
     **dict.fromkeys(["vid", "spread"], DEVIATION),
-    "distance": (0.0, 2.0**0.5),
+    **dict.fromkeys(["distance", "sliced_wasserstein"], (0.0, 2.0**0.5)),
+    "less sliced_wasserstein": (-(2.0**0.5), 2.0**0.5),
+    "nissim_common": SHARE,
+    "less nissim_common": CHANGE,
     # Of a region of the face, whose name follows.
     **dict.fromkeys(["clean", "attacked"], SHARE),
     "moved": CHANGE,

@@ -7,6 +7,7 @@ import polars as pl
 
 from lookaway.analysis import (
     aimed,
+    beside_nissim,
     comparison,
     comparisons,
     conventions,
@@ -18,6 +19,7 @@ from lookaway.analysis import (
     failing,
     networks,
     outcomes,
+    place,
     robust_training,
     scale,
     summary,
@@ -62,6 +64,10 @@ _ORDER: dict[str, _Order] = {
     ],
     "equal_accuracy": ["variant", _SOURCE, "method", "explained_class", "control"],
     "dead": ["variant", "measure", *_LEVELS, "method", "explained_class"],
+    "place": ["pairs", "variant", "floor", *_LEVELS, "method", "explained_class"],
+    "beside_nissim": [
+        *("variant", "measure", "less", *_LEVELS, "method", "explained_class"),
+    ],
     "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
     "direction": ["variant", "measure", _SOURCE, "method", "explained_class", "epsilon"],
     "conventions": [
@@ -162,13 +168,16 @@ class Streamed:
 
     def last_layers(self) -> Iterator[_Found]:
         """Summaries of the last layers, at one ε."""
-        columns = [*_LAYER, *_CLASSES, *_CONFIDENCES]
+        columns = [*_LAYER, *_CLASSES, *_CONFIDENCES, *beside_nissim.MEASURES]
+        ceiling = place.ceiling_of(self._plan.settings)
         inside = self._inside()
         for part in self._parts.split("variant", "model", "method", "explained_class", "epsilon"):
             every = self._parts.read("rows", columns, part, shaped=True)
             rows = without_shaped(every)
             yield {
                 "aimed": aimed.aimed(every),
+                "place": place.place(every, ceiling),
+                "beside_nissim": beside_nissim.beside_nissim(every),
                 "outcomes": outcomes.outcomes(rows),
                 "decomposition": decomposition.decomposition(every),
                 "dead": dead.dead(every),
@@ -266,7 +275,10 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
     **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
     "shuffled": Streamed.baseline,
     **dict.fromkeys(
-        ["aimed", "outcomes", "failing", "decomposition", "dead", "transfer", "direction"],
+        [
+            *("aimed", "place", "beside_nissim", "outcomes", "failing", "decomposition", "dead"),
+            *("transfer", "direction"),
+        ],
         Streamed.last_layers,
     ),
     **dict.fromkeys(
@@ -297,7 +309,7 @@ def _ordered(frames: Sequence[pl.DataFrame], order: _Order) -> pl.DataFrame:
     found = pl.concat(frames, how="vertical")
     found = found.unique(keys, keep="first", maintain_order=True)
     places = [f"place {number}" for number in range(len(entries))]
-    for place, entry in zip(places, entries, strict=True):
-        known = found.select(entry).unique(maintain_order=True).with_row_index(place)
+    for number, entry in zip(places, entries, strict=True):
+        known = found.select(entry).unique(maintain_order=True).with_row_index(number)
         found = found.join(known, on=entry, nulls_equal=True, maintain_order="left")
     return found.sort(places, maintain_order=True).drop(places)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lookaway.analysis import dead
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import accuracies, at_top, headlines, is_positive, of_first
+from lookaway.report.placed import ceiling, common
 from lookaway.report.table import Cell
 from lookaway.report.wording import (
     first_attack,
@@ -70,6 +71,8 @@ def opening(frames: Frames) -> Opening:
         title, certain = _compared(frames, bars, by_mod)
         sentences += certain
     shown = (
+        ceiling(frames, first),
+        common(frames),
         whose_noise(frames, [frames.attack]),
         first_attack(frames),
         first_method(frames),

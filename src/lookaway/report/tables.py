@@ -13,6 +13,7 @@ from lookaway.report.face_tables import face_tables
 from lookaway.report.findings import findings
 from lookaway.report.group_tables import group_tables
 from lookaway.report.pivot import by_level, pivoted
+from lookaway.report.placed import placed_tables
 from lookaway.report.table import Cell, Row, Table
 from lookaway.report.verified import shift_tables, verification_tables
 from lookaway.report.wording import AIMED, method_ending, of_method, whose_noise
@@ -41,7 +42,9 @@ def all_tables(frames: Frames) -> list[Table]:
 def _tables(frames: Frames) -> Iterator[Table]:
     yield headline_table(frames)
     details = [
-        table for policy in frames.ordered_policies for table in detail_tables(frames, policy)
+        table
+        for policy in frames.ordered_policies
+        for table in (*placed_tables(frames, policy), *detail_tables(frames, policy))
     ]
     yield from verification_tables(frames)
     details = [*shift_tables(frames), *face_tables(frames), *details]
