@@ -68,7 +68,11 @@ def test_pairs_with_a_dead_map_are_left_out_of_the_living_ones():
 
 def test_the_ceiling_is_the_study_s_attack_on_the_explanation_of_last_layers():
     def of(*attacks):
-        given = {"data": {"folder": "sample:lfw_subset"}, "models": ["test_resnet"], "attacks": list(attacks)}
+        given = {
+            "data": {"folder": "sample:lfw_subset"},
+            "models": ["test_resnet"],
+            "attacks": list(attacks),
+        }
         return ceiling_of(Study.model_validate(given))
 
     assert of("fgsm") is None

@@ -6,6 +6,7 @@ from polars.testing import assert_frame_equal
 
 from lookaway.analysis import (
     aimed,
+    beside_nissim,
     comparison,
     conventions,
     dead,
@@ -15,6 +16,7 @@ from lookaway.analysis import (
     failing,
     outcomes,
     parts,
+    place,
     scale,
     summary,
 )
@@ -67,6 +69,8 @@ def kept(store):
         "unattacked": summary.unattacked(rows),
         "mod": summary.mod(every),
         "aimed": aimed.aimed(all_last),
+        "place": place.place(all_last, None),
+        "beside_nissim": beside_nissim.beside_nissim(all_last),
         "spread": summary.spread(rows),
         "shuffled": scale.shuffled(compared),
         "excess": excess,

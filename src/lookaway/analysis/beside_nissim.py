@@ -29,7 +29,7 @@ def beside_nissim(rows: pl.DataFrame) -> pl.DataFrame:
     """
     found = []
     for measure in MEASURES:
-        one = rows.with_columns(nissim=pl.col(measure))
+        one = rows.with_columns(pl.col("attack").cast(pl.String), nissim=pl.col(measure))
         parts: dict[str | None, pl.DataFrame] = {}
         parts[None] = pooled(one).with_columns(value="nissim")
         parts["noise"] = beside_noise(one).with_columns(value="excess")

@@ -64,9 +64,9 @@ _ORDER: dict[str, _Order] = {
     ],
     "equal_accuracy": ["variant", _SOURCE, "method", "explained_class", "control"],
     "dead": ["variant", "measure", *_LEVELS, "method", "explained_class"],
-    "place": ["pairs", "variant", "floor", *_LEVELS, "method", "explained_class"],
+    "place": ["floor", "pairs", "variant", *_LEVELS, "method", "explained_class"],
     "beside_nissim": [
-        *("variant", "measure", "less", *_LEVELS, "method", "explained_class"),
+        *("measure", "less", "variant", *_LEVELS, "method", "explained_class"),
     ],
     "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
     "direction": ["variant", "measure", _SOURCE, "method", "explained_class", "epsilon"],
