@@ -27,7 +27,7 @@ _SIDE = 112  # px, of an image
 _ABOUT = (
     "The probe's maps explain its cosine with the person's template; those of the reference, the "
     "enrolled image that is nearest to the template, its cosine with the probe. Of an image the "
-    "maps for and against a match have one scale."
+    "maps for and against a match have one scale; where nothing on it does, it has no colours."
 )
 
 
