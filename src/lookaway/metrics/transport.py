@@ -44,7 +44,7 @@ def sliced_wasserstein(clean: Tensor, attacked: Tensor) -> Tensor:
     >>> a, b = torch.zeros(2, 1, 4, 4)
     >>> a[0, 0, 0] = b[0, 0, 2] = 1.0
     >>> sliced_wasserstein(a, b).round(decimals=2)
-    tensor([0.5000], dtype=torch.float64)
+    tensor([0.4900], dtype=torch.float64)
     """
     _check(clean, attacked)
     return _distances(_masses(clean), _masses(attacked), clean.shape)
