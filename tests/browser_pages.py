@@ -9,3 +9,4 @@ HOSTILE = {
 }
 EPSILONS = [0.01, 0.05, 0.075, 0.1]
 PICTURED = 9
+OPEN_ALL = "document.querySelectorAll('details.fold').forEach(one => { one.open = true; })"

@@ -70,8 +70,13 @@ def report(
 def figures(
     folder: Folder,
     formats: Annotated[
-        str, typer.Option("--format", help="Any of pdf, svg and png.", metavar="pdf,svg,png")
-    ] = "pdf,svg,png",
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Any of pdf, svg and png, with commas or given again; default: all.",
+            metavar="pdf,svg,png",
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -136,10 +141,12 @@ def figures(
         if as_json:
             print_json(titles)
         return
+    from lookaway.report.figure import FORMATS
     from lookaway.report.figures import write_figures
     from lookaway.report.options import Options
 
-    wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
+    given = ",".join(formats or FORMATS).split(",")
+    wanted = list(dict.fromkeys(name.strip().lower() for name in given if name.strip()))
     where = result.folder / "figures" if out is None else out
     options = Options(columns, image, colours, heatmaps, order)
     written = write_figures(result.frames, where, wanted, only or [], options)

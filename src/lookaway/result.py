@@ -276,6 +276,10 @@ class Summaries(ABC):
         """Accuracy, MOD and excess, source × target; see ``analysis.outcomes.transfer``."""
         return self.frames.whole("transfer")
 
+    def by_class(self) -> pl.DataFrame:
+        """Accuracy, MOD and excess of each true class; see ``analysis.by_class``."""
+        return self.frames.whole("by_class")
+
     def compare_models(self) -> pl.DataFrame:
         """Models in pairs on the same images; see ``analysis.comparison.compare_models``."""
         return self.frames.whole("compare_models")

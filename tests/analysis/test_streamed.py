@@ -7,6 +7,7 @@ from polars.testing import assert_frame_equal
 from lookaway.analysis import (
     aimed,
     beside_nissim,
+    by_class,
     comparison,
     conventions,
     dead,
@@ -75,6 +76,7 @@ def kept(store):
         "shuffled": scale.shuffled(compared),
         "excess": excess,
         "direction": direction.direction(frames.statistics),
+        "by_class": by_class.by_class(last),
         "outcomes": outcomes.outcomes(last),
         "failing": failing.with_holm(failing.failing(last)),
         "decomposition": decomposition.decomposition(all_last),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import lookaway as la
-from browser_pages import EPSILONS, HOSTILE, PICTURED
+from browser_pages import EPSILONS, HOSTILE, OPEN_ALL, PICTURED
 from lookaway.report.page import build_report
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +119,8 @@ class Opened:
             "epsilon": frames.top,
             "strength": 55,
             "factor": 5,
+            "style": "overlay",
+            "colours": "turbo",
             "sort": "study",
             "show": "all",
         }
@@ -130,16 +132,16 @@ class Opened:
             first,
         )
         self.follow(link)
-        self.page.select_option("#pick-charts-policy", frames.policy)
-        self.settle()
         self.page.evaluate("scrollTo(0, 0)")
 
     def charts(self):
-        """Wait until every chart that can be seen is drawn."""
-        self.page.wait_for_function(
-            "[...document.querySelectorAll('[data-chart]')]"
-            ".every(one => one.clientWidth === 0 || one.dataset.drawn === 'done')"
-        )
+        """Go past every chart that can be seen, until each is drawn."""
+        places = self.page.locator("[data-chart]")
+        for place in range(places.count()):
+            if places.nth(place).is_visible():
+                places.nth(place).scroll_into_view_if_needed()
+                name = places.nth(place).get_attribute("data-chart")
+                self.page.wait_for_selector(f"[data-chart='{name}'][data-drawn=done]")
 
 
 @contextmanager
@@ -226,6 +228,7 @@ def phone(pages):
         if ("phone", run.folder) not in kept:
             small = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
             page = open_(run.report, **small, color_scheme="dark", bypass_csp=True)
+            page.evaluate(OPEN_ALL)
             page.locator("#layers").scroll_into_view_if_needed()
             page.charts()
             kept["phone", run.folder] = page

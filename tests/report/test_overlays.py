@@ -14,6 +14,7 @@ from lookaway.report.overlays import (
     LOST,
     change_colours,
     colour_map,
+    hatched,
     heatmap_on,
     mean_heatmap,
     tinted,
@@ -31,7 +32,7 @@ def test_colour_maps_are_matplotlibs_and_turbo_begins_blue():
 
 
 @pytest.mark.parametrize("colours", COLOURS)
-def test_heatmaps_are_laid_over_the_image_or_raw_and_dead_ones_have_no_colour(colours):
+def test_heatmaps_are_laid_over_the_image_or_raw_and_dead_ones_are_striped(colours):
     pixels = np.random.default_rng(0).random((8, 8, 3))
     heat = np.array([[0.0, 0.25], [0.5, 1.0]], np.float16)
     overlaid, raw = (
@@ -42,8 +43,10 @@ def test_heatmaps_are_laid_over_the_image_or_raw_and_dead_ones_have_no_colour(co
     np.testing.assert_allclose(raw[-1, -1], colour_map(colours)(1.0)[:3])
     np.testing.assert_allclose(overlaid, 0.45 * pixels + 0.55 * raw)
     dead = np.zeros((2, 2))
-    np.testing.assert_array_equal(heatmap_on(pixels, dead, Options()), pixels)
-    assert np.ptp(heatmap_on(pixels, dead, Options(heatmaps="raw"))) == 0
+    np.testing.assert_array_equal(heatmap_on(pixels, dead, Options()), hatched(pixels))
+    striped = heatmap_on(pixels, dead, Options(heatmaps="raw"))
+    assert np.ptp(striped, axis=2).max() < 1e-12  # grey
+    assert np.ptp(striped) > 0.1
     assert np.ptp(mean_heatmap(None, 4, colours)) == 0
 
 
@@ -55,8 +58,8 @@ def test_an_overlay_is_drawn_as_the_page_does_from_any_image_in_memory():
     for image in (pixels, Image.fromarray(pixels), pixels / 255.0, tensor, tensor / 255):
         found = la.overlay(image, torch.from_numpy(heat).requires_grad_(), colours="viridis")
         np.testing.assert_array_equal(np.asarray(found), drawn)
-    grey = la.overlay(pixels[..., 0], np.zeros((3, 3)))
-    assert (np.asarray(grey) == pixels[..., :1]).all()
+    grey = np.asarray(la.overlay(pixels[..., 0], np.zeros((3, 3))))
+    assert (grey == (255 * hatched(np.repeat(pixels[..., :1], 3, 2) / 255)).round()).all()
 
 
 @pytest.mark.parametrize(
@@ -77,10 +80,10 @@ def test_what_cannot_be_laid_over_each_other_is_refused(image, heat, told):
         la.overlay(image, heat)
 
 
-def test_a_change_is_blue_where_lost_and_orange_where_gained():
+def test_a_change_is_purple_where_lost_and_green_where_gained():
     change = change_colours(np.array([[-0.5, 0.25, 0.0]]), scale=0.5, side=6)
     np.testing.assert_allclose(change[0, 0], LOST)
-    assert change[0, 2].argmax() == 0
+    assert change[0, 2].argmax() == 1
     np.testing.assert_allclose(change[0, -1], 1.0)
     assert np.ptp(change_colours(None, 1.0, 6)) == 0
 

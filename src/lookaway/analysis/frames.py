@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis import (
+    by_class,
     by_group,
     comparisons,
     conventions,
@@ -241,6 +242,13 @@ class Frames(Described):
 
     face_regions = _summary("face_regions")
 
+    by_class = _summary("by_class")
+
+    @cached_property
+    def confusion(self) -> pl.DataFrame:
+        """What is predicted for each class; see ``by_class.confusion``."""
+        return by_class.confusion_of(self.parts)
+
     @cached_property
     def by_group(self) -> pl.DataFrame | None:
         """By the groups of people that the run keeps, of all methods; None where it has none."""
@@ -287,8 +295,8 @@ class Frames(Described):
     def to_keep(self) -> dict[str, pl.DataFrame]:
         """The frames that a run keeps as files, by name, of every method."""
         names = ["accuracy", "psnr", "reached", "unattacked", "mod", "spread", "shuffled"]
-        names += ["excess", "aimed", "by_depth", "direction", "outcomes", "failing", "dead"]
-        names += ["place", "beside_nissim"]
+        names += ["excess", "aimed", "by_class", "by_depth", "direction", "outcomes"]
+        names += ["failing", "dead", "place", "beside_nissim"]
         names += ["decomposition", "equal_accuracy", "transfer", "compare_models", "conventions"]
         names += [] if self.robust_training.is_empty() else ["robust_training"]
         names += [] if self.networks.is_empty() else ["networks", "network_pairs"]

@@ -8,6 +8,7 @@ import polars as pl
 from lookaway.analysis import (
     aimed,
     beside_nissim,
+    by_class,
     comparison,
     comparisons,
     conventions,
@@ -55,6 +56,7 @@ _ORDER: dict[str, _Order] = {
     "shuffled": ["pairs", "variant", "model", "method", "explained_class", ("model", "layer")],
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
     **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
+    "by_class": ["variant", "measure", *_LEVELS, "method", "explained_class", "class"],
     "outcomes": ["outcome", "variant", "measure", *_LEVELS, "method", "explained_class"],
     "decomposition": [
         *("variant", "measure", *_LEVELS, "method", "explained_class", "control"),
@@ -178,6 +180,7 @@ class Streamed:
                 "aimed": aimed.aimed(every),
                 "place": place.place(every, ceiling),
                 "beside_nissim": beside_nissim.beside_nissim(every),
+                "by_class": by_class.by_class(rows),
                 "outcomes": outcomes.outcomes(rows),
                 "decomposition": decomposition.decomposition(every),
                 "dead": dead.dead(every),
@@ -276,7 +279,16 @@ _PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
     "shuffled": Streamed.baseline,
     **dict.fromkeys(
         [
-            *("aimed", "place", "beside_nissim", "outcomes", "failing", "decomposition", "dead"),
+            *(
+                "aimed",
+                "by_class",
+                "place",
+                "beside_nissim",
+                "outcomes",
+                "failing",
+                "decomposition",
+                "dead",
+            ),
             *("transfer", "direction"),
         ],
         Streamed.last_layers,

@@ -11,7 +11,16 @@ from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.controls import is_taken, shaped
 from lookaway.perturbation import NOISE, OWN_SIZE, own_size_noise
-from lookaway.report.layout import COLOURS, DASHES, Layout, in_panels, legend, levels, styles
+from lookaway.report.layout import (
+    ATTACK,
+    DASHES,
+    OTHER_ATTACKS,
+    Layout,
+    in_panels,
+    legend,
+    levels,
+    styles,
+)
 
 _CHOSEN = "chosen"
 SHUFFLED = "shuffled baseline"
@@ -212,6 +221,7 @@ def _models(
     data = scoped.select(
         "model", "epsilon", value, "low", "high", "n", panel=panel, measure=pl.lit(title)
     ).drop_nulls(value)
+    data = _each_once(data)
     colours, dashes, shapes = styles(len(frames.models))
     names = frames.models
     shown = legend(layout, "model", names, points=True)
@@ -255,6 +265,22 @@ def _models(
     )
 
 
+def _each_once(data: pl.DataFrame) -> pl.DataFrame:
+    """Panels of the same numbers as one, under all their names."""
+    panels = {
+        str(name): part.sort("model", "epsilon").drop("panel")
+        for (name,), part in data.group_by("panel", maintain_order=True)
+    }
+    kept: dict[str, list[str]] = {}
+    for name, part in panels.items():
+        same = [one for one in kept if panels[one].equals(part)]
+        kept.setdefault(same[0] if same else name, []).append(name)
+    names = {first: ", ".join(its) for first, its in kept.items()}
+    return data.filter(pl.col("panel").is_in(list(kept))).with_columns(
+        panel=pl.col("panel").replace(names)
+    )
+
+
 def _scopes(
     data: pl.DataFrame,
     x: tuple[str, str, Sequence[float] | None],
@@ -271,7 +297,8 @@ def _scopes(
     scopes = data["scope"].unique(maintain_order=True).to_list()
     own = [scope for scope in scopes if scope.startswith(OWN_SIZE.format("")) or is_taken(scope)]
     attacks = [scope for scope in scopes if scope not in (*_CONTROL_COLOURS, *own)]
-    colours = dict(zip(attacks, COLOURS * len(attacks), strict=False)) | _CONTROL_COLOURS
+    shades = [ATTACK, *OTHER_ATTACKS * len(attacks)]
+    colours = dict(zip(attacks, shades, strict=False)) | _CONTROL_COLOURS
     dashes = dict(zip(attacks, DASHES * len(attacks), strict=False)) | _CONTROL_DASHES
     colours |= {scope: _OWN_SIZE_COLOURS[place % 3] for place, scope in enumerate(own)}
     dashes |= {scope: [2, 2] for scope in own}

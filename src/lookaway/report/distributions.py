@@ -1,5 +1,7 @@
 """How NISSIM is distributed over the images, what became of heatmaps, and transferability."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,19 +12,20 @@ from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.perturbation import NOISE
 from lookaway.report.histograms import histograms
-from lookaway.report.layout import Layout, faceted, in_panels, legend
+from lookaway.report.layout import ATTACK, Layout, faceted, in_panels, legend
 
-_WORD_COLOURS = {
+WORD_COLOURS = {
     "stayed": "#c4c4c8",
-    "moved": "#0072B2",
-    "spread": "#E69F00",
-    "shrank": "#56B4E9",
-    "inverted": "#CC79A7",
+    "moved": "#2a6f97",
+    "spread": "#d9b44a",
+    "shrank": "#84c9b0",
+    "inverted": "#a4508b",
     "died": "#333333",
 }
 _BINS = 24
+_HATCH = "╱╱╱╱╱╱"  # a cell that was not run
 _HEIGHT = 105  # px, so that a name fits beside it
-_ATTACK, _NOISE = "#D55E00", "#4a4a4a"
+_NOISE = "#4a4a4a"
 
 
 def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
@@ -49,22 +52,24 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     values = []
     for (model, epsilon, kind), one in found.items():
         shares = [*one.shares.tolist(), 0.0]
+        ends = [*edges[1:].tolist(), None]
         values += [
             {
                 "model": model,
                 "ε": f"ε = {epsilon:g}",
                 "perturbation": kind,
                 "from": round(float(edge), 4),
+                "to": None if end is None else round(end, 4),
                 "share": round(share, 4),
                 "mean": by_mean[model, epsilon, kind],
                 "n": one.n,
             }
-            for edge, share in zip(edges, shares, strict=True)
+            for edge, end, share in zip(edges, ends, shares, strict=True)
         ]
     kinds = [attack, control]
     colour = alt.Color(
         "perturbation:N",
-        scale=alt.Scale(domain=kinds, range=[_ATTACK, _NOISE]),
+        scale=alt.Scale(domain=kinds, range=[ATTACK, _NOISE]),
         legend=legend(layout, "share of images; vertical lines: means", kinds),
     )
     side = layout.panel * layout.panels // max(4, len(frames.epsilons)) - 8
@@ -75,18 +80,26 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         axis=alt.Axis(tickCount=3, format="~g"),
     )
     y = alt.Y("share:Q", title=None, axis=alt.Axis(tickCount=3, format=".0%"))
-    fields = ["model:N", "ε:N", "perturbation:N", "from:Q", "share:Q", "mean:Q", "n:Q"]
-    tooltips = [alt.Tooltip(field) for field in fields]
+    fields = {
+        "model:N": None,
+        "ε:N": None,
+        "perturbation:N": None,
+        "from:Q": ".3f",
+        "to:Q": ".3f",
+        "share:Q": ".1%",
+        "mean:Q": ".3f",
+        "n:Q": None,
+    }
+    tooltips = [alt.Tooltip(field, format=form or alt.Undefined) for field, form in fields.items()]
     base = alt.Chart().encode(color=colour)
-    bars = base.transform_filter(alt.datum.perturbation == attack).mark_area(
-        interpolate="step-after", opacity=0.55
-    )
+    is_bar = f"datum.perturbation === {json.dumps(attack)} && isValid(datum.to) && datum.share > 0"
+    bars = base.transform_filter(is_bar).mark_rect(opacity=0.55, cursor="pointer")
     outline = base.transform_filter(alt.datum.perturbation == control).mark_line(
         interpolate="step-after", strokeWidth=1.6, strokeDash=[4, 2]
     )
     rule = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("mean(mean):Q"))
     layers = [
-        bars.encode(x=x, y=y, tooltip=tooltips),
+        bars.encode(x=x, x2=alt.X2("to:Q"), y=y, y2=alt.Y2Datum(0), tooltip=tooltips),
         outline.encode(x=x, y=y, tooltip=tooltips),
         rule,
     ]
@@ -163,6 +176,7 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         ),
         place=pl.col("measure").replace_strict(order, return_dtype=pl.Int64),
     ).select("panel", "level", "measure", "value", "n", "place")
+    layout = replace(layout, panel=layout.panel - 18)  # names of levels need room beside it
     squares = alt.Legend(title="change", orient="bottom", columns=2 * layout.legend)
     bars = (
         alt.Chart()
@@ -180,7 +194,7 @@ def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
             ),
             color=alt.Color(
                 "measure:N",
-                scale=alt.Scale(domain=list(_WORD_COLOURS), range=list(_WORD_COLOURS.values())),
+                scale=alt.Scale(domain=list(WORD_COLOURS), range=list(WORD_COLOURS.values())),
                 legend=squares,
             ),
             order=alt.Order("place:Q"),
@@ -220,18 +234,8 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         pl.col("variant") == frames.variants[0],
         pl.col("explained_class").is_null() | (pl.col("explained_class") == policy),
     )
-    names = {"accuracy": "accuracy", "mod": "MOD", "excess": "excess shift"}
-    low, high = pl.col("value").min().over("measure"), pl.col("value").max().over("measure")
-    share = pl.col("value").cast(pl.Float64)
-    spread = pl.when(high > low).then((share - low) / (high - low)).otherwise(0.0)
-    percent = (100 * share).round(0).cast(pl.Int64, strict=False)
-    shown = pl.when(pl.col("measure") == "accuracy").then(pl.format("{} %", percent))
-    three = share.map_elements(lambda value: f"{value:.3f}", pl.String)
-    data = found.with_columns(
-        panel=pl.col("measure").replace_strict(names),
-        shade=spread,
-        shown=shown.otherwise(three).fill_null("–"),
-    ).select("panel", "source", "model", "shade", "shown", "value", "low", "high", "n")
+    names = {"accuracy": "accuracy lost", "mod": "MOD", "excess": "excess shift"}
+    data = _cells(frames, found, names)
     if layout.panels < 3:  # names need the room beside the matrices
         layout = replace(layout, panels=1, panel=170)
     limit = alt.Axis(labelLimit=120, labelAngle=-40, grid=False)
@@ -240,7 +244,7 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
         y=alt.Y(
             "source:N",
             sort=frames.models,
-            title="source",
+            title="rows: source of the perturbations",
             axis=alt.Axis(labelLimit=120, grid=False),
         ),
     )
@@ -263,7 +267,56 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     white = alt.when(alt.datum.shade > 0.5).then(alt.value("#ffffff"))
     ink = alt.ColorValue(**white.otherwise(alt.value("#1d1d1f")))
     text = base.mark_text(fontSize=11).encode(text=alt.Text("shown:N"), color=ink)
-    count = max(data["source"].n_unique(), 1)
-    height = max(30, min(layout.panel, 34 * count))
+    height = max(30, min(layout.panel, 34 * data["source"].n_unique()))
     panels = list(names.values())
-    return in_panels([cells, text], data.to_dicts(), panels, layout, height=height)
+    made = in_panels([cells, text], data.to_dicts(), panels, layout, height=height)
+    made["resolve"]["axis"]["y"] = "shared"  # names once, which may be long
+    return made
+
+
+def _cells(frames: Frames, found: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    """A row for each cell of each matrix, with what it says and its shade.
+
+    A shade is 0 where nothing is lost or moved and 1 at the largest of its matrix. Of accuracy it
+    is the fall from the clean images. A source whose perturbations a model did not meet is there,
+    hatched.
+    """
+    clean = frames.accuracy.filter(
+        pl.col("epsilon") == 0,
+        pl.col("attack") == frames.attack,
+        pl.col("variant") == frames.variants[0],
+        pl.col("source") == pl.col("model"),
+    ).select("model", before="accuracy")
+    sources = found["source"].unique(maintain_order=True).to_list()
+    grid = pl.DataFrame(
+        [
+            (measure, source, model)
+            for measure in names
+            for source in sources
+            for model in frames.models
+        ],
+        schema=["measure", "source", "model"],
+        orient="row",
+    )
+    whole = grid.join(found, on=grid.columns, how="left", maintain_order="left")
+    whole = whole.join(clean, on="model", how="left", maintain_order="left")
+    is_accuracy = pl.col("measure") == "accuracy"
+    size = pl.when(is_accuracy).then(pl.col("before") - pl.col("value")).otherwise("value")
+    size = size.clip(lower_bound=0)
+    most = size.max().over("measure")
+    three = pl.col("value").map_elements("{:.3f}".format, pl.String)
+    percent = pl.format(
+        "{} → {} %",
+        *(
+            (100 * pl.col(name)).round(0).cast(pl.Int64, strict=False)
+            for name in ("before", "value")
+        ),
+    )
+    said = pl.when(is_accuracy).then(percent).otherwise(three)
+    return whole.with_columns(
+        panel=pl.col("measure").replace_strict(names),
+        shade=pl.when(most > 0).then(size / most).otherwise(0.0).fill_null(0.0),
+        shown=said.fill_null(
+            pl.when(pl.col("n").is_null()).then(pl.lit(_HATCH)).otherwise(pl.lit("–"))
+        ),
+    ).select("panel", "source", "model", "shade", "shown", "value", "low", "high", "n")

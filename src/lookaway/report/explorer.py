@@ -11,9 +11,11 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
 from lookaway.perturbation import NOISE, Perturbation
+from lookaway.report.explorer_looks import Perturbed, add_looks, first_shown
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.report.wording import first_method
 
@@ -21,14 +23,6 @@ _IMAGES = 500  # in the page, at most
 _CODE_BYTES = 10_000_000  # of all perturbations, before compression
 _MAP_BYTES = 11_000_000  # of the maps of layers before the last, before compression
 _SIDES = (56, 28, 14, 7)  # larger maps of those layers are averaged down to one of these
-
-
-@dataclass(frozen=True)
-class Perturbed:
-    """An attack and the place of its source among the models; noise has none."""
-
-    attack: str
-    source: int | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,16 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
         blobs[f"codes-{number}-{place}"], changes[number][place] = _codes(change)
     met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan.classes}
     classes = [name for name in frames.plan.predicted_classes() if name in met_classes]
+    results = _results(frames, rows, classes, images, perturbations, layers, met)
+    add_looks(frames, found.variant, images, perturbations, met, results)
     about = {
+        "first": first_shown(
+            frames,
+            results,
+            [classes.index(image.label) for image in images],
+            [[layer.last for layer in layers[model]].index(True) for model in frames.models],
+        ),
+        "looks": list(direction.WORDS),
         "epsilons": frames.epsilons,
         "side": side,
         "channels": channels,
@@ -142,7 +145,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
             }
             for place, image in enumerate(images)
         ],
-        "results": _results(frames, rows, classes, images, perturbations, layers, met),
+        "results": results,
     }
     return Explorer(about, blobs, _note(frames, found, len(images), deep, layers))
 

@@ -1,5 +1,6 @@
 """One figure: for the page and notebooks, and in the formats and widths of a paper."""
 
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import vl_convert
 
 from lookaway.errors import InputError
 from lookaway.places import AnyPath, to_path
+from lookaway.report.described import described
 from lookaway.report.options import POINTS
 from lookaway.report.panels import saved
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("pdf", "svg", "png")
 _DPI = 300
+# Points for each px of a chart: letters are of one size, whatever the number of panels.
+_SCALE = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Figure:
         policy: the explained class, where it has one.
         method: whose heatmaps it is about, where it is about any.
         attack: the one that it is about, where it is about one alone.
+        kind: what it is one of, such as ``mod``.
         spec: a Vega-Lite specification with its data inside; None where it has image panels.
         panels: matplotlib's figure of image panels; None where it is a chart.
         paper: which of the paper's it corresponds to, such as ``Fig. 1``; empty: none.
@@ -45,6 +50,7 @@ class Figure:
     policy: str | None = None
     method: str = ""
     attack: str = ""
+    kind: str = ""
     spec: Mapping[str, Any] | None = None
     panels: "matplotlib.figure.Figure | None" = None
     paper: str = ""
@@ -92,19 +98,48 @@ class Figure:
         path.write_bytes(content)
         return path
 
+    def said(self) -> str:
+        """What a chart shows, in a sentence with its numbers."""
+        return described(self.spec or {})
+
     def _sized(self, unit: str = "") -> str:
         """The chart as SVG, as wide as its columns, by the width and height in its first tag."""
-        drawn: str = vl_convert.vegalite_to_svg(dict(self.spec or {}))
+        drawn = _drawn(self.spec or {})
         head, _, rest = drawn.partition(">")
         sides = ET.fromstring(f"{head}/>").attrib  # noqa: S314  our own
-        scale = POINTS[self.columns] / float(sides["width"])
-        for side in ("width", "height"):
-            points = f"{scale * float(sides[side]):g}{unit}"
-            head = head.replace(f'{side}="{sides[side]}"', f'{side}="{points}"')
-        return f"{head}>{rest}"
+        width, height = float(sides["width"]), float(sides["height"])
+        wide = max(width, POINTS[self.columns] / _SCALE)  # a narrow one has room at its right
+        scale = POINTS[self.columns] / wide
+        attributes = {
+            "width": f"{POINTS[self.columns]:g}{unit}",
+            "height": f"{scale * height:g}{unit}",
+            "viewBox": f"0 0 {wide:g} {height:g}",
+        }
+        for name, value in attributes.items():
+            head = head.replace(f'{name}="{sides[name]}"', f'{name}="{value}"', 1)
+        ground = f'<rect width="{sides["width"]}"', f'<rect width="{wide:g}"'
+        return f"{head}>{rest.replace(*ground, 1)}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle = {"text/plain": f"Figure({self.name!r}: {self.title})", "image/svg+xml": self.svg()}
         if self.spec is None:
             return bundle
         return bundle | {"application/vnd.vegalite.v6+json": dict(self.spec)}
+
+
+def _drawn(spec: Mapping[str, Any]) -> str:
+    """The chart as SVG, by Vega.
+
+    A label that is too long is cut between two halves of a letter beyond U+FFFF, which the
+    converter does not survive: while it draws, each of these is a private one of a single half.
+    """
+    text = json.dumps(spec, ensure_ascii=False)
+    beyond = sorted({letter for letter in text if ord(letter) > 0xFFFF})
+    free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
+    private = dict(zip(beyond, free, strict=False))
+    for letter, stand_in in private.items():
+        text = text.replace(letter, stand_in)
+    drawn: str = vl_convert.vegalite_to_svg(text)
+    for letter, stand_in in private.items():
+        drawn = drawn.replace(stand_in, letter)
+    return drawn

@@ -11,6 +11,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
 from lookaway.report import curves, distributions, image_panels, wording
+from lookaway.report.by_class import excess_by_class
 from lookaway.report.figure import FORMATS, Figure
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
@@ -43,6 +44,7 @@ class _Chart:
     transfer: bool = False  # only where perturbations are transferred
     first: bool = False  # only the first attack and variant are shown
     enrolled: bool = False  # only where people are enrolled
+    classes: bool = False  # only where there are few classes, and more than one
 
 
 _CHARTS = {
@@ -61,6 +63,13 @@ _CHARTS = {
         "Excess shift over ε",
         "What the attack adds to the shift that noise of the same ε causes; 0 is nothing.",
         curves.excess,
+    ),
+    "excess_by_class": _Chart(
+        "Excess shift of each class over ε",
+        "Of each true class alone, each model under its own attack; 0 is nothing.",
+        excess_by_class,
+        classes=True,
+        first=True,
     ),
     "beside_noise": _Chart(
         "MOD of each model beside noise",
@@ -81,7 +90,8 @@ _CHARTS = {
     ),
     "transfer": _Chart(
         "Transferability at the largest ε",
-        "Rows: the model that made the perturbation; columns: the attacked model. Darker: more.",
+        "Rows: the model that made the perturbation; columns: the attacked model. Shades go from 0 "
+        "(nothing lost, nothing moved) to the most of each matrix; hatched: not run.",
         distributions.transfer,
         transfer=True,
         first=True,
@@ -208,6 +218,8 @@ class Figures:
                 continue
             if chart.enrolled and not frames.galleries:
                 continue
+            if chart.classes and frames.by_class.is_empty():
+                continue
             if kind == "impersonated" and not frames.targeted:
                 continue
             for view in self._views(attacks=chart.first, methods=chart.by_policy):
@@ -215,7 +227,7 @@ class Figures:
                     depends = {"of_attack": chart.first, "of_method": chart.by_policy}
                     name = figure_name(view, kind, policy, **depends)
                     title = _titled(view, chart.title, policy, **depends)
-                    yield kind, name, title, self._chart(view, name, title, chart, policy)
+                    yield kind, name, title, self._chart(view, kind, name, title, policy)
         for view in self._views():
             for policy in frames.ordered_policies:
                 name = figure_name(view, "mean_heatmaps", policy)
@@ -257,9 +269,9 @@ class Figures:
                     title = _titled(view, f"{_LAYERS} {isolated(model)}", policy)
                     yield "layers", name, title, self._layers(view, name, title, model, policy)
 
-    def _chart(
-        self, view: Frames, name: str, title: str, chart: _Chart, policy: str | None
-    ) -> _Make:
+    def _chart(self, view: Frames, kind: str, name: str, title: str, policy: str | None) -> _Make:
+        chart = _CHARTS[kind]
+
         def make(options: Options) -> Figure:
             layout = LAYOUTS[options.columns]
             given = (view, policy, layout) if policy else (view, layout)
@@ -274,6 +286,7 @@ class Figures:
                 policy,
                 method=view.method if chart.by_policy else "",
                 attack=view.attack if chart.first else "",
+                kind=kind,
                 spec=spec,
             )
 
@@ -281,7 +294,7 @@ class Figures:
 
     def _means(self, view: Frames, name: str, title: str, policy: str) -> _Make:
         def make(options: Options) -> Figure:
-            note = "Blue: participation that was lost; orange: gained."
+            note = "Purple: participation that was lost; green: gained."
             note = _of_first(view, note, images=False)
             panels = mean_figure(mean_heatmaps(view, policy), options)
             return Figure(name, title, note, options.columns, policy, panels=panels)

@@ -1,13 +1,19 @@
 """What all charts share: colours, dashes and shapes, sizes, legends, panels."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
-# Okabe and Ito's colours, which colour-blind people can tell apart; the controls are grey.
-COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+# Okabe and Ito's colours, which colour-blind people can tell apart. One of them is the attack's
+# alone; the others are the models', with a dark one of Tol's; controls are grey.
+ATTACK = "#D55E00"
+COLOURS = ["#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255"]
+OTHER_ATTACKS = ["#8c3b00", "#b8860b", "#5b3a29", "#e08a6a", "#6b5b00"]
+# Charts are laid out in Liberation Sans, whose letters are as wide as Arial's and Helvetica's.
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 DASHES = [[1, 0], [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [3, 1]]
 _AXIS, _SYMBOL, _LETTER = 85, 45, 6.6  # px: left of panels; of a legend's symbol; of a letter
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
@@ -29,7 +35,13 @@ class Layout:
     legend: int
     label: int
 
+    def width(self, across: int) -> int:
+        """A panel's, px, where so many stand beside each other and fill the chart's width."""
+        whole = self.panels * (self.panel + _BESIDE)
+        return min(2 * self.panel + _BESIDE, whole // max(1, across) - _BESIDE)
 
+
+_BESIDE = 58  # px, of an axis's labels and the gap to the next panel
 LAYOUTS = {1: Layout(125, 2, 2, 150), 2: Layout(200, 3, 3, 240)}
 
 
@@ -69,6 +81,7 @@ def legend(
         labelFontSize=12,
         titleFontSize=12,
         titleLimit=layout.panel * layout.panels,
+        columnPadding=28,  # where the letters at hand are wider
         **symbols,
     )
 
@@ -99,15 +112,30 @@ def in_panels(
         height: of a panel, px; None: square.
         independent: whether each has a y axis of its own.
     """
-    header = alt.Header(labelFontSize=13, labelLimit=layout.panel + 25)
+    lines = math.ceil(len(names) / layout.panels)
+    across = math.ceil(len(names) / max(1, lines)) or 1  # as many in each row
+    header = alt.Header(labelFontSize=13, labelLimit=layout.width(across) + 25)
     panel = alt.Facet("panel:N", sort=list(names), title=None, header=header)
-    found = faceted(
-        layers, rows, {"facet": panel}, layout.panel, layout.panel if height is None else height
-    )
-    found["columns"] = layout.panels
+    high = layout.panel if height is None else height
+    found = faceted(layers, rows, {"facet": panel}, layout.width(across), high)
+    found["columns"] = across
+    # Each panel has axes of its own: shared ones stand bare where the last row is not full.
+    found["resolve"] = {"axis": {"x": "independent", "y": "independent"}}
     if independent:
-        found["resolve"] = {"scale": {"y": "independent"}}
+        found["resolve"]["scale"] = {"y": "independent"}
+    _title_above(found)
     return found
+
+
+def _title_above(found: dict[str, Any]) -> None:
+    """What all panels' y axes show, once and above them, where it takes no panel's width."""
+    axes = [layer.get("encoding", {}).get("y", {}) for layer in found["spec"]["layer"]]
+    titles = [axis["title"] for axis in axes if axis.get("title")]
+    for axis in axes:
+        if "field" in axis:
+            axis["title"] = None
+    if titles:
+        found["title"] = {"text": titles[0], "anchor": "start", "fontWeight": "normal"}
 
 
 def faceted(
@@ -129,8 +157,10 @@ def faceted(
         height: of a panel, px or a step.
     """
     config = alt.Config(
-        font="sans-serif",
-        axis=alt.AxisConfig(labelFontSize=11, titleFontSize=13, gridColor="#e5e5e5"),
+        aria=False,  # a sentence and a table say it in place of every mark
+        font=FONT,
+        axis=alt.AxisConfig(labelFontSize=11, titleFontSize=12, gridColor="#e5e5e5"),
+        title=alt.TitleConfig(fontSize=12, offset=8),
         view=alt.ViewConfig(stroke="#cccccc"),
     )
     by = {name: _plain(channel) for name, channel in facets.items()}

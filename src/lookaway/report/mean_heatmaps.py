@@ -124,4 +124,4 @@ def mean_figure(means: Sequence[MeanHeatmaps], options: Options | None = None) -
         name = f"{mean.model} ({mean.variant})" if several else mean.model
         rows.append((name, heatmaps))
         rows.append(("", [Panel(None, scale), *changes]))
-    return panel_rows(rows, options, note="blue: lost; orange: gained")
+    return panel_rows(rows, options, note="purple: lost; green: gained")

@@ -13,7 +13,7 @@ from lookaway.report.options import Options
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
-LOST, GAINED = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0)
+LOST, GAINED = (0.463, 0.165, 0.514), (0.106, 0.471, 0.216)  # purple and green: of nothing else
 _OPACITY = 0.55
 _DEAD = 0.85  # grey
 
@@ -48,8 +48,18 @@ def shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(whole.resize((side, side), Image.Resampling.LANCZOS)) / 255.0
 
 
+def hatched(pixels: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3) in [0, 1] under diagonal stripes: its map is dead."""
+    height, width = pixels.shape[:2]
+    period = max(8, round(width / 14))
+    down, right = np.mgrid[0:height, 0:width]
+    on = ((down + right) % period < period / 4)[..., None]
+    striped: np.ndarray = np.where(on, 0.45 * pixels + 0.55, 0.65 * pixels + 0.35 * 110 / 255)
+    return striped
+
+
 def heatmap_on(pixels: np.ndarray, heat: np.ndarray, options: Options) -> np.ndarray:
-    """A heatmap, raw or over its image; of a dead map the image alone, or grey.
+    """A heatmap, raw or over its image; of a dead map the image, or grey, hatched.
 
     Args:
         pixels: (H, W, 3) in [0, 1].
@@ -61,7 +71,7 @@ def heatmap_on(pixels: np.ndarray, heat: np.ndarray, options: Options) -> np.nda
     """
     raw = options.heatmaps == "raw"
     if not heat.max() > 0:
-        return np.full(pixels.shape, _DEAD) if raw else pixels
+        return hatched(np.full(pixels.shape, _DEAD) if raw else pixels)
     colours = coloured(enlarged(heat, (pixels.shape[1], pixels.shape[0])), options.colours)
     return colours if raw else (1 - _OPACITY) * pixels + _OPACITY * colours
 
@@ -75,7 +85,7 @@ def overlay(
         image: one image: a PIL image, or an array or a tensor, uint8 or float in [0, 1], (H, W),
             (H, W, C) or, as tensors mostly are, (C, H, W); C is 1 or 3.
         heatmap: (h, w) in [0, 1], of any size, as ``heatmap(maps)[0]`` gives it; all zeros where
-            the map is dead: then the image alone, or grey.
+            the map is dead: then the image, or grey, under stripes.
         colours: ``turbo``, blue to red, or ``viridis``, perceptually even.
         heatmaps: ``overlaid`` on the image or ``raw``.
 
@@ -112,7 +122,7 @@ def mean_heatmap(heat: np.ndarray | None, side: int, colours: str) -> np.ndarray
 
 
 def change_colours(change: np.ndarray | None, scale: float, side: int) -> np.ndarray:
-    """White where nothing changed, blue where participation was lost, orange where gained.
+    """White where nothing changed, purple where participation was lost, green where gained.
 
     Args:
         change: (h, w) in [-1, 1]; None: unknown, and grey.

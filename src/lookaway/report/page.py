@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import json
+import zlib
 from functools import cache
 from io import BytesIO
 from itertools import islice
@@ -21,16 +23,19 @@ from lookaway.report.conclusions import conclusions
 from lookaway.report.explorer import explorer as explored
 from lookaway.report.figure import Figure
 from lookaway.report.figures import Figures, figure_name
+from lookaway.report.first_screen import bars, strip
 from lookaway.report.loading import details
 from lookaway.report.mean_heatmaps import MeanHeatmaps, mean_figure, means_of
 from lookaway.report.opening import opening
+from lookaway.report.options import COLOURS as COLOUR_MAPS
 from lookaway.report.options import Options
 from lookaway.report.overlays import GAINED, LOST, coloured
 from lookaway.report.pair_views import PairView, PairViews
-from lookaway.report.panels import saved
+from lookaway.report.panels import on_any_ground
 from lookaway.report.paper.figures import correspondence, paper_figures
 from lookaway.report.paper.tables import SECTION, paper_tables
 from lookaway.report.pictured import PicturedImages
+from lookaway.report.static import static
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.tables import all_tables
@@ -53,11 +58,13 @@ _SCRIPTS = [
     "draw.js",
     "state.js",
     "tables.js",
-    "charts.js",
+    "gallery.js",
     "explorer.js",
     "layers.js",
+    "charts.js",
     "start.js",
 ]
+_FIRST_CHARTS = ("accuracy", "excess", "excess_by_class", "nissim")  # the others are folded
 _LISTED = 200  # files set aside that the page names
 
 
@@ -91,10 +98,11 @@ def build_report(store: Store, *, paper: bool | None = None) -> AnyPath:
     for view, mean in zip(views, means, strict=True):
         name = figure_name(view, "mean_heatmaps", frames.policy)
         figures.append(Figure(name, "", "", 2, panels=mean_figure(mean)))
-    for figure in figures:
-        store.write_text(f"figures/{figure.name}.svg", figure.svg())
+    svgs = {figure.name: figure.svg() for figure in figures}
+    for name, svg in svgs.items():
+        store.write_text(f"figures/{name}.svg", svg)
     shown = [_View(view, mean) for view, mean in zip(views, means, strict=True)]
-    store.write_text("report.html", _page(frames, shown, made_tables, charts, papers))
+    store.write_text("report.html", _page(frames, shown, made_tables, charts, papers, svgs))
     return store.folder / "report.html"
 
 
@@ -125,14 +133,30 @@ class _View:
         self.explainer, self.first_attack = explainer(frames.method), first_attack(frames)
         self.first_method = first_method(frames)
         self.opening, self.conclusions = opening(frames), conclusions(frames)
+        self.bars = bars(frames)
         self.means = [(mean, *mean.panels()) for mean in means]
+
+
+def _is_other(frames: Frames, chart: Figure) -> bool:
+    """Whether a chart is shown only where another explained class, attack or method is chosen."""
+    about = {
+        frames.policy: chart.policy,
+        frames.attacks[0]: chart.attack,
+        frames.methods[0]: chart.method,
+    }
+    return any(its and its != first for first, its in about.items())
+
+
+def _deflated(data: object) -> bytes:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return zlib.compress(text.encode(), 9)
 
 
 def _sections(tables: list[Table]) -> dict[str, list[Table]]:
     """The page's tables by section, but for those that stand in a part of their own."""
     found: dict[str, list[Table]] = {}
     for table in tables:
-        if table.section not in ("Headline", SECTION):
+        if table.section != SECTION:
             found.setdefault(table.section, []).append(table)
     return found
 
@@ -157,8 +181,20 @@ def _page(
     tables: list[Table],
     charts: list[Figure],
     papers: list[Figure],
+    svgs: dict[str, str],
 ) -> str:
-    found = explored(frames, PicturedImages(frames))
+    pictured = PicturedImages(frames)
+    found = explored(frames, pictured)
+    drawn = {chart.name: chart for chart in [*charts, *papers] if chart.spec}
+    pictures = {name: static(svgs[name]) for name in drawn}
+    data = {
+        "charts": {name: chart.spec for name, chart in drawn.items()},
+        "tables": {table.name: table.csv() for table in tables},
+        "pictures": {
+            name: pictures.pop(name) for name, chart in drawn.items() if _is_other(frames, chart)
+        },
+    }
+    blobs = found.blobs | {f"json-{name}": _deflated(each) for name, each in data.items()}
     vega = _inline(vl_convert.javascript_bundle(None))  # type: ignore[arg-type]  # None: all of it
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
     return (
@@ -168,7 +204,6 @@ def _page(
             frames=frames,
             plan=frames.plan,
             views=views,
-            headlines=[table for table in tables if table.section == "Headline"],
             explainers={name: explainer(name) for name in frames.methods},
             done=done(frames),
             verified=[(heading(each), each) for each in verified(frames)],
@@ -177,13 +212,14 @@ def _page(
             warnings=warnings(frames),
             signed=signed,
             sections=_sections(tables),
-            tables_data={table.name: table.csv() for table in tables},
             charts=charts,
+            first_charts=_FIRST_CHARTS,
+            statics=pictures,
+            strip=strip(frames, pictured, found.about["first"]),
             colours=_colours(),
-            charts_data={chart.name: chart.spec for chart in [*charts, *papers] if chart.spec},
             explorer_data=found.about,
             explorer_note=found.note,
-            blobs={name: base64.b64encode(raw).decode() for name, raw in found.blobs.items()},
+            blobs={name: base64.b64encode(raw).decode() for name, raw in blobs.items()},
             correspondence=correspondence(frames) if papers else [],
             papers=[(figure, _source(figure)) for figure in papers],
             paper_tables=[table for table in tables if table.section == SECTION],
@@ -235,8 +271,9 @@ def _pairs(frames: Frames) -> list[tuple[str, str, list[PairView]]]:
 
 def _colours() -> dict[str, list[Any]]:
     """The page's colours of heatmaps and changes, each as red, green and blue up to 255."""
-    turbo = coloured(np.linspace(0.0, 1.0, 256), "turbo")
-    named = {"turbo": turbo, "lost": np.array(LOST), "gained": np.array(GAINED)}
+    whole = np.linspace(0.0, 1.0, 256)
+    named = {name: coloured(whole, name) for name in COLOUR_MAPS}
+    named |= {"lost": np.array(LOST), "gained": np.array(GAINED)}
     return {name: (255 * shades).round().astype(int).tolist() for name, shades in named.items()}
 
 
@@ -251,7 +288,7 @@ def _source(figure: Figure) -> str:
     """Image panels as a data URI; empty for a chart, which the page draws itself."""
     if figure.panels is None:
         return ""
-    return "data:image/webp;base64," + base64.b64encode(saved(figure.panels, "webp")).decode()
+    return "data:image/webp;base64," + base64.b64encode(on_any_ground(figure.panels)).decode()
 
 
 def _asset(name: str) -> str:

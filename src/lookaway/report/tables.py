@@ -7,6 +7,7 @@ import polars as pl
 
 from lookaway.analysis import dead, summary
 from lookaway.analysis.frames import Frames
+from lookaway.report.by_class import class_tables, confusion_table
 from lookaway.report.curves import SHUFFLED
 from lookaway.report.detail_tables import detail_tables
 from lookaway.report.face_tables import face_tables
@@ -46,6 +47,10 @@ def _tables(frames: Frames) -> Iterator[Table]:
         for policy in frames.ordered_policies
         for table in (*placed_tables(frames, policy), *detail_tables(frames, policy))
     ]
+    classes = [
+        table for policy in frames.ordered_policies for table in class_tables(frames, policy)
+    ]
+    details = [*classes, *details, *confusion_table(frames)]
     yield from verification_tables(frames)
     details = [*shift_tables(frames), *face_tables(frames), *details]
     for table in [*details, *_by_level(frames), *_preparation(frames), *_drift(frames)]:

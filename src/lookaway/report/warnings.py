@@ -5,6 +5,7 @@ import polars as pl
 from lookaway.analysis.frames import Frames
 from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control
 from lookaway.perturbation import NOISE, OWN_SIZE, made_by, own_size_noise
+from lookaway.report.by_class import class_warnings
 from lookaway.report.findings import findings
 from lookaway.report.loading import doubts
 from lookaway.report.masked import masked
@@ -20,6 +21,7 @@ def warnings(frames: Frames) -> list[str]:
     return [
         *doubts(frames),
         *_overfitted(frames),
+        *class_warnings(frames),
         *_not_attacked(frames),
         *_weaker(frames),
         *_alone(frames),

@@ -4,11 +4,35 @@ function held(id) {
   return JSON.parse(document.getElementById(id).textContent);
 }
 
+async function unpackedJson(name) {
+  return JSON.parse(new TextDecoder().decode(await inflate(`json-${name}`)));
+}
+
+// What was unpacked last is kept, up to so many bytes; what is used again stays longest.
+const MOST_BYTES = 24e6;
 const unpacked = new Map();
+let unpackedBytes = 0;
 
 function bytes(name) {
-  if (!unpacked.has(name)) unpacked.set(name, inflate(name));
-  return unpacked.get(name);
+  const kept = unpacked.get(name) ?? { size: 0 };
+  kept.raw ??= inflate(name).then((raw) => {
+    kept.size = raw.length;
+    unpackedBytes += raw.length;
+    release();
+    return raw;
+  });
+  unpacked.delete(name);
+  unpacked.set(name, kept); // behind all others
+  return kept.raw;
+}
+
+function release() {
+  for (const [name, { size }] of unpacked) {
+    if (unpackedBytes <= MOST_BYTES) return;
+    if (!size) continue;
+    unpackedBytes -= size;
+    unpacked.delete(name);
+  }
 }
 
 async function inflate(name) {
@@ -17,12 +41,16 @@ async function inflate(name) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// An image's clean pixels, RGBA.
+// An image's clean pixels, RGBA; those of a few images are kept.
+const MOST_IMAGES = 32;
 const pixelsOf = (() => {
   const known = new Map();
   return (about, image) => {
-    if (!known.has(image)) known.set(image, decoded(about.images[image].source, about.side));
-    return known.get(image);
+    const found = known.get(image) ?? decoded(about.images[image].source, about.side);
+    known.delete(image);
+    known.set(image, found);
+    if (known.size > MOST_IMAGES) known.delete(known.keys().next().value);
+    return found;
   };
 })();
 

@@ -1,6 +1,6 @@
 // Pixels of the explorer's pictures: the same colours and the same enlargement as everywhere.
 
-// turbo: of each value from 0 to 255; lost and gained: of a change of 1. Red, green, blue, to 255.
+// turbo and viridis: of each value from 0 to 255; lost and gained: of a change of 1. Red, green, blue, to 255.
 const COLOURS = held("colours-data");
 
 // A map enlarged bilinearly to side × side, pixel centres aligned as heatmaps are; 0 to 255.
@@ -48,21 +48,53 @@ function perturbationPixels(clean, attacked, factor) {
   return out;
 }
 
-// A heatmap over pixels; where the map is dead the pixels stay as they are.
-function overlayPixels(pixels, heat, strength) {
+// A heatmap over pixels. `overlay`: mixed with them; `opacity`: over them in grey, the less seen
+// the lower it is; `contour`: lines at a quarter, half and three quarters; `raw`: alone. Where the
+// map is dead: the pixels, hatched.
+function overlayPixels(pixels, heat, { strength, style, colours }) {
   const out = new Uint8ClampedArray(pixels);
-  if (heat === null) return out;
+  if (heat === null) return hatched(out);
+  const side = Math.sqrt(heat.length);
   for (let place = 0; place < heat.length; place += 1) {
-    const colour = COLOURS.turbo[Math.round(heat[place])];
+    const value = heat[place] / 255;
+    const colour = COLOURS[colours][Math.round(heat[place])];
+    const k = 4 * place;
+    const grey = 0.299 * pixels[k] + 0.587 * pixels[k + 1] + 0.114 * pixels[k + 2];
+    const line = style === "contour" && crosses(heat, place, side);
     for (let channel = 0; channel < 3; channel += 1) {
-      const k = 4 * place + channel;
-      out[k] = (1 - strength) * pixels[k] + strength * colour[channel];
+      if (style === "overlay") out[k + channel] = (1 - strength) * pixels[k + channel] + strength * colour[channel];
+      else if (style === "opacity") out[k + channel] = (1 - value * Math.min(1, 1.6 * strength)) * grey + value * Math.min(1, 1.6 * strength) * colour[channel];
+      else if (style === "raw") out[k + channel] = colour[channel];
+      else out[k + channel] = line ? colour[channel] : grey;
     }
   }
   return out;
 }
 
-// What was lost (blue) and gained (orange) over the image in grey; full colour at a change of 1.
+function crosses(heat, place, side) {
+  const next = place % side === side - 1 ? place : place + 1;
+  const below = place + side < heat.length ? place + side : place;
+  const step = (value) => Math.min(3, Math.floor(value / 63.75));
+  return step(heat[place]) !== step(heat[next]) || step(heat[place]) !== step(heat[below]);
+}
+
+// Diagonal stripes over an image in place: no evidence here.
+function hatched(pixels) {
+  const side = Math.sqrt(pixels.length / 4);
+  const period = Math.max(8, Math.round(side / 14));
+  for (let place = 0; place < pixels.length / 4; place += 1) {
+    const across = ((place % side) + Math.floor(place / side)) % period;
+    const to = across < period / 4 ? 255 : 110;
+    const share = across < period / 4 ? 0.55 : 0.35;
+    for (let channel = 0; channel < 3; channel += 1) {
+      const k = 4 * place + channel;
+      pixels[k] = (1 - share) * pixels[k] + share * to;
+    }
+  }
+  return pixels;
+}
+
+// What was lost and gained over the image in grey; full colour at a change of 1.
 function differencePixels(pixels, before, after) {
   const out = new Uint8ClampedArray(pixels);
   for (let place = 0; place < pixels.length / 4; place += 1) {

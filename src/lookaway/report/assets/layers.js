@@ -58,7 +58,7 @@ class LayerGrid {
     if (held) chosen?.focus({ preventScroll: true });
     byId("layers-of").replaceChildren(
       named(model.name), ", ", named(about.images[view.image].name), `, ${perturbationName(view, view.perturbation())}`,
-      `, class: ${about.policies[view.policy]}`,
+      `, class: ${about.policies[view.shownPolicy(0)]}`,
       rows.length === 1 && model.layers.length > 1 ? ". Of this image only the last layer is in the page." : "",
       model.layers.length === 1 ? ". This study explains the last layer alone; with layers: convs it explains every convolution." : "",
     );
@@ -74,9 +74,10 @@ class LayerGrid {
     const button = element("button", { type: "button", title: told, "aria-label": told, "aria-pressed": String(chosen), tabindex: -1 }, canvas);
     button.addEventListener("click", () => {
       explorer.choose((change) => Object.assign(change, { layer: place, level: strength }));
-      byId("explorer").scrollIntoView({ behavior: "smooth" });
+      byId("stage-top").scrollIntoView({ behavior: "smooth" });
     });
-    return { button, draw: () => explorer.heatTile(canvas, CELL, view.image, view.model, place, strength) };
+    const draw = async () => (await heatTile(view, canvas, CELL, view.image, view.model, place, strength)).paint;
+    return { button, draw };
   }
 
   // Arrow keys go from tile to tile.

@@ -13,7 +13,7 @@ function sortTable(head) {
   head.setAttribute("aria-sort", wanted);
   body.classList.toggle("sorted", wanted !== "none");
   const sign = wanted === "ascending" ? 1 : -1;
-  const key = (row) => row.cells[column].dataset.value ?? "";
+  const key = (row) => (isName ? row.cells[column].textContent : (row.cells[column].dataset.value ?? ""));
   const compare = (a, b) => {
     if (wanted === "none") return a.dataset.place - b.dataset.place;
     const [x, y] = [key(a), key(b)];
@@ -40,10 +40,9 @@ function startTables() {
       if (head) sortTable(head);
     });
   }
-  let csv = null;
   for (const button of document.querySelectorAll("button[data-csv]")) {
-    button.addEventListener("click", () => {
-      csv ??= held("tables-data");
+    button.addEventListener("click", async () => {
+      const csv = await unpackedJson("tables");
       saveText(`${button.dataset.csv}.csv`, csv[button.dataset.csv], "text/csv;charset=utf-8");
     });
   }

@@ -60,7 +60,7 @@ def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[s
     x = alt.Scale(domain=[0, edges[-1]], nice=False)
     line = (
         base.transform_filter("isValid(datum.nissim)")
-        .mark_line(strokeWidth=2, interpolate="monotone")
+        .mark_line(strokeWidth=2, interpolate="step")
         .encode(
             x=alt.X("nissim:Q", title="NISSIM", scale=x, axis=alt.Axis(tickCount=4, format="~g")),
             y=alt.Y("share:Q", title="share of images", axis=alt.Axis(tickCount=4, format=".0%")),
@@ -166,7 +166,12 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
             noise.join(scopes, on="variant").with_columns(kind=pl.lit("noise")),
         ],
         how="diagonal",
-    ).with_columns(panel=panel, network=pl.col("model").replace_strict(marks))
+    ).with_columns(
+        panel=panel,
+        network=pl.col("model").replace_strict(marks),
+        said=pl.format("ε = {}", pl.col("epsilon").map_elements("{:g}".format, pl.String)),
+        end=pl.col("epsilon").is_in([0.0, min(frames.epsilons), frames.top]),
+    )
     names = frames.models
     colours, dashes, _ = styles(len(names))
     shown = legend(layout, "model", names)
@@ -204,6 +209,9 @@ def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
         control.mark_line(strokeWidth=1.5, opacity=0.35).encode(strokeDash=dash),
         met.mark_line(strokeWidth=2).encode(strokeDash=dash),
         points,
+        met.transform_filter("datum.end")
+        .mark_text(align="left", baseline="bottom", dx=5, dy=-3, fontSize=10)
+        .encode(text=alt.Text("said:N")),
     ]
     count = max(1, layout.panels - 1)
     wide = replace(layout, panel=layout.panel * layout.panels // count - 20, panels=count)

@@ -215,7 +215,7 @@ def _example(frames: Frames, paper: str, name: str, title: str) -> Planned:
         shown = pictures.example(frames, pictured, form, options.image)
         if name == "paper_fig1_shift":
             panels = pictures.shift(frames, pictured, form, shown, options)
-            note = "Where participation was dropped (blue) and added (orange)."
+            note = "Where participation was lost (purple) and gained (green)."
         else:
             panels = pictures.attack(pictured, form, shown, options)
             signs = pictures.along_signs(pictured, form, shown)

@@ -86,7 +86,7 @@ def example(frames: Frames, pictured: PicturedImages, form: PaperForm, name: str
 def shift(
     frames: Frames, pictured: PicturedImages, form: PaperForm, shown: Example, options: Options
 ) -> "Figure":
-    """The observed shift: clean heatmap, attacked heatmap, what was dropped, what was added."""
+    """The observed shift: clean heatmap, attacked heatmap, what was lost, what was gained."""
     clean, attacked = shown.image.rgb, _attacked(pictured, form, shown)
     place = frames.epsilons.index(shown.epsilon)
     key = shown.image, shown.model, frames.plan.last_layers[shown.model], form.policy
@@ -100,12 +100,12 @@ def shift(
     panels = [
         Panel(heatmap_on(clean, before, options), ("clean", *_said(row, "clean"))),
         Panel(heatmap_on(attacked, after, options), (head, *_said(row, "attacked"))),
-        Panel(tinted(clean, -change, LOST), ("dropped", lost)),
-        Panel(tinted(clean, change, GAINED), ("added", gained)),
+        Panel(tinted(clean, -change, LOST), ("lost", lost)),
+        Panel(tinted(clean, change, GAINED), ("gained", gained)),
     ]
     across = 2 * options.columns
     rows = [(shown.title, panels[:across]), ("", panels[across:])]
-    return panel_rows([row for row in rows if row[1]], options, note="blue: dropped; orange: added")
+    return panel_rows([row for row in rows if row[1]], options, note="purple: lost; green: gained")
 
 
 def attack(pictured: PicturedImages, form: PaperForm, shown: Example, options: Options) -> "Figure":
@@ -182,7 +182,7 @@ def every_layer(
     (first, before), (final, after) = numbered[0], numbered[-1]
     note = (
         f"From top left: layer {first}, {before}, to layer {final}, {after}. The number at a row "
-        "is that of its first tile. Without colours: a dead map."
+        "is that of its first tile. Striped: a dead map."
     )
     return panel_rows(grid, options, note=note)
 
