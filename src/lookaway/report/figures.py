@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from altair.utils.schemapi import debug_mode
 
 from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
-from lookaway.report import curves, distributions, image_panels, wording
-from lookaway.report.by_class import excess_by_class
+from lookaway.report import image_panels, wording
+from lookaway.report.chart_kinds import CHARTS
 from lookaway.report.figure import FORMATS, Figure
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
@@ -32,126 +30,6 @@ from lookaway.study.keys import stems
 _Make = Callable[[Options], Figure]
 
 
-@dataclass(frozen=True)
-class _Chart:
-    """A kind of chart: what it shows, how to read it, and its specification."""
-
-    title: str
-    note: str
-    spec: Callable[..., dict[str, Any]]
-    by_policy: bool = True
-    layers: bool = False  # only where several layers are explained
-    transfer: bool = False  # only where perturbations are transferred
-    first: bool = False  # only the first attack and variant are shown
-    enrolled: bool = False  # only where people are enrolled
-    classes: bool = False  # only where there are few classes, and more than one
-
-
-_CHARTS = {
-    "accuracy": _Chart(
-        "Accuracy over ε",
-        "Share of test images whose predicted class is the true one; ε = 0 is the clean image.",
-        curves.accuracy,
-        by_policy=False,
-    ),
-    "mod": _Chart(
-        "MOD over ε",
-        "Mean dissimilarity of the clean and the attacked heatmap, beside that under noise.",
-        curves.mod,
-    ),
-    "excess": _Chart(
-        "Excess shift over ε",
-        "What the attack adds to the shift that noise of the same ε causes; 0 is nothing.",
-        curves.excess,
-    ),
-    "excess_by_class": _Chart(
-        "Excess shift of each class over ε",
-        "Of each true class alone, each model under its own attack; 0 is nothing.",
-        excess_by_class,
-        classes=True,
-        first=True,
-    ),
-    "beside_noise": _Chart(
-        "MOD of each model beside noise",
-        "Dashes: noise of the same size. Dots: the shuffled baseline.",
-        curves.beside_noise,
-    ),
-    "nissim": _Chart(
-        "NISSIM of the images, by model and ε",
-        "How the dissimilarity is distributed over the images: filled under the model's own "
-        "attack, dashed under noise.",
-        distributions.nissim,
-        first=True,
-    ),
-    "words": _Chart(
-        "What became of the heatmaps, by ε",
-        "The share of images whose heatmap stayed, moved, spread, shrank, was inverted or died.",
-        distributions.words,
-    ),
-    "transfer": _Chart(
-        "Transferability at the largest ε",
-        "Rows: the model that made the perturbation; columns: the attacked model. Shades go from 0 "
-        "(nothing lost, nothing moved) to the most of each matrix; hatched: not run.",
-        distributions.transfer,
-        transfer=True,
-        first=True,
-    ),
-    "psnr": _Chart(
-        "PSNR over ε",
-        "How strong the change of the pixels is, peak 1; higher is weaker.",
-        curves.psnr,
-        by_policy=False,
-    ),
-    "mod_by_depth": _Chart(
-        "MOD over depth",
-        "Every explained layer, from the first to the last, at the largest ε.",
-        curves.mod_by_depth,
-        layers=True,
-    ),
-    "excess_by_depth": _Chart(
-        "Excess shift over depth",
-        "What the attack adds to noise in every layer, at the largest ε.",
-        curves.excess_by_depth,
-        layers=True,
-    ),
-    "dead_by_depth": _Chart(
-        "Dead maps over depth",
-        "The share of attacked images whose map holds no evidence for the class.",
-        curves.dead_by_depth,
-        layers=True,
-    ),
-}
-_CHARTS |= {
-    "fnmr": _Chart(
-        "Genuine comparisons lost over ε",
-        "FNMR at the threshold of the smallest clean FMR that the study can fix, beside noise.",
-        curves.fnmr,
-        by_policy=False,
-        enrolled=True,
-    ),
-    "impersonated": _Chart(
-        "Impersonations that succeed over ε",
-        "Probes that match the template at which the attack aims, at the same threshold.",
-        curves.impersonated,
-        by_policy=False,
-        enrolled=True,
-    ),
-    "similarities": _Chart(
-        "Similarities at the largest ε",
-        "Cosines of test images with their own template, with those of others and, where an attack "
-        "aims at one, with the target's. Of the first gallery.",
-        distributions.similarities,
-        by_policy=False,
-        enrolled=True,
-    ),
-    "det": _Chart(
-        "DET curves at the largest ε",
-        "FNMR against FMR over all thresholds; an FNMR of 0 is drawn at half a comparison.",
-        curves.det,
-        by_policy=False,
-        enrolled=True,
-    ),
-}
 _MEANS = "Mean heatmaps, and what was lost and gained"
 _IMAGES = "One image in every model"
 _LAYERS = "One image in every layer of"
@@ -206,12 +84,12 @@ class Figures:
     def charts(self) -> Iterator[Figure]:
         """Every chart, two columns wide."""
         for name, kind in self._kinds.items():
-            if kind in _CHARTS:
+            if kind in CHARTS:
                 yield self.figure(name)
 
     def _found(self) -> Iterator[tuple[str, str, str, _Make]]:
         frames = self._frames
-        for kind, chart in _CHARTS.items():
+        for kind, chart in CHARTS.items():
             if chart.layers and not frames.several_layers:
                 continue
             if chart.transfer and not frames.sources:
@@ -270,7 +148,7 @@ class Figures:
                     yield "layers", name, title, self._layers(view, name, title, model, policy)
 
     def _chart(self, view: Frames, kind: str, name: str, title: str, policy: str | None) -> _Make:
-        chart = _CHARTS[kind]
+        chart = CHARTS[kind]
 
         def make(options: Options) -> Figure:
             layout = LAYOUTS[options.columns]
