@@ -32,7 +32,7 @@ def main(report: Path) -> None:
         page.goto(report.resolve().as_uri())
         _settle(page)
         opening = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        opening.quantize(128).save(HERE / "page.png", optimize=True)
+        opening.quantize(256).save(HERE / "page.png", optimize=True)
         page = browser.new_page(viewport={"width": 700, "height": 1400})
         page.goto(report.resolve().as_uri() + VIEW)
         _settle(page)
