@@ -238,6 +238,8 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     data = _cells(frames, found, names)
     if layout.panels < 3:  # names need the room beside the matrices
         layout = replace(layout, panels=1, panel=170)
+    else:
+        layout = replace(layout, panel=layout.panel - 50)
     limit = alt.Axis(labelLimit=120, labelAngle=-40, grid=False)
     base = alt.Chart().encode(
         x=alt.X("model:N", sort=frames.models, title="attacked model", axis=limit),
