@@ -24,6 +24,7 @@ from lookaway.data.dataset import GIVEN as GIVEN_DATA
 from lookaway.errors import InputError
 from lookaway.explainers.base import MIN_GRID, Explainer
 from lookaway.explainers.gradcam import GradCAM
+from lookaway.explanation_attack import ExplanationAttack
 from lookaway.kernel import (
     Key,
     Measured,
@@ -292,7 +293,7 @@ def _plan(
         {
             "data": {"folder": GIVEN_DATA, "channels": clf.channels},
             "models": [{"name": clf.name, "module": GIVEN}],
-            "attacks": [{"name": attack.name, _code(attack): {}} for attack in attacks],
+            "attacks": [{"name": attack.name, **_told(attack)} for attack in attacks],
             "epsilons": list(settings.epsilons),
             "controls": asdict(counts),
             "quantize": settings.quantize,
@@ -349,6 +350,14 @@ def _counts(given: Mapping[str, int]) -> Counts:
         raise InputError(
             f"controls is {dict(given)!r}; give numbers from 0 to 100 of {kinds}"
         ) from error
+
+
+def _told(attack: Attack) -> dict[str, Any]:
+    """An attack as a study has it; of one on the explanation what makes it a ceiling of MOD."""
+    if isinstance(attack, ExplanationAttack):
+        kept = {"method": attack.explainer.name, "layer": attack.layer, "within": attack.within}
+        return {"explanation": kept}
+    return {_code(attack): {}}
 
 
 def _code(attack: Attack) -> str:

@@ -23,7 +23,8 @@ def findings(frames: Frames, *measures: str) -> pl.DataFrame:
 
     Args:
         frames: the run's summaries.
-        measures: accuracy, psnr, unattacked, mod, deviation (of NISSIM over the images), noise,
+        measures: accuracy, psnr, unattacked, mod, mod_common (of maps brought to one size),
+            deviation (of NISSIM over the images), noise,
             shuffled and excess (MOD under noise, the shuffled baseline of the same images, and
             what the attack adds to noise), shifted and aimed (MOD under the attack's own change in
             other places, and what the attack adds to that), vid_image, vid_level, vid_pooled; a
@@ -52,6 +53,9 @@ def _long(frames: Frames, measure: str) -> pl.DataFrame:
         value = "aimed" if measure == "aimed" else "control_mod"
     elif measure == "mod":
         found = frames.last(frames.mod)
+    elif measure == "mod_common":
+        alone = pl.col("less").is_null(), pl.col("measure") == "nissim_common"
+        found, value = frames.beside_nissim.filter(*alone), "value"
     elif measure == "deviation":
         found, value = frames.last(frames.spread), "spread"
     elif measure.startswith("vid_"):

@@ -53,12 +53,12 @@ def placed_tables(frames: Frames, policy: str) -> Iterator[Table]:
         yield Table(
             f"beside_nissim_{policy}",
             f"Beside NISSIM at {where}",
-            "MOD at a common size: every model's last maps brought to the smallest size among them "
-            f"({_common(frames)}) first. apart: the sliced Wasserstein distance of the two maps ÷ "
-            "their sums, in sides of the image, free of grid and map size. ln mass: the logarithm "
-            "of the sum of the raw map after the attack over that before, where −0.69 is half the "
-            "evidence. The last two of living pairs. less: each image's number less that under the "
-            "control.",
+            "MOD at a common size: all last maps brought to the smallest size among them, "
+            f"{common_size(frames)}, first. apart: the sliced Wasserstein distance of the two maps "
+            "÷ their sums, in sides of the image, free of grid and map size. ln mass: the "
+            "logarithm of the sum of the raw map after the attack over that before, where −0.69 is "
+            "half the evidence. The last two of living pairs. less: each image's number less that "
+            "under the control.",
             *pivoted(
                 frames,
                 summary.by_scope(beside.with_columns(pl.col("less").fill_null(""))).filter(
@@ -100,16 +100,19 @@ def ceiling(frames: Frames, model: str) -> str:
     for row in found.iter_rows(named=True):
         if row["place"] is None:
             return f"{text}: not clearly further than random signs move them."
-        text += f": from random signs ({row['floor_mod']:.3f}) to there {frames.attack.upper()} "
-        text += f"covers {row['place']:.0%} ({row['low']:.0%} to {row['high']:.0%}) of the way"
+        share, low, high = (
+            f"{row[name]:.0%}".replace("-", "−") for name in ("place", "low", "high")
+        )
+        text += f"; {frames.attack.upper()} stands at {share} of the way from random signs "
+        text += f"({row['floor_mod']:.3f}) to there (95 % interval {low} to {high})"
     return f"{text}."
 
 
 def common(frames: Frames) -> str:
     """MOD at a common resolution, where models differ in map size; else empty."""
-    sizes = {model: frames.plan.last_sizes[model] for model in frames.models}
-    if len({tuple(size) for size in sizes.values()}) < 2:
+    if not sizes_differ(frames):
         return ""
+    sizes = frames.plan.last_sizes
     found = frames.beside_nissim.filter(
         at_top(frames),
         pl.col("less").is_null(),
@@ -128,7 +131,7 @@ def common(frames: Frames) -> str:
         return ""
     return (
         "The last maps differ in size, and NISSIM with it. With all brought to "
-        f"{_common(frames)} first, MOD is: {', '.join(parts)}."
+        f"{common_size(frames)} first, MOD is: {', '.join(parts)}."
     )
 
 
@@ -138,6 +141,12 @@ def _ceiling(frames: Frames) -> Ceiling | None:
     return found if found is not None and found.method == frames.method else None
 
 
-def _common(frames: Frames) -> str:
+def sizes_differ(frames: Frames) -> bool:
+    """Whether the models' last maps are of several sizes, so that NISSIM is not one measure."""
+    return len({tuple(frames.plan.last_sizes[model]) for model in frames.models}) > 1
+
+
+def common_size(frames: Frames) -> str:
+    """The size that all last maps are brought to, such as ``7×7``."""
     sizes = [frames.plan.last_sizes[model] for model in frames.models]
     return f"{min(size[0] for size in sizes)}×{min(size[1] for size in sizes)}"

@@ -14,7 +14,7 @@ from lookaway.report.face_tables import face_tables
 from lookaway.report.findings import findings
 from lookaway.report.group_tables import group_tables
 from lookaway.report.pivot import by_level, pivoted
-from lookaway.report.placed import placed_tables
+from lookaway.report.placed import common_size, placed_tables, sizes_differ
 from lookaway.report.table import Cell, Row, Table
 from lookaway.report.verified import shift_tables, verification_tables
 from lookaway.report.wording import AIMED, method_ending, of_method, whose_noise
@@ -74,7 +74,10 @@ def headline_table(frames: Frames) -> Table:
     form |= {"aimed": ("aimed", "+.3f")} if frames.shifted else {}
     if frames.counts[1]:
         form |= {dead.DEAD: ("dead pairs", "%"), dead.MOD_LIVING: ("MOD, living pairs", ".3f")}
-    form |= {"mod": ("MOD", ".3f"), "vid_image": ("VID", ".3f")}
+    form |= {"mod": ("MOD", ".3f")}
+    if sizes_differ(frames):
+        form |= {"mod_common": (f"MOD at {common_size(frames)}", ".3f")}
+    form |= {"vid_image": ("VID", ".3f")}
     about_dead = f" {dead.RULE}." if frames.counts[1] else ""
     aimed = f"aimed: {AIMED} " if frames.shifted else ""
     top = pl.col("epsilon").eq(frames.top).fill_null(value=True)
