@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
-from lookaway.study.keys import CellKey, map_key, shards
+from lookaway.study.keys import map_key, shards
 from lookaway.study.store import CellResult, Store
 from plans import a_plan
 
@@ -63,9 +63,9 @@ def write_run(
     samples = pl.DataFrame(samples, schema=SAMPLE_SCHEMA, orient="row")
     store.begin(plan, samples)
     for variant in variants:
-        for index, model in enumerate(models):
+        for model in models:
             for place, chosen in enumerate(shards(len(of[variant]), plan.shard)):
-                key = CellKey(variant, index, model, place)
+                key = store.identity.cell(variant, model, place)
                 some = [of[variant][image] for image in chosen]
                 _write_cell(store, plan, key, some, shown, random)
     return store

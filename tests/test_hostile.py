@@ -34,7 +34,7 @@ from lookaway.models import zoo
 from lookaway.models.weights import fit_weights, read_weights, tensors_only
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA
 from lookaway.study.checksum import embed
-from lookaway.study.keys import CellKey
+from lookaway.study.keys import plain
 from lookaway.study.lock import NAME, locked
 from lookaway.study.plan import read_study
 from lookaway.study.settings import Study
@@ -133,8 +133,8 @@ def test_names_in_a_study_are_text_and_nothing_else(tmp_path, faces, witness):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(given_))
     study, _ = read_study(tmp_path / "study.yaml")
     assert [spec.name for spec in study.models] == names
-    for index, name in enumerate(names):
-        stem = CellKey("none", index, name, 0).stem
+    for name in names:
+        stem = plain(name)
         assert Path(stem).name == stem
         assert stem.isascii()
         assert not set(stem) & set("$`;/\\\n<> ")
@@ -403,13 +403,13 @@ def targets(run, folder):
     copy = shutil.copytree(run.folder, folder / "run")
     store = Store(copy)
     plan, manifest = (model.model_dump(mode="json") for model in (run.plan, run.manifest))
-    key = CellKey("none", 0, "one", 0)
+    key = store.identity.cell("none", "one", 0)
     head = next((copy / "heads").glob("*.json"))
     files = {
         name: (copy / name).read_bytes()
-        for name in ("plan.json", "manifest.json", "samples.parquet", f"rows/{key.stem}.parquet")
+        for name in ("plan.json", "manifest.json", "samples.parquet", f"rows/{key.id}.parquet")
     }
-    signs = (copy / "signs" / f"{key.stem}.safetensors").read_bytes()
+    signs = (copy / "signs" / f"{key.id}.safetensors").read_bytes()
     study = (copy / "study.yaml").read_text()
     images = {kind: encoded(noise(1), kind) for kind in FORMATS if kind != "DIB"}
     weights = {"fc.weight": torch.ones(2, 2)}
@@ -507,13 +507,14 @@ def targets(run, folder):
             mutated(files["samples.parquet"]), feed_file("samples.parquet", store.samples)
         ),
         "rows, damaged": Target(
-            mutated(files[f"rows/{key.stem}.parquet"]),
+            mutated(files[f"rows/{key.id}.parquet"]),
             feed_file(
-                f"rows/{key.stem}.parquet", lambda: store.has_cell(key) or store.frame("rows")
+                f"rows/{key.id}.parquet",
+                lambda: store.stored("rows", key, "") and store.frame("rows"),
             ),
         ),
         "rows, resealed": Target(
-            mutated(files[f"rows/{key.stem}.parquet"]), feed_resealed(store.read_frame)
+            mutated(files[f"rows/{key.id}.parquet"]), feed_resealed(store.read_frame)
         ),
         "arrays, resealed": Target(mutated(signs), feed_resealed(store.read_arrays)),
         "arrays' notes, resealed": Target(mutated(signs), feed_resealed(store.read_metadata)),

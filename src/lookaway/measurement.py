@@ -315,6 +315,7 @@ def _plan(
         settings=study,
         norm=norm_of(attacks),
         own_size=[attack.name for attack in attacks if not attack.by_signs],
+        one_direction=[attack.name for attack in attacks if attack.one_direction],
         gradient_free=[attack.name for attack in attacks if attack.gradient_free],
         device=clf.device.type,
         shard=IMAGES_AT_ONCE,

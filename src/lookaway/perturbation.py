@@ -138,6 +138,11 @@ class Perturbation:
         """That of some of the images."""
         return Perturbation(self.codes[places], None if self.scale is None else self.scale[places])
 
+    def at(self, levels: slice | Sequence[int]) -> "Perturbation":
+        """That at some of the levels."""
+        scale = None if self.scale is None else self.scale[:, levels]
+        return Perturbation(self.codes[:, levels], scale)
+
     @classmethod
     def joined(cls, parts: Sequence["Perturbation"]) -> "Perturbation":
         """Those of several batches of images as one, in NumPy."""

@@ -395,5 +395,5 @@ def open_result(folder: AnyPath | str) -> Result:
     """
     result = Result(folder)
     result.store.read_manifest()
-    result.store.check_complete(result.plan)
+    result.store.check_complete()
     return result

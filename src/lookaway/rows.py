@@ -131,8 +131,10 @@ def statistic_rows(
         subject: what it is about.
         last: the layer.
     """
-    first = found[0][1].arrays
     having = [each for each in found if _views(each[1], "nissim", last)]
+    if not having:
+        return pl.DataFrame()
+    first = having[0][1].arrays
     of_rows = {*_COMPARED, "clean_dead", "attacked_dead", "clean_maps", "attacked_maps"}
     names = list(dict.fromkeys(k.name for k in first if k.layer == last and k.name not in of_rows))
     whole = pl.concat(

@@ -34,7 +34,7 @@ from lookaway.study.pair_maps import measure_pairs
 from lookaway.study.plan import open_study
 from lookaway.study.prepare import Prepared, prepare
 from lookaway.study.sanity import measure_sanity
-from lookaway.study.schedule import run_here
+from lookaway.study.schedule import Open, open_jobs, run_here
 from lookaway.study.session import Session
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
@@ -108,14 +108,19 @@ def run_study(
         doubtful = duplicates.warnings(prepared.plan.duplicates)
         for line in [*doubtful, *details(prepared.plan, choices=True)]:
             reporter.warn(line)
-        store.begin(prepared.plan, prepared.images.samples())
+        for line in store.begin(prepared.plan, prepared.images.samples()):
+            reporter.warn(f"changed since the last run here: {line}")
         store.reopen()
         with kept_memory(), computing(), grid_cache(store.folder) as cache:
             cached = replace(prepared.images, cache=cache)
             session = Session(replace(prepared, images=cached), store, reporter)
             _write_pictured(session.prepared, store)
-            train(session)
-            run_cells(session)
+            left = open_jobs(session)
+            if 0 < left.units < left.wanted:
+                reporter.warn(left.told())
+            if train(session):
+                left = open_jobs(session)
+            run_cells(session, left)
             measure_drift(session)
             measure_sanity(session)
             measure_pairs(session, shown_pairs(store, prepared.plan))
@@ -146,7 +151,7 @@ def _classifiers(
 
 def _engine(
     prepared: Prepared,
-) -> tuple[Callable[[Session], None], Callable[[Session], None]]:
+) -> tuple[Callable[[Session], bool], Callable[[Session, Open], None]]:
     """What trains a study's models, and what does its cells, where it can.
 
     Ray is imported only where it is asked for.
@@ -171,6 +176,16 @@ def _check_apart(study: Study, store: Store) -> None:
         )
 
 
+def _tell_open(left: Open, reporter: Reporter) -> None:
+    """Tell how much is stored and how much is to be measured, where some is stored."""
+    if 0 < left.units < left.wanted:
+        share = 1 - left.units / left.wanted
+        reporter.warn(
+            f"{share:.0%} of what the study asks for is stored; to be measured: {left.units:,} of "
+            f"{left.wanted:,} pairs of maps, in {len(left.jobs):,} cells"
+        )
+
+
 def _write_pictured(prepared: Prepared, store: Store) -> None:
     """Keep the pictured images as each variant has them on the grid."""
     images, size = prepared.images, prepared.study.data.image_size
@@ -178,7 +193,7 @@ def _write_pictured(prepared: Prepared, store: Store) -> None:
         for record in images.parts["test"]:
             if record.image in images.pictured:
                 picture = as_picture(images.grid(variant, record, size))
-                name = picture_name(variant, record.sha256)
+                name = picture_name(store.identity.preparation(variant), record.sha256)
                 store.keep_with(name, partial(picture.save, format="PNG"))
 
 

@@ -1,6 +1,6 @@
 """Controls with an attack's own shape: made of its perturbations, and measured under."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -31,6 +31,7 @@ def measure_controls(
     given: Mapping[Source, Perturbation],
     counts: Counts,
     advance: Callable[[], None] = lambda: None,
+    only: Collection[str] | None = None,
 ) -> list[tuple[np.ndarray, Measured]]:
     """Measure images under the controls of all perturbations that they were measured under.
 
@@ -47,6 +48,7 @@ def measure_controls(
         given: other models' perturbations of the images.
         counts: how many controls of each kind.
         advance: told of each control that is done.
+        only: names of the controls that are measured; None: all.
 
     Returns:
         For each control the places of the images that have it, and what was measured of them.
@@ -56,6 +58,8 @@ def measure_controls(
     for source, perturbation in _sources(own, given, clf.name):
         whose = source[0], None if source[1] == clf.name else source[1]
         for control in counts.of(*whose):
+            if only is not None and control.name not in only:
+                continue
             places, made = make_control(
                 control,
                 perturbation,

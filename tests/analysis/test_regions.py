@@ -21,7 +21,7 @@ from lookaway.analysis.regions import (
 )
 from lookaway.errors import DataError
 from lookaway.rows import ROW_SCHEMA
-from lookaway.study.keys import CellKey, map_key
+from lookaway.study.keys import map_key
 from lookaway.study.store import CellResult, Store
 from plans import a_plan
 
@@ -338,10 +338,10 @@ def store(tmp_path):
         return (6, 6) if (image, policy, setting[0], epsilon) in leaves else (1, 1)
 
     images = ["x", "y", "dead", "dies", "unknown"]
-    for index, model in enumerate("ab"):
+    for model in "ab":
         part = images if model == "a" else images[1::-1]
         key, result = one_cell(
-            CellKey("none", index, model, 0),
+            store.identity.cell("none", model, 0),
             part,
             ["own", "clean"],
             [("fgsm", "a"), ("noise", None)],

@@ -22,7 +22,7 @@ from lookaway.analysis.intervals import Bootstrap
 from lookaway.cli import app
 from lookaway.report import mean_heatmaps, overlays
 from lookaway.report.figures import Figures
-from lookaway.study.keys import CellKey, map_key
+from lookaway.study.keys import map_key
 
 
 def test_the_page_asks_no_network_for_anything(finished):
@@ -114,7 +114,7 @@ def test_the_report_is_made_again_without_torch(grey_run, tmp_path):
 def test_mean_heatmaps_are_the_means_of_the_stored_maps(finished):
     mean = mean_heatmaps.mean_heatmaps(finished.frames, "clean")[1]
     layer = finished.plan.last_layers["two"]
-    maps = finished.store.read_maps(CellKey("none", 1, "two", 0))
+    maps = finished.store.read_maps(finished.store.identity.cell("none", "two", 0))
     clean = maps[map_key("clean", "gradcam", "clean", layer)].astype(float)
     attacked = maps[map_key("attacked", "gradcam", "clean", layer, "fgsm", "two")].astype(float)
     alive = clean.max(axis=(1, 2)) > 0

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,25 +13,37 @@ from lookaway.errors import StoreError
 from lookaway.export import export
 from lookaway.models import training
 from lookaway.study import prepare
-from lookaway.study.keys import CellKey
 from lookaway.study.store import Store
 from widened import widened
 
-KINDS = {
-    "rows": "rows/none-001-two-00000.parquet",
-    "maps": "maps/none-001-two-00001.safetensors",
-    "signs-of-a-source": "signs/none-000-one-00000.safetensors",
-    "signs-of-the-pictured": "signs/none-001-two-00000.safetensors",
-    "shuffled": "shuffled/none-000-one-00001.parquet",
-    "statistics": "statistics/none-001-two-00000.parquet",
-    "weights": "heads/none-000-one.safetensors",
-    "about-weights": "heads/none-001-two.json",
+KINDS = {  # those of cells with their model and shard
+    "rows": "rows/two 0.parquet",
+    "maps": "maps/two 1.safetensors",
+    "signs-of-a-source": "signs/one 0.safetensors",
+    "signs-of-the-pictured": "signs/two 0.safetensors",
+    "shuffled": "shuffled/one 1.parquet",
+    "statistics": "statistics/two 0.parquet",
+    "weights": "heads/one.safetensors",
+    "about-weights": "heads/two.json",
     "picture": "images/*.png",
     "samples": "samples.parquet",
     "study": "study.yaml",
     "plan": "plan.json",
     "manifest": "manifest.json",
 }
+
+
+def path_of(kind, folder):
+    """The file of a kind in a run."""
+    place, identity = Path(KINDS[kind]), Store(folder).identity
+    model, _, shard = place.stem.partition(" ")
+    if shard:
+        id_ = identity.cell("none", model, int(shard)).id
+    elif place.parent.name == "heads":
+        id_ = identity.model("none", model).head
+    else:
+        return sorted(folder.glob(KINDS[kind]))[0]
+    return folder / place.with_name(id_ + place.suffix)
 
 
 READS = {
@@ -111,7 +124,7 @@ def test_damaged_files_are_named_and_made_again(
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     shutil.rmtree(copy / "log")
-    paths = {kind: sorted(copy.glob(KINDS[kind]))[0] for kind in kinds}
+    paths = {kind: path_of(kind, copy) for kind in kinds}
     for kind, path in paths.items():
         whole = path.read_bytes()
         if kind in READS:
@@ -153,13 +166,14 @@ def test_a_plan_that_is_damaged_together_with_its_copy_is_refused(
     assert contents(copy) == before
 
 
-def test_other_settings_are_refused_also_where_the_plan_is_damaged(
-    finished, given, run_quickly, tmp_path
+def test_another_version_is_refused_also_where_the_plan_is_damaged(
+    finished, given, run_quickly, tmp_path, monkeypatch
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     (copy / "plan.json").write_text("{}")
-    with pytest.raises(StoreError, match=r"settings\.measure\.grid: 32 → 64"):
-        run_quickly({**given, "measure": {"grid": 64}}, copy)
+    monkeypatch.setattr(prepare, "versions", lambda _: {**finished.plan.versions, "timm": "9"})
+    with pytest.raises(StoreError, match=r"versions\.timm"):
+        run_quickly(given, copy)
 
 
 @pytest.mark.parametrize("damage", [flipped, lambda _: b""])
@@ -205,26 +219,22 @@ def test_signs_that_were_made_before_their_cells_are_not_made_again(
             with pytest.raises(KeyboardInterrupt):
                 run_quickly(both, tmp_path / "out")
     assert len(made) == 4
-    path = tmp_path / "out/signs/none-001-two-00001.safetensors"
+    id_ = Store(tmp_path / "out").identity.cell("none", "two", 1).id
+    path = tmp_path / f"out/signs/{id_}.safetensors"
     before = path.read_bytes()
     path.write_bytes(flipped(before))
     run_quickly(both, tmp_path / "out")
     assert len(made) == 5
     assert path.read_bytes() == before
-    assert made_again(tmp_path / "out") == ["signs/none-001-two-00001.safetensors"]
+    assert made_again(tmp_path / "out") == [f"signs/{id_}.safetensors"]
 
 
 @pytest.mark.parametrize("folder", ["rows", "statistics", "shuffled"])
-def test_a_finished_run_that_lacks_a_cell_or_has_a_strange_one_is_not_opened(
-    finished, tmp_path, folder
-):
+def test_a_finished_run_that_lacks_a_cell_is_not_opened(finished, tmp_path, folder):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
-    path = copy / folder / "none-001-two-00001.parquet"
-    strange = path.rename(path.with_name("none-002-two-00000.parquet"))
-    with pytest.raises(StoreError, match=rf"{folder}/none-001-two-00001\.parquet missing or of"):
-        la.open_result(copy)
-    shutil.copy(strange, path)
-    with pytest.raises(StoreError, match=rf"{folder}/none-002-two-00000\.parquet missing or of"):
+    key = Store(copy).identity.cell("none", "two", 1)
+    (copy / folder / f"{key.id}.parquet").unlink()
+    with pytest.raises(StoreError, match=rf"{folder}/{key.id}\.parquet missing"):
         la.open_result(copy)
 
 
@@ -233,11 +243,11 @@ def test_a_cell_s_file_of_other_weights_or_in_another_s_place_is_made_again(
 ):
     copy = shutil.copytree(finished.folder, tmp_path / "out")
     shutil.rmtree(copy / "log")
-    key = CellKey("none", 0, "one", 0)
-    names = [f"maps/{key.stem}.safetensors", f"statistics/{key.stem}.parquet"]
     store = Store(copy)
+    key, other = (store.identity.cell("none", "one", shard) for shard in (0, 1))
+    names = [f"maps/{key.id}.safetensors", f"statistics/{key.id}.parquet"]
     store.write_arrays(names[0], store.read_maps(key), {"weights": "of an earlier training"})
-    shutil.copy(copy / "statistics/none-000-one-00001.parquet", copy / names[1])
+    shutil.copy(copy / f"statistics/{other.id}.parquet", copy / names[1])
     run_quickly(given, copy)
     assert sorted(made_again(copy)) == names
     assert contents(copy) == contents(finished.folder)

@@ -11,7 +11,7 @@ from lookaway.errors import InputError
 from lookaway.report.face_tables import face_tables
 from lookaway.report.group_tables import group_tables
 from lookaway.study.faces import read_poses
-from lookaway.study.keys import CellKey, map_key
+from lookaway.study.keys import map_key
 
 
 def points_of(person, place):
@@ -58,7 +58,7 @@ def result(quick_study, run_quickly, tmp_path):
 def test_shares_are_means_over_the_images_whose_points_are_known(result):
     frame = result.face_regions()
     last = result.plan.last_layers["faces"]
-    maps = result.store.read_maps(CellKey("landmarks", 0, "faces", 0))
+    maps = result.store.read_maps(result.store.identity.cell("landmarks", "faces", 0))
     test = result.samples().filter(part="test")["image"].to_list()
     used = [at for at, image in enumerate(test) if image != "ann/5.png" and "/3" not in image]
     assert 0 < len(used) < len(test)

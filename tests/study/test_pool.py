@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from lookaway.errors import DataError, EngineError
-from lookaway.study.keys import CellKey
+from lookaway.study.keys import CellKey, ModelKey
 from lookaway.study.settings import ModelSpec
 from lookaway.study.worker import Job
 from plans import a_plan
@@ -17,6 +17,10 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
 from lookaway.study import on_ray
 
 VERSIONS = {"torch": "2.0"}
+
+
+def a_key(model, shard):
+    return CellKey("none", model, shard, f"{model}-{shard}", ModelKey("none", model, model))
 
 
 class Promise:
@@ -37,7 +41,7 @@ class Ray:
         self.machines, self.workers, self.killed, self.given = machines, [], [], []
         self.before = lambda job: None  # is called before a worker is given a job
         self.start = lambda worker: {"versions": VERSIONS, "host": f"host {worker}", "pid": worker}
-        self.do = lambda worker, job: f"result of {job.key.stem}"
+        self.do = lambda worker, job: f"result of {job.key.id}"
 
     def options(self, **_):
         return self
@@ -99,7 +103,10 @@ def pool(ray, monkeypatch):
         prepared = SimpleNamespace(study=study, device="cpu", plan=a_plan(versions=VERSIONS))
         told, stored = [], []
         session = SimpleNamespace(
-            study=study, prepared=prepared, store=None, progress=SimpleNamespace(warn=told.append)
+            study=study,
+            prepared=prepared,
+            store=SimpleNamespace(identity=SimpleNamespace(cell=lambda _, *of: a_key(*of))),
+            progress=SimpleNamespace(warn=told.append),
         )
         monkeypatch.setattr(on_ray, "keep", lambda _, job, result: stored.append((job, result)))
         made = on_ray._Pool(session)
@@ -114,10 +121,10 @@ def jobs(*models, cells=3):
     return [
         Job(
             ModelSpec(name=model, timm="test_resnet"),
-            CellKey("none", place, model, cell),
+            a_key(model, cell),
             range(2 * cell, 2 * cell + 2),
         )
-        for place, model in enumerate(models)
+        for model in models
         for cell in range(cells)
     ]
 
@@ -134,8 +141,8 @@ def test_every_job_is_done_once_two_at_most_in_hand_one_model_after_the_other(ra
     made._collect = collect
     wanted = jobs("one", "two", cells=5)
     made.run(wanted, done.append)
-    assert sorted(job.key.stem for job, _ in made.stored) == sorted(job.key.stem for job in wanted)
-    assert all(result == f"result of {job.key.stem}" for job, result in made.stored)
+    assert sorted(job.key.id for job, _ in made.stored) == sorted(job.key.id for job in wanted)
+    assert all(result == f"result of {job.key.id}" for job, result in made.stored)
     assert done == [2] * 10
     assert max(in_hand) == 2
     assert {worker for worker, _, _ in ray.given} == {0, 1}
@@ -160,8 +167,8 @@ def test_the_jobs_of_a_lost_worker_are_put_back_and_another_is_hired(ray, pool, 
 
     ray.do = do
     made.run(wanted, lambda _: None)
-    stored = [job.key.stem for job, _ in made.stored]
-    assert sorted(stored) == sorted(job.key.stem for job in wanted)
+    stored = [job.key.id for job, _ in made.stored]
+    assert sorted(stored) == sorted(job.key.id for job in wanted)
     assert ray.killed == [0]
     assert {worker for worker, _, _ in ray.given} == {0, 1, 2}
     (told,) = made.told
@@ -196,7 +203,7 @@ def test_cells_wait_for_their_source_s_perturbations(ray, pool):
 
     def before(job):
         done = {kept.key for kept, _ in made.stored}
-        source = CellKey("none", 0, "one", job.key.shard)
+        source = a_key("one", job.key.shard)
         early.extend([job] if job.key.model == "two" and source not in done else [])
 
     ray.before = before
@@ -232,7 +239,7 @@ def test_a_cell_that_ends_every_worker_is_given_up_and_named(ray, pool, monkeypa
 
     ray.do = do
     made = pool()
-    with pytest.raises(EngineError, match=r"2 workers died at cell none-000-one-00001.*memory"):
+    with pytest.raises(EngineError, match=r"2 workers died at cell one-00001.*memory"):
         made.run(jobs("one"), lambda _: None)
     assert [job.key.shard for job, _ in made.stored] == [0]
 

@@ -85,7 +85,9 @@ def test_two_attacks_two_methods_and_a_vit_are_stored_in_a_bucket_as_on_disk(
     assert run_quickly(widened(remote_study), str(out)).rows().equals(local.rows())
     here = contents(out)
     assert set(here) == set(on_disk(local.folder))
-    for name in ("signs/none-000-one-00000.safetensors", "maps/none-001-two-00001.safetensors"):
+    identity = local.store.identity
+    keys = [identity.cell("none", model, shard).id for model, shard in (("one", 0), ("two", 1))]
+    for name in (f"signs/{keys[0]}.safetensors", f"maps/{keys[1]}.safetensors"):
         (out / name).write_bytes(here[name][: len(here[name]) // 2])
     run_quickly(widened(remote_study), str(out))
     assert contents(out) == here

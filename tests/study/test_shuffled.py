@@ -11,22 +11,21 @@ import lookaway as la
 from lookaway.metrics.shuffled import partners
 from lookaway.progress import Silent
 from lookaway.rows import SHUFFLED_SCHEMA
-from lookaway.study import prepare, schedule
-from lookaway.study.keys import CellKey, map_key
+from lookaway.study import prepare
+from lookaway.study.identity import Identity
+from lookaway.study.keys import map_key
 from lookaway.study.plan import parse_study
-from lookaway.study.worker import Shard, do_cell
+from lookaway.study.worker import Job, Shard, do_cell
 
 
 def test_stored_rows_are_what_the_public_calls_give_from_stored_maps(looked):
-    for index, model in enumerate(["one", "two"]):
+    for model in ["one", "two"]:
         layer = looked.plan.last_layers[model]
         for shard in (0, 1):
-            key = CellKey("none", index, model, shard)
-            rows = pl.read_parquet(looked.folder / "shuffled" / f"{key.stem}.parquet")
+            key = looked.store.identity.cell("none", model, shard)
+            rows = pl.read_parquet(looked.folder / "shuffled" / f"{key.id}.parquet")
             images = (
-                next(looked.store.scan("rows", key.stem))["image"]
-                .unique(maintain_order=True)
-                .to_list()
+                looked.store.read_cell("rows", key)["image"].unique(maintain_order=True).to_list()
             )
             others = partners(images, 0)
             for policy in ("own", "clean", "label"):
@@ -76,7 +75,8 @@ def paper_cell(on_paper, quick_study):
         other = {"layers": {"one": list(layers)}, "last_layers": {"one": last}}
         other |= {"batch_sizes": {"one": batch_size}, "last_sizes": {"one": [4, 4]}}
         plan = prepared.plan.model_copy(update=other)
-        job = schedule.cells(prepared)[0]
+        spec, identity = prepared.study.models[0], Identity(plan, images_of_two.samples())
+        job = Job(spec, identity.cell("none", "one", 0), range(5))
         shard = Shard(
             job,
             replace(prepared, plan=plan, images=images_of_two),
@@ -84,8 +84,9 @@ def paper_cell(on_paper, quick_study):
             grids=grids[images],
             labels=np.zeros(5, dtype=np.int64)[images],
             pictured=np.zeros(5, dtype=bool)[images],
+            part=identity.whole("one"),
         )
-        return do_cell(on_paper, shard, {})
+        return do_cell(on_paper, shard, {})[0]
 
     return run
 

@@ -11,7 +11,7 @@ import lookaway as la
 from lookaway.metrics.direction import area, centre, lost_and_gained, top_overlap
 from lookaway.metrics.map_statistics import DISPLACEMENT, conventions
 from lookaway.rows import STATISTIC_KEYS
-from lookaway.study.keys import CellKey, map_key
+from lookaway.study.keys import map_key
 from oracles import resized
 
 MEASURE = ("gaussian11", 32)
@@ -19,19 +19,17 @@ MEASURE = ("gaussian11", 32)
 
 def cells_of(result):
     """Each cell's key and last layer."""
-    for index, model in enumerate(["one", "two"]):
+    for model in ["one", "two"]:
         for shard in (0, 1):
-            yield CellKey("none", index, model, shard), result.plan.last_layers[model]
+            yield result.store.identity.cell("none", model, shard), result.plan.last_layers[model]
 
 
 def pairs_of(result):
     """Each row of statistics with its clean and its attacked map as they are stored."""
     for key, layer in cells_of(result):
         maps = result.store.read_maps(key)
-        frame = pl.read_parquet(result.folder / "statistics" / f"{key.stem}.parquet")
-        images = (
-            next(result.store.scan("rows", key.stem))["image"].unique(maintain_order=True).to_list()
-        )
+        frame = pl.read_parquet(result.folder / "statistics" / f"{key.id}.parquet")
+        images = result.store.read_cell("rows", key)["image"].unique(maintain_order=True).to_list()
         for row in frame.iter_rows(named=True):
             policy, level = row["explained_class"], [0.02, 0.1].index(row["epsilon"])
             place = images.index(row["image"])
@@ -106,7 +104,7 @@ def test_strength_is_of_the_maxima_of_the_maps_as_they_were(looked):
     seen = 0
     for key, layer in cells_of(looked):
         maps = looked.store.read_maps(key)
-        rows = next(looked.store.scan("rows", key.stem))
+        rows = looked.store.read_cell("rows", key)
         images = rows["image"].unique(maintain_order=True).to_list()
         before = maps[map_key("clean peak", "gradcam", "own", layer)]
         after = maps[map_key("attacked peak", "gradcam", "own", layer, "noise", None)]
@@ -144,7 +142,7 @@ def test_own_and_clean_agree_exactly_where_no_class_flips_and_differ_where_one_d
 
 def test_each_cell_has_statistics(looked):
     stored = {path.name for path in (looked.folder / "statistics").iterdir()}
-    assert stored == {f"{key.stem}.parquet" for key, _ in cells_of(looked)}
+    assert stored == {f"{key.id}.parquet" for key, _ in cells_of(looked)}
 
 
 def test_statistics_are_the_same_in_a_second_run(looked, quick_study, run_quickly, tmp_path):

@@ -1,7 +1,5 @@
 """Files are whole or absent; damage is noticed; other settings are refused by name."""
 
-from fnmatch import fnmatch
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,14 +9,14 @@ from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
-from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
 from lookaway.study.json_files import EpochLog, TrainedModel
-from lookaway.study.keys import CellKey, ModelKey, shards
+from lookaway.study.keys import map_key, shards
 from lookaway.study.store import CellResult, Store
 from plans import a_manifest, a_plan, with_settings, write_json
 
-KEY = CellKey("none", 0, "a model", 0)
-PLAN = a_plan(["a model"], images=1, settings={"epsilons": [0.1]})
+SETTINGS = {"epsilons": [0.1], "controls": {"shifted": 0}, "explain": {"explained_class": ["own"]}}
+PLAN = a_plan(["a model"], images=1, settings=SETTINGS)
 
 
 def samples(**hashes):
@@ -28,29 +26,46 @@ def samples(**hashes):
 
 
 SIGNS = Perturbation.of_signs(np.array([[[[-1, 0, 1]]]], dtype=np.int8))
+MET = [("fgsm", "a model"), ("noise", None)]
+ATTACKED = map_key("attacked", "gradcam", "own", "last", "fgsm", "a model")
 
 
-def a_cell(store, key=KEY, maps=None, **numbers):
-    """Keep a cell of one row, with one perturbation."""
+def a_key(store, shard=0):
+    return store.identity.cell("none", "a model", shard)
+
+
+def a_cell(store, shard=0, **numbers):
+    """Keep a cell of a row for each perturbation, with one perturbation."""
+    rows = pl.concat(pl.DataFrame(row(attack=a, source=s), ROW_SCHEMA) for a, s in MET)
     frames = {
-        "rows": pl.DataFrame(row(), ROW_SCHEMA),
-        "statistics": pl.DataFrame({"image": ["x"], "lost": [0.5], "nissim": [0.5]}),
+        "rows": rows,
+        "statistics": rows.select(*STATISTIC_KEYS, "nissim", lost=0.5),
         "shuffled": pl.DataFrame(row(SHUFFLED_SCHEMA), SHUFFLED_SCHEMA),
+        "maps": {
+            map_key("clean", "gradcam", "own", "last"): np.ones((1, 2, 3), np.float16),
+            **{
+                map_key("attacked", "gradcam", "own", "last", *met): np.arange(
+                    6, dtype=np.float16
+                ).reshape(1, 1, 2, 3)
+                for met in MET
+            },
+        },
+        "perturbations": {"fgsm": SIGNS},
     }
-    maps = {"m": np.ones((1, 2, 2))} if maps is None else maps
-    store.write_cell(
-        key, CellResult(**{**frames, **numbers}, maps=maps, perturbations={"s": SIGNS})
-    )
+    store.write_cell(a_key(store, shard), CellResult(**{**frames, **numbers}))
 
 
-def row(schema=ROW_SCHEMA):
-    values = {
-        pl.String: "x",
-        pl.Float64: 0.5,
-        pl.Boolean: False,
-        pl.Int64: 1,
-    }
-    return {name: [values[kind]] for name, kind in schema.items()}
+def has_cell(store, shard=0, weights=""):
+    """Whether nothing of a cell is missing."""
+    missing = store.missing(a_key(store, shard), weights, scored=False, source=False)
+    return not missing.parts and not missing.signs
+
+
+def row(schema=ROW_SCHEMA, **given):
+    values = {pl.String: "x", pl.Float64: 0.5, pl.Boolean: False, pl.Int64: 1}
+    named = {"variant": "none", "model": "a model", "epsilon": 0.1, "method": "gradcam"}
+    named |= {"layer": "last", "explained_class": "own", **given}
+    return {name: [named.get(name, values[kind])] for name, kind in schema.items()}
 
 
 @pytest.fixture
@@ -66,11 +81,14 @@ def test_a_plan_s_attacks_have_the_names_that_rows_have(store):
     assert store.read_plan().attacks == ["fgsm", "mine"]
 
 
-def test_the_same_run_is_welcome_again_and_another_is_refused_by_name(store):
-    store.begin(with_settings(PLAN), samples())
+def test_what_changed_is_told_and_another_version_is_refused_by_name(store):
+    assert store.begin(with_settings(PLAN), samples()) == []
     other = with_settings(PLAN, epsilons=[0.2], measure={"grid": 64})
-    with pytest.raises(StoreError, match=r"(?s)epsilons\[0\]: 0.1 → 0.2.*grid: 32 → 64"):
-        store.begin(other, samples())
+    told = store.begin(other, samples())
+    assert told == ["settings.epsilons[0]: 0.1 → 0.2", "settings.measure.grid: 32 → 64"]
+    newer = other.model_copy(update={"versions": {**other.versions, "torch": "9"}})
+    with pytest.raises(StoreError, match=r'versions.torch: "0" → "9"'):
+        store.begin(newer, samples())
 
 
 def test_files_that_were_not_used_change_no_result(store):
@@ -95,8 +113,12 @@ def test_changed_images_are_named(tmp_path):
     store = Store(tmp_path / "run")
     store.begin(PLAN, samples(one="1", two="2", three="3"))
     other = a_plan(["a model"], images=2, settings={"epsilons": [0.1]})
-    with pytest.raises(StoreError, match=r"(?s)added: four \(1\).*gone: one.*other content: two"):
-        store.begin(other, samples(two="!", three="3", four="4"))
+    told = store.begin(other, samples(two="!", three="3", four="4"))
+    assert told[-3:] == [
+        "images added: four (1)",
+        "images gone: one (1)",
+        "images of other content: two (1)",
+    ]
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
@@ -107,16 +129,17 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 
 
 def test_a_cell_comes_back_as_it_was(store):
-    assert not store.has_cell(KEY)
-    maps = {"m": np.arange(6, dtype=np.float16).reshape(1, 2, 3)}
-    a_cell(store, maps=maps)
-    assert store.has_cell(KEY)
+    assert not has_cell(store)
+    a_cell(store)
+    assert has_cell(store)
+    assert not has_cell(store, weights="of another training")
     assert dict(store.frame("rows").schema) == ROW_SCHEMA
-    np.testing.assert_array_equal(store.read_maps(KEY)["m"], maps["m"])
-    found = store.read_perturbations(KEY, (1, 1, 3))
-    np.testing.assert_array_equal(found["s"].codes, SIGNS.codes)
+    maps = store.read_maps(a_key(store))
+    np.testing.assert_array_equal(maps[ATTACKED], np.arange(6).reshape(1, 1, 2, 3))
+    found = store.read_perturbations(a_key(store), (1, 1, 3))
+    np.testing.assert_array_equal(found["fgsm"].codes, SIGNS.codes)
     with pytest.raises(StoreError, match="does not fit its images"):
-        store.read_perturbations(KEY, (3, 9, 9))
+        store.read_perturbations(a_key(store), (3, 9, 9))
 
 
 @pytest.mark.parametrize("folder", ["rows", "maps", "signs", "shuffled", "statistics"])
@@ -125,28 +148,50 @@ def test_a_damaged_cell_does_not_count_as_done(store, folder, damage):
     a_cell(store)
     (path,) = (store.folder / folder).iterdir()
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-9])
-    assert not store.has_cell(KEY)
+    assert not has_cell(store)
 
 
-def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(store):
+def test_shuffled_rows_come_back_in_the_order_of_cells_and_none_are_a_frame_too(tmp_path):
+    store = Store(tmp_path / "run")
+    plan = a_plan(["a model"], images=3, settings=SETTINGS, shard=1)
+    store.begin(plan, samples(one="1", two="2", three="3"))
     with pytest.raises(StoreError, match="no shuffled yet"):
         store.frame("shuffled")
-    keys = [CellKey("none", 0, "a model", shard) for shard in range(3)]
-    for key, partner in ((keys[2], ["z"]), (keys[0], ["y"])):
-        given = {**row(SHUFFLED_SCHEMA), "partner": partner}
-        a_cell(store, key, shuffled=pl.DataFrame(given, SHUFFLED_SCHEMA))
-    a_cell(store, keys[1], shuffled=pl.DataFrame(schema=SHUFFLED_SCHEMA))
+    for shard, partner in ((2, "z"), (0, "y")):
+        given = row(SHUFFLED_SCHEMA, partner=partner)
+        a_cell(store, shard, shuffled=pl.DataFrame(given, SHUFFLED_SCHEMA))
+    a_cell(store, 1, shuffled=pl.DataFrame(schema=SHUFFLED_SCHEMA))
     found = store.frame("shuffled")
     assert dict(found.schema) == SHUFFLED_SCHEMA
     assert found["partner"].to_list() == ["y", "z"]
     assert found["nissim"].to_list() == [0.5, 0.5]
-    assert all(store.has_cell(key) for key in keys)
+    assert all(has_cell(store, shard) for shard in range(3))
+
+
+def test_what_a_study_no_longer_asks_for_stays_and_comes_back_under_its_present_names(store):
+    a_cell(store)
+    before = {path: path.read_bytes() for path in (store.folder / "rows").iterdir()}
+    renamed = {"models": [{"name": "mine", "timm": "test_resnet", "train": "none"}]}
+    less = a_plan({"mine": "test_resnet"}, images=1, settings={**SETTINGS, **renamed})
+    store.begin(less, samples())
+    assert store.frame("rows")["model"].unique().to_list() == ["mine"]
+    assert store.frame("rows")["source"].to_list() == ["mine", None]
+    assert {path: path.read_bytes() for path in before} == before
+    more = with_settings(PLAN, epsilons=[0.1, 0.2])
+    store.begin(more, samples())
+    left = store.missing(a_key(store), "", scored=False, source=False)
+    assert [part.epsilons for part in left.parts] == [(0.2,)]
+    assert left.parts[0].met == tuple(MET)
+    assert (left.units, left.wanted, left.signs) == (2, 4, False)
+    with pytest.raises(StoreError, match="lacks some of what the study asks for"):
+        store.frame("rows")
 
 
 def test_statistics_come_back(store):
     with pytest.raises(StoreError, match="no statistics yet"):
         store.frame("statistics")
-    frame = pl.DataFrame({"image": ["x"], "lost": [None]}, schema_overrides={"lost": pl.Float64})
+    frame = pl.concat(pl.DataFrame(row(attack=a, source=s), ROW_SCHEMA) for a, s in MET)
+    frame = frame.select(*STATISTIC_KEYS, lost=pl.lit(None, pl.Float64))
     a_cell(store, statistics=frame)
     assert_frame_equal(store.frame("statistics"), frame)
 
@@ -174,7 +219,7 @@ def test_rows_alone_make_a_cell_count_so_they_are_written_last(store, monkeypatc
     with pytest.raises(OSError):
         a_cell(store)
     assert all((store.folder / name).is_dir() for name in ("maps", "signs", "shuffled"))
-    assert not store.has_cell(KEY)
+    assert not has_cell(store)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(store, monkeypatch):
@@ -188,12 +233,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(store, monkeypatch)
         store.write_text("x.txt", "new")
     assert (store.folder / "x.txt").read_text() == "old"
     assert not [path for path in store.folder.iterdir() if path.name.startswith(".")]
-
-
-def test_names_of_models_cannot_leave_the_folder_or_collide():
-    stems = [CellKey("none", i, name, 0).stem for i, name in enumerate(["../../x", "a/b", "a b"])]
-    assert len(set(stems)) == 3
-    assert all("/" not in stem and not stem.startswith(".") for stem in stems)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "[" * 100_000])
@@ -229,12 +268,12 @@ def test_a_run_that_goes_on_has_no_manifest_and_no_half_written_files(store):
 @pytest.mark.parametrize("folder", ["rows", "statistics", "shuffled"])
 def test_altered_numbers_do_not_count_though_their_file_can_be_read(store, folder):
     a_cell(store)
-    assert store.has_cell(KEY)
+    assert has_cell(store)
     (path,) = (store.folder / folder).iterdir()
     kept = pl.read_parquet_metadata(path)
     kept.pop("ARROW:schema", None)
     pl.read_parquet(path).with_columns(nissim=0.25).write_parquet(path, metadata=kept)
-    assert not store.has_cell(KEY)
+    assert not has_cell(store)
 
 
 def test_a_plan_that_lacks_a_setting_or_has_another_kind_of_it_is_refused_with_the_place(store):
@@ -254,28 +293,22 @@ def test_a_plan_that_lacks_a_setting_or_has_another_kind_of_it_is_refused_with_t
 
 
 def test_trained_models_come_back_by_name_and_variant_with_every_epoch(store):
+    trained = [{"name": "a/model", "timm": "test_resnet", "train": "head"}]
+    settings = {"models": trained, "data": {"variants": ["none", "cascade"]}}
+    store.begin(a_plan({"a/model": "test_resnet"}, images=1, settings=settings), samples())
     assert store.trained() == {}
     epoch = {"epoch": 1, "train_loss": 1.5, "train_accuracy": 0.5}
     history = [EpochLog(**epoch, val_loss=2.0, val_accuracy=0.25)]
     about = {"model": "a/model", "trained": "head", "sha256": "x", "history": history}
-    for variant in ("none", "cascade"):
-        model = TrainedModel(**about, variant=variant, best_epoch=1)
-        store.write_model(f"heads/{variant}-000-a-model.json", model)
+    keys = list(store.identity.models())
+    assert len({key.head for key in keys}) == 1  # all has no aligner here, so they learn the same
+    for key in keys:
+        model = TrainedModel(**about, variant=key.variant, best_epoch=1)
+        store.write_model(f"heads/{key.head}.json", model)
     found = store.trained()
     assert list(found) == ["a/model / cascade", "a/model"]
     assert found["a/model"] == model.model_copy(update={"variant": "none"})
     assert found["a/model"].val_accuracy == 0.25
-    write_json(store, "heads/x.json", {**model.model_dump(), "best_epoch": 2})
-    with pytest.raises(StoreError, match=r"x\.json.*best_epoch is none of history"):
+    write_json(store, f"heads/{keys[0].head}.json", {**model.model_dump(), "best_epoch": 2})
+    with pytest.raises(StoreError, match=r"json.*best_epoch is none of history"):
         store.trained()
-
-
-def test_the_pattern_of_a_model_s_cells_matches_its_own_alone():
-    names = ["one", "one-0", "two"]
-    stems = {
-        (name, place): CellKey("none", place, name, 3).stem for place, name in enumerate(names)
-    }
-    for place, name in enumerate(names):
-        pattern = ModelKey("none", place, name).cells
-        assert [key for key, stem in stems.items() if fnmatch(stem, pattern)] == [(name, place)]
-    assert not fnmatch(CellKey("cascade", 0, "one", 3).stem, ModelKey("none", 0, "one").cells)

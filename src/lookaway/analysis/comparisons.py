@@ -10,7 +10,7 @@ from lookaway.analysis import scale
 from lookaway.analysis.grouped import measure_frames
 from lookaway.analysis.verification import CLEAN, RATES, Comparisons, Setting, verification
 from lookaway.study.json_files import Plan
-from lookaway.study.keys import CellKey, shards
+from lookaway.study.keys import shards
 from lookaway.study.scores import CLEAN as CLEAN_KEY
 from lookaway.study.scores import score_key
 from lookaway.study.store import Store
@@ -109,7 +109,7 @@ def _whole(
     """The arrays of a model's cells put together, in the order of the test images."""
     found: dict[str, np.ndarray] = {}
     for shard, places in enumerate(shards(count, plan.shard)):
-        key = CellKey(variant, plan.models.index(model), model, shard)
+        key = store.identity.cell(variant, model, shard)
         for name, array in store.read_scores(key).items():
             if only in name:
                 whole = found.setdefault(name, np.zeros((count, *array.shape[1:]), array.dtype))

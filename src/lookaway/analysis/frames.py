@@ -24,7 +24,6 @@ from lookaway.analysis.described import Described
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
-from lookaway.study.keys import ModelKey
 from lookaway.study.store import Store
 
 REGIONS = "regions.safetensors"
@@ -200,12 +199,11 @@ class Frames(Described):
         """For each variant and model that was only loaded, its predictions for clean images."""
         columns = ["image", "label", "clean_class"]
         for variant in self.variants:
-            for place, spec in enumerate(self.settings.models):
+            for spec in self.settings.models:
                 if spec.train == "none":
-                    stem = ModelKey(variant, place, spec.name).cells
                     found = pl.concat(  # an image is in one cell alone
                         self._counted(frame.unique("image")).group_by(columns[1:]).len()
-                        for frame in self.store.scan("rows", stem, columns)
+                        for frame in self.store.scan("rows", columns, variant, spec.name)
                     )
                     total = found.group_by(columns[1:]).agg(pl.col("len").sum())
                     if total.height:

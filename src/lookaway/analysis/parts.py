@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 
 from lookaway.study.json_files import Plan
-from lookaway.study.keys import ModelKey
 from lookaway.study.store import Store
 
 ROWS_AT_ONCE = 200_000  # a run of fewer is one part
@@ -80,12 +79,8 @@ class Parts:
         Raises:
             StoreError: there are none, or a file is damaged.
         """
-        stem = f"{part.get('variant', '')}*"
-        if {"variant", "model"} <= part.keys():
-            model = part["model"]
-            stem = ModelKey(part["variant"], self.models.index(model), model).cells
         found = []
-        for frame in self.store.scan(folder, stem, columns):
+        for frame in self.store.scan(folder, columns, part.get("variant"), part.get("model")):
             same = [pl.col(name) == value for name, value in part.items() if name in frame.columns]
             if last and "layer" in frame.columns:
                 layers = pl.col("model").replace_strict(

@@ -31,6 +31,7 @@ from lookaway.models.training import Recipe, train
 from lookaway.perturbation import Perturbation
 from lookaway.progress import Silent
 from lookaway.study.grid_cache import grid_cache
+from lookaway.study.identity import Identity
 from lookaway.study.images import Grids, Variant
 from lookaway.study.keys import CellKey
 from lookaway.study.load import load_model
@@ -148,6 +149,7 @@ def open_bench(
             find_faces(aligner, its_source, records, {}, lambda _: None, lambda _: None)
             faces = (time.perf_counter() - began) / len(records)
         store = Store(Path(folder) / "run")
+        store.use(prepared.plan, None)
         yield Bench(study, replace(prepared, images=few), store, reading, faces)
 
 
@@ -166,7 +168,7 @@ def try_model(bench: Bench, index: int) -> ModelTrial:
     half, whole = len(bench.records) // 2, len(bench.records)
 
     def cell(count: int, pictured: bool = False) -> tuple[float, dict[str, int]]:
-        return _cell(bench, clf, CellKey("none", index, spec.name, 0), count, pictured)
+        return _cell(bench, clf, _key(bench, spec.name), count, pictured)
 
     _, few = cell(half)  # which warms up, too
     seconds, many = cell(whole)
@@ -291,8 +293,14 @@ def _cell(
         store.write_cell(key, do_cell(clf, shard, given))
 
     seconds = _timed(work)
-    names = {kind: f"{kind}/{key.stem}.{ending}" for kind, ending in KINDS.items()}
+    names = {kind: f"{kind}/{key.id}.{ending}" for kind, ending in KINDS.items()}
     return seconds, {kind: len(store.read_bytes(name) or b"") for kind, name in names.items()}
+
+
+def _key(bench: Bench, model: str) -> CellKey:
+    """A cell of the trial, whatever it holds."""
+    of_model = Identity(bench.prepared.plan).model("none", model)
+    return CellKey("none", model, 0, of_model.id, of_model)
 
 
 def _perturbing(bench: Bench, clf: Classifier, index: int) -> float:
@@ -300,12 +308,13 @@ def _perturbing(bench: Bench, clf: Classifier, index: int) -> float:
     name, sources = bench.study.models[index].name, bench.study.transfer_from
     if len(sources) < 2 or name not in sources:
         return 0.0
-    shard = _shard(bench, CellKey("none", index, name, 0), LEAST, pictured=False)
+    shard = _shard(bench, _key(bench, name), LEAST, pictured=False)
     return _timed(lambda: perturb_cell(clf, shard)) / LEAST
 
 
 def _shard(bench: Bench, key: CellKey, count: int, pictured: bool) -> Shard:
-    job = Job(bench.prepared.study.models[key.model_index], key, range(count))
+    spec = next(each for each in bench.prepared.study.models if each.name == key.model)
+    job = Job(spec, key, range(count))
     return replace(Shard.load(bench.prepared, job), pictured=np.full(count, pictured))
 
 

@@ -73,6 +73,20 @@ def fold_batch_norm(
     return len(pairs)
 
 
+def before_norms(clf: Classifier, layers: Collection[str]) -> list[str]:
+    """Those of some layers whose outputs folding would scale and shift, in order.
+
+    Args:
+        clf: a classifier; it stays as it is.
+        layers: names.
+    """
+    sides = clf.input_size or (224, 224)
+    probe = torch.full((1, clf.channels, *sides), 0.5, device=clf.device)
+    with torch.no_grad():
+        pairs, names = _pairs(clf.module, clf.prepare(probe), (), layers)
+    return [name for name in layers if any(name in names[conv] for conv, _ in pairs)]
+
+
 def _same_logits(clf: Classifier, probe: Tensor, before: Tensor) -> bool:
     """Whether a folded network still gives what it gave."""
     try:

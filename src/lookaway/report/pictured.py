@@ -127,7 +127,7 @@ class PicturedImages:
         return found
 
     def _key(self, model: str, image: Pictured) -> CellKey:
-        return CellKey(self.variant, self._frames.models.index(model), model, image.shard)
+        return self._store.identity.cell(self.variant, model, image.shard)
 
     def _find(self) -> list[Pictured]:
         test = self._store.samples_of("test", self.variant).with_row_index("place")
@@ -142,7 +142,9 @@ class PicturedImages:
         shard = index % len(places)
         place = places[shard].index(index)
         before = test["pictured"].gather(list(places[shard][:place]))
-        path = self._store.folder / picture_name(self.variant, str(entry["sha256"]))
+        path = self._store.folder / picture_name(
+            self._store.identity.preparation(self.variant), str(entry["sha256"])
+        )
         with Image.open(BytesIO(path.read_bytes()), formats=("PNG",)) as stored:
             pixels = channels_last(stored if stored.mode == "L" else stored.convert("RGB"))
         return Pictured(

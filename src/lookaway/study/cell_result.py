@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.perturbation import Perturbation
+from lookaway.study.parts import Part
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class CellResult:
         perturbations: of the model's own attacks, by name, for every image of the cell
             where other models need them, else for the pictured ones.
         scores: of a gallery's cell; see ``study.scores``.
+        part: what of the cell was measured; None: all that the study asks for.
     """
 
     rows: pl.DataFrame
@@ -29,6 +31,7 @@ class CellResult:
     maps: dict[str, np.ndarray]
     perturbations: dict[str, Perturbation]
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    part: Part | None = None
 
     @classmethod
     def of_perturbations(cls, perturbations: dict[str, Perturbation]) -> "CellResult":

@@ -22,11 +22,12 @@ def measure_drift(session: Session) -> None:
     precision, store = session.study.run.precision, session.store
     if precision == "float32":
         return
-    jobs = [next(same) for _, same in groupby(cells(session.prepared), key=lambda job: job.model)]
+    jobs = [next(same) for _, same in groupby(cells(session), key=lambda job: job.model)]
     with session.progress.stage(f"drift of {precision}", len(jobs), "models") as advance:
         for job in jobs:
             weights = weights_made(store, job.model, job.spec)
-            known = store.sound_model(f"drift/{job.model.stem}.json", Drift)
+            name = store.identity.drift(job.model)
+            known = store.sound_model(name, Drift)
             if known is None or known.weights != weights:
                 few = replace(job, images=job.images[:IMAGES])
                 shard = Shard.load(session.prepared, few)
@@ -42,7 +43,7 @@ def measure_drift(session: Session) -> None:
                     images=len(shard.names),
                     **drift(*found),
                 )
-                store.write_model(f"drift/{job.model.stem}.json", about)
+                store.write_model(name, about)
             advance(1)
 
 

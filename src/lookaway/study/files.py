@@ -181,7 +181,13 @@ class Files:
     def read_frame(
         self, path: AnyPath, columns: Sequence[str] = (), since: Sequence[str] = ()
     ) -> pl.DataFrame:
-        """Read a Parquet file, or some columns of it.
+        """Read a Parquet file, or some columns of it; see ``read_frame_with``."""
+        return self.read_frame_with(path, columns, since)[0]
+
+    def read_frame_with(
+        self, path: AnyPath, columns: Sequence[str] = (), since: Sequence[str] = ()
+    ) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Read a Parquet file, or some columns of it, and what was kept with it.
 
         Args:
             path: of the file.
@@ -198,7 +204,8 @@ class Files:
             lacking = [name for name in wanted if name not in there]
             read = [name for name in columns if name not in lacking]
             frame = pl.read_parquet(raw, columns=read or None)
-            return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
+            absent = [pl.lit(None, pl.Float64).alias(name) for name in lacking]
+            return frame.with_columns(absent), pl.read_parquet_metadata(io.BytesIO(raw))
 
     def read_metadata(self, path: AnyPath) -> dict[str, str]:
         """What was kept with a Parquet or safetensors file.

@@ -33,7 +33,11 @@ class Held(Store):
         return self._samples
 
     def scan(
-        self, folder: str, stem: str = "*", columns: Sequence[str] = ()
+        self,
+        folder: str,
+        columns: Sequence[str] = (),
+        variant: str | None = None,
+        model: str | None = None,
     ) -> Iterator[pl.DataFrame]:
         """See ``Store.scan``; every cell is of the one model and variant."""
         for cell in self._cells:

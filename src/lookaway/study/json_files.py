@@ -1,13 +1,12 @@
 """What a run's JSON files hold: its plan, its trained models, its drift and its manifest."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lookaway.data.duplicates import Duplicates
-from lookaway.perturbation import NOISE, own_size_noise
-from lookaway.study.keys import CellKey, shard_count
+from lookaway.perturbation import NOISE, Source, own_size_noise
+from lookaway.study.parts import Part
 from lookaway.study.settings import Study, settings_that_change_results
 
 LAYOUT = 7  # the version of a run's folder
@@ -74,6 +73,7 @@ class Plan(JsonFile):
         settings: the study, whole.
         norm: what ε measures: ``linf``, the largest change of a pixel; ``l2``, an image's length.
         own_size: the attacks that have a noise control of their own size.
+        one_direction: the attacks whose direction serves every ε.
         gradient_free: the attacks that know no gradient.
         device: where its models work.
         shard: the most test images in a cell.
@@ -91,6 +91,8 @@ class Plan(JsonFile):
         layers: the explained ones, without the last where it is not asked for.
         last_layers: the last one with a map.
         last_sizes: [height, width] of its map, px.
+        unfolded: the explained layers whose batch norm stays apart, for an explainer needs them as
+            they are; of models that have some.
         layouts: how maps lie in explained layers that do not give (N, C, h, w); mostly none.
         aims: of attacks, by name: cross_entropy, dodging or impersonation (see ``Attack.aim``).
         training_precision: of networks trained whole.
@@ -100,6 +102,7 @@ class Plan(JsonFile):
     settings: Study
     norm: str
     own_size: list[str]
+    one_direction: list[str] = Field(default_factory=list)
     gradient_free: list[str]
     device: str
     shard: Annotated[int, Field(ge=1)]
@@ -117,6 +120,7 @@ class Plan(JsonFile):
     layers: dict[str, list[str]]
     last_layers: dict[str, str]
     last_sizes: dict[str, list[int]]
+    unfolded: dict[str, list[str]] = Field(default_factory=dict)
     layouts: dict[str, dict[str, str]] = Field(default_factory=dict)
     aims: dict[str, str] = Field(default_factory=dict)
     training_precision: str
@@ -164,6 +168,43 @@ class Plan(JsonFile):
         counts = self.settings.controls.counts
         return counts.names(self.attacks, self.settings.transfer_from)
 
+    def met(self, model: str) -> list[Source]:
+        """The perturbations that a model's images are measured under, in the order of rows.
+
+        Without the controls with the attacks' own shape.
+        """
+        others = [name for name in self.models if name in self.settings.transfer_from]
+        others = [name for name in others if name != model]
+        made = [(attack, source) for attack in self.attacks for source in (model, *others)]
+        own_size = [
+            (own_size_noise(attack, None if source == model else source), None)
+            for attack, source in made
+            if attack in self.own_size
+        ]
+        return [*made, (NOISE, None), *own_size]
+
+    def perturbing(self, part: Part) -> list[str]:
+        """The attacks that a part of a cell runs, in the study's order; for noise alone, one."""
+        of: set[str | None] = {name for name, source in part.met if source is not None}
+        told = {*part.shaped, *(name for name, source in part.met if source is None)}
+        for attack in self.attacks:
+            for source in (None, *self.settings.transfer_from):
+                controls = self.settings.controls.counts.of(attack, source)
+                made = {own_size_noise(attack, source), *(each.name for each in controls)}
+                of |= {attack} if made & told else set()
+        return [attack for attack in self.attacks if attack in of] or self.attacks[:1]
+
+    def shaped_met(self, model: str) -> list[str]:
+        """The controls with the attacks' own shape of a model, in the order of rows."""
+        others = [name for name in self.settings.transfer_from if name != model]
+        return self.settings.controls.counts.names(self.attacks, others)
+
+    @property
+    def common(self) -> tuple[int, int]:
+        """Height and width that the maps of all models' last layers can be brought to."""
+        sizes = self.last_sizes.values()
+        return min(height for height, _ in sizes), min(width for _, width in sizes)
+
     def explained_layers(self, model: str) -> list[str]:
         """All explained layers of a model, from the first to the last, each once."""
         return list(dict.fromkeys([*self.layers[model], self.last_layers[model]]))
@@ -176,13 +217,6 @@ class Plan(JsonFile):
         """The names that predictions may have: the study's classes, then those networks keep."""
         others = [name for order in self.class_order.values() for name in order.others]
         return list(dict.fromkeys([*self.classes, *others]))
-
-    def cells(self) -> Iterator[CellKey]:
-        """The cells of the whole run."""
-        for variant, about in self.variants.items():
-            for index, model in enumerate(self.models):
-                for shard in range(shard_count(about.images.test.count, self.shard)):
-                    yield CellKey(variant, index, model, shard)
 
 
 class EpochLog(JsonFile):

@@ -10,6 +10,7 @@ from lookaway.measured import Key, MeasureSettings
 from lookaway.metrics.shuffled import partners, shuffled_nissim
 from lookaway.perturbation import Perturbation
 from lookaway.rows import (
+    ROW_SCHEMA,
     SHUFFLED_SCHEMA,
     Subject,
     measurement_rows,
@@ -43,11 +44,11 @@ def cell_result(
         perturbations: of the model's own attacks.
     """
     clean = _clean_maps(found)
+    met = [each for each in found if each[1].sources]
+    frames = [measurement_rows(each, subject) for each in (met, *([one] for one in shaped)) if each]
     return CellResult(
-        rows=pl.concat(
-            measurement_rows(each, subject) for each in (found, *([one] for one in shaped))
-        ),
-        statistics=statistic_rows(found, subject, settings.last),
+        rows=pl.concat(frames) if frames else pl.DataFrame(schema=ROW_SCHEMA),
+        statistics=statistic_rows(met, subject, settings.last),
         shuffled=_shuffled(clean, subject, settings, device),
         maps=_stored_maps(found, clean, pictured, settings.last),
         perturbations=perturbations,
@@ -114,10 +115,12 @@ def _stored_maps(
             continue
         _store(stored, kept, "clean", *view)
         having = [each for each in found if Key("attacked_maps", *view) in each[1].arrays]
+        if not having:
+            continue
         attacked = np.concatenate([each.arrays[Key("attacked_maps", *view)] for _, each in having])
         if view[2] == last:
             attacked = attacked[np.argsort(np.concatenate([each for each, _ in having]))]
-        for place, source in enumerate(found[0][1].sources):
+        for place, source in enumerate(having[0][1].sources):
             _store(stored, attacked[:, place], "attacked", *view, *source)
     return stored
 

@@ -8,41 +8,43 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelKey:
-    """Which model: its place in the study and its name, and the variant that it learns from."""
+    """Which model: its name, the variant that it learns from, and the hashes of what made it.
+
+    Attributes:
+        variant: of the images.
+        name: in the study.
+        id: of the network that measures, with its training; the name of its files.
+        head: of its training, or enrolling; the name of those files. Empty where it has none.
+    """
 
     variant: str
-    index: int
     name: str
-
-    @property
-    def stem(self) -> str:
-        """The name of its files: safe on every system, and in order."""
-        return f"{self.variant}-{self.index:03d}-{plain(self.name)}"
-
-    @property
-    def cells(self) -> str:
-        """A pattern of the names of its cells' files."""
-        return f"{self.stem}-*"
+    id: str
+    head: str = ""
 
 
 @dataclass(frozen=True)
 class CellKey:
-    """Which cell: a variant, a model (by its place in the study) and a shard of the test images."""
+    """Which cell: a variant, a model and a shard of the test images.
+
+    Attributes:
+        variant: of the images.
+        model: its name in the study.
+        shard: its number.
+        id: the hash of what made it, whatever it is called: the name of its files.
+        of_model: its model.
+    """
 
     variant: str
-    model_index: int
     model: str
     shard: int
+    id: str
+    of_model: ModelKey
 
     @property
-    def of_model(self) -> ModelKey:
-        """Its model."""
-        return ModelKey(self.variant, self.model_index, self.model)
-
-    @property
-    def stem(self) -> str:
-        """The name of the cell's files, behind that of its model."""
-        return f"{self.of_model.stem}-{self.shard:05d}"
+    def name(self) -> str:
+        """What it is called when people are told of it."""
+        return f"{trained_name(self.model, self.variant)}-{self.shard:05d}"
 
 
 def plain(name: str) -> str:
@@ -65,9 +67,9 @@ def trained_name(model: str, variant: str) -> str:
     return model if variant == "none" else f"{model} / {variant}"
 
 
-def picture_name(variant: str, sha256: str) -> str:
-    """The file of a pictured image, as a variant has it."""
-    return f"images/{variant}-{sha256}.png"
+def picture_name(prepared: str, sha256: str) -> str:
+    """The file of a pictured image, as it was prepared (``Identity.preparation``)."""
+    return f"images/{prepared}-{sha256}.png"
 
 
 def shard_count(count: int, size: int) -> int:

@@ -30,7 +30,7 @@ from lookaway.study.ray_cluster import (
     room_for,
     what_it_takes,
 )
-from lookaway.study.schedule import given_to, keep, open_jobs, open_perturbations, sources_of
+from lookaway.study.schedule import Open, given_to, keep, sources_of
 from lookaway.study.session import Session
 from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes
@@ -40,23 +40,23 @@ _IN_HAND = 2  # cells of a worker: one in work, one waiting
 _PATIENCE = 60.0  # seconds without any worker until that is told
 
 
-def run_cells(session: Session) -> None:
-    """Do every cell that is not done yet, on a cluster; this process alone writes files.
+def run_cells(session: Session, left: Open) -> None:
+    """Do what is not done yet, on a cluster; this process alone writes files.
 
     Args:
         session: of the run; each worker must find the images where this process does.
+        left: what is to be done.
 
     Raises:
         EngineError: the cluster cannot be reached or has no room, a machine has other versions of
             what makes the numbers, or a cell ends every worker that tries it.
     """
-    left = open_jobs(session)
-    if not left:
+    if not left.jobs and not left.perturbing:
         return
     with connected(session.study), closing(_Pool(session)) as pool:
         for found, what in (
-            (open_perturbations(session, left), "perturbations for the others"),
-            (left, "measuring"),
+            (left.perturbing, "perturbations for the others"),
+            (left.jobs, "measuring"),
         ):
             images = sum(len(job.images) for job in found)
             if found:
@@ -71,7 +71,7 @@ class _Remote(OnMachine):
         super().__init__(prepared)
         self._worker = Worker(prepared)
 
-    def do(self, job: Job, given: Given, weights: list[Any]) -> CellResult:
+    def do(self, job: Job, given: Given, weights: list[Any]) -> list[CellResult]:
         """Do a cell; the weights come as a reference, fetched when the model is loaded."""
         return self._worker.do(job, given, partial(_fetched, weights))
 
@@ -170,7 +170,7 @@ class _Pool:
 
     def _can_begin(self, job: Job) -> bool:
         """Whether the perturbations that it needs are there."""
-        return job.perturbs_only or self._needed.isdisjoint(sources_of(self._study, job.key))
+        return job.perturbs_only or self._needed.isdisjoint(sources_of(self._session, job.key))
 
     def _collect(self, advance: Callable[[int], None]) -> None:
         """Wait for something to happen, and take it."""
@@ -227,7 +227,7 @@ class _Pool:
         jobs = list(hand.jobs.values())
         for job in reversed(jobs):
             self._waiting[job.model].appendleft(job)
-        self._count_death(f"cell {jobs[0].key.stem}", error)
+        self._count_death(f"cell {jobs[0].key.name}", error)
         self._tell(
             f"a worker on {hand.about['host']!r} was lost ({first_line(error)}); its "
             f"{len(jobs)} cells are done again"

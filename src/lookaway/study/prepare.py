@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from lookaway.errors import (
     shown,
 )
 from lookaway.models.classifier import Classifier
-from lookaway.models.folding import compute_in
+from lookaway.models.folding import before_norms, compute_in
 from lookaway.models.gallery import Embedder
 from lookaway.models.own import identity
 from lookaway.models.precision import computing, fast_bfloat16
@@ -121,6 +121,7 @@ def prepare(
     last: dict[str, str] = {}
     last_sizes: dict[str, list[int]] = {}
     layouts: dict[str, dict[str, str]] = {}
+    unfolded: dict[str, list[str]] = {}
     with progress.stage("models: checking", len(study.models), "models") as advance, computing():
         for index, spec in enumerate(study.models):
             place = study.place_in_file(index)
@@ -143,7 +144,9 @@ def prepare(
                 if index == 0:
                     _try_attacks(study, clf, note)
                 weights[spec.name] = weights_hash(clf.module) if spec.timm else identity(clf)
-                sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name)
+                sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name, weights[spec.name])
+                if apart := kept_apart(study, clf, layers[spec.name]):
+                    unfolded[spec.name] = apart
                 if study.run.precision != "float32":
                     compute_in(clf, study.run.precision)
                     _try(study, spec, clf, wanted)
@@ -166,6 +169,7 @@ def prepare(
         settings=study,
         norm=norm_of(attacks),
         own_size=[attack.name for attack in attacks if not attack.by_signs],
+        one_direction=[attack.name for attack in attacks if attack.one_direction],
         gradient_free=[attack.name for attack in attacks if attack.gradient_free],
         device=device,
         shard=SHARD,
@@ -179,6 +183,7 @@ def prepare(
         last_layers=last,
         last_sizes=last_sizes,
         layouts=layouts,
+        unfolded=unfolded,
         aims={attack.name: attack.aim for attack in attacks},
         training_precision=training_precision(study, old_plan, device),
         **images.plan(),
@@ -260,7 +265,16 @@ def _device(asked: str) -> str:
     return asked
 
 
-def _batch_size(study: Study, clf: Classifier, old_plan: Plan | None, name: str) -> int:
+def kept_apart(study: Study, clf: Classifier, layers: Sequence[str]) -> list[str]:
+    """The explained layers before a batch norm that stays apart, for a method needs it so."""
+    if all(method.make().undoes_scale for method in study.explain.methods):
+        return []
+    return before_norms(clf, layers)
+
+
+def _batch_size(
+    study: Study, clf: Classifier, old_plan: Plan | None, name: str, weights: str
+) -> int:
     """The batch size asked for, or a fixed rule of model and memory.
 
     The rule: the largest power of two up to 8 for which an eighth of the memory holds the
@@ -268,7 +282,7 @@ def _batch_size(study: Study, clf: Classifier, old_plan: Plan | None, name: str)
     """
     if study.run.batch_size != "auto":
         return study.run.batch_size
-    if old_plan is not None and name in old_plan.batch_sizes:
+    if old_plan is not None and old_plan.weights.get(name) == weights:
         return old_plan.batch_sizes[name]
     memory = memory_of(study.run.device)
     size = study.data.image_size
@@ -283,7 +297,7 @@ def training_precision(study: Study, old_plan: Plan | None, device: str) -> str:
     """What networks are trained in, whole ones: decided once for a run."""
     if study.training.precision != "auto":
         return study.training.precision
-    if old_plan is not None:
+    if old_plan is not None and any(spec.train == "all" for spec in old_plan.settings.models):
         return old_plan.training_precision
     whole = any(spec.train == "all" for spec in study.models)
     return "bfloat16" if whole and fast_bfloat16(device) else "float32"

@@ -32,7 +32,7 @@ def measure_sanity(session: Session) -> None:
     first = next(iter(session.prepared.images.variants))
     firsts = [
         next(same)
-        for model, same in groupby(cells(session.prepared), key=lambda job: job.model)
+        for model, same in groupby(cells(session), key=lambda job: job.model)
         if model.variant == first
     ]
     firsts = [job for job in firsts if job.spec.train != "enrol"]  # whose head is no layer
@@ -46,8 +46,7 @@ def measure_sanity(session: Session) -> None:
 def _measure(session: Session, job: Job, part: Part) -> None:
     store, prepared = session.store, session.prepared
     made_with = {"weights": weights_made(store, job.model, job.spec)}
-    stem = f"sanity/{job.model.stem}-{part}"
-    names = [f"{stem}.parquet", f"{stem}-shuffled.parquet"]
+    names = store.identity.sanity(job.model, part)
     if all(store.made_with(name, made_with["weights"]) for name in names):
         return
     shard = Shard.load(prepared, job)

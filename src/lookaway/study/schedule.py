@@ -1,67 +1,78 @@
 """The schedule of a run: its cells, what each needs of others, and what is kept of it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby, product
 
 from lookaway.perturbation import Perturbation, Source
 from lookaway.study.keys import CellKey, shards, trained_name
-from lookaway.study.prepare import Prepared
 from lookaway.study.session import Session
-from lookaway.study.settings import Study
 from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes, weights_made
 from lookaway.study.worker import Job, Worker
 
 
-def cells(prepared: Prepared) -> list[Job]:
+def cells(session: Session) -> list[Job]:
     """Every cell, models one after the other, each on one variant of the images after the other.
 
     Sources of transfer come first, for the others need their perturbations.
     """
+    prepared, identity = session.prepared, session.store.identity
     study = prepared.study
-    sources_first = sorted(
-        enumerate(study.models), key=lambda found: found[1].name not in study.transfer_from
-    )
+    sources_first = sorted(study.models, key=lambda spec: spec.name not in study.transfer_from)
     return [
-        Job(spec, CellKey(variant.name, index, spec.name, place), images)
-        for (index, spec), variant in product(sources_first, prepared.images.variants.values())
+        Job(spec, identity.cell(variant.name, spec.name, place), images)
+        for spec, variant in product(sources_first, prepared.images.variants.values())
         for place, images in enumerate(shards(len(variant.parts["test"]), prepared.plan.shard))
     ]
 
 
-def open_jobs(session: Session) -> list[Job]:
-    """Every cell that is not done yet, in order, with the hash of its model's trained weights."""
-    found = []
-    for model, same_model in groupby(cells(session.prepared), key=lambda job: job.model):
-        jobs = list(same_model)
-        weights = weights_made(session.store, model, jobs[0].spec)
-        found += [
-            job.with_weights(weights)
-            for job in jobs
-            if not session.store.has_cell(job.key, weights, scored=job.spec.train == "enrol")
-        ]
-    return found
+@dataclass(frozen=True)
+class Open:
+    """What is to be done yet.
+
+    Attributes:
+        jobs: cells, of each what is missing, in order.
+        perturbing: cells whose perturbations others need, or are missing, and no job makes first.
+        units: how much is to be measured: images, each under one perturbation, at one ε, by one
+            explainer and at one layer.
+        wanted: of how much.
+    """
+
+    jobs: list[Job]
+    perturbing: list[Job]
+    units: int
+    wanted: int
 
 
-def open_perturbations(session: Session, jobs: Sequence[Job]) -> list[Job]:
-    """Of the cells to be done, the perturbations of sources that need each other's."""
-    study, store = session.study, session.store
-    if len(study.transfer_from) < 2:
-        return []
-    return [
-        job.only_perturbing()
-        for job in jobs
-        if job.spec.name in study.transfer_from
-        and not store.has_perturbations(job.key, job.weights)
-    ]
+def open_jobs(session: Session) -> Open:
+    """What of every cell is not done yet, with the hash of its model's trained weights."""
+    sources, store = session.study.transfer_from, session.store
+    jobs, perturbing, units, wanted = [], [], 0, 0
+    for model, same_model in groupby(cells(session), key=lambda job: job.model):
+        mine = list(same_model)
+        spec = mine[0].spec
+        weights = weights_made(store, model, spec)
+        source, scored = spec.name in sources, spec.train == "enrol"
+        for job in mine:
+            left = store.missing(job.key, weights, scored=scored, source=source)
+            units += left.units * len(job.images)
+            wanted += left.wanted * len(job.images)
+            ready = job.of(left.parts, weights)
+            jobs += [ready] if left.parts else []
+            # Sources that need each other's perturbations make them before all cells.
+            first = bool(left.parts) and source and len(sources) > 1
+            if left.signs or (first and not store.has_perturbations(job.key, weights)):
+                perturbing.append(ready.only_perturbing())
+    return Open(jobs, perturbing, units, wanted)
 
 
-def sources_of(study: Study, key: CellKey) -> list[CellKey]:
+def sources_of(session: Session, key: CellKey) -> list[CellKey]:
     """The cells of other models whose perturbations a cell is given."""
     return [
-        CellKey(key.variant, index, spec.name, key.shard)
-        for index, spec in enumerate(study.models)
-        if spec.name in study.transfer_from and spec.name != key.model
+        session.store.identity.cell(key.variant, spec.name, key.shard)
+        for spec in session.study.models
+        if spec.name in session.study.transfer_from and spec.name != key.model
     ]
 
 
@@ -77,26 +88,25 @@ def given_to(session: Session, job: Job) -> dict[Source, Perturbation]:
     shape = (data.channels, data.image_size, data.image_size)
     return {
         (attack, source.model): perturbation
-        for source in sources_of(session.study, job.key)
+        for source in sources_of(session, job.key)
         for attack, perturbation in session.store.read_perturbations(source, shape).items()
     }
 
 
-def keep(session: Session, job: Job, result: CellResult) -> None:
+def keep(session: Session, job: Job, results: Sequence[CellResult]) -> None:
     """Store what a worker gave."""
     if job.perturbs_only:
-        session.store.write_perturbations(job.key, result.perturbations, job.weights)
+        session.store.write_perturbations(job.key, results[0].perturbations, job.weights)
     else:
-        session.store.write_cell(job.key, result, job.weights)
+        session.store.write_cell(job.key, results, job.weights)
 
 
-def run_here(session: Session) -> None:
-    """Do every cell that is not done yet, one after the other, in this process."""
+def run_here(session: Session, left: Open) -> None:
+    """Do what is not done yet, one cell after the other, in this process."""
     worker = Worker(session.prepared)
-    left = open_jobs(session)
     for jobs, what in (
-        (open_perturbations(session, left), "perturbations for the others"),
-        (left, "measuring"),
+        (left.perturbing, "perturbations for the others"),
+        (left.jobs, "measuring"),
     ):
         for model, same_model in groupby(jobs, key=lambda job: job.model):
             mine = list(same_model)

@@ -119,7 +119,7 @@ def weights_made(store: Store, key: ModelKey, spec: ModelSpec) -> str:
     """The hash of a model's trained weights; empty for one that is not trained."""
     if spec.train == "none":
         return ""
-    about = store.sound_model(f"heads/{key.stem}.json", TrainedModel)
+    about = store.sound_model(f"heads/{key.head}.json", TrainedModel)
     return about.sha256 if about else ""
 
 
@@ -144,10 +144,10 @@ def trained_bytes(store: Store, key: ModelKey, spec: ModelSpec) -> bytes | None:
 
 def stored_weights(store: Store, key: ModelKey) -> bytes | None:
     """Trained weights as they were stored; None where they are missing, or damaged and told."""
-    about = store.sound_model(f"heads/{key.stem}.json", TrainedModel)
+    about = store.sound_model(f"heads/{key.head}.json", TrainedModel)
     if about is None:
         return None
-    name = f"heads/{key.stem}.safetensors"
+    name = f"heads/{key.head}.safetensors"
     raw = store.read_bytes(name) or b""
     try:
         if digest(raw) == about.sha256:

@@ -1,7 +1,8 @@
 """Does cells: holds a study and the model that it did last. It knows neither files nor engine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,8 +23,10 @@ from lookaway.rows import (
     Subject,
 )
 from lookaway.shaped import Found, measure_controls
+from lookaway.study.identity import Identity
 from lookaway.study.kept import cell_result
 from lookaway.study.keys import CellKey, ModelKey
+from lookaway.study.parts import Part
 from lookaway.study.prepare import Prepared
 from lookaway.study.settings import ModelSpec
 from lookaway.study.store import CellResult
@@ -40,6 +43,7 @@ class Job:
         spec: its model.
         key: which cell.
         images: their places among the variant's test images.
+        parts: what of it is missing.
         weights: the hash of the model's trained weights; empty for one that is not trained.
         perturbs_only: whether only the perturbations of its own attacks are wanted.
     """
@@ -47,6 +51,7 @@ class Job:
     spec: ModelSpec
     key: CellKey
     images: range
+    parts: tuple[Part, ...] = ()
     weights: str = ""
     perturbs_only: bool = False
 
@@ -55,9 +60,9 @@ class Job:
         """Its model."""
         return self.key.of_model
 
-    def with_weights(self, weights: str) -> "Job":
-        """The same with the hash of trained weights."""
-        return replace(self, weights=weights)
+    def of(self, parts: tuple[Part, ...], weights: str) -> "Job":
+        """The same, for some parts, with the hash of trained weights."""
+        return replace(self, parts=parts, weights=weights)
 
     def only_perturbing(self) -> "Job":
         """The same, for its perturbations alone."""
@@ -81,8 +86,8 @@ class Worker:
         given: Given,
         weights: Callable[[], bytes | None],
         advance: Callable[[int], None] = lambda _: None,
-    ) -> CellResult:
-        """Do a cell; where only its perturbations are wanted, the rest of the result is empty.
+    ) -> list[CellResult]:
+        """Do the parts of a cell; of one for its perturbations alone the rest is empty.
 
         Args:
             job: which.
@@ -97,7 +102,7 @@ class Worker:
             return do_cell(clf, shard, given, advance)
         perturbations = perturb_cell(clf, shard)
         advance(len(shard.names))
-        return CellResult.of_perturbations(perturbations)
+        return [CellResult.of_perturbations(perturbations)]
 
     def _model(self, job: Job, weights: Callable[[], bytes | None]) -> Classifier:
         """The job's model: the one at hand, or loaded now."""
@@ -119,6 +124,7 @@ class Shard:
         grids: (N, H, W, C) uint8.
         labels: (N,) int64.
         pictured: (N,) bool: whose perturbations, and maps of every layer, are kept.
+        part: what of it is measured.
     """
 
     job: Job
@@ -127,6 +133,7 @@ class Shard:
     grids: np.ndarray
     labels: np.ndarray
     pictured: np.ndarray
+    part: Part
 
     @classmethod
     def load(cls, prepared: Prepared, job: Job) -> "Shard":
@@ -146,21 +153,21 @@ class Shard:
             grids=np.stack([images.grid(job.key.variant, record, size) for record in records]),
             labels=np.array([classes.index(record.label) for record in records], dtype=np.int64),
             pictured=np.array([record.image in images.pictured for record in records]),
+            part=Identity(prepared.plan).whole(job.spec.name),
         )
 
     @property
     def settings(self) -> MeasureSettings:
         """How the images are measured."""
         study, plan, model = self.prepared.study, self.prepared.plan, self.job.spec.name
-        sizes = plan.last_sizes.values()
         return MeasureSettings(
-            epsilons=tuple(study.epsilons),
-            layers=tuple(plan.explained_layers(model)),
+            epsilons=self.part.epsilons,
+            layers=self.part.layers,
             last=plan.last_layers[model],
             policies=tuple(study.explain.explained_class),
             ssim=study.measure.ssim,
             grid=study.measure.grid,
-            common=(min(height for height, _ in sizes), min(width for _, width in sizes)),
+            common=plan.common,
             quantize=study.quantize,
             batch_size=self.prepared.batch_size(model),
             noise_seed=study.data.split.seed,
@@ -169,14 +176,16 @@ class Shard:
 
     @property
     def attacks(self) -> list[Attack]:
-        """Of the study, made anew."""
-        study = self.prepared.study
-        return [attack.make(study.data.split.seed) for attack in study.attacks]
+        """Those that are run, made anew."""
+        study, names = self.prepared.study, self.prepared.plan.perturbing(self.part)
+        run = [attack for attack in study.attacks if attack.name in names]
+        return [attack.make(study.data.split.seed) for attack in run]
 
     @property
     def explainers(self) -> list[Explainer]:
-        """Of the study, made anew."""
-        return [method.make() for method in self.prepared.study.explain.methods]
+        """Those that explain, made anew."""
+        methods = self.prepared.study.explain.methods
+        return [method.make() for method in methods if method.name in self.part.methods]
 
     def measure(
         self, clf: Classifier, given: Given, advance: Callable[[int], None] = lambda _: None
@@ -185,17 +194,18 @@ class Shard:
         attacks, explainers, settings = self.attacks, self.explainers, self.settings
         few = self.prepared.study.explain.layers_of == "pictured"
         others = tuple(layer for layer in settings.layers if layer != settings.last)
-        first = replace(settings, layers=(settings.last,)) if few else settings
-        every = np.arange(len(self.names))
+        of_all = tuple(layer for layer in settings.layers if layer not in others or not few)
+        every, given = np.arange(len(self.names)), self._given(given)
         measured = measure_images(
             clf,
             *self.tensors(every),
-            first,
+            replace(settings, layers=of_all),
             attacks,
             explainers,
             given=given,
             keep=torch.from_numpy(self.pictured),
             advance=advance,
+            only=self.part.met if of_all else (),
         )
         found = [(every, measured)]
         if few and others and self.pictured.any():
@@ -208,9 +218,20 @@ class Shard:
                 explainers,
                 given={source: each.of(places) for source, each in given.items()},
                 own={name: each.of(places) for name, each in measured.perturbations.items()},
+                only=self.part.met,
             )
             found.append((places, rest))
         return found
+
+    def _given(self, given: Given) -> dict[Source, Perturbation]:
+        """Of other models' perturbations those by the attacks and at the ε of the part."""
+        names, levels = self.prepared.plan.perturbing(self.part), self.prepared.study.epsilons
+        places = [levels.index(epsilon) for epsilon in self.part.epsilons]
+        return {
+            source: each.at(places) if each.codes.shape[1] > 1 else each
+            for source, each in given.items()
+            if source[0] in names
+        }
 
     @property
     def counts(self) -> Counts:
@@ -228,9 +249,10 @@ class Shard:
             self.settings,
             self.explainers,
             found,
-            given,
+            self._given(given),
             self.counts,
             advance,
+            self.part.shaped,
         )
 
     def tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -244,8 +266,8 @@ def do_cell(
     shard: Shard,
     given: Given,
     advance: Callable[[int], None] = lambda _: None,
-) -> CellResult:
-    """Perturb, explain and compare every image of a cell.
+) -> list[CellResult]:
+    """Perturb, explain and compare every image of a cell, as far as its job asks for it.
 
     Args:
         clf: the model.
@@ -253,12 +275,17 @@ def do_cell(
         given: other models' perturbations of them.
         advance: told of each batch of images done.
     """
-    sweeps = _Sweeps(shard, given, advance)
-    found = shard.measure(clf, given, sweeps.first)
-    shaped = shard.measure_controls(clf, found, given, sweeps.next)
-    subject, settings = subject_of(clf, shard), shard.settings
-    kept = _kept(found, shard)
-    return cell_result(found, shaped, subject, settings, shard.pictured, clf.device, kept)
+    parts = shard.job.parts or (shard.part,)
+    sweeps = _Sweeps(len(shard.names), parts, advance)
+    results = []
+    for part in parts:
+        one = replace(shard, part=part)
+        found = one.measure(clf, given, partial(sweeps.first, part))
+        shaped = one.measure_controls(clf, found, given, sweeps.next) if part.shaped else []
+        subject, settings, kept = subject_of(clf, one), one.settings, _kept(found, one)
+        made = cell_result(found, shaped, subject, settings, shard.pictured, clf.device, kept)
+        results.append(replace(made, part=part))
+    return results
 
 
 def subject_of(clf: Classifier, shard: Shard) -> Subject:
@@ -282,21 +309,18 @@ class _Sweeps:
     """Tells of a cell's images as they are done, though they are gone through again and again.
 
     Args:
-        shard: the cell's images.
-        given: other models' perturbations of them.
+        images: of the cell.
+        parts: of it.
         advance: told of images, of each image once.
     """
 
-    def __init__(self, shard: Shard, given: Given, advance: Callable[[int], None]) -> None:
-        attacks = len(shard.prepared.plan.attacks)
-        self._met = attacks + len(given) + len(shard.prepared.plan.controls)
-        each = len(shard.counts.of("attack"))
-        self._total = self._met + (attacks + len(given)) * each
-        self._images, self._advance, self._done, self._told = len(shard.names), advance, 0, 0
+    def __init__(self, images: int, parts: Sequence[Part], advance: Callable[[int], None]) -> None:
+        self._total = sum(len(part.met) + len(part.shaped) for part in parts)
+        self._images, self._advance, self._done, self._told = images, advance, 0, 0
 
-    def first(self, images: int) -> None:
-        """Some images have met all attacks and noise."""
-        self._add(images * self._met)
+    def first(self, part: Part, images: int) -> None:
+        """Some images have met all perturbations of a part but the controls of their own shape."""
+        self._add(images * len(part.met))
 
     def next(self) -> None:
         """All images have met another control."""
