@@ -9,7 +9,7 @@ import typer
 
 from lookaway import __version__
 from lookaway.cli_output import Json, Quiet, print_json, print_plainly, print_table, say, tell
-from lookaway.cli_results import compare, export, figures, report
+from lookaway.cli_results import compare, export, figures, prune, report
 from lookaway.errors import LookawayError
 from lookaway.threads import choose_wait
 
@@ -167,7 +167,7 @@ def plan(
             say(sentence)
 
 
-for command in (report, figures, compare, export):
+for command in (report, figures, compare, export, prune):
     app.command()(command)
 
 

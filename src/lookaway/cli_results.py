@@ -260,3 +260,44 @@ def export(
     reporter = Silent() if quiet else Terminal()
     written = export_run(folder, out, source=source, kind=kind, data=data, progress=reporter)
     _print_written(written, quiet, as_json)
+
+
+def prune(
+    folder: Folder,
+    yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what a run's present study does not use, after saying how much that is.
+
+    A study that lost a model, an attack or an ε keeps what was measured of them, until then.
+
+    \b
+    Examples:
+      lookaway prune runs/first
+      lookaway prune runs/first --yes
+    """
+    from lookaway.study.lock import locked
+    from lookaway.study.prune import find_unused, remove_unused
+    from lookaway.study.store import Store
+
+    store = Store(folder)
+    store.read_plan()
+    with locked(folder):
+        found = find_unused(store)
+        told = {
+            "files": len(found.files),
+            "parts": len(found.cells),
+            "bytes": found.total,
+        }
+        if found.total and not as_json:
+            say(
+                f"{len(found.files):,} files and parts of {len(found.cells):,} others are of no "
+                f"use to the present study: about {found.total / 1e6:,.1f} MB"
+            )
+        elif not as_json:
+            say("the present study uses all that is stored")
+        removed = bool(found.total) and (yes or typer.confirm("Remove them?", err=True))
+        if removed:
+            remove_unused(store, found)
+    if as_json:
+        print_json({**told, "removed": removed})

@@ -299,3 +299,8 @@ def _advice(error: Exception) -> str:
     if "Connect" in kind or "Timeout" in kind or "Endpoint" in kind:
         return "check the network, and AWS_ENDPOINT_URL for a server of your own"
     return "what is stored stays, and the same command goes on from there"
+
+
+def size_of(path: AnyPath) -> int:
+    """The bytes of a file, or of an object."""
+    return len(path.read_bytes()) if isinstance(path, RemotePath) else path.stat().st_size

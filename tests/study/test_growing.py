@@ -1,10 +1,14 @@
 """A study that grows measures what is new, reads the rest, and ends as if it were made at once."""
 
+import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from lookaway.study import worker
+from killable import Killable, Moment, stage_of
+from lookaway.study import prune, worker
+from lookaway.study.store import Store
 
 UNTRAINED = {"pretrained": False, "train": "none", "input_size": 64}
 MODELS = [
@@ -46,21 +50,6 @@ def files(folder):
     }
 
 
-@pytest.fixture
-def measured(monkeypatch):
-    """Which units were measured, by model."""
-    real, found = worker.measure_images, []
-
-    def counted(clf, *given, **options):
-        made = real(clf, *given, **options)
-        settings = given[2]
-        found.append((clf.name, made.sources, settings.epsilons, settings.layers))
-        return made
-
-    monkeypatch.setattr(worker, "measure_images", counted)
-    return found
-
-
 @pytest.fixture(scope="module")
 def fresh(whole, tmp_path_factory):
     import lookaway as la
@@ -81,3 +70,102 @@ def test_a_grown_study_has_the_files_of_one_made_at_once(whole, fresh, run_quick
     grown = files(tmp_path / "out")
     assert sorted(grown) == sorted(fresh)
     assert [name for name in fresh if grown[name] != fresh[name]] == []
+
+
+def test_a_study_that_loses_something_measures_nothing_and_prune_removes_what_it_lost(
+    whole, fresh, run_quickly, tmp_path, monkeypatch
+):
+    run_quickly(whole, tmp_path / "out")
+    less = {**whole, **LESS["epsilon"], **LESS["method"], **LESS["attack"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "do_cell", None)
+        patch.setattr(worker, "perturb_cell", None)
+        rows = run_quickly(less, tmp_path / "out").rows()
+    assert rows.equals(run_quickly(less, tmp_path / "alone").rows())
+    found = prune.find_unused(Store(tmp_path / "out"))
+    assert (found.files, found.whole_bytes) == ([], 0)
+    before, alone = (sum(map(len, files(tmp_path / name).values())) for name in ("out", "alone"))
+    assert found.part_bytes == pytest.approx(before - alone, rel=0.5)
+    prune.remove_unused(Store(tmp_path / "out"), found)
+    assert files(tmp_path / "out") == files(tmp_path / "alone")
+    assert prune.find_unused(Store(tmp_path / "out")).total == 0
+    run_quickly(whole, tmp_path / "out")
+    assert files(tmp_path / "out") == fresh
+
+
+def test_what_cannot_be_shared_stands_beside_and_is_there_when_it_is_asked_for_again(
+    quick_study, looked, run_quickly, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(looked.folder, tmp_path / "out")
+    run_quickly({**quick_study, "quantize": True}, tmp_path / "out", progress=True)
+    assert "settings.quantize: false → true" in capsys.readouterr().err
+    assert len(list((tmp_path / "out/rows").iterdir())) == 2 * 4
+    monkeypatch.setattr(worker, "do_cell", None)
+    assert run_quickly(quick_study, tmp_path / "out").rows().equals(looked.rows())
+    found = prune.find_unused(Store(tmp_path / "out"))
+    assert len(found.files) == 5 * 4
+    prune.remove_unused(Store(tmp_path / "out"), found)
+    assert files(tmp_path / "out") == files(looked.folder)
+
+
+def test_another_name_and_another_order_change_no_number(
+    quick_study, looked, run_quickly, tmp_path, monkeypatch
+):
+    shutil.copytree(looked.folder, tmp_path / "out")
+    monkeypatch.setattr(worker, "do_cell", None)
+    study = {**quick_study, "models": quick_study["models"][::-1]}
+    study["attacks"] = [{"name": "signs", "fgsm": {}}]
+    rows = run_quickly(study, tmp_path / "out").rows()
+    again = looked.rows().with_columns(pl.col("attack").replace({"fgsm": "signs"}))
+    assert sorted(rows.rows(), key=str) == sorted(again.rows(), key=str)
+
+
+def test_how_much_is_there_and_how_much_is_to_be_done_is_told(
+    quick_study, looked, run_quickly, tmp_path, capsys
+):
+    shutil.copytree(looked.folder, tmp_path / "out")
+    run_quickly({**quick_study, "epsilons": [0.1, 0.02, 0.05]}, tmp_path / "out", progress=True)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "67% of what the study asks for is stored" in told
+    assert "in 4 cells" in told
+
+
+@pytest.mark.program
+def test_a_study_that_is_killed_while_it_grows_ends_as_if_it_had_not_been(whole, tmp_path):
+    less = {**whole, **LESS["epsilon"], **LESS["method"]}
+    with Killable() as server:
+        server.run(whole, tmp_path / "fresh")
+        server.run(less, tmp_path / "out")
+        shutil.copytree(tmp_path / "out", tmp_path / "undisturbed")
+        _, order = server.run(whole, tmp_path / "undisturbed")
+        chosen = [
+            next(event for event in order if stage_of(event) == "batch"),
+            [event for event in order if event.startswith("write maps") and "there" in event][1],
+            [event for event in order if event.startswith("write rows") and "aside" in event][2],
+        ]
+        for event in chosen:
+            died, events = server.run(
+                whole, tmp_path / "out", Moment(order, order.index(event), 0.0)
+            )
+            assert died
+            assert events[-1] == event
+        server.run(whole, tmp_path / "out")
+    assert files(tmp_path / "out") == files(tmp_path / "undisturbed") == files(tmp_path / "fresh")
+
+
+@pytest.mark.program
+def test_a_study_grows_on_ray_and_in_a_bucket_as_on_this_machine(
+    whole, fresh, run_quickly, bucket, tmp_path
+):
+    pytest.importorskip("ray")
+    less = {**whole, **LESS["epsilon"], **LESS["models"]}
+    run_quickly(less, str(bucket / "out"))
+    run_quickly({**whole, "run": {"engine": "ray", "workers": 1}}, str(bucket / "out"))
+    grown = {
+        key: (bucket / "out" / key).read_bytes()
+        for key in (bucket / "out").below()
+        if not key.startswith("log/")
+    }
+    of_plan = {"plan.json", "study.yaml", "samples.parquet", "manifest.json"}  # which tell of Ray
+    assert sorted(grown) == sorted(fresh)
+    assert {name for name in fresh if grown[name] != fresh[name]} == of_plan

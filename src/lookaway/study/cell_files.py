@@ -1,12 +1,13 @@
 """What a run stores of its cells: files that grow with the study, keyed by what made them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lookaway.perturbation import Perturbation
+from lookaway.places import size_of
 from lookaway.study.cell_reading import (
     EVERY,
     FRAMES,
@@ -195,8 +196,18 @@ class CellFiles(CellReading):
         perturbations: Mapping[str, Perturbation],
         weights: str = "",
         part: Part | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
-        """Keep a model's perturbations by attack; a source's come before its cell is done."""
+        """Keep a model's perturbations by attack; a source's come before its cell is done.
+
+        Args:
+            key: of its cell.
+            perturbations: by attack.
+            weights: the hash of the trained weights.
+            part: of the cell, that made them; None: all that the study asks for.
+            alone: whether they take the place of all that are stored.
+        """
         identity = self.identity
         source = key.model in identity.plan.settings.transfer_from
         images = EVERY if source else PICTURED
@@ -210,7 +221,63 @@ class CellFiles(CellReading):
                     array_name(units[-1], kind): array for kind, array in one.arrays().items()
                 }
         few = {_of_pictured(unit) for unit in units} if source else set()
-        self._merge("signs", key, weights, arrays, units, lambda unit: unit not in few)
+        self._merge(
+            "signs", key, weights, arrays, units, lambda unit: unit not in few and not alone
+        )
+
+    # What the study no longer asks for
+
+    def _asked(self, folder: str, key: CellKey) -> set[str]:
+        """The keys of the pieces of a file that the study asks for."""
+        identity, of = self.identity, key.of_model
+        whole = identity.whole(key.model)
+        if folder in FRAMES:
+            return {each.id for each in self.wanted(folder, key)}
+        if folder == "signs":
+            source = key.model in identity.plan.settings.transfer_from
+            return {*self._signs_of(key, whole, source=source)}
+        if folder == "scores":
+            met = [
+                identity.scored(of, source, epsilon)
+                for source in whole.met
+                for epsilon in whole.epsilons
+            ]
+            return {CLEAN, *map(identity.attack, identity.plan.attacks), *met}
+        views = {each.id for each in self.wanted("shuffled", key)}
+        return views | {each.id for each in self.wanted("rows", key)}
+
+    def surplus(self, folder: str, key: CellKey) -> int:
+        """About how many bytes of a cell's file the study does not ask for; 0: it uses all."""
+        path, asked = self.folder / self.name_of(folder, key), self._asked(folder, key)
+        units = json.loads(self.read_metadata(path)["units"])
+        if {each if isinstance(each, str) else each[0] for each in units} <= asked:
+            return 0
+        if folder in FRAMES:
+            rows = sum(count for _, count, *_ in units)
+            unused = sum(count for id_, count, *_ in units if id_ not in asked)
+            return max(1, size_of(path) * unused // max(1, rows))
+        arrays = self.read_arrays(path).items()
+        return max(1, sum(each.nbytes for name, each in arrays if json.loads(name)[0] not in asked))
+
+    def remove_surplus(self, folder: str, key: CellKey) -> None:
+        """Write a cell's file anew with what the study asks for alone."""
+        name, asked = self.name_of(folder, key), self._asked(folder, key)
+        path = self.folder / name
+        weights = self.read_metadata(path)["weights"]
+        if folder in FRAMES:
+            frame, about = self.read_frame_with(path)
+            pieces = Pieces.read(FRAMES[folder], frame, about["units"])
+            kept = Pieces(pieces.columns, {}).with_those_of(
+                _without(pieces, asked), self.wanted(folder, key)
+            )
+            self.write_frame(name, kept.frame(), {"weights": weights, "units": kept.told()})
+        elif folder == "signs":
+            data = self.identity.plan.settings.data
+            shape = data.channels, data.image_size, data.image_size
+            found = self.read_perturbations(key, shape)
+            self.write_perturbations(key, found, weights, alone=True)
+        else:
+            self._merge(folder, key, weights, {}, [], lambda unit: unit in asked)
 
     def _signs_of(self, key: CellKey, part: Part, *, source: bool) -> list[str]:
         """The keys of the perturbations that a part makes."""
@@ -220,6 +287,11 @@ class CellFiles(CellReading):
             for attack in self.identity.plan.perturbing(part)
             for _, epsilon in self.levels(attack, part)
         ]
+
+
+def _without(pieces: Pieces, ids: Collection[str]) -> Pieces:
+    kept = {id_: piece for id_, piece in pieces.frames.items() if id_ in ids}
+    return Pieces(pieces.columns, kept)
 
 
 def _of_pictured(sign: str) -> str:
