@@ -128,6 +128,10 @@ def plan(
     trial: Annotated[
         int, typer.Option(help="Images that each model is tried on, at least 6.", metavar="N")
     ] = 16,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", help="Tell how much of it a run's folder has.", metavar="DIR"),
+    ] = None,
     trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -141,6 +145,7 @@ def plan(
     Examples:
       lookaway plan study.yaml
       lookaway plan study.yaml --workers 8 --workers 64
+      lookaway plan study.yaml --out runs/first
       lookaway plan study.yaml --images 3310000 --classes 8631 --json
     """
     _choose_wait(quiet)
@@ -148,6 +153,11 @@ def plan(
     from lookaway.cost.told import sentences, tables
 
     _find_own_code(trust_code)
+    there: list[str] = []
+    if out is not None:
+        from lookaway.run import stored_share
+
+        there = stored_share(study, out, data=data, trust_code=trust_code, progress=not quiet)
     found = estimate(
         study,
         data=data,
@@ -159,11 +169,11 @@ def plan(
         progress=not quiet,
     )
     if as_json:
-        print_json({**found.to_dict(), "notes": sentences(found)})
+        print_json({**found.to_dict(), "notes": [*sentences(found), *there]})
     elif not quiet:
         for table in tables(found):
             print_table(table.heads, table.rows, table.title)
-        for sentence in sentences(found):
+        for sentence in [*sentences(found), *there]:
             say(sentence)
 
 

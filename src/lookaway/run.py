@@ -38,7 +38,7 @@ from lookaway.study.schedule import Open, open_jobs, run_here
 from lookaway.study.session import Session
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
-from lookaway.study.trainings import train_models
+from lookaway.study.trainings import open_trainings, train_models
 from lookaway.threads import wait_settings
 
 if TYPE_CHECKING:
@@ -136,6 +136,41 @@ def run_study(
     return result
 
 
+def stored_share(
+    study: str | Path | Mapping[str, Any],
+    out: str | AnyPath,
+    *,
+    data: str | AnyPath | None = None,
+    trust_code: bool = False,
+    progress: bool = True,
+) -> list[str]:
+    """How much of a study a run's folder has, as sentences; nothing is measured or written there.
+
+    Images are read and models loaded, as for a run.
+
+    Args:
+        study: a study file, or what one holds, as a dictionary.
+        out: the run's folder, or its URL; it need not be there.
+        data: an image folder or table, in place of the study's.
+        trust_code: whether code of the user's own that the study names may run.
+        progress: show stages on stderr.
+
+    Raises:
+        StudyError: the study, its images or its models cannot be used; it holds every problem.
+        StoreError: the folder holds no run, or cannot be read.
+    """
+    reporter: Reporter = Terminal() if progress else Silent()
+    checked, lines, source = open_study(study, data, trust_code=trust_code)
+    store = Store(out, reporter.warn)
+    store.check_usable()
+    prepared = prepare(checked, lines, None, reporter, source, old=store.known_plan())
+    store.use(prepared.plan, prepared.images.samples())
+    session = Session(prepared, store, reporter)
+    names = [job.name for job in open_trainings(session)]
+    trainings = [f"to be trained: {', '.join(names)}"] if names else []
+    return [open_jobs(session).told(), *trainings]
+
+
 def _classifiers(
     models: Mapping[str, Classifier | Embedder],
 ) -> dict[str, Classifier | Embedder]:
@@ -173,16 +208,6 @@ def _check_apart(study: Study, store: Store) -> None:
         raise StoreError(
             f"{str(store.folder)!r} lies inside the image folder {str(images)!r}, where its "
             "pictures would be taken for images; give another --out"
-        )
-
-
-def _tell_open(left: Open, reporter: Reporter) -> None:
-    """Tell how much is stored and how much is to be measured, where some is stored."""
-    if 0 < left.units < left.wanted:
-        share = 1 - left.units / left.wanted
-        reporter.warn(
-            f"{share:.0%} of what the study asks for is stored; to be measured: {left.units:,} of "
-            f"{left.wanted:,} pairs of maps, in {len(left.jobs):,} cells"
         )
 
 

@@ -126,7 +126,7 @@ def test_how_much_is_there_and_how_much_is_to_be_done_is_told(
     shutil.copytree(looked.folder, tmp_path / "out")
     run_quickly({**quick_study, "epsilons": [0.1, 0.02, 0.05]}, tmp_path / "out", progress=True)
     told = " ".join(capsys.readouterr().err.split())
-    assert "67% of what the study asks for is stored" in told
+    assert "66 % of what the study asks for is stored" in told
     assert "in 4 cells" in told
 
 

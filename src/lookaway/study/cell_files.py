@@ -253,8 +253,8 @@ class CellFiles(CellReading):
         if {each if isinstance(each, str) else each[0] for each in units} <= asked:
             return 0
         if folder in FRAMES:
-            rows = sum(count for _, count, *_ in units)
-            unused = sum(count for id_, count, *_ in units if id_ not in asked)
+            rows = sum(int(count) for _, count, *_ in units)
+            unused = sum(int(count) for id_, count, *_ in units if id_ not in asked)
             return max(1, size_of(path) * unused // max(1, rows))
         arrays = self.read_arrays(path).items()
         return max(1, sum(each.nbytes for name, each in arrays if json.loads(name)[0] not in asked))

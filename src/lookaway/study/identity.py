@@ -18,7 +18,7 @@ from lookaway.study.settings import ModelSpec
 
 # Of a model: what it is called, and what is known by the hash of its weights or of its classes.
 _NOT_ITSELF = ("name", "checkpoint", "averaged", "classes")
-_OF_TRAINING = ("epochs", "learning_rate", "enrol")
+_OF_TRAINING = ("epochs", "learning_rate", "adversarial", "seed", "network", "enrol")
 
 
 def key_of(value: Any) -> str:
@@ -82,9 +82,10 @@ class Identity:
         images = plan.variants[variant].images
         return key_of(
             {
-                "model": {**self._made(spec), "name": spec.name},
-                "how": spec.model_dump(mode="json", include={*_OF_TRAINING}),
-                "training": plan.settings.training.model_dump(mode="json"),
+                "model": self._made(spec),
+                "called": spec.of_network,
+                "training": plan.settings.training_of(spec),
+                "enrolled": spec.enrol,
                 "precision": plan.training_precision if spec.train == "all" else None,
                 "seed": plan.settings.data.split.seed,
                 "prepared": self.preparation(variant),

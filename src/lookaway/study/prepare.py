@@ -75,6 +75,7 @@ def prepare(
     source: str,
     given: Mapping[str, Classifier | Embedder] | None = None,
     data: ImageSource | None = None,
+    old: Plan | None = None,
 ) -> Prepared:
     """Scan and split the images, load every model once, and say what the study is.
 
@@ -86,12 +87,13 @@ def prepare(
         source: the study file's name, for errors.
         given: classifiers of the caller's that stand in for models, by name.
         data: the images, where the caller gives them.
+        old: the plan of the run that goes on, where there is no store.
 
     Raises:
         StudyError: with every problem of images and models.
     """
     problems: list[Problem] = []
-    old_plan = store.known_plan() if store is not None else None
+    old_plan = store.known_plan() if store is not None else old
 
     def note(place: tuple[str | int, ...], where: str, error: LookawayError) -> None:
         line = lines.of(place) if lines is not None else 0

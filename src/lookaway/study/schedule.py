@@ -1,5 +1,6 @@
 """The schedule of a run: its cells, what each needs of others, and what is kept of it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
@@ -43,6 +44,14 @@ class Open:
     perturbing: list[Job]
     units: int
     wanted: int
+
+    def told(self) -> str:
+        """How much is stored, and how much is to be measured, as a sentence."""
+        share = math.floor(100 * (1 - self.units / self.wanted))
+        return (
+            f"{share} % of what the study asks for is stored; to be measured: {self.units:,} of "
+            f"{self.wanted:,} pairs of maps, in {len(self.jobs):,} cells"
+        )
 
 
 def open_jobs(session: Session) -> Open:

@@ -56,16 +56,17 @@ def open_trainings(session: Session) -> list[TrainingJob]:
     return [
         TrainingJob(key, spec)
         for variant in session.prepared.images.variants.values()
-        for index, spec in enumerate(session.study.models)
+        for spec in session.study.models
         if spec.train != "none"
-        for key in [ModelKey(variant.name, index, spec.name)]
+        for key in [session.store.identity.model(variant.name, spec.name)]
         if stored_weights(session.store, key) is None
     ]
 
 
-def train_models(session: Session) -> None:
-    """Train, or enrol, what is not stored yet, one after the other in this process."""
-    for job in open_trainings(session):
+def train_models(session: Session) -> bool:
+    """Train, or enrol, what is not stored yet, in this process; whether that was anything."""
+    left = open_trainings(session)
+    for job in left:
         if job.spec.train == "enrol":
             enrol_people(session, job)
             continue
@@ -77,6 +78,7 @@ def train_models(session: Session) -> None:
 
             learnt = learn(session.prepared, job, saved_state(session.store, job), keep, advance)
         keep_learnt(session, job, learnt)
+    return bool(left)
 
 
 def enrol_people(session: Session, job: TrainingJob) -> None:
@@ -138,7 +140,7 @@ def learn(
 
 def keep_learnt(session: Session, job: TrainingJob, learnt: Learnt) -> None:
     """Store what was trained, then how; what is doubtful about it is told."""
-    store, stem = session.store, job.key.stem
+    store, stem = session.store, job.key.head
     store.write_bytes(f"heads/{stem}.safetensors", learnt.weights)
     store.write_model(f"heads/{stem}.json", learnt.about)
     for line in doubts(learnt.about, len(session.prepared.images.classes)):
@@ -164,7 +166,7 @@ def saved_state(store: Store, job: TrainingJob) -> bytes | None:
 
 
 def _unfinished(job: TrainingJob) -> str:
-    return f"training/{job.key.stem}.state"
+    return f"training/{job.key.head}.state"
 
 
 def _learnt(job: TrainingJob, weights: dict[str, Tensor], found: Training) -> Learnt:

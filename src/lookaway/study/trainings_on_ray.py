@@ -41,21 +41,23 @@ from lookaway.study.trainings import (
 )
 
 
-def train_models(session: Session) -> None:
+def train_models(session: Session) -> bool:
     """Train, or enrol, what is not stored yet: as many networks at once as there is room for.
+
+    Whether that was anything.
 
     Raises:
         EngineError: the cluster cannot be reached or has no room, a machine has other versions of
             what makes the numbers, or a training ends every worker that tries it.
     """
-    jobs = []
-    for job in open_trainings(session):
+    jobs, left = [], open_trainings(session)
+    for job in left:
         if job.spec.train == "enrol":
             enrol_people(session, job)
         else:
             jobs.append(job)
     if not jobs:
-        return
+        return bool(left)
     epochs = sum(job.epochs(session.study) for job in jobs)
     with (
         connected(session.study),
@@ -63,6 +65,7 @@ def train_models(session: Session) -> None:
         session.progress.stage("Ray: training", epochs, "epochs") as advance,
     ):
         trainings.run(advance)
+    return True
 
 
 class _Trainer(OnMachine):
@@ -191,8 +194,8 @@ class _Trainings:
                 keep_state(self._session.store, mine.job, state)
 
     def _tell(self, job: TrainingJob, epochs: int, advance: Callable[[int], None]) -> None:
-        if (more := epochs - self._done[job.key.stem]) > 0:
-            self._done[job.key.stem] = epochs
+        if (more := epochs - self._done[job.key.head]) > 0:
+            self._done[job.key.head] = epochs
             advance(more)
 
     def _put_back(self, mine: _Running, error: RayError) -> None:
