@@ -61,7 +61,7 @@ def hands(monkeypatch):
 
     def kept(session, job, result):
         keep(session, job, result)
-        found.stored.append(job.key.stem)
+        found.stored.append(job.key.name)
         if found.steps and len(found.living) >= found.wanted:
             _, act = found.steps.pop(0)
             act(found.living)
