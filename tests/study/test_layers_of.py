@@ -58,8 +58,8 @@ def test_the_other_layers_rows_are_of_the_pictured_images(both):
 
 def test_maps_and_signs_stand_in_the_order_of_the_shard(both):
     stores = [Store(both[of].folder) for of in ("all", "pictured")]
-    for path in sorted((stores[0].folder / "maps").glob("*")):
-        whole, few = (store.read_arrays(store.folder / "maps" / path.name) for store in stores)
+    for keys in zip(*(store.identity.cells() for store in stores), strict=True):
+        whole, few = (store.read_maps(key) for store, key in zip(stores, keys, strict=True))
         assert set(whole) >= set(few)
         for name, maps in few.items():
             assert maps.shape == whole[name].shape

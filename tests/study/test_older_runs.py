@@ -17,7 +17,8 @@ def test_it_claims_no_more_than_random_signs_allow(tmp_path):
     store = write_run(tmp_path / "run", 45, models=("one", "two"))
     for path in store.listed("rows", "*.parquet"):
         frame, about = store.read_frame(path), store.read_metadata(path)
-        store.write_frame(f"rows/{path.name}", frame.drop(SINCE), {"weights": about["weights"]})
+        kept = {name: about[name] for name in ("weights", "units")}
+        store.write_frame(f"rows/{path.name}", frame.drop(SINCE), kept)
     plan = store.read_plan()
     about = plan.model_dump(mode="json")
     del about["settings"]["controls"]

@@ -90,7 +90,8 @@ def test_every_row_is_what_the_public_calls_give(finished, small_study, faces_fo
     classes = sorted({record.label for record in records.values()})
     models = {}
     for index, spec in enumerate(small_study["models"]):
-        weights = next((finished.folder / "heads").glob(f"*-{index:03d}-*.safetensors"))
+        head = finished.store.identity.model("none", spec["name"]).head
+        weights = finished.folder / "heads" / f"{head}.safetensors"
         models[spec["name"]] = stored_model(spec, len(classes), weights)
     source = FolderSource(faces_for_all)
     for image in rows["image"].unique(maintain_order=True).to_list()[:3]:
