@@ -12,11 +12,14 @@ from lookaway.errors import InputError
 from lookaway.metrics import verification
 from lookaway.report.pair_views import PairViews
 from lookaway.study import pair_maps
-from lookaway.study.keys import CellKey, ModelKey, map_key
+from lookaway.study.keys import map_key
 from lookaway.study.pairs import read_pairs
 
 NAME = "faces <i>&</i>"
-KEY = ModelKey("none", 0, NAME)
+
+
+def key_in(result):
+    return result.store.identity.model("none", NAME)
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +59,11 @@ def pixels_of(result, image):
 
 
 def test_probes_are_explained_as_the_study_explains_them_and_references_as_pairs_are(result):
-    rows, maps = read_pairs(result.store, KEY)
+    rows, maps = read_pairs(result.store, key_in(result))
     assert set(rows["attack"]) == {"dodge", "taken"}
     last = result.plan.last_layers[NAME]
     assert set(rows["layer"]) == {last}
-    stored = result.store.read_maps(CellKey("none", 0, NAME, 0))
+    stored = result.store.read_maps(result.store.identity.cell("none", NAME, 0))
     test = result.samples().filter(part="test")["image"].to_list()
     levels = [0.02, 0.2]
     for place, row in enumerate(rows.iter_rows(named=True)):
@@ -88,7 +91,7 @@ def test_probes_are_explained_as_the_study_explains_them_and_references_as_pairs
 def test_references_are_enrolled_images_of_the_person_and_outcomes_follow_from_the_threshold(
     result,
 ):
-    rows, _ = read_pairs(result.store, KEY)
+    rows, _ = read_pairs(result.store, key_in(result))
     parts = dict(result.samples().select("image", "part").iter_rows())
     for row in rows.iter_rows(named=True):
         assert row["reference"].startswith(f"{row['person']}/")
@@ -111,7 +114,7 @@ def test_pairs_that_are_there_are_not_explained_again(result, study, monkeypatch
 def test_pairs_stand_on_the_page_and_in_a_figure_with_names_as_text(result):
     page = result.report.read_text()
     assert NAME not in page.partition('id="charts-data"')[0]
-    rows, _ = read_pairs(result.store, KEY)
+    rows, _ = read_pairs(result.store, key_in(result))
     assert page.count('<section class="pair"') == rows.height
     assert page.count("what speaks against it") == rows.height * 6
     views = PairViews(result.frames).of(NAME, "dodge")
@@ -131,7 +134,7 @@ def test_a_study_that_fixes_no_threshold_shows_pairs_without_an_outcome(
     monkeypatch.setattr(verification, "_HITS", 10)
     small = {**study, "epsilons": [0.02], "attacks": [DODGE]}
     found = la.run_study(small, tmp_path / "run", models={NAME: embedder()}, progress=False)
-    rows, _ = read_pairs(found.store, KEY)
+    rows, _ = read_pairs(found.store, key_in(found))
     assert rows["outcome"].to_list() == [None, None]
     assert (
         "refused" not in found.report.read_text().partition('id="charts"')[0].rpartition("pair")[2]

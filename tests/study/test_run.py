@@ -89,7 +89,7 @@ def test_every_row_is_what_the_public_calls_give(finished, small_study, faces_fo
     records = {record.image: record for record in FolderSource(faces_for_all).scan().records}
     classes = sorted({record.label for record in records.values()})
     models = {}
-    for index, spec in enumerate(small_study["models"]):
+    for spec in small_study["models"]:
         head = finished.store.identity.model("none", spec["name"]).head
         weights = finished.folder / "heads" / f"{head}.safetensors"
         models[spec["name"]] = stored_model(spec, len(classes), weights)

@@ -17,7 +17,7 @@ from lookaway.report.overlays import heatmap_on, shrunk
 from lookaway.report.panels import Panel, mosaic, panel_rows
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.report.wording import isolated
-from lookaway.study.keys import ModelKey, picture_name
+from lookaway.study.keys import picture_name
 from lookaway.study.pairs import KINDS, SIDES, STATES, read_pairs
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class PairViews:
         """Rows and maps by gallery."""
         found = {}
         for name in self._frames.galleries:
-            key = ModelKey(self._variant, self._frames.models.index(name), name)
-            if (read := read_pairs(self._frames.store, key)) is not None:
+            store = self._frames.store
+            if (read := read_pairs(store, store.identity.model(self._variant, name))) is not None:
                 found[name] = read[0].to_dicts(), read[1]
         return found
 
@@ -167,7 +167,9 @@ class PairViews:
         return self._pictured.attacked(image, row["attack"], row["model"], epsilon)
 
     def _reference(self, sha256: str) -> np.ndarray:
-        path = self._frames.store.folder / picture_name(self._variant, sha256)
+        path = self._frames.store.folder / picture_name(
+            self._frames.store.identity.preparation(self._variant), sha256
+        )
         try:
             with Image.open(BytesIO(path.read_bytes()), formats=("PNG",)) as stored:
                 pixels = channels_last(stored if stored.mode == "L" else stored.convert("RGB"))

@@ -134,6 +134,12 @@ class Identity:
         stem = key_of([*about, *names, *views, *whole.epsilons])
         return f"sanity/{stem}.parquet", f"sanity/{stem}-shuffled.parquet"
 
+    def pairs(self, key: ModelKey) -> tuple[str, str]:
+        """The files of a gallery's comparisons that are looked at: their rows, and their maps."""
+        explained = self.plan.explained_layers(key.name)
+        stem = key_of([self._first(key), self._methods[self.plan.methods[0]], explained])
+        return f"pairs/{stem}.parquet", f"pairs/{stem}.safetensors"
+
     def _first(self, key: ModelKey) -> str:
         return self.cell(key.variant, key.name, 0).id
 

@@ -18,8 +18,8 @@ from lookaway.explainers.similarity import match_maps
 from lookaway.models.gallery import Embedder, Gallery
 from lookaway.perturbation import Perturbation
 from lookaway.study.enrolled import enrolled
-from lookaway.study.keys import CellKey, ModelKey, picture_name, shards
-from lookaway.study.pairs import CHOSEN, SCHEMA, Pair, file_of, frame_of
+from lookaway.study.keys import ModelKey, picture_name, shards
+from lookaway.study.pairs import CHOSEN, SCHEMA, Pair, frame_of
 from lookaway.study.session import Session
 from lookaway.study.trained import ready_model, trained_bytes, weights_made
 
@@ -36,11 +36,11 @@ def measure_pairs(session: Session, chosen: Sequence[Pair]) -> None:
     if not chosen:
         return
     study = session.study
-    indices = {spec.name: (place, spec) for place, spec in enumerate(study.models)}
+    specs = {spec.name: spec for spec in study.models}
     with session.progress.stage("pairs to be looked at", len(chosen), "pairs") as advance:
         for (variant, model), same in groupby(chosen, key=lambda pair: (pair.variant, pair.model)):
-            pairs, (place, spec) = list(same), indices[model]
-            key = ModelKey(variant, place, model)
+            pairs, spec = list(same), specs[model]
+            key = session.store.identity.model(variant, model)
             weights = weights_made(session.store, key, spec)
             if not _known(session, key, pairs, weights):
                 _Pairs(session, key).keep(pairs, weights)
@@ -48,11 +48,11 @@ def measure_pairs(session: Session, chosen: Sequence[Pair]) -> None:
 
 
 def _known(session: Session, key: ModelKey, pairs: Sequence[Pair], weights: str) -> bool:
-    store, name = session.store, file_of(key)
-    files = (f"{name}.safetensors", f"{name}.parquet")
+    store = session.store
+    files = store.identity.pairs(key)
     if not all(store.made_with(each, weights) for each in files):
         return False
-    told = store.read_frame(store.folder / files[1])
+    told = store.read_frame(store.folder / files[0])
     return told.select(*CHOSEN).equals(frame_of(pairs))
 
 
@@ -67,7 +67,7 @@ class _Pairs:
     def __init__(self, session: Session, key: ModelKey) -> None:
         self._session, self._key = session, key
         prepared = session.prepared
-        spec = session.study.models[key.index]
+        spec = next(each for each in session.study.models if each.name == key.name)
         clf = ready_model(prepared, spec, trained_bytes(session.store, key, spec))
         assert isinstance(clf, Gallery)  # noqa: S101  of people that are enrolled
         self._gallery, self._embedder = clf, Embedder.of(clf)
@@ -96,13 +96,13 @@ class _Pairs:
             maps.append(found)
             about = {"sha256": probe.sha256, "reference": reference.image, "layer": self._layer}
             rows.append({**asdict(pair), **about, "reference_sha256": reference.sha256})
-            name = picture_name(self._key.variant, reference.sha256)
+            name = picture_name(store.identity.preparation(self._key.variant), reference.sha256)
             store.keep_with(name, partial(as_picture(self._grid(reference)).save, format="PNG"))
         if not rows:
             return
-        name, made_with = file_of(self._key), {"weights": weights}
-        store.write_arrays(f"{name}.safetensors", {"maps": np.stack(maps)}, made_with)
-        store.write_frame(f"{name}.parquet", pl.DataFrame(rows, schema=SCHEMA), made_with)
+        names, made_with = store.identity.pairs(self._key), {"weights": weights}
+        store.write_arrays(names[1], {"maps": np.stack(maps)}, made_with)
+        store.write_frame(names[0], pl.DataFrame(rows, schema=SCHEMA), made_with)
 
     def _maps(self, pair: Pair) -> tuple[Record, Record, np.ndarray]:
         """The probe, the reference, and the maps of all states, sides and kinds."""
@@ -160,7 +160,7 @@ class _Pairs:
             before = (test[other].image for other in parts[shard][:within])
             within = sum(image in session.prepared.images.pictured for image in before)
         clean = self._pixels(probe)
-        key = CellKey(pair.variant, self._key.index, pair.model, shard)
+        key = session.store.identity.cell(pair.variant, pair.model, shard)
         stored = session.store.read_perturbations(key, tuple(clean.shape[1:]))[pair.attack]
         change = stored.of([within]).on(clean.device)
         noise = SignNoise(study.data.split.seed, plan.norm)

@@ -57,11 +57,6 @@ CHOSEN: dict[str, type[pl.DataType]] = {
 SCHEMA = CHOSEN | dict.fromkeys(("sha256", "reference", "reference_sha256", "layer"), pl.String)
 
 
-def file_of(key: ModelKey) -> str:
-    """The name of a gallery's file of pairs, without its ending."""
-    return f"pairs/{key.stem}"
-
-
 def frame_of(pairs: Iterable[Pair]) -> pl.DataFrame:
     """Pairs as rows."""
     return pl.DataFrame([asdict(pair) for pair in pairs], schema=CHOSEN)
@@ -73,7 +68,7 @@ def read_pairs(store: Store, key: ModelKey) -> tuple[pl.DataFrame, np.ndarray] |
     Raises:
         StoreError: a file is missing or damaged.
     """
-    path, maps = (store.folder / f"{file_of(key)}.{kind}" for kind in ("parquet", "safetensors"))
+    path, maps = (store.folder / name for name in store.identity.pairs(key))
     if not path.is_file():
         return None
     frame = store.read_frame(path)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from lookaway.places import size_of
 from lookaway.study.cell_reading import FRAMES
 from lookaway.study.keys import CellKey, picture_name
+from lookaway.study.pairs import read_pairs
 from lookaway.study.store import SANITY_PARTS, Store
 
 _OF_CELLS = ("scores", "signs", "maps", *FRAMES)
-_OTHERS = ("heads", "training", "drift", "sanity", "images")
+_OTHERS = ("heads", "training", "drift", "sanity", "pairs", "images")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ def _used(store: Store) -> Iterator[str]:
         yield identity.drift(model)
         for part in SANITY_PARTS:
             yield from identity.sanity(model, part)
+        yield from identity.pairs(model)
+        if (read := read_pairs(store, model)) is not None:
+            prepared = identity.preparation(model.variant)
+            yield from (picture_name(prepared, each) for each in read[0]["reference_sha256"])
     shown = store.samples().filter("pictured")["sha256"]
     for variant in identity.plan.variants:
         yield from (picture_name(identity.preparation(variant), each) for each in shown)
