@@ -18,6 +18,7 @@ from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import DataError, InputError, StoreError
 from lookaway.export import export
+from lookaway.study.store import Store
 
 
 def pictures(place):
@@ -84,8 +85,12 @@ def test_what_cannot_be_exported_is_told(looked, quick_study, run_quickly, tmp_p
 
 
 def test_no_name_of_a_stored_image_leads_out_of_the_folder(looked, tmp_path, monkeypatch):
-    hostile = looked.samples().with_columns(image=pl.lit("../../out of it/") + pl.col("image"))
-    monkeypatch.setattr("lookaway.study.store.Store.samples", lambda _store: hostile)
+    real = Store.samples_of
+
+    def hostile(*given):
+        return real(*given).with_columns(image=pl.lit("../../out of it/") + pl.col("image"))
+
+    monkeypatch.setattr(Store, "samples_of", hostile)
     monkeypatch.setattr(FolderSource, "open", lambda *_: Image.new("RGB", (64, 64)))
     with pytest.raises(StoreError, match="outside"):
         export(looked.folder, tmp_path / "in" / "deep")
@@ -94,8 +99,10 @@ def test_no_name_of_a_stored_image_leads_out_of_the_folder(looked, tmp_path, mon
 
 def test_of_perturbations_a_source_s_are_kept_for_every_image_and_others_for_the_pictured(looked):
     shown = {
-        path.name.split("-")[2]: load_file(path)['["fgsm", "signs"]'].shape[0]
-        for path in sorted((looked.folder / "signs").iterdir())
-        if path.stem.endswith("00000")
+        model: len(
+            next(iter(load_file(looked.folder / "signs" / f"{key.id}.safetensors").values()))
+        )
+        for model in ("one", "two")
+        for key in [looked.store.identity.cell("none", model, 0)]
     }
     assert shown == {"one": 3, "two": 0}  # of three images, none of them pictured
