@@ -42,8 +42,9 @@ def test_cells_and_images_are_those_that_the_study_has(both):
     assert told.classes == len(result.plan.classes)
     rows = result.rows()
     for model in told.models:
-        stem = f"*-{model.model}-*.parquet"
-        assert model.cells == len(list((result.folder / "rows").glob(stem)))
+        keys = list(result.store.identity.cells(model=model.model))
+        assert model.cells == len(keys)
+        assert all((result.folder / "rows" / f"{key.id}.parquet").is_file() for key in keys)
         assert model.images == rows.filter(rows["model"] == model.model)["image"].n_unique()
 
 
