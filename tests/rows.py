@@ -80,14 +80,24 @@ def measured(
 
 
 def shuffled_rows(
-    model, values, labels, *, policy="clean", dead=False, layer="last", method="gradcam"
+    model,
+    values,
+    labels,
+    *,
+    policy="clean",
+    dead=False,
+    layer="last",
+    method="gradcam",
+    relation="other class",
+    step=1,
 ):
-    """Each clean heatmap of a model against another image's."""
-    count = len(labels)
+    """Each clean heatmap of a model against that of the image so many steps on."""
+    count, names = len(labels), names_of(labels)
     return pl.DataFrame(
         {
-            "image": names_of(labels),
-            "partner": [*names_of(labels)[1:], names_of(labels)[0]],
+            "image": names,
+            "partner": [*names[step:], *names[:step]],
+            "relation": [relation] * count,
             "label": labels,
             "variant": ["none"] * count,
             "model": [model] * count,

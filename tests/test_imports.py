@@ -31,6 +31,7 @@ ORDER = [
     "seen",
     "kernel",
     "shaped",
+    "baseline",
     "rows",
     "study",
     "analysis",

@@ -101,3 +101,32 @@ class Measured:
 def joined_by_name(parts: Sequence[Mapping[str, Perturbation]]) -> dict[str, Perturbation]:
     """Perturbations of batches of images as one, by name."""
     return {name: Perturbation.joined([part[name] for part in parts]) for name in parts[0]}
+
+
+# Places of images, and what was measured of them: first of all of them, with their perturbations,
+# then of layers that only some have.
+Found = Sequence[tuple[np.ndarray, Measured]]
+CleanMaps = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def clean_maps(found: Found) -> CleanMaps:
+    """Places, maps (n, h, w) and dead flags (n,) of each explainer, policy and layer."""
+    views = dict.fromkeys(
+        key[1:] for _, measured in found for key in measured.arrays if key.name == "clean_maps"
+    )
+    clean = {}
+    for view in views:
+        having = [each for each in found if Key("clean_maps", *view) in each[1].arrays]
+        order = np.argsort(np.concatenate([places for places, _ in having]))
+        places, maps, dead = (
+            np.concatenate(parts)[order]
+            for parts in (
+                [each for each, _ in having],
+                *(
+                    [each.arrays[Key(name, *view)] for _, each in having]
+                    for name in ("clean_maps", "clean_dead")
+                ),
+            )
+        )
+        clean[view] = places, maps, dead
+    return clean

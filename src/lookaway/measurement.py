@@ -18,6 +18,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.attacks.base import Attack, norm_of
 from lookaway.attacks.fgsm import FGSM
 from lookaway.attacks.norms import check_epsilons
+from lookaway.baseline import compare_images
 from lookaway.batches import IMAGES_AT_ONCE, Tensors, batches
 from lookaway.controls import Counts
 from lookaway.data.dataset import GIVEN as GIVEN_DATA
@@ -266,7 +267,10 @@ def measure(
         shaped = measure_controls(
             clf, pixels.detach(), truth, subject.images, settings, methods, whole, some, counts
         )
-        cells.append(cell_result(whole, shaped, subject, settings, every, clf.device, {}))
+        compared = compare_images(
+            clf, pixels.detach(), truth, subject.images, settings, methods, whole
+        )
+        cells.append(cell_result(whole, shaped, subject, settings, every, compared, {}))
         parts += [found] if keep_maps else []
         sources, done = found.sources, done + len(pixels)
     if not cells:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
+    from lookaway.baseline import Compared
     from lookaway.measured import Measured
 
 Schema = Mapping[str, "pl.DataType | type[pl.DataType]"]
@@ -58,6 +59,7 @@ SHUFFLED_SCHEMA = {
     "map_size": pl.String,
     "explained_class": pl.String,
     "partner": pl.String,
+    "relation": pl.String,
     "nissim": pl.Float64,
     "dead": pl.Boolean,
 }
@@ -144,42 +146,41 @@ def statistic_rows(
     return whole.select(*STATISTIC_KEYS, pl.col(names).fill_nan(None))
 
 
-def shuffled_rows(
-    subject: Subject,
-    view: _View,
-    places: np.ndarray,
-    partners: Sequence[int],
-    columns: Mapping[str, Any],
-) -> pl.DataFrame:
-    """Rows as in ``SHUFFLED_SCHEMA`` of one explainer, policy and layer.
+def shuffled_rows(compared: Sequence["Compared"], subject: Subject) -> pl.DataFrame:
+    """A row for each clean heatmap and each of its partners; see ``SHUFFLED_SCHEMA``.
 
     Args:
+        compared: of each explainer, policy and layer.
         subject: what they are about.
-        view: explainer, policy and layer.
-        places: of the images.
-        partners: the place of each one's partner among them.
-        columns: ``nissim`` and ``dead``, (N,) each.
     """
-    method, policy, layer = view
-    depth, size = subject.layers[layer]
-    images = [subject.images[place] for place in places]
-    frame = pl.DataFrame(
-        {
-            "image": images,
-            "label": [subject.classes[label] for label in subject.labels[places]],
-            "partner": [images[place] for place in partners],
-            **columns,
-        }
-    ).with_columns(
-        variant=pl.lit(subject.variant),
-        model=pl.lit(subject.model),
-        method=pl.lit(method),
-        layer=pl.lit(layer),
-        depth=depth,
-        map_size=pl.lit(size),
-        explained_class=pl.lit(policy),
-    )
-    return frame.select(pl.col(name).cast(kind) for name, kind in SHUFFLED_SCHEMA.items())
+    images = pl.Series(subject.images)
+    labels = pl.Series([subject.classes[label] for label in subject.labels])
+    frames = [pl.DataFrame(schema=SHUFFLED_SCHEMA)]
+    for each in compared:
+        method, policy, layer = each.view
+        depth, size = subject.layers[layer]
+        frame = pl.DataFrame(
+            {
+                "image": images[each.first],
+                "label": labels[each.first],
+                "partner": images[each.second],
+                "relation": each.relation,
+                "nissim": each.nissim,
+                "dead": each.dead,
+            }
+        ).with_columns(
+            variant=pl.lit(subject.variant),
+            model=pl.lit(subject.model),
+            method=pl.lit(method),
+            layer=pl.lit(layer),
+            depth=depth,
+            map_size=pl.lit(size),
+            explained_class=pl.lit(policy),
+        )
+        frames.append(
+            frame.select(pl.col(name).cast(kind) for name, kind in SHUFFLED_SCHEMA.items())
+        )
+    return pl.concat(frames)
 
 
 def _views(measured: "Measured", name: str, layer: str | None = None) -> list[_View]:

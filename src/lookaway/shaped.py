@@ -9,14 +9,11 @@ from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control, Counts
 from lookaway.explainers.base import Explainer
 from lookaway.hashing import random_shift, random_signs, seed_from
 from lookaway.kernel import measure_under
-from lookaway.measured import Key, Measured, MeasureSettings
-from lookaway.metrics.shuffled import partners
+from lookaway.measured import Found, Key, Measured, MeasureSettings, in_order
+from lookaway.metrics.shuffled import of_other_classes, of_same_class
 from lookaway.models.classifier import Classifier
 from lookaway.perturbation import Perturbation, Source
 
-# Places of images, and what was measured of them: first of all of them, with their perturbations,
-# then of layers that only some have.
-Found = Sequence[tuple[np.ndarray, Measured]]
 _CLEAN = ("clean_class", "clean_confidence", "clean_logit", "clean_maps", "clean_dead")
 
 
@@ -128,29 +125,18 @@ def transplants(
 ) -> list[int | None]:
     """For each image another of its class, or one of another class; None where there is none.
 
-    Within a class a seeded cycle through its images (see ``shuffled.partners``); of other classes
-    a seeded draw. Both follow from the names, the classes and the control alone.
+    See ``of_same_class`` and ``of_other_classes``. Both follow from the names, the classes and the
+    control alone.
 
     >>> transplants(["a", "b", "c"], [0, 0, 1], 0, Control(SAME_CLASS, 1, "fgsm"))
     [1, 0, None]
     """
-    truth = np.asarray(labels)
-    found: list[int | None] = [None] * len(names)
+    its_seed = seed_from(seed, control.kind, control.number)
     if control.kind == SAME_CLASS:
-        for label in dict.fromkeys(labels):
-            here = np.flatnonzero(truth == label).tolist()
-            if len(here) > 1:
-                its_seed = seed_from(seed, SAME_CLASS, control.number)
-                order = partners([names[place] for place in here], its_seed)
-                for place, partner in zip(here, order, strict=True):
-                    found[place] = here[partner]
-        return found
-    random = np.random.default_rng(seed_from(seed, OTHER_CLASS, control.number, *names))
-    for place, label in enumerate(truth):
-        others = np.flatnonzero(truth != label)
-        if len(others):
-            found[place] = int(others[random.integers(len(others))])
-    return found
+        found = of_same_class(names, labels, its_seed)
+    else:
+        found = of_other_classes(names, labels, its_seed, 1)
+    return [some[0] if some else None for some in found]
 
 
 def phase_randomised(codes: np.ndarray, white: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Intervals of means are a plain bootstrap-t's, and hold 95 % for few and skewed values, too."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from lookaway.analysis import (
     summary,
 )
 from lookaway.analysis.intervals import Bootstrap
-from lookaway.analysis.pairs import of_pairs
+from lookaway.analysis.pairs import Pairs, of_pairs
 from oracles import pair_variances, plain_bootstrap, ratio_with_error
 from rows import labels_of, line, measured, shuffled_rows, statistics_of
 
@@ -112,34 +113,52 @@ def test_no_end_lies_outside_of_what_a_number_can_be():
     assert comparison.compare_models(both)["low"].min() >= -1
 
 
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("labels", [labels_of(1, 12), labels_of(3, 8), labels_of(20, 3)])
-def test_pairs_that_share_an_image_or_a_class_vary_together(labels):
+def test_pairs_that_share_an_image_or_a_class_vary_together(labels, count):
     random = np.random.default_rng(2)
     size = len(labels)
     order = random.permutation(size)
-    partners = np.empty(size, dtype=int)
-    partners[order] = np.roll(order, -1)
-    image = random.gamma(2, 1, size) + 2 * np.unique(labels, return_inverse=True)[1] % 3
-    values = image + image[partners]
+    others = np.empty((count, size), dtype=int)
+    for step in range(count):
+        others[step, order] = np.roll(order, -1 - step)
+    of = np.unique(labels, return_inverse=True)[1]
+    image = random.gamma(2, 1, size) + 2 * of % 3
+    each = image + image[others]
+    values = each.mean(axis=0)
     used = np.ones((size, 1), dtype=bool)
     bootstrap = Bootstrap(labels)
     left = values - values.mean()
-    units = bootstrap.units
     if bootstrap.kind != "classes":
-        of = np.unique(labels, return_inverse=True)[1]
         left = left - (np.bincount(of, left) / np.bincount(of))[of]
-    one, both = pair_variances(left, units, units[partners])
-    alone, together = pair_variances(np.ones(size), units, units[partners])
+    first, second = np.tile(np.arange(size), count), others.ravel()
+    deviation = (each - values).ravel()
+    weight = np.full(size * count, 1 / count)
+    units = bootstrap.units
+    apart = (left[first] + deviation) * weight
+    one, both = pair_variances(apart, units[first], units[second])
+    alone, together = pair_variances(weight, units[first], units[second])
     expected = both / one * (1 - alone / size**2) / (1 - together / size**2)
-    found = of_pairs(bootstrap, (values - values.mean())[:, None], used, partners[:, None])
+    pairs = Pairs(np.zeros(size * count, dtype=int), first, second, deviation, weight)
+    found = of_pairs(bootstrap, (values - values.mean())[:, None], used, pairs, np.ones(1))
     assert found == pytest.approx(max(1.0, expected) ** 0.5)
     assert found > 1.1
+    nobody = replace(pairs, second=np.full(size * count, -1))
     wide = []
-    for partner in (partners[:, None], np.full((size, 1), -1), None):
-        (low,), (high,) = bootstrap.intervals(values[:, None], used * 1.0, partners=partner)
+    for some in (pairs, nobody, None):
+        (low,), (high,) = bootstrap.intervals(values[:, None], used * 1.0, pairs=some)
         wide.append(high - low)
     assert wide[0] / wide[1] == pytest.approx(found[0])
     assert wide[1] == wide[2]
+
+
+def test_a_number_of_several_pairs_is_the_mean_of_each_image_and_then_of_the_images():
+    labels = labels_of(2, 3)
+    few = shuffled_rows("m", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], labels)
+    more = shuffled_rows("m", [0.5] * 6, labels, step=2).head(3)
+    got = line(scale.shuffled(pl.concat([few, more])), pairs="all")
+    assert got["n"] == 6
+    assert got["shuffled"] == pytest.approx(np.mean([0.3, 0.35, 0.4, 0.4, 0.5, 0.6]))
 
 
 def test_the_shuffled_level_s_interval_knows_that_each_image_is_in_two_pairs():

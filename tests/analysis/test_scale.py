@@ -216,9 +216,20 @@ def test_without_another_image_to_compare_with_there_is_no_share():
         frame = scale.excess(study(), others)
         got = line(frame, pairs="all")
         assert got["share"] is got["shuffled"] is None
-        assert got["share_reason"] == "not resolvable: no other image to compare with"
+        assert got["share_reason"] == "not resolvable: no image of another class to compare with"
         assert got["excess"] == pytest.approx((ATTACKED - NOISE).mean())
         assert without_nan(frame)
+
+
+def test_the_share_is_of_the_way_to_images_of_other_classes():
+    """Those of the same class stand apart."""
+    others = shuffled_rows("m", SHUFFLED, LABELS)
+    same = shuffled_rows("m", SHUFFLED / 9, LABELS, relation="same class", step=2)
+    both = pl.concat([others, same])
+    assert scale.excess(study(), both).equals(scale.excess(study(), others))
+    frame = scale.shuffled(both)
+    levels = [line(frame, pairs="all", relation=of)["shuffled"] for of in set(frame["relation"])]
+    assert sorted(levels) == pytest.approx([SHUFFLED.mean() / 9, SHUFFLED.mean()])
 
 
 def test_one_image_a_class_has_no_interval_and_no_share():
@@ -244,11 +255,12 @@ def test_alive_leaves_out_pairs_that_are_dead_on_either_side():
     compared = shuffled_rows("m", other, labels, dead=died[2])
     frame = scale.excess(rows, compared)
     every, alive = (line(frame, pairs=pairs) for pairs in ("all", "alive"))
-    assert (every["n"], alive["n"]) == (18, 15)
+    assert (every["n"], alive["n"]) == (18, 16)
     assert every["excess"] == pytest.approx((attacked - noise).mean())
-    for name, values in [("mod", attacked), ("noise", noise), ("shuffled", other)]:
-        assert alive[name] == pytest.approx(values[3:].mean())
-    assert alive["excess"] == pytest.approx((attacked - noise)[3:].mean())
+    for name, values in [("mod", attacked[2:]), ("noise", noise[2:]), ("shuffled", other[3:])]:
+        assert alive[name] == pytest.approx(values.mean())
+    assert alive["excess"] == pytest.approx((attacked - noise)[2:].mean())
+    # The share is of the images that have a partner whose map is alive, too.
     share = (attacked - noise)[3:].mean() / (other - noise)[3:].mean()
     assert alive["share"] == pytest.approx(share)
     clean = study(attacked, noise, labels, clean_dead=died[0])

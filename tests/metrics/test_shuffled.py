@@ -1,12 +1,9 @@
-"""The shuffled baseline: names and seed fix the pairs, scores are those of the public calls."""
+"""The shuffled baseline: names, classes and seed fix the pairs."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lookaway as la
-from lookaway.metrics.shuffled import partners, shuffled_nissim
-from oracles import pixels
+from lookaway.metrics.shuffled import of_other_classes, of_same_class, partners
 
 NAMES = [f"{place}.png" for place in range(30)]
 
@@ -35,13 +32,22 @@ def test_every_way_round_four_images_is_drawn():
     assert len(drawn) == 6
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-@pytest.mark.parametrize("preset", ["gaussian11", "uniform7"])
-def test_the_score_is_the_nissim_of_a_map_s_heatmap_and_its_partner_s(batch_size, preset):
-    maps = pixels(5, 4, 6, seed=1)
-    maps[3] = 0
-    others = [2, 3, 1, 4, 0]
-    found = shuffled_nissim(maps, others, 24, preset, batch_size)
-    for place, other in enumerate(others):
-        pair = [la.heatmap(maps[i : i + 1], 24) for i in (place, other)]
-        assert float(found[place]) == pytest.approx(float(la.nissim(*pair, preset)), abs=1e-6)
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.integers(1, 5))
+def test_partners_are_of_the_class_or_of_others_different_and_the_same_every_time(labels, count):
+    names = NAMES[: len(labels)]
+    others = of_other_classes(names, labels, 7, count)
+    assert others == of_other_classes(list(names), list(labels), 7, count)
+    for place, some in enumerate(others):
+        possible = sum(label != labels[place] for label in labels)
+        assert len(set(some)) == len(some) == min(count, possible)
+        assert all(labels[other] != labels[place] for other in some)
+    same = of_same_class(names, labels, 7)
+    for place, some in enumerate(same):
+        assert len(some) == (labels.count(labels[place]) > 1)
+        assert all(labels[other] == labels[place] and other != place for other in some)
+
+
+def test_partners_of_other_classes_follow_the_seed():
+    labels = [place % 3 for place in range(30)]
+    assert of_other_classes(NAMES, labels, 0, 4) != of_other_classes(NAMES, labels, 1, 4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lookaway as la
-from lookaway.metrics.shuffled import partners
+from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS
 from lookaway.progress import Silent
 from lookaway.rows import SHUFFLED_SCHEMA
 from lookaway.study import prepare
@@ -19,51 +19,57 @@ from lookaway.study.worker import Job, Shard, do_cell
 
 
 def test_stored_rows_are_what_the_public_calls_give_from_stored_maps(looked):
+    """Of each image's own class, for which no map is made anew."""
     for model in ["one", "two"]:
         layer = looked.plan.last_layers[model]
         for shard in (0, 1):
             key = looked.store.identity.cell("none", model, shard)
             rows = pl.read_parquet(looked.folder / "shuffled" / f"{key.id}.parquet")
-            images = (
-                looked.store.read_cell("rows", key)["image"].unique(maintain_order=True).to_list()
+            measured = looked.store.read_cell("rows", key)
+            images = measured["image"].unique(maintain_order=True).to_list()
+            maps = looked.store.read_maps(key)[map_key("clean", "gradcam", "own", layer)]
+            heats = la.heatmap(torch.from_numpy(maps.astype(np.float32)), 32)
+            mine = rows.filter(pl.col("explained_class") == "own")
+            assert set(mine["image"]) <= set(images)
+            first, second = (
+                [images.index(name) for name in mine[column]] for column in ("image", "partner")
             )
-            others = partners(images, 0)
-            for policy in ("own", "clean", "label"):
-                maps = looked.store.read_maps(key)[map_key("clean", "gradcam", policy, layer)]
-                heats = la.heatmap(torch.from_numpy(maps.astype(np.float32)), 32)
-                mine = rows.filter(pl.col("explained_class") == policy)
-                assert mine["image"].to_list() == images
-                assert mine["partner"].to_list() == [images[place] for place in others]
-                expected = la.nissim(heats, heats[others]).numpy()
-                np.testing.assert_allclose(mine["nissim"].to_numpy(), expected, atol=2e-3)
-                dead = maps.max(axis=(1, 2)) == 0
-                np.testing.assert_array_equal(mine["dead"], dead | dead[others])
+            expected = la.nissim(heats[first], heats[second]).numpy()
+            np.testing.assert_allclose(mine["nissim"].to_numpy(), expected, atol=2e-3)
+            dead = maps.max(axis=(1, 2)) == 0
+            np.testing.assert_array_equal(mine["dead"], dead[first] | dead[second])
+            labels = dict(measured.select("image", "label").unique().iter_rows())
+            for image, partner, relation in mine.select("image", "partner", "relation").iter_rows():
+                same = labels[image] == labels[partner]
+                assert relation == ("same class" if same else "other class")
     assert looked.store.frame("shuffled")["nissim"].max() > 0.01
 
 
-def test_a_row_for_each_image_model_and_policy_and_every_model_compares_the_same_pairs(looked):
+def test_every_model_and_policy_compares_the_same_pairs(looked):
     rows = looked.store.frame("shuffled")
     assert dict(rows.schema) == SHUFFLED_SCHEMA
-    assert rows.height == 6 * 2 * 3
-    assert not rows.select("image", "model", "layer", "explained_class").is_duplicated().any()
+    view = ["model", "layer", "explained_class"]
+    assert not rows.select("image", "partner", *view).is_duplicated().any()
     assert rows.null_count().sum_horizontal()[0] == 0
-    assert rows.select("image", "partner").unique().height == 6
+    pairs = rows.group_by("image", "partner").agg(pl.struct(view).n_unique().alias("views"))
+    assert set(pairs["views"]) == {2 * 3}
     about = looked.rows().select("image", "label", "model", "layer", "depth", "map_size").unique()
     assert rows.join(about, on=about.columns, how="anti").is_empty()
 
 
 @pytest.fixture
 def paper_cell(on_paper, quick_study):
-    """Five images through the network that fits on paper; the third explains its label by nothing.
+    """Five images through the network that fits on paper.
 
-    Class 0 is told by red above green, class 1 by blue; the third is blue and labelled 0.
+    Class 0 is told by red above green, class 1 by blue; the third and fourth are blue.
     """
     random = np.random.default_rng(0)
     grids = random.integers(0, 90, (5, 16, 16, 3), dtype=np.uint8)
     grids[..., 0] += 100
-    grids[2, ..., 0] = 0
-    grids[2, ..., 1:] = 200
-    explain = {"explained_class": ["label", "own"], "pictured": 0}
+    grids[2:4, ..., 0] = random.integers(0, 30, (2, 16, 16))
+    grids[2:4, ..., 1:] += 60
+    labels = np.array([0, 0, 1, 1, 0])
+    explain = {"explained_class": ["label", "own", "clean"], "pictured": 0}
     study = {**quick_study, "models": quick_study["models"][:1], "transfer_from": []}
     study |= {"epsilons": [0.05], "explain": explain, "measure": {"grid": 16}}
     study["data"] = {**study["data"], "split": {**study["data"]["split"], "seed": 3}}
@@ -82,40 +88,66 @@ def paper_cell(on_paper, quick_study):
             replace(prepared, plan=plan, images=images_of_two),
             names=list("abcde")[images],
             grids=grids[images],
-            labels=np.zeros(5, dtype=np.int64)[images],
+            labels=labels[images],
             pictured=np.zeros(5, dtype=bool)[images],
             part=identity.whole("one"),
         )
         return do_cell(on_paper, shard, {})[0]
 
+    run.grids, run.labels = grids, labels
     return run
 
 
-def test_a_pair_is_dead_where_either_of_its_maps_is(paper_cell):
-    found = paper_cell().shuffled
-    label = found.filter(pl.col("explained_class") == "label")
-    expected = (label["image"] == "c") | (label["partner"] == "c")
-    assert label["dead"].to_list() == expected.to_list()
-    assert expected.sum() == 2
-    assert not found.filter(pl.col("explained_class") == "own")["dead"].any()
-    own = found.filter(pl.col("explained_class") == "own")
-    assert (label["nissim"] - own["nissim"]).abs().max() > 0.005  # each policy's own maps
+def test_a_class_held_fixed_is_that_of_the_first_image_for_both_maps(paper_cell, on_paper):
+    found = paper_cell().shuffled.filter(relation=OTHER_CLASS)
+    layer = on_paper.layer_names("last")[0]
+    grids, labels = paper_cell.grids, paper_cell.labels
+    pixels = torch.from_numpy(grids.transpose(0, 3, 1, 2) / np.float32(255))
+    assert set(found["explained_class"]) == {"clean", "own", "label"}
+    for row in found.iter_rows(named=True):
+        first, second = ("abcde".index(row[side]) for side in ("image", "partner"))
+        images = pixels[[first, second]]
+        own = on_paper(images).argmax(dim=1)
+        held = {
+            "own": own,
+            "clean": own[[0, 0]],
+            "label": torch.tensor([labels[first], labels[first]]),
+        }
+        e = la.GradCAM()(on_paper, images, held[row["explained_class"]])
+        heats = la.heatmap(e.maps[layer], 16)
+        assert row["nissim"] == pytest.approx(float(la.nissim(heats[:1], heats[1:])), abs=1e-5)
+        assert row["dead"] == bool(e.dead[layer].any())
+    clean, own = (found.filter(explained_class=policy) for policy in ("clean", "own"))
+    assert (clean["nissim"] - own["nissim"]).abs().max() > 0.005
+
+
+def test_an_image_has_several_partners_of_other_classes_and_one_of_its_own(paper_cell):
+    found = paper_cell().shuffled.filter(explained_class="own")
+    counts = found.group_by("image", "relation").len().sort("image", "relation")
+    # a, b, e are of one class, c and d of the other.
+    assert dict(counts.filter(relation=OTHER_CLASS).select("image", "len").iter_rows()) == {
+        **dict.fromkeys("abe", 2),
+        **dict.fromkeys("cd", 3),
+    }
+    assert counts.filter(relation=SAME_CLASS)["len"].to_list() == [1] * 5
 
 
 def test_pairs_are_of_the_whole_shard_whatever_the_batch_size(paper_cell):
     whole, single = (paper_cell(batch_size=size).shuffled for size in (5, 1))
-    assert whole["partner"].to_list() == ["abcde"[place] for place in partners("abcde", 3)] * 2
     assert whole.drop("nissim").equals(single.drop("nissim"))
     np.testing.assert_allclose(whole["nissim"], single["nissim"], atol=1e-6)
 
 
-def test_every_explained_layer_has_its_rows(paper_cell, on_paper):
+def test_every_explained_layer_has_its_rows_and_those_before_the_last_one_partner(
+    paper_cell, on_paper
+):
     layers = tuple(on_paper.layer_names("convs"))
     found = paper_cell(layers=layers).shuffled
     last = on_paper.layer_names("last")[0]
     assert set(found["layer"]) == {*layers, last}
-    assert found.height == 5 * 2 * len({*layers, last})
-    scores = found.filter(pl.col("explained_class") == "own").partition_by("layer")
+    before = found.filter(pl.col("layer") != last, relation=OTHER_CLASS, explained_class="own")
+    assert before.height == 5 * len({*layers} - {last})
+    scores = found.filter(explained_class="own").partition_by("layer")
     assert len({tuple(part["nissim"].to_list()) for part in scores}) == len(scores)
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from lookaway.analysis.ends import ANY, CHANGE, DEVIATION, SHARE, Ends, Range
 from lookaway.analysis.intervals import Bootstrap
+from lookaway.analysis.pairs import Pairs
 from lookaway.analysis.proportions import kind_of, proportion_ends
 
 SETTING = ["variant", "model", "attack", "source"]
@@ -44,15 +45,14 @@ class Grouped:
         values: (N, G) for each name; 0 where not used.
         used: (N, G) bool: which values there are.
         bootstrap: of the images.
-        partners: (N, G) int: the place of the other image that a value is about too, −1 where
-            there is none; None: values are of one image each.
+        pairs: that the last of the values is a mean of; None: it is of one image alone.
     """
 
     groups: pl.DataFrame
     values: dict[str, np.ndarray]
     used: np.ndarray
     bootstrap: Bootstrap
-    partners: np.ndarray | None = None
+    pairs: Pairs | None = None
 
     def means(self, name: str) -> list[float | None]:
         """The mean of each column; None where nothing is used."""
@@ -65,7 +65,7 @@ class Grouped:
     def mean_frame(self, name: str, called: str, within: Range = ANY) -> pl.DataFrame:
         """The groups with n, the mean of each, its interval, and how that was made."""
         used = self.used.astype(float)
-        ends = self.bootstrap.intervals(self.values[name], used, within, self.partners)
+        ends = self.bootstrap.intervals(self.values[name], used, within, self.pairs)
         return self.frame(called, self.means(name), ends, self.studentised)
 
     @property
@@ -122,7 +122,8 @@ def grouped(
             names is not used.
         keys: what makes a group; variant among them.
         names: of the values.
-        partner: the column with the other image that each value is about too.
+        partner: the column with the other image that the last value is about too: then an image may
+            have several rows in a group, and has the means of theirs.
     """
     return [_filled(place, names) for place in _places(rows, keys, partner)]
 
@@ -141,7 +142,7 @@ def mean_frames(
         keys: what makes a group.
         called: the mean's name.
         measure: which of ``RANGES`` it lies in; None: that of its name.
-        partner: the column with the other image that each value is about too.
+        partner: the column with the other image that each value is about too; see ``grouped``.
     """
     within = range_of(measure or called)
     tables = grouped(rows, keys, partner=partner)
@@ -236,17 +237,40 @@ def _filled(place: _Place, names: Sequence[str]) -> Grouped:
     ).to_series()
     kept = known.to_numpy()
     at = (place.at[0][kept], place.at[1][kept])
-    used = np.zeros((place.images.height, place.groups.height), dtype=bool)
+    shape = (place.images.height, place.groups.height)
+    given = {name: place.rows[name].filter(known).to_numpy() for name in names}
+    labels = tuple(map(sys.intern, place.images["label"].to_list()))  # kept, and few different
+    if place.partners is not None:
+        return _of_pairs(place, at, shape, given, place.partners[kept], _bootstrap(labels))
+    used = np.zeros(shape, dtype=bool)
     used[at] = True
     values = {name: np.zeros(used.shape) for name in names}
     for name in names:
-        values[name][at] = place.rows[name].filter(known).to_numpy()
-    labels = tuple(map(sys.intern, place.images["label"].to_list()))  # kept, and few different
-    partners = None
-    if place.partners is not None:
-        partners = np.full(used.shape, -1)
-        partners[place.at] = place.partners
-    return Grouped(place.groups, values, used, _bootstrap(labels), partners)
+        values[name][at] = given[name]
+    return Grouped(place.groups, values, used, _bootstrap(labels))
+
+
+def _of_pairs(
+    place: _Place,
+    at: tuple[np.ndarray, np.ndarray],
+    shape: tuple[int, int],
+    given: Mapping[str, np.ndarray],
+    partners: np.ndarray,
+    bootstrap: Bootstrap,
+) -> Grouped:
+    """The means over each image's pairs, and these."""
+    counts = np.zeros(shape)
+    np.add.at(counts, at, 1.0)
+    weights = 1.0 / np.maximum(counts, 1.0)
+    values = {name: np.zeros(shape) for name in given}
+    for name, numbers in given.items():
+        np.add.at(values[name], at, numbers * weights[at])
+    last = list(given)[-1]
+    order = np.argsort(at[1], kind="stable")
+    deviations = given[last] - values[last][at]
+    parts = (at[1], at[0], partners, deviations, weights[at])
+    pairs = Pairs(*(each[order] for each in parts))
+    return Grouped(place.groups, values, counts > 0, bootstrap, pairs)
 
 
 @lru_cache(maxsize=2)

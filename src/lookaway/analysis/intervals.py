@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import ndtr, stdtrit
 
 from lookaway.analysis.ends import ANY, LEVEL, Ends, Range, quantiles_of, within_range
+from lookaway.analysis.pairs import Pairs
 from lookaway.analysis.resamples import Resamples
 from lookaway.analysis.studentised import studentised
 
@@ -23,7 +24,9 @@ class Bootstrap(Resamples):
         numerators: np.ndarray,
         denominators: np.ndarray,
         within: Range = ANY,
-        partners: np.ndarray | None = None,
+        pairs: Pairs | None = None,
+        *,
+        paired_below: bool = False,
     ) -> Ends:
         """The ends of the 95 % interval of each mean, or ratio of sums; see ``studentised``.
 
@@ -31,14 +34,17 @@ class Bootstrap(Resamples):
             numerators: (N, G).
             denominators: (N, G): which images count, 1 or 0, or what is divided by.
             within: what the number can be; no end lies outside.
-            partners: (N, G) int: the other image that a number is about too; −1 for none.
+            pairs: of images, that the numerators are means of.
+            paired_below: it is the denominators that are.
 
         Returns:
             Lower and upper ends; None where there is no interval.
         """
         low: list[float | None] = []
         high: list[float | None] = []
-        for ends, _ in studentised(self, numerators, denominators, partners):
+        for ends, _ in studentised(
+            self, numerators, denominators, pairs, paired_below=paired_below
+        ):
             low += ends[0]
             high += ends[1]
         return within_range((low, high), within)

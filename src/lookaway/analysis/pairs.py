@@ -1,12 +1,39 @@
 """Means over pairs of images, each of which is in several of them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from lookaway.analysis.resamples import Resamples
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs that the numbers of images are means of.
+
+    Attributes:
+        column: (R,) int, in order: which of G numbers each pair is in.
+        first: (R,) int: the place of the image whose number it is in.
+        second: (R,) int: that of the other image; −1 where it does not count.
+        deviation: (R,) the pair's number less the mean over this image's pairs.
+        weight: (R,) one over how many pairs this image has there.
+    """
+
+    column: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    deviation: np.ndarray
+    weight: np.ndarray
+
+    def columns(self, start: int, stop: int) -> "Pairs":
+        """Those of some of the numbers, which are then counted from 0."""
+        there = slice(*np.searchsorted(self.column, [start, stop]))
+        parts = (self.first, self.second, self.deviation, self.weight)
+        return Pairs(self.column[there] - start, *(each[there] for each in parts))
+
+
 def of_pairs(
-    resamples: Resamples, left: np.ndarray, used: np.ndarray, partners: np.ndarray
+    resamples: Resamples, left: np.ndarray, used: np.ndarray, pairs: Pairs, slopes: np.ndarray
 ) -> np.ndarray:
     """How much larger a standard error is because each image is in several pairs.
 
@@ -17,52 +44,47 @@ def of_pairs(
 
     Args:
         resamples: of the images.
-        left: (N, G): what each image's pair is above the mean.
+        left: (N, G): what each image's number is above the mean.
         used: (N, G) bool.
-        partners: (N, G) int: the place of the other image; −1 where there is none.
+        pairs: of the images.
+        slopes: (G,): by how much a number rises with that of its pairs.
 
     Returns:
-        (G,): the root of that variance over Σ e², at least 1.
+        (G,): the root of that variance over Σ e² of the images, at least 1.
     """
     found = np.ones(left.shape[1])
     whole = resamples.kind == "classes"
     units = resamples.classes if whole else np.arange(len(left))
     if not whole:  # drawn within classes
         left = left - used * _class_means(resamples.classes, left, used)
-    first: dict[bytes, list[int]] = {}
-    for place, column in enumerate(np.asfortranarray(partners).T):
-        first.setdefault(column.tobytes(), []).append(place)
-    for places in first.values():
-        others = partners[:, places[0]]
-        there = others >= 0
-        pairs = units[there], units[others[there]]
-        count = int(units.max()) + 1
-        counted = used[there][:, places].astype(float)
-        one, both = _shared(*pairs, left[there][:, places] * counted, count)
-        alone, together = _shared(*pairs, counted, count)
-        total = np.maximum(counted.sum(axis=0), 1) ** 2
+    count = int(units.max(initial=0)) + 1
+    for place, slope in enumerate(slopes.tolist()):
+        mine = pairs.columns(place, place + 1)
+        there = mine.second >= 0
+        first, second = mine.first[there], mine.second[there]
+        weight = mine.weight[there]
+        apart = (left[first, place] + slope * mine.deviation[there]) * weight
+        one, both = _shared(units[first], units[second], apart, count)
+        alone, together = _shared(units[first], units[second], weight, count)
+        total = max(float(weight.sum()), 1.0) ** 2
         # Deviations are from a mean of the same pairs, which takes more of them where more share.
-        known = np.maximum(1 - alone / total, 0.1) / np.maximum(1 - together / total, 0.1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.where(one > 0, both / one, 1.0)
-        found[places] = np.sqrt(np.maximum(ratio, 1.0) * np.maximum(known, 1.0))
+        known = max(1 - alone / total, 0.1) / max(1 - together / total, 0.1)
+        ratio = both / one if one > 0 else 1.0
+        found[place] = np.sqrt(max(ratio, 1.0) * max(known, 1.0))
     return found
 
 
 def _shared(
     first: np.ndarray, second: np.ndarray, left: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Σ e e′ over two pairs with the same first unit, and over those that share any; (G,) both."""
-    one = np.zeros((count, left.shape[1]))
-    np.add.at(one, first, left)
+) -> tuple[float, float]:
+    """Σ e e′ over two pairs with the same first unit, and over those that share any."""
+    one = np.bincount(first, left, count)
     cross = first != second
-    both = one.copy()
-    np.add.at(both, second[cross], left[cross])
+    both = one + np.bincount(second[cross], left[cross], count)
     keys = np.minimum(first, second)[cross] * count + np.maximum(first, second)[cross]
     _, places = np.unique(keys, return_inverse=True)
-    same = np.zeros((int(places.max(initial=-1)) + 1, left.shape[1]))
-    np.add.at(same, places, left[cross])
-    return (one**2).sum(axis=0), (both**2).sum(axis=0) - (same**2).sum(axis=0)
+    same = np.bincount(places, left[cross])
+    return float((one**2).sum()), float((both**2).sum() - (same**2).sum())
 
 
 def _class_means(classes: np.ndarray, left: np.ndarray, used: np.ndarray) -> np.ndarray:

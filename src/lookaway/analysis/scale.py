@@ -14,12 +14,14 @@ from lookaway.analysis.grouped import (
     mean_frames,
     named_ends,
 )
+from lookaway.metrics.shuffled import OTHER_CLASS
 from lookaway.perturbation import NOISE, OWN_SIZE
 
 NOT_RESOLVABLE = (
-    "not resolvable: noise is not clearly closer to the clean heatmaps than another image's is"
+    "not resolvable: noise is not clearly closer to the clean heatmaps than that of an image of "
+    "another class is"
 )
-_NO_PARTNER = "not resolvable: no other image to compare with"
+_NO_PARTNER = "not resolvable: no image of another class to compare with"
 _NO_PAIRS = "no pair in which no map is dead"
 _HEATMAP_OF_MODEL = ["variant", "model", *HEATMAP]
 
@@ -27,21 +29,30 @@ _HEATMAP_OF_MODEL = ["variant", "model", *HEATMAP]
 def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
     """The shuffled baseline: the mean NISSIM of the clean heatmaps of two different images.
 
+    An image has the mean of its partners. What a partner's map explains follows from the policy:
+    its own class (*own*), or the class of the first image, held fixed (*clean*, *label*).
+
     Args:
-        compared: each clean heatmap against another's, as a run stores them.
+        compared: each clean heatmap against others, as a run stores them.
 
     Returns:
-        variant, model, method, layer, depth, map_size, explained_class, pairs, n, shuffled, low,
-        high, interval.
+        variant, model, method, layer, depth, map_size, explained_class, relation (of the images'
+        labels: ``other class``, which is meant where nothing is said, or ``same class``), pairs, n
+        (images), shuffled, low, high, dead (the share of the pairs of images with a dead map),
+        interval.
     """
     rows = compared.with_columns(value="nissim")
-    parts = by_pairs(rows, pl.col("dead"), ["value"])
-    return pl.concat(
-        mean_frames(part, _HEATMAP_OF_MODEL, "shuffled", partner="partner").with_columns(
-            pairs=pl.lit(pairs)
-        )
-        for pairs, part in parts.items()
+    keys = [*_HEATMAP_OF_MODEL, "relation"]
+    dead = (
+        rows.filter(pl.col("nissim").is_not_null())
+        .group_by(keys)
+        .agg(pl.col("dead").cast(pl.Float64).mean())
     )
+    parts = [
+        mean_frames(part, keys, "shuffled", partner="partner").with_columns(pairs=pl.lit(pairs))
+        for pairs, part in by_pairs(rows, pl.col("dead"), ["value"]).items()
+    ]
+    return pl.concat(parts).join(dead, on=keys, how="left", maintain_order="left")
 
 
 def beside_noise(rows: pl.DataFrame) -> pl.DataFrame:
@@ -94,38 +105,27 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     """How much more an attack moves the heatmaps than its noise control of the same ε does.
 
     The excess of an image is its NISSIM under attack less its NISSIM under noise. The share is the
-    mean excess over the mean distance from noise to the shuffled baseline: 0 where the attack does
-    what noise does, 1 where it makes heatmaps as unlike as those of two different images.
+    mean excess over the mean distance from noise to the shuffled baseline of images of other
+    classes: 0 where the attack does what noise does, 1 where it makes heatmaps as unlike as those
+    of two such images. It is of the images that have a partner.
 
     Args:
         rows: measurements.
-        compared: each clean heatmap against another's, as a run stores them.
+        compared: each clean heatmap against others, as a run stores them.
 
     Returns:
         variant, model, attack, source, method, layer, depth, map_size, explained_class, epsilon,
-        control (the name of its noise), pairs, n, mod, noise, shuffled (means over the same
-        images), excess, low, high, share, share_low, share_high, share_reason (why the share is
-        null), interval.
+        control (the name of its noise), pairs, n, mod, noise, shuffled (over those of the same
+        images that have a partner), excess, low, high, share, share_low, share_high, share_reason
+        (why the share is null), interval.
     """
     beside = beside_noise(rows)
-    other = compared.select(
-        "image",
-        *_HEATMAP_OF_MODEL,
-        "partner",
-        pl.col("nissim").alias("shuffled"),
-        pl.col("dead").alias("shuffled_dead"),
-    )
-    joined = beside.join(
-        other, on=["image", *_HEATMAP_OF_MODEL], how="left", maintain_order="left"
-    ).with_columns(
-        pl.col("shuffled_dead").fill_null(value=False),
-        distance=pl.col("shuffled") - pl.col("noise"),
-    )
-    dead = pl.any_horizontal("clean_dead", "attacked_dead", "noise_dead", "shuffled_dead")
+    dead = pl.any_horizontal("clean_dead", "attacked_dead", "noise_dead")
     keys = [*SETTING, *HEATMAP, "epsilon", "control"]
     names = ["nissim", "noise", "excess"]
     parts = []
-    for pairs, part in by_pairs(joined, dead, [*names, "shuffled", "distance"]).items():
+    for pairs, part in by_pairs(beside, dead, names).items():
+        paired = _beside_others(part, compared, alive=pairs == "alive")
         for table in grouped(part, keys, names):
             found = table.mean_frame("excess", "excess", RANGES["excess"]).with_columns(
                 pl.Series("mod", table.means("nissim"), dtype=pl.Float64),
@@ -133,7 +133,7 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
                 pairs=pl.lit(pairs),
             )
             variant = pl.col("variant") == table.groups["variant"][0]
-            shares = _shares(part.filter(variant), keys)
+            shares = _shares(paired.filter(variant), keys)
             parts.append(
                 found.join(shares, on=keys, how="left", nulls_equal=True, maintain_order="left")
             )
@@ -178,23 +178,38 @@ def by_depth(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _beside_others(part: pl.DataFrame, compared: pl.DataFrame, *, alive: bool) -> pl.DataFrame:
+    """Each attacked pair beside its image's clean heatmap and each partner's of another class.
+
+    Args:
+        part: from ``beside_noise``.
+        compared: each clean heatmap against others, as a run stores them.
+        alive: without partners where one of the two maps is dead.
+    """
+    others = compared.filter(pl.col("relation") == OTHER_CLASS)
+    others = others.filter(~pl.col("dead").fill_null(value=False)) if alive else others
+    other = others.select("image", *_HEATMAP_OF_MODEL, "partner", shuffled="nissim")
+    joined = part.join(other, on=["image", *_HEATMAP_OF_MODEL], how="left", maintain_order="left")
+    return joined.with_columns(distance=pl.col("shuffled") - pl.col("noise"))
+
+
 def _shares(part: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The share of the way from noise to shuffled of each group, where it is resolvable."""
-    names = ["excess", "distance", "shuffled"]
+    names = ["excess", "shuffled", "distance"]
     return pl.concat(_share_frame(table) for table in grouped(part, keys, names, "partner"))
 
 
 def _share_frame(table: Grouped) -> pl.DataFrame:
     over, distance = table.values["excess"], table.values["distance"]
     used = table.used.astype(float)
-    reached, _ = table.bootstrap.intervals(distance, used, partners=table.partners)
+    reached, _ = table.bootstrap.intervals(distance, used, pairs=table.pairs)
     clear = [end is not None and end > 0 for end in reached]
     reasons = [
         None if plain or not some else NOT_RESOLVABLE
         for plain, some in zip(clear, (n > 0 for n in table.used.sum(axis=0)), strict=True)
     ]
     sums = over.sum(axis=0), distance.sum(axis=0)
-    low, high = table.bootstrap.intervals(over, distance, partners=table.partners)
+    low, high = table.bootstrap.intervals(over, distance, pairs=table.pairs, paired_below=True)
     shares = [
         float(first / second) if plain else None
         for first, second, plain in zip(*sums, clear, strict=True)

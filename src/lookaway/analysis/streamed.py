@@ -32,7 +32,17 @@ from lookaway.study.json_files import Plan
 
 _IMAGE = ["image", "label", *SETTING, "epsilon"]
 _LAYER = [*_IMAGE, *HEATMAP, "nissim", "clean_dead", "attacked_dead", "unattacked"]
-_COMPARED = ["image", "partner", "label", "variant", "model", *HEATMAP, "nissim", "dead"]
+_COMPARED = [
+    "image",
+    "partner",
+    "relation",
+    "label",
+    "variant",
+    "model",
+    *HEATMAP,
+    "nissim",
+    "dead",
+]
 _REACHED = ["reached_rms", "reached_linf"]
 _CLASSES = ["clean_class", "attacked_class"]
 _CONFIDENCES = ["clean_confidence", "attacked_confidence", "clean_logit", "attacked_logit"]
@@ -53,7 +63,9 @@ _ORDER: dict[str, _Order] = {
     "excess": ["pairs", "variant", *_LAYERS],
     "by_depth": ["variant", *_LAYERS],
     "aimed": ["pairs", "variant", *_LAYERS, "control"],
-    "shuffled": ["pairs", "variant", "model", "method", "explained_class", ("model", "layer")],
+    "shuffled": [
+        *("pairs", "variant", "model", "method", "explained_class", ("model", "layer"), "relation"),
+    ],
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
     **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
     "by_class": ["variant", "measure", *_LEVELS, "method", "explained_class", "class"],

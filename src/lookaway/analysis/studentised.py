@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lookaway.analysis.ends import LEVEL, Ends, quantiles_of
-from lookaway.analysis.pairs import of_pairs
+from lookaway.analysis.pairs import Pairs, of_pairs
 from lookaway.analysis.resamples import Resamples
 
 _LEAST = 0.1  # of the standard error: a resample's is at least that, also where all drawn are alike
@@ -17,7 +17,9 @@ def studentised(
     resamples: Resamples,
     numerators: np.ndarray,
     denominators: np.ndarray,
-    partners: np.ndarray | None = None,
+    pairs: Pairs | None = None,
+    *,
+    paired_below: bool = False,
 ) -> Iterator[tuple[Ends, np.ndarray]]:
     """The 95 % interval of each ratio of sums.
 
@@ -30,8 +32,8 @@ def studentised(
         resamples: of the images.
         numerators: (N, G).
         denominators: (N, G): which images count, 1 or 0, or what is divided by.
-        partners: (N, G) int: the place of the other image that a number is about too, −1 where
-            there is none; see ``pairs.of_pairs``.
+        pairs: that the numerators are means of; see ``pairs.of_pairs``.
+        paired_below: it is the denominators that are.
 
     Yields:
         Of up to 256 columns: the ends, None where nothing can vary, and θ* − θ (resamples, g), NaN
@@ -40,15 +42,16 @@ def studentised(
     for start in range(0, numerators.shape[1], _COLUMNS):
         part = slice(start, start + _COLUMNS)
         above, below = numerators[:, part], denominators[:, part]
-        others = None if partners is None else partners[:, part]
-        yield _studentised(resamples, above, below, others)
+        others = None if pairs is None else pairs.columns(start, start + above.shape[1])
+        yield _studentised(resamples, above, below, others, paired_below)
 
 
 def _studentised(
     resamples: Resamples,
     above: np.ndarray,
     below: np.ndarray,
-    partners: np.ndarray | None,
+    pairs: Pairs | None,
+    paired_below: bool,
 ) -> tuple[Ends, np.ndarray]:
     totals = below.sum(axis=0)
     point = above.sum(axis=0) / np.where(totals == 0, 1.0, totals)
@@ -67,7 +70,10 @@ def _studentised(
     # Without any deviation there is no t, and the number is what it is.
     tails = [(1 - LEVEL) / 2 if spread > 0 else None for spread in error]
     quantiles = quantiles_of(np.concatenate(scaled), tails)
-    reach = error if partners is None else error * of_pairs(resamples, left, below != 0, partners)
+    reach = error
+    if pairs is not None:
+        slopes = -point if paired_below else np.ones_like(point)
+        reach = error * of_pairs(resamples, left, below != 0, pairs, slopes)
     low, high = (
         [
             float(value - (t or 0.0) * float(by)) if more else None

@@ -1,13 +1,12 @@
-"""The shuffled baseline: NISSIM of the clean heatmaps of two different images."""
+"""Which images the shuffled baseline compares: partners of the same class, and of others."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lookaway.hashing import seed_from
-from lookaway.metrics.map_nissim import nissim_of_maps
+
+SAME_CLASS, OTHER_CLASS = "same class", "other class"  # how two images' labels are related
 
 
 def partners(images: Sequence[str], seed: int) -> list[int]:
@@ -29,22 +28,50 @@ def partners(images: Sequence[str], seed: int) -> list[int]:
     return [int(place) for place in following]
 
 
-def shuffled_nissim(
-    maps: Tensor, others: Sequence[int], grid: int, preset: str, batch_size: int
-) -> Tensor:
-    """NISSIM of each clean heatmap and its partner's.
+def of_same_class(images: Sequence[str], labels: Sequence[int], seed: int) -> list[list[int]]:
+    """For each image the place of another of its class; none where it has no other.
 
     Args:
-        maps: (N, h, w) clean maps; zeros where dead.
-        others: the place of each map's partner.
-        grid: side of the heatmaps in px.
-        preset: of the SSIM.
-        batch_size: pairs at once.
+        images: names.
+        labels: their classes.
+        seed: of the study, and of what they are for.
 
     Returns:
-        (N,) float64.
+        A list of one place or none for each image: a cycle through each class (see ``partners``).
+
+    >>> of_same_class(["a", "b", "c"], [0, 0, 1], seed=0)
+    [[1], [0], []]
     """
-    pairs = zip(
-        torch.split(maps, batch_size), torch.split(maps[list(others)], batch_size), strict=True
-    )
-    return torch.cat([nissim_of_maps(first, second, grid, preset) for first, second in pairs])
+    truth = np.asarray(labels)
+    found: list[list[int]] = [[] for _ in images]
+    for label in dict.fromkeys(labels):
+        here = np.flatnonzero(truth == label).tolist()
+        if len(here) > 1:
+            order = partners([images[place] for place in here], seed)
+            for place, partner in zip(here, order, strict=True):
+                found[place] = [here[partner]]
+    return found
+
+
+def of_other_classes(
+    images: Sequence[str], labels: Sequence[int], seed: int, count: int
+) -> list[list[int]]:
+    """For each image the places of different ones of other classes, drawn at random.
+
+    Args:
+        images: names.
+        labels: their classes.
+        seed: of the study, and of what they are for.
+        count: how many each gets; fewer where there are fewer.
+
+    >>> of_other_classes(["a", "b", "c"], [0, 0, 1], seed=0, count=1)
+    [[2], [2], [0]]
+    """
+    truth = np.asarray(labels)
+    random = np.random.default_rng(seed_from(seed, "other classes", *images))
+    found = []
+    for label in truth:
+        others = np.flatnonzero(truth != label)
+        drawn = random.choice(others, size=min(count, len(others)), replace=False)
+        found.append([int(place) for place in drawn])
+    return found

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import polars as pl
 
+from lookaway.baseline import compare_images
 from lookaway.errors import ModelError
 from lookaway.kernel import measure_images
 from lookaway.models.precision import computing
@@ -63,6 +64,7 @@ def _measure(session: Session, job: Job, part: Part) -> None:
         return
     nothing = np.full(len(shard.names), fill_value=False)
     whole = [(np.arange(len(shard.names)), found)]
-    made = cell_result(whole, [], subject_of(clf, shard), settings, nothing, clf.device, {})
+    compared = compare_images(clf, pixels, labels, shard.names, settings, shard.explainers, whole)
+    made = cell_result(whole, [], subject_of(clf, shard), settings, nothing, compared, {})
     for name, frame in zip(names, (made.rows, made.shuffled), strict=True):
         store.write_frame(name, frame.with_columns(weights=pl.lit(part)), made_with)

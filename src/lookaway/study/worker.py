@@ -8,21 +8,19 @@ import numpy as np
 import torch
 
 from lookaway.attacks.base import Attack
+from lookaway.baseline import Compared, compare_images
 from lookaway.controls import Counts
 from lookaway.data.pixels import as_floats
 from lookaway.explainers.base import Explainer
-from lookaway.kernel import (
-    MeasureSettings,
-    measure_images,
-    perturbations_of,
-)
+from lookaway.kernel import MeasureSettings, measure_images, perturbations_of
+from lookaway.measured import Found
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
 from lookaway.perturbation import Perturbation, Source
 from lookaway.rows import (
     Subject,
 )
-from lookaway.shaped import Found, measure_controls
+from lookaway.shaped import measure_controls
 from lookaway.study.identity import Identity
 from lookaway.study.kept import cell_result
 from lookaway.study.keys import CellKey, ModelKey
@@ -189,7 +187,7 @@ class Shard:
 
     def measure(
         self, clf: Classifier, given: Given, advance: Callable[[int], None] = lambda _: None
-    ) -> "Found":
+    ) -> Found:
         """What the kernel finds: in all images, then of layers that only the pictured ones have."""
         attacks, explainers, settings = self.attacks, self.explainers, self.settings
         few = self.prepared.study.explain.layers_of == "pictured"
@@ -239,8 +237,8 @@ class Shard:
         return self.prepared.study.controls.counts
 
     def measure_controls(
-        self, clf: Classifier, found: "Found", given: Given, advance: Callable[[], None]
-    ) -> "Found":
+        self, clf: Classifier, found: Found, given: Given, advance: Callable[[], None]
+    ) -> Found:
         """What the kernel finds under controls with the attacks' own shape."""
         return measure_controls(
             clf,
@@ -254,6 +252,11 @@ class Shard:
             advance,
             self.part.shaped,
         )
+
+    def compare(self, clf: Classifier, found: Found) -> list[Compared]:
+        """Its clean heatmaps against each other."""
+        every = self.tensors(np.arange(len(self.names)))
+        return compare_images(clf, *every, self.names, self.settings, self.explainers, found)
 
     def tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels (N, C, H, W) in [0, 1] and labels (N,) of some of the images."""
@@ -283,7 +286,8 @@ def do_cell(
         found = one.measure(clf, given, partial(sweeps.first, part))
         shaped = one.measure_controls(clf, found, given, sweeps.next) if part.shaped else []
         subject, settings, kept = subject_of(clf, one), one.settings, _kept(found, one)
-        made = cell_result(found, shaped, subject, settings, shard.pictured, clf.device, kept)
+        compared = one.compare(clf, found)
+        made = cell_result(found, shaped, subject, settings, shard.pictured, compared, kept)
         results.append(replace(made, part=part))
     return results
 

@@ -1,0 +1,198 @@
+"""The shuffled baseline: NISSIM of the clean heatmaps of different images.
+
+What a partner's map explains follows from the class policy. *own*: its own predicted class, as the
+attacked map does. *clean* and *label*: the class that is held fixed, that of the first image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lookaway.explainers.base import Explainer
+from lookaway.measured import Found, Key, MeasureSettings, clean_maps
+from lookaway.metrics.map_nissim import nissim_of_maps
+from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS, of_other_classes, of_same_class
+from lookaway.models.classifier import Classifier
+from lookaway.seen import see
+
+PARTNERS = 4  # of other classes, for each image at the last layer; before it one
+
+_Map = tuple[int, int]  # an image's place, and the class that is explained
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Clean heatmaps of different images beside each other, of one explainer, policy and layer.
+
+    Attributes:
+        view: explainer, policy and layer.
+        first: (P,) places of images.
+        second: (P,) places of their partners.
+        relation: of each pair ``SAME_CLASS`` or ``OTHER_CLASS``, by the true labels.
+        nissim: (P,) float64.
+        dead: (P,) bool: whether one of the two maps is.
+    """
+
+    view: tuple[str, str, str]
+    first: np.ndarray
+    second: np.ndarray
+    relation: Sequence[str]
+    nissim: np.ndarray
+    dead: np.ndarray
+
+
+def compare_images(
+    clf: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    names: Sequence[str],
+    settings: MeasureSettings,
+    explainers: Sequence[Explainer],
+    found: Found,
+) -> list[Compared]:
+    """Compare each clean heatmap with those of other images, for every class policy.
+
+    Maps that were made when the attacks were measured are used again; a partner's map of another
+    class takes one more pass over the clean images, and a gradient for each class asked of them.
+
+    Args:
+        clf: the classifier; it is afterwards as it was.
+        images: (N, C, H, W) float32 pixels in [0, 1]: those among which partners are chosen.
+        labels: (N,) int64.
+        names: of the images, which with labels and noise seed choose their partners.
+        settings: how.
+        explainers: of the classifier's layers.
+        found: of groups of the images what ``measure_images`` found, together all of them.
+    """
+    truth = labels.numpy(force=True)
+    clean = clean_maps(found)
+    predicted = found[0][1].arrays[Key("clean_class")]
+    explained = {"own": predicted, "clean": predicted, "label": truth}
+    classes = {policy: explained[policy] for policy in settings.policies}
+    compared = []
+    for layers in ([settings.last], [each for each in settings.layers if each != settings.last]):
+        there = [layer for layer in layers if any(view[2] == layer for view in clean)]
+        if not there:
+            continue
+        places = next(each for view, (each, _, _) in clean.items() if view[2] == there[0])
+        count = PARTNERS if settings.last in layers else 1
+        pairs = _Pairs.among(places, names, truth, settings.noise_seed or 0, count)
+        if not len(pairs.first):
+            continue
+        wanted = {policy: pairs.maps(policy, of) for policy, of in classes.items()}
+        known = {(place, int(of[place])) for of in classes.values() for place in places.tolist()}
+        more = {both[1] for some in wanted.values() for both in some} - known
+        made = _explained(clf, images, settings, explainers, there, sorted(more))
+        for method in [explainer.name for explainer in explainers]:
+            for layer in there:
+                maps = made[method, layer]
+                for policy, of in classes.items():
+                    stored = clean[method, policy, layer][1]
+                    for place, own in zip(places.tolist(), torch.from_numpy(stored), strict=True):
+                        maps.setdefault((place, int(of[place])), own)
+                scores = _nissim(maps, list(wanted.values()), settings, clf.device)
+                for policy, some in wanted.items():
+                    dead = [any(not bool(maps[each].any()) for each in both) for both in some]
+                    numbers = np.array([scores[both] for both in some]), np.array(dead)
+                    compared.append(Compared((method, policy, layer), *pairs, *numbers))
+    return compared
+
+
+class _Pairs(NamedTuple):
+    """Which images are compared: the first three fields of ``Compared``."""
+
+    first: np.ndarray
+    second: np.ndarray
+    relation: list[str]
+
+    @classmethod
+    def among(
+        cls, places: np.ndarray, names: Sequence[str], labels: np.ndarray, seed: int, count: int
+    ) -> "_Pairs":
+        """Each of some images with one of its class and with several of other classes."""
+        mine, classes = [names[place] for place in places], labels[places].tolist()
+        found = [
+            (places[at], places[other], relation)
+            for relation, partners in (
+                (OTHER_CLASS, of_other_classes(mine, classes, seed, count)),
+                (SAME_CLASS, of_same_class(mine, classes, seed)),
+            )
+            for at, others in enumerate(partners)
+            for other in others
+        ]
+        first, second = (np.array([each[side] for each in found], dtype=int) for side in (0, 1))
+        return cls(first, second, [relation for _, _, relation in found])
+
+    def maps(self, policy: str, classes: np.ndarray) -> list[tuple[_Map, _Map]]:
+        """The two maps of each pair.
+
+        Args:
+            policy: which class is explained.
+            classes: (N,) of each image, by that policy.
+        """
+        held = classes[self.second if policy == "own" else self.first]
+        return [
+            ((first, int(classes[first])), (second, int(of)))
+            for first, second, of in zip(
+                self.first.tolist(), self.second.tolist(), held, strict=True
+            )
+        ]
+
+
+def _explained(
+    clf: Classifier,
+    images: Tensor,
+    settings: MeasureSettings,
+    explainers: Sequence[Explainer],
+    layers: Sequence[str],
+    asked: Sequence[_Map],
+) -> dict[tuple[str, str], dict[_Map, Tensor]]:
+    """Maps (h, w) of images and classes, by explainer and layer."""
+    found: dict[tuple[str, str], dict[_Map, Tensor]] = {
+        (explainer.name, layer): {} for explainer in explainers for layer in layers
+    }
+    classes: dict[int, list[int]] = {}
+    for place, one in asked:
+        classes.setdefault(place, []).append(one)
+    places = sorted(classes)
+    with clf.computing():
+        for start in range(0, len(places), settings.batch_size):
+            batch = places[start : start + settings.batch_size]
+            most = max(len(classes[place]) for place in batch)
+            # An image of which fewer are asked has its last one again.
+            targets = [
+                torch.tensor(
+                    [classes[place][min(turn, len(classes[place]) - 1)] for place in batch]
+                )
+                for turn in range(most)
+            ]
+            pixels = images[batch].to(clf.device)
+            turns = {str(turn): target.to(clf.device) for turn, target in enumerate(targets)}
+            seen, _ = see(clf, explainers, pixels, turns["0"], turns, layers)
+            for (method, turn), view in seen.views.items():
+                keys = list(zip(batch, targets[int(turn)].tolist(), strict=True))
+                for layer in layers:
+                    found[method, layer] |= dict(zip(keys, view.maps[layer].cpu(), strict=True))
+    return found
+
+
+def _nissim(
+    maps: Mapping[_Map, Tensor],
+    wanted: Sequence[Sequence[tuple[_Map, _Map]]],
+    settings: MeasureSettings,
+    device: torch.device,
+) -> dict[tuple[_Map, _Map], float]:
+    """NISSIM of each different pair of maps: policies often ask for the same."""
+    pairs = list(dict.fromkeys(both for some in wanted for both in some))
+    scores: list[float] = []
+    for start in range(0, len(pairs), settings.batch_size):
+        some = pairs[start : start + settings.batch_size]
+        first, second = (
+            torch.stack([maps[both[side]] for both in some]).to(device) for side in (0, 1)
+        )
+        scores += nissim_of_maps(first, second, settings.grid, settings.ssim).tolist()
+    return dict(zip(pairs, scores, strict=True))
