@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import polars as pl
 
+from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
 from lookaway.study.keys import map_key, shards
 from lookaway.study.store import CellResult, Store
@@ -107,12 +108,16 @@ def _write_cell(store, plan, key, images, shown, random):
                 pl.col("explained_class") == policy,
             )
             columns = ["image", "label", "variant", "model", "method", "layer", "depth", "map_size"]
-            partner = pl.col("image").shift(-1).fill_null(pl.col("image").first())
-            compared.append(
-                some.select(
-                    *columns, "explained_class", "nissim", partner=partner, dead="clean_dead"
+            for step, relation in ((1, OTHER_CLASS), (2, OTHER_CLASS), (3, SAME_CLASS)):
+                names = some["image"].to_list()
+                compared.append(
+                    some.select(*columns, "explained_class", "nissim", dead="clean_dead")
+                    .with_columns(
+                        partner=pl.Series(names[step:] + names[:step], dtype=pl.String),
+                        relation=pl.lit(relation),
+                    )
+                    .head(max(0, len(names) - step + 1))
                 )
-            )
     for attack, source in [*met, ("noise", None)]:
         for method, policy in views:
             count = len(images)

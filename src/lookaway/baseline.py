@@ -1,7 +1,8 @@
 """The shuffled baseline: NISSIM of the clean heatmaps of different images.
 
 What a partner's map explains follows from the class policy. *own*: its own predicted class, as the
-attacked map does. *clean* and *label*: the class that is held fixed, that of the first image.
+attacked map does. *clean* and *label*: the class that is held fixed, that of the first image. How
+much clean heatmaps differ as they are seen, each of its own prediction, is told in any case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,13 @@ from torch import Tensor
 from lookaway.explainers.base import Explainer
 from lookaway.measured import Found, Key, MeasureSettings, clean_maps
 from lookaway.metrics.map_nissim import nissim_of_maps
-from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS, of_other_classes, of_same_class
+from lookaway.metrics.shuffled import (
+    OTHER_CLASS,
+    OTHER_OWN,
+    SAME_CLASS,
+    of_other_classes,
+    of_same_class,
+)
 from lookaway.models.classifier import Classifier
 from lookaway.seen import see
 
@@ -32,7 +39,8 @@ class Compared:
         view: explainer, policy and layer.
         first: (P,) places of images.
         second: (P,) places of their partners.
-        relation: of each pair ``SAME_CLASS`` or ``OTHER_CLASS``, by the true labels.
+        relation: of each pair ``SAME_CLASS``, ``OTHER_CLASS`` (by the true labels) or, where the
+            study does not explain each image's own class, ``OTHER_OWN``.
         nissim: (P,) float64.
         dead: (P,) bool: whether one of the two maps is.
     """
@@ -83,7 +91,9 @@ def compare_images(
         pairs = _Pairs.among(places, names, truth, settings.noise_seed or 0, count)
         if not len(pairs.first):
             continue
-        wanted = {policy: pairs.maps(policy, of) for policy, of in classes.items()}
+        if "own" not in classes:
+            pairs = pairs.with_own()
+        wanted = {policy: pairs.maps(policy, of, predicted) for policy, of in classes.items()}
         known = {(place, int(of[place])) for of in classes.values() for place in places.tolist()}
         more = {both[1] for some in wanted.values() for both in some} - known
         made = _explained(clf, images, settings, explainers, there, sorted(more))
@@ -127,20 +137,33 @@ class _Pairs(NamedTuple):
         first, second = (np.array([each[side] for each in found], dtype=int) for side in (0, 1))
         return cls(first, second, [relation for _, _, relation in found])
 
-    def maps(self, policy: str, classes: np.ndarray) -> list[tuple[_Map, _Map]]:
+    def with_own(self) -> "_Pairs":
+        """And those of other classes once more, each image of its own class."""
+        others = np.array([relation == OTHER_CLASS for relation in self.relation])
+        return _Pairs(
+            np.concatenate([self.first, self.first[others]]),
+            np.concatenate([self.second, self.second[others]]),
+            [*self.relation, *[OTHER_OWN] * int(others.sum())],
+        )
+
+    def maps(
+        self, policy: str, classes: np.ndarray, predicted: np.ndarray
+    ) -> list[tuple[_Map, _Map]]:
         """The two maps of each pair.
 
         Args:
             policy: which class is explained.
             classes: (N,) of each image, by that policy.
+            predicted: (N,) for each image.
         """
-        held = classes[self.second if policy == "own" else self.first]
-        return [
-            ((first, int(classes[first])), (second, int(of)))
-            for first, second, of in zip(
-                self.first.tolist(), self.second.tolist(), held, strict=True
-            )
-        ]
+        found = []
+        for first, second, relation in zip(
+            self.first.tolist(), self.second.tolist(), self.relation, strict=True
+        ):
+            of = predicted if relation == OTHER_OWN else classes
+            held = of[second if policy == "own" or relation == OTHER_OWN else first]
+            found.append(((first, int(of[first])), (second, int(held))))
+        return found
 
 
 def _explained(

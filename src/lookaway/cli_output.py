@@ -77,6 +77,7 @@ def say(line: str, *, error: bool = False) -> None:
 def tell(result: "Result", quiet: bool, as_json: bool) -> None:
     """Print a run's summary and where its page is."""
     from lookaway.report.headline import headline, headline_numbers
+    from lookaway.report.wording import ONE_TRAINING
 
     if as_json:
         about = {"folder": str(result.folder), "report": str(result.report)}

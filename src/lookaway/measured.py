@@ -42,7 +42,9 @@ class MeasureSettings:
         epsilons: the levels.
         layers: names of the explained layers.
         last: the layer that enters pooling; the attacked maps of others may be left out.
-        statistics: whether its maps are also measured beside NISSIM (``map_statistics``).
+        statistics: whether its maps are also compared in other ways than NISSIM's, and where
+            participation went (``map_statistics``).
+        displacement: of these, whether where it went is told; if not, other ways alone.
         policies: which class is explained: ``own``, the class predicted for that very image;
             ``clean``, that of the clean image; ``label``, the true one.
         ssim: preset of the SSIM.
@@ -58,6 +60,7 @@ class MeasureSettings:
     layers: tuple[str, ...]
     last: str
     statistics: bool = True
+    displacement: bool = True
     policies: tuple[str, ...] = ("own", "clean")
     ssim: str = "gaussian11"
     grid: int = 224
@@ -68,9 +71,9 @@ class MeasureSettings:
     scores: bool = False
 
     @property
-    def of_last(self) -> tuple[str, int, tuple[int, int], bool]:
+    def of_last(self) -> tuple[str, int, tuple[int, int], bool, bool]:
         """How the last layer's maps are measured, as ``map_statistics.of_last`` takes it."""
-        return self.ssim, self.grid, self.common, self.statistics
+        return self.ssim, self.grid, self.common, self.statistics, self.displacement
 
 
 @dataclass(frozen=True)

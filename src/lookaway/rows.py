@@ -143,7 +143,8 @@ def statistic_rows(
         _expanded(places, measured, subject, _views(measured, "nissim", last), names)
         for places, measured in having
     ).sort("_source", "_view", "_level", "_place")
-    return whole.select(*STATISTIC_KEYS, pl.col(names).fill_nan(None))
+    keys = [pl.col(name).cast(ROW_SCHEMA[name]) for name in STATISTIC_KEYS]
+    return whole.select(*keys, pl.col(names).fill_nan(None))
 
 
 def shuffled_rows(compared: Sequence["Compared"], subject: Subject) -> pl.DataFrame:

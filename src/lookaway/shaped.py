@@ -69,7 +69,11 @@ def measure_controls(
                 some = {key: array[places] for key, array in clean.items()}
                 part = images[places], labels[places]
                 one = (control.name, None)
-                each = measure_under(clf, *part, settings, explainers, some, one, made)
+                # The verdict holds attacks against these, so their rankings are made again too.
+                more = control.kind == SHIFTED
+                each = measure_under(
+                    clf, *part, settings, explainers, some, one, made, conventions=more
+                )
                 measured.append((places, _without_maps(each)))
             advance()
     return measured

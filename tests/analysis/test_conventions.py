@@ -201,6 +201,39 @@ def test_equal_values_hold_every_order_and_are_told_in_the_study_s():
     assert (got["held"], got["pairs_held"], got["changed_by"]) == (2, 1.0, [])
 
 
+def test_conventions_with_the_same_numbers_count_once():
+    """Such as with and without dead maps, where there is none."""
+    same = {("own", "alive", *AS_TOLD[2:]): TABLE["own", "all", "gaussian11", "224"]}
+    tables = TABLE, TABLE | same
+    found = [robustness_of_ranking(frame_of(table), list("abc"), REFERENCE) for table in tables]
+    assert found[0].equals(found[1])
+
+
+def test_it_is_told_for_each_model_in_how_many_conventions_it_is_above_0():
+    table = TABLE | {("own", "all", "top10", "native"): {"a": -0.1, "b": 0.0, "c": 0.3}}
+    got = line(robustness_of_ranking(frame_of(table), list("abc"), REFERENCE))
+    assert dict(zip(got["ranking"], got["positive"], strict=True)) == {"a": 4, "b": 4, "c": 5}
+
+
+def test_the_aimed_excess_is_told_under_every_convention():
+    attacked, first, second = np.random.default_rng(4).beta(2, 5, (3, 6))
+    rows = pl.concat(
+        [
+            measured("m", attacked, LABELS),
+            measured("m", first / 2, LABELS, source=None),
+            measured("m", first, LABELS, source=None, attack="shifted 1 of fgsm"),
+            measured("m", second, LABELS, source=None, attack="shifted 2 of fgsm"),
+        ]
+    )
+    found = told(rows).filter(measure="aimed", pairs="all")
+    aimed = (attacked - (first + second) / 2).mean()
+    assert set(found["scope"]) == {"fgsm white-box"}
+    for similarity, factor in (("gaussian11", 1), ("uniform7", 0.5), ("spearman", -1)):
+        got = line(found, similarity=similarity)
+        assert (got["n"], got["value"]) == (6, pytest.approx(factor * aimed))
+    assert set(told(rows).filter(measure="mod")["attack"]) == {"fgsm", "noise"}
+
+
 def test_conventions_that_lack_a_model_do_not_count():
     table = TABLE | {
         ("own", "alive", "gaussian11", "224"): {"a": None, "b": 0.5, "c": 0.1},
@@ -242,7 +275,7 @@ def test_one_model_has_no_ranking():
 def test_rankings_of_a_study_are_those_of_its_numbers():
     rows = study()
     frame = robustness_of_ranking(told(rows), ["a", "b"], REFERENCE)
-    assert set(frame["measure"]) == {"mod", "excess", "vid"}
+    assert set(frame["measure"]) == {"mod", "excess", "vid"}  # no controls are shifted
     mod = summary.by_scope(summary.mod(rows)).filter(pairs="all", explained_class="clean")
     for row in frame.filter(measure="mod").iter_rows(named=True):
         values = mod.filter(scope=row["scope"], epsilon=row["epsilon"])

@@ -117,25 +117,33 @@ def test_constant_maps_have_a_place_but_no_order_at_any_size(common):
 
 
 @pytest.mark.parametrize(
-    ("ssim", "grid", "half"), [("gaussian11", 224, 112), ("uniform7", 33, 16), ("uniform7", 20, 11)]
+    ("ssim", "grid", "smaller"),
+    [
+        ("gaussian11", 224, [112, 56, 14]),
+        ("uniform7", 33, [16, 11]),
+        ("uniform7", 20, [11]),
+    ],
 )
-def test_conventions_are_all_but_the_study_s_own(ssim, grid, half):
+def test_conventions_are_all_but_the_study_s_own(ssim, grid, smaller):
     other = "uniform7" if ssim == "gaussian11" else "gaussian11"
     found = conventions(ssim, grid)
     assert set(found) == {
-        f"{ssim}@{half}",
+        *(f"{preset}@{side}" for preset in (ssim, other) for side in smaller),
         f"{ssim}@common",
         f"{other}@{grid}",
-        f"{other}@{half}",
         f"{other}@common",
         "spearman@native",
         "spearman@common",
         "top10@native",
         "top10@common",
     }
-    assert len(found) == 9
+    assert len(found) == 7 + 2 * len(smaller)
     pair = pixels(2, 5, 5), pixels(2, 5, 5, seed=1)
-    assert list(map_statistics(*pair, ssim, grid, COMMON)) == [*DISPLACEMENT, *found]
+    whole = map_statistics(*pair, ssim, grid, COMMON)
+    assert list(whole) == [*DISPLACEMENT, *found]
+    some = map_statistics(*pair, ssim, grid, COMMON, displacement=False)
+    assert list(some) == found
+    assert all(torch.equal(some[name], whole[name]) for name in found)
 
 
 def test_on_the_smallest_grid_no_convention_is_named_twice():

@@ -9,6 +9,8 @@ from hostile import HOSTILE
 from lookaway.analysis.direction import WORDS
 from lookaway.analysis.frames import Frames
 from lookaway.report.conclusions import conclusions
+from lookaway.report.opening import opening
+from lookaway.report.warnings import warnings
 from lookaway.report.wording import isolated
 from plans import with_settings
 
@@ -50,9 +52,15 @@ def test_sentences_hold_the_numbers_of_the_frames(finished):
 @pytest.mark.parametrize(
     ("lows", "said"),
     [
-        ((0.01, 0.02), "FGSM moves every model's heatmaps clearly further than random signs"),
-        ((-0.01, 0.02), "FGSM moves the heatmaps of two clearly further than random signs of the "),
-        ((-0.01, -0.01), "FGSM moves no model's heatmaps clearly further than random signs"),
+        (
+            (0.01, 0.02),
+            "FGSM moves the heatmaps of every trained network clearly further than random",
+        ),
+        ((-0.01, 0.02), "FGSM moves the heatmaps of the trained network two clearly further than"),
+        (
+            (-0.01, -0.01),
+            "FGSM moves no trained network's heatmaps clearly further than random signs",
+        ),
     ],
 )
 def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finished, lows, said):
@@ -103,15 +111,21 @@ def test_what_is_no_more_than_the_change_s_shape_is_no_effect_of_the_attack(fini
 @pytest.mark.parametrize(
     ("lows", "said"),
     [
-        ((0.01, 0.02), "FGSM moves the heatmaps of every model clearly further also at equal"),
-        ((None, 0.01), "FGSM moves the heatmaps of every model clearly further also at equal"),
+        (
+            (0.01, 0.02),
+            "Also among images that fare alike, FGSM moves the heatmaps of every trained",
+        ),
+        (
+            (None, 0.01),
+            "Also among images that fare alike, FGSM moves the heatmaps of every trained",
+        ),
         (
             (-0.01, 0.02),
-            "No model's heatmaps move clearly further under FGSM than under its control",
+            "Among images that fare alike, FGSM moves no trained network's heatmaps",
         ),
         (
             (0.01, -0.02),
-            "No model's heatmaps move clearly further under FGSM than under its control",
+            "Among images that fare alike, FGSM moves no trained network's heatmaps",
         ),
     ],
 )
@@ -138,13 +152,38 @@ def test_what_is_left_at_equal_outcome_is_said_to_be_only_where_both_ways_say_so
     flips = found_in(frames)["Flips"]
     assert flips.opening.startswith(said)
     text = dict(flips.models)["two"]
-    assert text.startswith("of +0.300 (+0.200 to +0.900) beyond noise, ")
-    assert "(50% flipped, 25% under the control)" in text
+    assert text.startswith("Beside noise: 50% of the images flip, under the control 25%. ")
+    assert "MOD is higher by +0.300 (+0.200 to +0.900). " in text
     left = (
-        "is not known" if lows[0] is None else "+0.200 (+0.150 to +0.900) follows from more flips"
+        "How much of that is due to more flips is not known"
+        if lows[0] is None
+        else "More flips account for +0.200 (+0.150 to +0.900) of that."
     )
     assert left in text
-    assert "the 7 images with the same outcome under both shifted by +0.050" in text
+    assert "The 7 images that fare alike under both move further by +0.050 (" in text
+
+
+def test_a_network_with_the_same_heatmap_for_every_image_is_told_first_and_heads_no_page(finished):
+    frames = Frames(finished.store)
+    level = finished.shuffled()
+    two = (pl.col("model") == "two") & (pl.col("explained_class") == "own")
+    frames.shuffled = level.with_columns(
+        pl.when(two).then(ends).otherwise(name).alias(name)
+        for name, ends in (("shuffled", 0.004), ("low", 0.003), ("high", 0.005))
+    )
+    found = opening(frames)
+    assert found.sentences[0].startswith("MOD cannot mean anything for the trained network two: ")
+    assert "0.004 (95 % interval 0.003 to 0.005)" in found.sentences[0]
+    assert found.model not in (None, "two")
+    assert warnings(frames)[0] == found.sentences[0]
+    frames = Frames(finished.store)
+    frames.shuffled = level.with_columns(shuffled=0.004, low=0.003, high=0.005)
+    nothing = opening(frames)
+    assert nothing.model is None
+    assert nothing.sentences[0].startswith("MOD cannot mean anything for the trained networks")
+    frames = Frames(finished.store)
+    frames.shuffled = level.with_columns(shuffled=0.019, low=0.018, high=0.021)
+    assert "cannot mean" not in opening(frames).sentences[0]
 
 
 def test_what_holds_for_one_class_policy_alone_is_no_sign_of_failing(finished):
@@ -154,7 +193,7 @@ def test_what_holds_for_one_class_policy_alone_is_no_sign_of_failing(finished):
     numbers = dict.fromkeys(["auroc", "low", "high"], pl.lit(0.9))
     frames.failing = finished.failing().with_columns(p=p, p_holm=p, **numbers)
     opening = found_in(frames)["Consequence"].opening
-    assert opening.startswith("In no model does looking elsewhere tell failing beyond")
+    assert opening.startswith("In no trained network does looking elsewhere tell failing beyond")
     assert opening.endswith("it does with the class policy clean alone, not with own.")
 
 
@@ -178,7 +217,9 @@ def test_looking_elsewhere_goes_with_failing_only_where_it_adds_to_class_and_con
     )
     found = found_in(frames)["Consequence"]
     assert found.opening.startswith("Looking elsewhere goes with failing in ") == (p == 0.01)
-    assert found.opening.startswith("In no model does looking elsewhere tell") == (p != 0.01)
+    assert found.opening.startswith("In no trained network does looking elsewhere tell") == (
+        p != 0.01
+    )
     assert found.table == "failing_clean"
     text = dict(found.models)["two"]
     assert f"flipped, all of the class {isolated(HOSTILE)}; MOD " in text

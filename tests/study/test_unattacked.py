@@ -11,7 +11,7 @@ from torch import nn
 
 import lookaway as la
 from cells import a_batch
-from lookaway.analysis import summary
+from lookaway.analysis import scale, summary
 from lookaway.analysis.aimed import aimed
 from lookaway.kernel import Key, measure_images
 from lookaway.report.page import build_report
@@ -19,7 +19,7 @@ from lookaway.report.warnings import warnings
 from lookaway.study import load
 from lookaway.study.settings import Controls
 from odd import Odd
-from rows import labels_of, line, measured
+from rows import labels_of, line, measured, shuffled_rows
 
 
 class Saturated(nn.Module):
@@ -117,6 +117,8 @@ def frames_of(rows, transplanted=0):
         loaded=pl.DataFrame(),
         policy="clean",
         several_variants=False,
+        variants=["none"],
+        shuffled=scale.shuffled(shuffled_rows("m", [0.3] * 4, labels_of(2, 2))),
     )
 
 

@@ -66,16 +66,20 @@ def pooled(rows: pl.DataFrame, names: Sequence[str] = ("nissim",)) -> pl.DataFra
     return found.sort("_row").drop("_row")
 
 
-def beside_shaped(rows: pl.DataFrame) -> pl.DataFrame:
+def beside_shaped(
+    rows: pl.DataFrame, same: Sequence[str] = _SAME, value: str = "nissim"
+) -> pl.DataFrame:
     """Each attacked pair beside the same image's under each kind of control, at the same ε.
 
     Args:
         rows: measurements of one layer of each model.
+        same: what tells an attack's row and its controls' from others.
+        value: the number that is compared.
 
     Returns:
         The rows of attacks, once for each kind of control that the image has, with control (the
-        kind), replicates (how many), control_nissim (their mean) and control_dead (whether a map of
-        one of them is), and aimed: the attack's NISSIM less theirs.
+        kind), replicates (how many), control_nissim (the mean of their numbers) and control_dead
+        (whether a map of one of them is), and aimed: the attack's number less theirs.
     """
     controls = _controls(rows)
     attack = pl.col("attack").cast(pl.String)
@@ -90,21 +94,19 @@ def beside_shaped(rows: pl.DataFrame) -> pl.DataFrame:
         attack.replace({name: control.kind for name, control in controls.items()}).alias("control"),
         attack.replace({name: control.of for name, control in controls.items()}).alias("_of"),
     )
-    mean = found.group_by([*_SAME, "_of", "control"]).agg(
+    mean = found.group_by([*same, "_of", "control"]).agg(
         replicates=pl.len().cast(pl.Int64),
-        control_nissim=pl.col("nissim").mean(),
+        control_nissim=pl.col(value).mean(),
         control_dead=dead.any(),
     )
     kinds = dict.fromkeys([SHIFTED, *(control.kind for control in controls.values())])
     parts = [
         attacked.join(
-            mean.filter(control=kind), on=[*_SAME, "_of"], how="inner", maintain_order="left"
+            mean.filter(control=kind), on=[*same, "_of"], how="inner", maintain_order="left"
         )
         for kind in kinds
     ]
-    return (
-        pl.concat(parts).drop("_of").with_columns(aimed=pl.col("nissim") - pl.col("control_nissim"))
-    )
+    return pl.concat(parts).drop("_of").with_columns(aimed=pl.col(value) - pl.col("control_nissim"))
 
 
 def aimed(rows: pl.DataFrame) -> pl.DataFrame:

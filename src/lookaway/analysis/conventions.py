@@ -5,27 +5,29 @@ from itertools import combinations
 
 import polars as pl
 
+from lookaway.analysis.aimed import beside_shaped, without_shaped
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.scale import beside_control
 from lookaway.analysis.summary import by_scope
+from lookaway.controls import SHIFTED
 
 _IMAGE = ["image", *SETTING, "method", "explained_class", "epsilon"]
 _CONVENTION = ["method", "explained_class", "pairs", "similarity", "resolution"]
 
 
 def conventions(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
-    """MOD, excess and VID of the last layers under every convention that stored maps allow.
+    """MOD, both excesses and VID of the last layers under every convention that stored maps allow.
 
     Args:
-        rows: measurements of each model's last layer.
-        statistics: what was measured from the stored maps.
+        rows: measurements of each model's last layer, with those of shifted controls.
+        statistics: what was measured from their maps.
         ssim: the study's preset.
         grid: the study's grid.
 
     Returns:
         variant, model, attack, source, scope, method, explained_class, pairs (all or alive),
         similarity (an SSIM preset, spearman or top10), resolution (px of the grid, native, or
-        common: all maps brought to the smallest architecture's size first), measure (mod, excess or
+        common: all maps brought to the smallest model's size first), measure (mod, excess, aimed or
         vid), epsilon (null for vid), n, value. A dissimilarity is (1 − ρ) / 2 for spearman, 1 −
         overlap for top10.
     """
@@ -59,6 +61,8 @@ def measured(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int)
             resolution=pl.lit(name.partition("@")[2]),
             value=name,
             dead=pl.col("clean_dead") | pl.col("attacked_dead"),
+            clean_dead="clean_dead",
+            attacked_dead="attacked_dead",
         )
         for key, found in _measures(one):
             parts.setdefault(key, []).append(found)
@@ -66,8 +70,17 @@ def measured(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int)
 
 
 def _measures(one: pl.DataFrame) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:
-    """MOD, VID and excess under one convention, with all pairs and with those alive."""
+    """MOD, VID and excesses under one convention, with all pairs and with those alive."""
     same = [name for name in _IMAGE if name not in ("attack", "source")]
+    shifted = beside_shaped(one, same, "value").filter(control=SHIFTED)
+    aimed = shifted.select(
+        *_IMAGE,
+        "similarity",
+        "resolution",
+        value="aimed",
+        dead=pl.col("dead") | pl.col("control_dead"),
+    )
+    one = without_shaped(one)
     noise = {"value_noise": pl.col("value"), "dead_noise": pl.col("dead")}
     beside = beside_control(one, same, noise)
     excess = beside.select(
@@ -79,7 +92,7 @@ def _measures(one: pl.DataFrame) -> Iterator[tuple[tuple[str, str], pl.DataFrame
     )
     keys = [*SETTING, *_CONVENTION]
     for pairs in ("all", "alive"):
-        for measure, frame in (("mod", one), ("excess", excess)):
+        for measure, frame in (("mod", one), ("excess", excess), ("aimed", aimed)):
             used = frame if pairs == "all" else frame.filter(~pl.col("dead"))
             used = used.with_columns(pairs=pl.lit(pairs))
             level = used.group_by([*keys, "epsilon"], maintain_order=True).agg(
@@ -114,12 +127,14 @@ def robustness_of_ranking(
             with, on all pairs.
 
     Returns:
-        variant, scope, measure (mod, excess or vid), epsilon, method (that of the reference),
-        ranking (names from the smallest
-        value to the largest), conventions (how many rank all models), held (in how many the whole
+        variant, scope, measure (mod, excess, aimed or vid), epsilon, method (that of the
+        reference), ranking (names from the smallest value to the largest), conventions (how many
+        different ones rank all models: those with the same number for every model, such as with
+        and without dead maps where there are none, are one), held (in how many of them the whole
         ranking is the same), pairs_held (the share of pairs of models that keep their order, over
-        the conventions), changed_by (the conventions in which it does not hold). Empty where there
-        is one model.
+        the conventions), positive (for each model of the ranking, in how many of them its number is
+        above 0), changed_by (the conventions in which it does not hold). Empty where there is one
+        model.
     """
     keys = ["variant", "scope", "measure", "epsilon"]
     lines = []
@@ -136,7 +151,10 @@ def robustness_of_ranking(
         if len(told) < 2:
             continue
         ranking = sorted(told, key=lambda model: (told[model], place[model]))
-        whole = {name: values for name, values in rankings.items() if values.keys() == told.keys()}
+        whole = _different(
+            {name: values for name, values in rankings.items() if values.keys() == told.keys()},
+            ranking,
+        )
         pairs = list(combinations(ranking, 2))
         kept = {
             name: [values[first] <= values[second] for first, second in pairs]
@@ -154,10 +172,26 @@ def robustness_of_ranking(
                 "conventions": len(whole),
                 "held": len(whole) - len(changed),
                 "pairs_held": sum(map(sum, kept.values())) / (len(whole) * len(pairs)),
+                "positive": [sum(of[model] > 0 for of in whole.values()) for model in ranking],
                 "changed_by": changed,
             }
         )
     return pl.DataFrame(lines, schema=_RANKING_SCHEMA)
+
+
+_Values = dict[tuple[str, ...], dict[str, float]]  # of each model, by convention
+
+
+def _different(found: _Values, models: Sequence[str]) -> _Values:
+    """The conventions that give different numbers, each once."""
+    first: _Values = {}
+    known = set()
+    for convention, values in found.items():
+        numbers = tuple(round(values[model], 12) for model in models)
+        if numbers not in known:
+            known.add(numbers)
+            first[convention] = values
+    return first
 
 
 _RANKING_SCHEMA: dict[str, pl.DataType] = {
@@ -170,5 +204,6 @@ _RANKING_SCHEMA: dict[str, pl.DataType] = {
     "conventions": pl.Int64(),
     "held": pl.Int64(),
     "pairs_held": pl.Float64(),
+    "positive": pl.List(pl.Int64),
     "changed_by": pl.List(pl.String),
 }

@@ -20,6 +20,7 @@ from lookaway.analysis import (
     sanity,
     summary,
 )
+from lookaway.analysis.aimed import without_shaped
 from lookaway.analysis.described import Described
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
@@ -84,7 +85,7 @@ class Frames(Described):
     @cached_property
     def statistics(self) -> pl.DataFrame:
         """What was measured of the last layers' maps, of every method, models in order."""
-        return self._ordered(self._counted(self.store.frame("statistics")))
+        return self._ordered(self._counted(without_shaped(self.store.frame("statistics"))))
 
     # A few of them
 

@@ -14,7 +14,7 @@ from lookaway.analysis.grouped import (
     mean_frames,
     named_ends,
 )
-from lookaway.metrics.shuffled import OTHER_CLASS
+from lookaway.metrics.shuffled import OTHER_CLASS, OTHER_OWN
 from lookaway.perturbation import NOISE, OWN_SIZE
 
 NOT_RESOLVABLE = (
@@ -23,6 +23,7 @@ NOT_RESOLVABLE = (
 )
 _NO_PARTNER = "not resolvable: no image of another class to compare with"
 _NO_PAIRS = "no pair in which no map is dead"
+ALIKE = 0.02  # NISSIM of a spot that moves by 3 to 6 % of the side
 _HEATMAP_OF_MODEL = ["variant", "model", *HEATMAP]
 
 
@@ -37,9 +38,9 @@ def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         variant, model, method, layer, depth, map_size, explained_class, relation (of the images'
-        labels: ``other class``, which is meant where nothing is said, or ``same class``), pairs, n
-        (images), shuffled, low, high, dead (the share of the pairs of images with a dead map),
-        interval.
+        labels: ``other class``, which is meant where nothing is said, ``same class``; or ``other
+        class, each its own prediction``, where no policy explains that), pairs, n (images),
+        shuffled, low, high, dead (the share of the pairs of images with a dead map), interval.
     """
     rows = compared.with_columns(value="nissim")
     keys = [*_HEATMAP_OF_MODEL, "relation"]
@@ -53,6 +54,25 @@ def shuffled(compared: pl.DataFrame) -> pl.DataFrame:
         for pairs, part in by_pairs(rows, pl.col("dead"), ["value"]).items()
     ]
     return pl.concat(parts).join(dead, on=keys, how="left", maintain_order="left")
+
+
+def alike(levels: pl.DataFrame) -> pl.DataFrame:
+    """Networks whose clean heatmaps hardly differ from image to image.
+
+    Where the heatmaps of images of different classes, each of its own prediction, are all but the
+    same, none of them says anything of its image, and that it moves can mean nothing. The rule: the
+    whole 95 % interval of their mean NISSIM lies below ``ALIKE``.
+
+    Args:
+        levels: from ``shuffled``, of last layers.
+
+    Returns:
+        Those of its rows, one for each variant, model and method.
+    """
+    own = (pl.col("explained_class") == "own") & (pl.col("relation") == OTHER_CLASS)
+    seen = levels.filter(own | (pl.col("relation") == OTHER_OWN), pairs="all")
+    once = seen.unique(["variant", "model", "method"], keep="first", maintain_order=True)
+    return once.filter(pl.col("high") < ALIKE)
 
 
 def beside_noise(rows: pl.DataFrame) -> pl.DataFrame:

@@ -211,9 +211,9 @@ class Streamed:
             rows = without_shaped(every)
             yield {f"vid_{way}": summary.vid(rows, way) for way in summary.VID_WAYS}
             yield {"equal_accuracy": equal_accuracy.equal_accuracy(every)}
-            statistics = self._parts.read("statistics", (), part)
+            statistics = self._parts.read("statistics", (), part, shaped=True)
             yield {
-                "conventions": conventions.measured(rows, statistics, measure.ssim, measure.grid)
+                "conventions": conventions.measured(every, statistics, measure.ssim, measure.grid)
             }
 
     def curves_with_zero(self) -> Iterator[_Found]:

@@ -32,20 +32,24 @@ def conventions(ssim: str, grid: int) -> list[str]:
         grid: side of its heatmaps in px.
 
     Returns:
-        Both SSIM presets on that grid, on half of it and, from maps brought to a resolution common
-        to all architectures, on that grid; Spearman and top-10 % on native and common maps; without
-        NISSIM's own.
+        Both SSIM presets on that grid, on a half, a quarter and a sixteenth of it and, from maps
+        brought to a resolution common to all architectures, on that grid; Spearman and top-10 % on
+        native and common maps; without NISSIM's own.
     """
-    half = max(MIN_GRID, grid // 2)
-    found = [
-        f"{preset}@{place}" for preset in PRESETS for place in (f"{grid}", f"{half}", "common")
-    ]
+    sides = [f"{max(MIN_GRID, grid // part)}" for part in (1, 2, 4, 16)]
+    found = [f"{preset}@{place}" for preset in PRESETS for place in (*sides, "common")]
     found += [f"{name}@{place}" for name in ("spearman", "top10") for place in ("native", "common")]
     return [name for name in dict.fromkeys(found) if name != f"{ssim}@{grid}"]
 
 
 def map_statistics(
-    clean: Tensor, attacked: Tensor, ssim: str, grid: int, common: tuple[int, int]
+    clean: Tensor,
+    attacked: Tensor,
+    ssim: str,
+    grid: int,
+    common: tuple[int, int],
+    *,
+    displacement: bool = True,
 ) -> dict[str, Tensor]:
     """Displacement and other conventions of pairs of maps.
 
@@ -55,16 +59,23 @@ def map_statistics(
         ssim: the preset that NISSIM is measured with.
         grid: side of its heatmaps in px.
         common: height and width that maps of all architectures are brought to.
+        displacement: whether that is measured too.
 
     Returns:
-        (N,) float64 for each of ``DISPLACEMENT`` and ``conventions``; NaN where a dead or constant
-        map has no such number.
+        (N,) float64 for each of ``DISPLACEMENT``, where it is measured, and ``conventions``; NaN
+        where a dead or constant map has no such number.
     """
     missing = torch.full((len(clean),), float("nan"), dtype=torch.float64, device=clean.device)
-    found = {}
-    for name, places, values in _measured(clean, attacked, ssim, grid, common):
+    names, found = conventions(ssim, grid), {}
+    native = _as_stored(clean), _as_stored(attacked)
+    for name, places, values in _otherwise(*native, ssim, grid, common):
         found[name] = missing.masked_scatter(places, values.double())
-    return {name: found[name] for name in [*DISPLACEMENT, *conventions(ssim, grid)]}
+    if displacement:
+        peaks = clean.amax(dim=(1, 2)).double(), attacked.amax(dim=(1, 2)).double()
+        for name, places, values in _displaced(native, peaks):
+            found[name] = missing.masked_scatter(places, values.double())
+        names = [*DISPLACEMENT, *names]
+    return {name: found[name] for name in names}
 
 
 def of_last(
@@ -74,6 +85,7 @@ def of_last(
     grid: int,
     common: tuple[int, int],
     statistics: bool,
+    displacement: bool,
 ) -> dict[str, Tensor]:
     """What is measured of the last layer's maps alone, beside NISSIM at their own size.
 
@@ -84,13 +96,16 @@ def of_last(
         grid: side of its heatmaps in px.
         common: height and width that maps of all architectures are brought to.
         statistics: whether ``map_statistics`` are wanted.
+        displacement: with those of where participation went.
 
     Returns:
         ``nissim_common``, (N,) float64 in [0, 1]: NISSIM of the maps, first brought to the common
         size; and, where wanted, ``map_statistics``.
     """
     clean, attacked = pair
-    found = map_statistics(clean, attacked, ssim, grid, common) if statistics else {}
+    found = {}
+    if statistics:
+        found = map_statistics(clean, attacked, ssim, grid, common, displacement=displacement)
     shared = found.get(f"{ssim}@common")
     if tuple(clean.shape[1:]) == tuple(common):
         shared = native
@@ -100,17 +115,17 @@ def of_last(
     return {"nissim_common": shared, **found}
 
 
-def _measured(
+_Measured = Iterator[tuple[str, Tensor, Tensor]]  # name, the pairs that have it (N,) bool, values
+
+
+def _otherwise(
     clean: Tensor, attacked: Tensor, ssim: str, grid: int, common: tuple[int, int]
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Each number's name, the pairs that have it (N,) bool, and its values."""
-    peaks = clean.amax(dim=(1, 2)).double(), attacked.amax(dim=(1, 2)).double()
-    alive = peaks[0] > 0, peaks[1] > 0
-    either, both = alive[0] | alive[1], alive[0] & alive[1]
-    native = _as_stored(clean), _as_stored(attacked)
+) -> _Measured:
+    """The other ways to compare two maps."""
+    native = clean, attacked
     same_size = tuple(clean.shape[1:]) == tuple(common)
-    shared = native if same_size else (_resized(native[0], common), _resized(native[1], common))
-    every = torch.ones_like(either)
+    shared = native if same_size else (_resized(clean, common), _resized(attacked, common))
+    every = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
     for name in conventions(ssim, grid):
         similarity, place = name.split("@")
         first, second = shared if place == "common" else native
@@ -120,6 +135,12 @@ def _measured(
         else:
             ordered = _varies(first) & _varies(second)
             yield name, ordered, _DISSIMILARITIES[similarity](first[ordered], second[ordered])
+
+
+def _displaced(native: tuple[Tensor, Tensor], peaks: tuple[Tensor, Tensor]) -> _Measured:
+    """Where participation went: of maps, and their maxima before they were scaled."""
+    alive = peaks[0] > 0, peaks[1] > 0
+    either, both = alive[0] | alive[1], alive[0] & alive[1]
     ordered = _varies(native[0]) & _varies(native[1])
     correlation = direction.rank_correlation(native[0][ordered], native[1][ordered])
     yield "rank_correlation", ordered, correlation

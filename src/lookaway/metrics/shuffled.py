@@ -6,7 +6,10 @@ import numpy as np
 
 from lookaway.hashing import seed_from
 
-SAME_CLASS, OTHER_CLASS = "same class", "other class"  # how two images' labels are related
+# How two images' labels are related, both maps being of the classes that the policy explains; and,
+# where no policy explains it, both maps being of each image's own class.
+SAME_CLASS, OTHER_CLASS = "same class", "other class"
+OTHER_OWN = "other class, each its own prediction"
 
 
 def partners(images: Sequence[str], seed: int) -> list[int]:

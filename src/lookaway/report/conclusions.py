@@ -14,7 +14,7 @@ from lookaway.report.findings import at_top, findings, headlines, is_positive, o
 from lookaway.report.flips import flips
 from lookaway.report.robust import robust_conclusion
 from lookaway.report.table import Cell
-from lookaway.report.wording import isolated, listed, method_ending, signed
+from lookaway.report.wording import ONE_TRAINING, isolated, listed, method_ending, signed, trained
 
 _DID = {
     "moved": "moved to other places",
@@ -22,6 +22,12 @@ _DID = {
     "shrank": "shrank",
     "inverted": f"were inverted (rank correlation ≤ −{-direction.REVERSED:g})",
     "died": "lost all evidence for the class (dead maps)",
+}
+
+_OTHER = {
+    "own": "an image of another class",
+    "clean": "an image of another class, explained for the same class,",
+    "label": "an image of another class, explained for the same class,",
 }
 
 
@@ -50,10 +56,11 @@ def _scale(frames: Frames) -> Conclusion:
     shifted = ("aimed",) if frames.shifted else ()
     numbers = headlines(frames, "noise", "shuffled", "excess", *shifted)
     clear = [model for model, cells in numbers.items() if is_positive(cells["excess"])]
-    if len(clear) == len(numbers):
-        moved = "every model's heatmaps" if len(clear) > 1 else f"{isolated(clear[0])}'s heatmaps"
+    if clear:
+        every = len(clear) == len(numbers) > 1
+        moved = f"the heatmaps of {'every trained network' if every else trained(clear)}"
     else:
-        moved = f"the heatmaps of {listed(clear)}" if clear else "no model's heatmaps"
+        moved = "no trained network's heatmaps"
     opening = (
         f"{frames.attack.upper()} moves {moved} clearly further than random signs of the same "
     )
@@ -71,8 +78,8 @@ def _scale(frames: Frames) -> Conclusion:
     closing = [_largest(frames), _aimed_below(frames)]
     if fragile:
         closing.append(
-            f"The heatmaps of {listed(fragile)} are fragile by themselves: noise alone changes "
-            "them at least as much as another image does (the shuffled baseline)."
+            f"The heatmaps of {trained(fragile)} are fragile by themselves: noise alone changes "
+            f"them at least as much as {_OTHER[frames.policy]} does (the shuffled baseline)."
         )
     closing.append(_same_at_random(frames))
     table = f"scale_{frames.policy}"
@@ -224,7 +231,7 @@ def _certainty(frames: Frames) -> Conclusion:
         if frames.mod["interval"][0].endswith(", classes")
         else f"over the images within each class and so hold for these {count} classes alone"
     )
-    opening = f"Intervals are 95 %, {drawn}; {test} test images."
+    opening = f"Intervals are 95 %, {drawn}; {test} test images. {ONE_TRAINING}"
     if len(frames.models) < 2:
         return Conclusion("Certainty", opening, f"scale_{frames.policy}")
     here = of_first(frames)
@@ -240,12 +247,12 @@ def _certainty(frames: Frames) -> Conclusion:
         pairs.append(f"less to {less} than to {more}")
     added = f"what the attack adds to {what}"
     text = (
-        f"Models differ clearly in {added} (p < 0.05 after Holm): {'; '.join(pairs)}."
+        f"Trained networks differ clearly in {added} (p < 0.05 after Holm): {'; '.join(pairs)}."
         if pairs
-        else f"No two models differ clearly in {added} (p ≥ 0.05 after Holm)."
+        else f"No two trained networks differ clearly in {added} (p ≥ 0.05 after Holm)."
     )
     ranking = frames.robustness_of_ranking.filter(
-        scope=here["scope"], variant=here["variant"], measure="excess", epsilon=frames.top
+        scope=here["scope"], variant=here["variant"], measure=measure, epsilon=frames.top
     )
     for row in ranking.iter_rows(named=True):
         trust = "so it hardly depends on a convention"
@@ -253,9 +260,11 @@ def _certainty(frames: Frames) -> Conclusion:
             trust = "so it does not depend on a convention"
         elif row["held"] < 0.8 * row["conventions"]:
             trust = "so do not build on the whole order"
+        above = zip(row["ranking"], row["positive"], strict=True)
+        counts = ", ".join(f"{isolated(model)} in {count}" for model, count in above)
         text += (
-            " The order of what the attack adds to random signs, "
-            f"{' < '.join(map(isolated, row['ranking']))}, holds in {row['held']} of "
-            f"{row['conventions']} conventions of comparing heatmaps, {trust}."
+            f" The order of {added}, {' < '.join(map(isolated, row['ranking']))}, holds in "
+            f"{row['held']} of {row['conventions']} different conventions of comparing heatmaps, "
+            f"{trust}; above 0 it is for {counts} of them."
         )
     return Conclusion("Certainty", opening, "rankings", closing=text)

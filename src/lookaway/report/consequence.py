@@ -11,7 +11,7 @@ from lookaway.perturbation import NOISE
 from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import at_top, headlines, of_first
 from lookaway.report.table import Cell
-from lookaway.report.wording import isolated, listed
+from lookaway.report.wording import isolated, listed, trained
 
 _RIGHT, _FLIPPED, _ = outcomes.OUTCOMES
 _NISSIM, _LIKE = failing.NISSIM, (failing.NISSIM, failing.LIKE)
@@ -53,11 +53,11 @@ def consequence(frames: Frames) -> Conclusion:
         if all(_is_clear(_told(frames, model, frames.attack, policy)) for policy in others)
     ]
     opening = (
-        f"Looking elsewhere goes with failing in {listed(sure)}, beyond what class and clean "
+        f"Looking elsewhere goes with failing in {trained(sure)}, beyond what class and clean "
         "confidence tell."
         if sure
-        else "In no model does looking elsewhere tell failing beyond what class and clean "
-        "confidence tell."
+        else "In no trained network does looking elsewhere tell failing beyond what class and "
+        "clean confidence tell."
     )
     rest = [model for model in clear if model not in sure]
     if rest:

@@ -10,6 +10,7 @@ import polars as pl
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.controls import is_taken, shaped
+from lookaway.metrics.shuffled import OTHER_CLASS
 from lookaway.perturbation import NOISE, OWN_SIZE, own_size_noise
 from lookaway.report.layout import (
     ATTACK,
@@ -57,7 +58,8 @@ def beside_noise(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     scoped = _few_controls(frames, scoped)
     scoped = scoped.select("variant", "model", "scope", "epsilon", "mod", "low", "high", "n")
     steps = scoped.select("epsilon").unique().sort("epsilon")
-    baseline = _of(frames.last(frames.shuffled), policy).rename({"shuffled": "mod"})
+    baseline = _of(frames.last(frames.shuffled), policy).filter(relation=OTHER_CLASS)
+    baseline = baseline.rename({"shuffled": "mod"})
     level = baseline.with_columns(scope=pl.lit(SHUFFLED)).join(steps, how="cross")
     return _scopes(
         pl.concat([scoped, level.select(scoped.columns)]),

@@ -13,7 +13,7 @@ from lookaway.report.findings import at_top, findings
 from lookaway.report.pivot import LINES, Body, listing, pivoted
 from lookaway.report.robust import robust_tables
 from lookaway.report.table import Table
-from lookaway.report.wording import whose_noise
+from lookaway.report.wording import BASELINE, ONE_TRAINING, whose_noise
 
 _SCALE = "Scale: more than its controls?"
 _KINDS = (
@@ -100,10 +100,9 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
     yield Table(
         f"scale_{policy}",
         f"Scale of the shift at {where}",
-        "noise: MOD under noise of the same size. shuffled: the shuffled baseline, the mean "
-        "dissimilarity of the clean heatmaps of two different images. excess: each image's "
-        "dissimilarity under attack less that under noise, averaged. share: the excess over the "
-        f"distance from noise to shuffled. {whose_noise(frames, frames.attacks)}".rstrip(),
+        "noise: MOD under noise of the same size. excess: each image's dissimilarity under attack "
+        "less that under noise, averaged. share: the excess over the distance from noise to "
+        f"shuffled. {BASELINE[policy]} {whose_noise(frames, frames.attacks)}".rstrip(),
         *listing(
             frames,
             summary.by_scope(frames.last(frames.excess)).filter(here, pairs="all"),
@@ -381,10 +380,10 @@ def _rankings(frames: Frames) -> Table:
     return Table(
         "rankings",
         f"Does the ranking depend on a convention? Explained class: {frames.policy}",
-        "Each ranking again under both SSIM presets, two grids, maps brought to one resolution, "
+        "Each ranking again under both SSIM presets, four grids, maps brought to one resolution, "
         f"rank correlation and the overlap of the top 10 %, {methods}each class policy, with and "
-        "without dead maps. holds: in how many of them the whole order is the same; pairs: the "
-        "share of pairs of models that keep their order.",
+        "without dead maps; those with the same numbers count once. holds: in how many of them the "
+        f"whole order is the same; pairs: of models, the share that keep theirs. {ONE_TRAINING}",
         *listing(
             frames,
             found,

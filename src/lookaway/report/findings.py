@@ -5,10 +5,11 @@ from typing import Any
 
 import polars as pl
 
-from lookaway.analysis import dead, summary
+from lookaway.analysis import dead, scale, summary
 from lookaway.analysis.frames import Frames
 from lookaway.controls import SHIFTED, Control
 from lookaway.report.table import Cell
+from lookaway.report.wording import isolated, trained, with_interval
 
 _TEXT = ("variant", "model", "attack", "source", "explained_class", "pairs", "measure", "reason")
 _SCHEMA: dict[str, pl.DataType] = {
@@ -132,6 +133,34 @@ def accuracies(frames: Frames) -> dict[str, dict[str, Cell]]:
         for row in found.filter(scope=scope, epsilon=level).iter_rows(named=True):
             numbers[row["model"]][name] = cell(row)
     return numbers
+
+
+def alike(frames: Frames) -> dict[str, Cell]:
+    """The models whose clean heatmaps hardly differ from image to image; see ``scale.alike``.
+
+    Returns:
+        For each its mean NISSIM of two images' heatmaps, of the first variant.
+    """
+    found = scale.alike(frames.last(frames.shuffled)).filter(variant=frames.variants[0])
+    return {
+        row["model"]: Cell(row["shuffled"], row["low"], row["high"])
+        for row in found.iter_rows(named=True)
+    }
+
+
+def meaningless(frames: Frames) -> str:
+    """Of which models MOD cannot mean anything, and why; empty where there is none."""
+    found = alike(frames)
+    if not found:
+        return ""
+    told = [f"{isolated(model)}: {with_interval(cell)}" for model, cell in found.items()]
+    its = "its" if len(found) == 1 else "their"
+    return (
+        f"MOD cannot mean anything for {trained(list(found))}: {its} clean heatmaps are all but "
+        "the same for every image (dissimilarity of two images of different classes "
+        f"{'; '.join(told)}), so they tell nothing of an image, and that they move tells nothing "
+        "either."
+    )
 
 
 def is_positive(found: Cell | None) -> bool:

@@ -10,10 +10,11 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import at_top, cell, headlines, of_first
 from lookaway.report.table import Cell
-from lookaway.report.wording import explainer, isolated, listed, signed
+from lookaway.report.wording import explainer, isolated, signed, trained
 
 _EXCESS, _FLIPS, _BEYOND = decomposition.EXCESS, decomposition.FLIPS, decomposition.BEYOND
 _SAME = decomposition.SAME
+_FLIPPED = ("flipped", "flipped under control")
 _SHIFTED = "shifted of {}"
 _CLASS_FREE = "eigencam"
 
@@ -36,19 +37,21 @@ def flips(frames: Frames) -> Conclusion:
     attack = frames.attack.upper()
     if not clear:
         opening = (
-            f"No model's heatmaps move clearly further under {attack} than under its controls once "
-            "the predictions are the same."
+            f"Among images that fare alike, {attack} moves no trained network's heatmaps clearly "
+            "further than its controls do."
         )
     else:
-        whose = "every model" if not others and len(clear) > 1 else listed(clear)
-        opening = f"{attack} moves the heatmaps of {whose} clearly further also at equal outcome"
-        opening += ", those of the others not." if others else "."
+        whose = "every trained network" if not others and len(clear) > 1 else trained(clear)
+        opening = f"Also among images that fare alike, {attack} moves the heatmaps of {whose} "
+        opening += "clearly further than its controls do"
+        opening += "; those of the others it does not." if others else "."
+    opening += " An image fares alike where it stays right, or flips, under both."
     models = tuple(
         (
             model,
-            "; ".join(
+            " ".join(
                 _told(control, of, equal[model].get(control)) for control, of in found.items()
-            ),
+            ).removesuffix("."),
         )
         for model, found in parts.items()
         if found
@@ -115,25 +118,32 @@ def _is_clear(of: Mapping[str, tuple[Cell, int]]) -> bool:
 
 
 def _told(control: str, of: Mapping[str, tuple[Cell, int]], equal: Mapping[str, Any] | None) -> str:
-    """What is left of a model's excess over one control."""
-    name = "its own perturbations, shifted" if control.startswith("shifted") else isolated(control)
-    text = f"of {_amount(of[_EXCESS][0])} beyond {name}, "
-    shares = [of[measure][0].value or 0.0 for measure in ("flipped", "flipped under control")]
-    flipped = f"{shares[0]:.0%} flipped, {shares[1]:.0%} under the control"
-    if of[_BEYOND][0].value is None:
-        text += f"how much follows from more flips is not known ({flipped})"
+    """What is left of a model's excess over one control, a short sentence for each number."""
+    shifted = control.startswith("shifted")
+    name = "its own change in other places" if shifted else isolated(control)
+    flipped, under = (of[measure][0].value or 0.0 for measure in _FLIPPED)
+    sentences = [
+        f"Beside {name}: {flipped:.0%} of the images flip, under the control {under:.0%}.",
+        f"MOD is higher by {_amount(of[_EXCESS][0])}.",
+    ]
+    beyond, same = of[_BEYOND][0], of[_SAME][0]
+    if beyond.value is None:
+        sentences.append(f"How much of that is due to more flips is not known: {beyond.reason}.")
     else:
-        text += f"{_amount(of[_BEYOND][0])} is left at equal outcome and "
-        text += f"{_amount(of[_FLIPS][0])} follows from more flips ({flipped})"
-    same, count = of[_SAME]
+        sentences.append(f"More flips account for {_amount(of[_FLIPS][0])} of that.")
+        sentences.append(f"At equal outcome {_amount(beyond)} is left.")
     if same.value is None:
-        return f"{text}; {same.reason}"
-    whose = "image with the same outcome" if count == 1 else "images with the same outcome"
-    text += f"; the {count} {whose} under both shifted by {_amount(same)} more"
-    if equal is None or equal["difference"] is None:
-        return text
-    found = Cell(equal["difference"], equal["low"], equal["high"])
-    return f"{text}; where both leave {equal['accuracy']:.0%} right MOD differs by {_amount(found)}"
+        return " ".join([*sentences, f"{(same.reason or '').capitalize()}."])
+    count = of[_SAME][1]
+    whose = "The one image that fares" if count == 1 else f"The {count} images that fare"
+    moves = "moves" if count == 1 else "move"
+    sentences.append(f"{whose} alike under both {moves} further by {_amount(same)}.")
+    if equal is not None and equal["difference"] is not None:
+        found = Cell(equal["difference"], equal["low"], equal["high"])
+        sentences.append(
+            f"Where both leave {equal['accuracy']:.0%} right, MOD is higher by {_amount(found)}."
+        )
+    return " ".join(sentences)
 
 
 def _amount(found: Cell) -> str:

@@ -5,15 +5,25 @@ from dataclasses import dataclass
 
 from lookaway.analysis import dead
 from lookaway.analysis.frames import Frames
-from lookaway.report.findings import accuracies, at_top, headlines, is_positive, of_first
+from lookaway.report.findings import (
+    accuracies,
+    alike,
+    at_top,
+    headlines,
+    is_positive,
+    meaningless,
+    of_first,
+)
 from lookaway.report.placed import ceiling, common
 from lookaway.report.table import Cell
 from lookaway.report.wording import (
+    ONE_TRAINING,
     first_attack,
     first_images,
     first_method,
     isolated,
     signed,
+    trained,
     whose_noise,
     with_interval,
 )
@@ -24,10 +34,10 @@ class Opening:
     """The opening.
 
     Attributes:
-        model: the one with the largest MOD; None where no model has a pair of heatmaps.
+        model: the one with the largest MOD; None where no model has heatmaps that can be compared.
         title: in a few words, without the model.
-        sentences: how much, how much beyond its controls, how many it fails, and how sure; of
-            what, where there is more.
+        sentences: for which models MOD means nothing; how much, how much beyond its controls, how
+            many it fails, and how sure; of what, where there is more.
         bars: of each model that has pairs mod, noise, shuffled and excess, and where there are
             shifted controls shifted and aimed; all at the largest ε.
         accuracies: of the same models; see ``findings.accuracies``.
@@ -50,6 +60,8 @@ def opening(frames: Frames) -> Opening:
     bars = {model: cells for model, cells in every.items() if cells["excess"].value is not None}
     if not bars:
         return Opening(None, "No pair of heatmaps to compare", (), {}, {}, 1.0)
+    same = alike(frames)
+    told = {model: cells for model, cells in bars.items() if model not in same}
     ends = [
         end or 0.0
         for cells in bars.values()
@@ -58,18 +70,23 @@ def opening(frames: Frames) -> Opening:
         for end in (cell.value, cell.high)
     ]
     scale = max(ends) or 1.0
-    by_mod = sorted(bars, key=lambda model: -(bars[model]["mod"].value or 0.0))
-    first = by_mod[0]
     right = accuracies(frames)
-    sentences = [
-        f"{frames.attack.upper()} at ε = {frames.top:g} gives it MOD "
+    if not told:
+        sentence = (meaningless(frames), ONE_TRAINING)
+        return Opening(None, "The same heatmap for every image", sentence, bars, right, scale)
+    by_mod = sorted(told, key=lambda model: -(told[model]["mod"].value or 0.0))
+    first = by_mod[0]
+    sentences = [meaningless(frames)] if same else []
+    sentences += [
+        f"{frames.attack.upper()} at ε = {frames.top:g} gives {trained([first])} MOD "
         f"{with_interval(bars[first]['mod'])}; {_beyond(bars[first])}."
         f"{_dead_apart(bars[first])} {_failed(right[first])}"
     ]
     title = "under attack"
-    if len(bars) > 1:
-        title, certain = _compared(frames, bars, by_mod)
+    if len(told) > 1:
+        title, certain = _compared(frames, told, by_mod)
         sentences += certain
+    sentences.append(ONE_TRAINING)
     shown = (
         ceiling(frames, first),
         common(frames),
@@ -108,7 +125,7 @@ def _compared(
     beyond += f"; {isolated(next_)} is next with {signed(bars[next_][measure].value or 0.0)}: "
     beyond += f"{certainty_beyond}."
     if frames.shifted and not any(is_positive(cells["aimed"]) for cells in bars.values()):
-        beyond = f"No model's heatmaps move clearly further than under {what}."
+        beyond = f"No trained network's heatmaps move clearly further than under {what}."
     known = f"{isolated(second)} is next with {bars[second]['mod'].value:.3f}: {certainty}."
     return title, [known, beyond]
 

@@ -195,6 +195,7 @@ def _page(
         },
     }
     blobs = found.blobs | {f"json-{name}": _deflated(each) for name, each in data.items()}
+    opened = {sentence for view in views for sentence in view.opening.sentences}
     vega = _inline(vl_convert.javascript_bundle(None))  # type: ignore[arg-type]  # None: all of it
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
     return (
@@ -209,7 +210,7 @@ def _page(
             verified=[(heading(each), each) for each in verified(frames)],
             pairs=_pairs(frames),
             without_face=_without_face(frames),
-            warnings=warnings(frames),
+            warnings=[line for line in warnings(frames) if line not in opened],
             signed=signed,
             sections=_sections(tables),
             charts=charts,

@@ -7,6 +7,7 @@ import polars as pl
 
 from lookaway.analysis import dead, summary
 from lookaway.analysis.frames import Frames
+from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS
 from lookaway.report.by_class import class_tables, confusion_table
 from lookaway.report.curves import SHUFFLED
 from lookaway.report.detail_tables import detail_tables
@@ -17,7 +18,7 @@ from lookaway.report.pivot import by_level, pivoted
 from lookaway.report.placed import common_size, placed_tables, sizes_differ
 from lookaway.report.table import Cell, Row, Table
 from lookaway.report.verified import shift_tables, verification_tables
-from lookaway.report.wording import AIMED, method_ending, of_method, whose_noise
+from lookaway.report.wording import AIMED, BASELINE, method_ending, of_method, whose_noise
 from lookaway.study.keys import trained_name
 
 _POLICY = {
@@ -189,7 +190,7 @@ def _of_policy(frames: Frames, policy: str) -> Iterator[Table]:
             f"mod_{policy}{suffix}",
             f"MOD, explained class: {policy}{without}",
             "Mean dissimilarity (NISSIM) of the clean and the attacked heatmap: 0 the same, "
-            f"towards 1 dissimilar. {_POLICY[policy]}",
+            f"towards 1 dissimilar. {_POLICY[policy]} {BASELINE[policy]}",
             *by_level(frames, pl.concat([mods, shuffled], how="diagonal"), mean=True),
         )
         yield Table(
@@ -217,9 +218,11 @@ def _of_policy(frames: Frames, policy: str) -> Iterator[Table]:
 
 def _shuffled(frames: Frames, **used: str) -> pl.DataFrame:
     """The shuffled baseline as lines of the table of MOD: the same at every ε."""
-    found = frames.last(frames.shuffled).filter(**used).rename({"shuffled": "value"})
+    names = {OTHER_CLASS: SHUFFLED, SAME_CLASS: f"{SHUFFLED}, same class"}
+    found = frames.last(frames.shuffled).filter(pl.col("relation").is_in(list(names)), **used)
+    lines = found.with_columns(scope=pl.col("relation").replace_strict(names))
     levels = pl.DataFrame({"epsilon": frames.epsilons})
-    return found.with_columns(scope=pl.lit(SHUFFLED)).join(levels, how="cross")
+    return lines.rename({"shuffled": "value"}).join(levels, how="cross")
 
 
 def _preparation(frames: Frames) -> Iterator[Table]:

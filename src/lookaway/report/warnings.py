@@ -6,7 +6,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control
 from lookaway.perturbation import NOISE, OWN_SIZE, made_by, own_size_noise
 from lookaway.report.by_class import class_warnings
-from lookaway.report.findings import findings
+from lookaway.report.findings import findings, meaningless
 from lookaway.report.loading import doubts
 from lookaway.report.masked import masked
 from lookaway.report.wording import of_method
@@ -19,6 +19,7 @@ APART = 0.1  # of the RMS of what reaches a network
 def warnings(frames: Frames) -> list[str]:
     """The warnings of a run; none where all is well."""
     return [
+        *filter(None, [meaningless(frames)]),
         *doubts(frames),
         *_overfitted(frames),
         *class_warnings(frames),

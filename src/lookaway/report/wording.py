@@ -22,6 +22,26 @@ AIMED = (
     "moved to other places at random (shifted), averaged."
 )
 
+ONE_TRAINING = (
+    "Each model is one trained network: what is said holds for it, not for its architecture, of "
+    "which another training can differ by more than the intervals tell."
+)
+# What the shuffled baseline is, by class policy.
+_SHUFFLED = (
+    "Shuffled baseline: the mean dissimilarity of the clean heatmaps of two different images"
+)
+BASELINE = {
+    "own": f"{_SHUFFLED}, of different classes where nothing is said, each for its own class.",
+    "clean": (
+        f"{_SHUFFLED}, of different classes where nothing is said, both for the class predicted "
+        "for the first, because under attack the class is held fixed too."
+    ),
+    "label": (
+        f"{_SHUFFLED}, of different classes where nothing is said, both for the true class of the "
+        "first."
+    ),
+}
+
 
 def signed(value: float) -> str:
     """A number with its sign, as it is read."""
@@ -39,6 +59,11 @@ def listed(names: Sequence[str]) -> str:
     """Names as in a sentence."""
     alone = [isolated(name) for name in names]
     return alone[0] if len(alone) == 1 else f"{', '.join(alone[:-1])} and {alone[-1]}"
+
+
+def trained(names: Sequence[str]) -> str:
+    """The same, as what was measured: trained networks, not architectures."""
+    return f"the trained network{'s' if len(names) > 1 else ''} {listed(names)}"
 
 
 def isolated(name: str) -> str:

@@ -10,6 +10,7 @@ from lookaway.measured import CleanMaps, Found, Key, MeasureSettings, clean_maps
 from lookaway.perturbation import Perturbation
 from lookaway.rows import (
     ROW_SCHEMA,
+    STATISTIC_KEYS,
     Subject,
     measurement_rows,
     shuffled_rows,
@@ -45,12 +46,19 @@ def cell_result(
     frames = [measurement_rows(each, subject) for each in (met, *([one] for one in shaped)) if each]
     return CellResult(
         rows=pl.concat(frames) if frames else pl.DataFrame(schema=ROW_SCHEMA),
-        statistics=statistic_rows(met, subject, settings.last),
+        statistics=_statistics(met, shaped, subject, settings.last),
         shuffled=shuffled_rows(compared, subject),
         maps=_stored_maps(found, clean, pictured, settings.last),
         perturbations=perturbations,
         scores=cell_scores(found, list(found[0][1].perturbations)),
     )
+
+
+def _statistics(found: Found, shaped: Found, subject: Subject, last: str) -> pl.DataFrame:
+    """The statistics of attacks and noise, and of controls that have some."""
+    frames = [statistic_rows(each, subject, last) for each in (found, *([one] for one in shaped))]
+    having = [each for each in frames if each.width > len(STATISTIC_KEYS)]
+    return pl.concat(having or frames[:1], how="diagonal")
 
 
 def _stored_maps(
