@@ -24,6 +24,7 @@ def with_mods(finished, *, mod=(0.2, 0.4), p=(0.01, 0.01), excess=(0.1, 0.2), lo
     frames.aimed = finished.aimed().with_columns(
         aimed=each(excess), low=each(low), high=each((0.3, 0.4))
     )
+    frames.shuffled = finished.shuffled().with_columns(shuffled=0.3, low=0.2, high=0.4)
     frames.compare_models = finished.compare_models().with_columns(
         p_holm=pl.col("measure").replace_strict(
             ["mod", "excess", "aimed"], [*p, p[1]], default=None, return_dtype=pl.Float64
@@ -58,8 +59,10 @@ def test_it_names_the_model_with_the_largest_mod_and_how_sure_that_is(
     models = finished.frames.models
     other = isolated(models[1 - first])
     assert (found.model, found.title) == (models[first], title.format(other))
-    for part, sentence in zip(sentences, found.sentences[1:], strict=True):
+    *numbered, trained = found.sentences[1:]
+    for part, sentence in zip(sentences, numbered, strict=True):
         assert part.format(other) in sentence
+    assert trained.startswith("Each model is one trained network")
 
 
 def test_an_effect_of_the_attack_is_said_only_where_both_controls_say_it(finished):
