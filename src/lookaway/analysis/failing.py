@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr
 
-from lookaway.analysis.ends import SHARE
+from lookaway.analysis.auroc import Chance, auroc, kind_of
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
-from lookaway.analysis.intervals import Bootstrap
-from lookaway.analysis.outcomes import OUTCOMES, weighted_wins, with_outcome
+from lookaway.analysis.outcomes import OUTCOMES, with_outcome
 
 NISSIM, FALL, CONFIDENCE = "nissim", "logit fall", "clean confidence"
 PREDICTORS = (NISSIM, FALL, CONFIDENCE)
@@ -103,8 +102,8 @@ def with_holm(found: pl.DataFrame) -> pl.DataFrame:
 
 
 def _lines(table: Grouped, labels: list[str]) -> Iterator[dict[str, object]]:
-    """The lines of one variant; what does not depend on method and policy is resampled once."""
-    known: dict[bytes, dict[str, float | int | None]] = {}
+    """The lines of one variant; what does not depend on method and policy is computed once."""
+    known: dict[bytes, Chance] = {}
     for place, keys in enumerate(table.groups.iter_rows(named=True)):
         used = table.used[:, place]
         flipped = table.values["flipped"][:, place] > 0
@@ -115,16 +114,17 @@ def _lines(table: Grouped, labels: list[str]) -> Iterator[dict[str, object]]:
             "n": int(used.sum()),
             "flipped": int((used & flipped).sum()),
             "only": labels[gone[0]] if len(gone) == 1 and several else None,
-            "interval": table.bootstrap.kind,
+            "interval": kind_of(table.bootstrap),
         }
         why = _no_pair(flipped[used])
         for within, strata in ((ALL, np.zeros_like(classes)), (CLASSES, classes)):
+            counted = np.where(used, strata, -1)
             for predictor in PREDICTORS:
                 scores = table.values[predictor][:, place]
-                key = b"".join(each.tobytes() for each in (scores, flipped, strata, used))
+                key = b"".join(each.tobytes() for each in (scores, flipped, counted))
                 if key not in known:
-                    known[key] = _auroc(table.bootstrap, scores, flipped, strata, used)
-                found = known[key]
+                    known[key] = auroc(scores, flipped, counted, table.bootstrap)
+                found = dict(zip(("auroc", "low", "high", "mixed"), known[key], strict=True))
                 reason = why or (None if found["mixed"] else _REASONS[within])
                 yield about | found | {"predictor": predictor, "within": within, "reason": reason}
         adds = added(
@@ -144,46 +144,6 @@ def _no_pair(flipped: np.ndarray) -> str | None:
     if not flipped.any():
         return "no image flipped"
     return "every image that was right flipped" if flipped.all() else None
-
-
-def _auroc(
-    bootstrap: Bootstrap,
-    scores: np.ndarray,
-    positive: np.ndarray,
-    strata: np.ndarray,
-    used: np.ndarray,
-) -> dict[str, float | int | None]:
-    """The share of pairs of one stratum that the positive wins, with its interval."""
-    mixed = [
-        chosen
-        for chosen in (np.flatnonzero(used & (strata == one)) for one in np.unique(strata[used]))
-        if positive[chosen].any() and not positive[chosen].all()
-    ]
-    if not mixed:
-        return {"mixed": 0, "auroc": None, "low": None, "high": None}
-
-    def wins_and_pairs(weights: np.ndarray, units: np.ndarray) -> np.ndarray:
-        total = np.zeros((2, weights.shape[1]))
-        for chosen in mixed:
-            high, own = positive[chosen], units[chosen]
-            total[0] += weighted_wins(weights, own, scores[chosen], high)
-            # Not weights[own]: memory would grow with the images.
-            of_unit = (np.bincount(own[side], minlength=len(weights)) for side in (high, ~high))
-            first, second = (counts.astype(weights.dtype) @ weights for counts in of_unit)
-            total[1] += first * second
-        return total
-
-    wins, pairs = wins_and_pairs(np.ones((1, 1)), np.zeros(len(scores), dtype=int))[:, 0]
-    blocks = [
-        wins_and_pairs(np.ascontiguousarray(drawn.T), bootstrap.units)
-        for drawn in bootstrap.weights()
-    ]
-    resampled = np.concatenate(blocks, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        chances = resampled[0] / resampled[1]
-    counted = np.isin(np.arange(len(used)), np.concatenate(mixed))
-    (low,), (high,) = bootstrap.bounds(chances[:, None], counted[:, None], SHARE)
-    return {"mixed": len(mixed), "auroc": float(wins / pairs), "low": low, "high": high}
 
 
 def added(

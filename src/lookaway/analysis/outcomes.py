@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.ends import SHARE
+from lookaway.analysis.auroc import Chance, auroc, kind_of
 from lookaway.analysis.grouped import (
     SETTING,
     Grouped,
@@ -12,7 +12,6 @@ from lookaway.analysis.grouped import (
     measure_frames,
     share_frames,
 )
-from lookaway.analysis.intervals import Bootstrap
 
 OUTCOMES = ("stayed right", "flipped", "wrong before")
 FLIPPED_OR_NOT = "flipped against stayed right"
@@ -92,7 +91,6 @@ def flip_auroc(rows: pl.DataFrame) -> pl.DataFrame:
     """
     told = with_outcome(rows).filter(pl.col("outcome") != OUTCOMES[2])
     told = told.with_columns(flipped=(pl.col("outcome") == OUTCOMES[1]).cast(pl.Float64))
-    # Images that were wrong before are drawn too: the resamples are those of every number.
     keys = [*_KEYS, "image"]
     joined = rows.join(
         told.select(*keys, "flipped"), on=keys, how="left", nulls_equal=True, maintain_order="left"
@@ -103,26 +101,26 @@ def flip_auroc(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _auroc_frame(table: Grouped) -> pl.DataFrame:
     flipped, scores = table.values["flipped"] > 0, table.values["nissim"]
-    places = range(table.groups.height)
-    reasons = [_reason(flipped[table.used[:, place], place]) for place in places]
-    points = [
-        None
-        if reasons[place]
-        else auroc(scores[table.used[:, place], place], flipped[table.used[:, place], place])
-        for place in places
+    found: list[Chance] = [
+        auroc(
+            scores[:, place],
+            flipped[:, place],
+            np.where(table.used[:, place], 0, -1),
+            table.bootstrap,
+        )
+        for place in range(table.groups.height)
     ]
-    resampled = resampled_auroc(table.bootstrap, scores, flipped, table.used)
-    ends = table.bootstrap.bounds(resampled, table.used, SHARE)
-    told = [
-        [None if reason else end for end, reason in zip(side, reasons, strict=True)]
-        for side in ends
+    reasons = [
+        _reason(flipped[used, place]) for place, used in enumerate(table.used.T)
     ]
-    found = table.frame("value", points, (told[0], told[1])).with_columns(
+    points, *ends = ([each[part] for each in found] for part in range(3))
+    named = kind_of(table.bootstrap)
+    told = table.frame("value", points, (ends[0], ends[1]), named).with_columns(
         pl.lit(FLIPPED_OR_NOT).alias("outcome"),
         pl.lit("auroc").alias("measure"),
         pl.Series("reason", reasons, dtype=pl.String),
     )
-    return found.select(_COLUMNS)
+    return told.select(_COLUMNS)
 
 
 def _reason(flipped: np.ndarray) -> str | None:
@@ -131,91 +129,6 @@ def _reason(flipped: np.ndarray) -> str | None:
     if not flipped.any():
         return "no image flipped"
     return "every image that was right flipped" if flipped.all() else None
-
-
-def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """The chance that a positive's score is above a negative's; equal scores count half.
-
-    Args:
-        scores: (N,) float.
-        positive: (N,) bool, some and not all.
-
-    >>> auroc(np.array([0.1, 0.4, 0.4]), np.array([False, False, True]))
-    0.75
-    """
-    weights, units = np.ones((1, 1)), np.zeros(len(scores), dtype=int)
-    wins = float(weighted_wins(weights, units, scores, positive)[0])
-    return wins / float(positive.sum() * (~positive).sum())
-
-
-def resampled_auroc(
-    bootstrap: Bootstrap, scores: np.ndarray, positive: np.ndarray, used: np.ndarray
-) -> np.ndarray:
-    """The AUROC of each column in each resample, NaN where one has no positive or no negative.
-
-    Args:
-        bootstrap: of the images.
-        scores: (N, G) float.
-        positive: (N, G) bool.
-        used: (N, G) bool: the images that count.
-
-    Returns:
-        (resamples, G).
-    """
-    wins = np.concatenate(
-        [
-            np.stack(
-                [
-                    weighted_wins(by_unit, bootstrap.units[counts], column[counts], high[counts])
-                    for counts, column, high in zip(used.T, scores.T, positive.T, strict=True)
-                ],
-                axis=1,
-            )
-            for by_unit in (np.ascontiguousarray(drawn.T) for drawn in bootstrap.weights())
-        ]
-    )
-    pairs = np.prod(
-        [bootstrap.sums((used & side).astype(float)) for side in (positive, ~positive)], axis=0
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        chances: np.ndarray = wins / pairs
-    return chances
-
-
-def weighted_wins(
-    weights: np.ndarray, units: np.ndarray, scores: np.ndarray, positive: np.ndarray
-) -> np.ndarray:
-    """How many pairs of a positive and a negative the positive wins, a tie counting half.
-
-    Σ over the positives of weight × (the negatives' weight below + half of that at the same score).
-
-    Args:
-        weights: (U, b) float: how often each unit was drawn.
-        units: (N,) int: each image's unit.
-        scores: (N,) float.
-        positive: (N,) bool.
-
-    Returns:
-        (b,), of the weights' type.
-    """
-    wins: np.ndarray = np.zeros(weights.shape[1], dtype=weights.dtype)
-    below, won = np.zeros((2, weights.shape[1]), dtype=weights.dtype)
-    order = np.argsort(scores, kind="stable")
-    units, positive, scores = units[order], positive[order], scores[order]
-    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]]).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(scores)], strict=True):
-        if stop - start == 1:  # most scores are alone
-            if positive[start]:
-                wins += np.multiply(weights[units[start]], below, out=won)
-            else:
-                below += weights[units[start]]
-            continue
-        level = slice(start, stop)
-        high = weights[units[level][positive[level]]].sum(axis=0)
-        low = weights[units[level][~positive[level]]].sum(axis=0)
-        wins += high * (below + low / 2)
-        below += low
-    return wins
 
 
 def transfer(rows: pl.DataFrame) -> pl.DataFrame:
