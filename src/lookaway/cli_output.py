@@ -84,6 +84,7 @@ def tell(result: "Result", quiet: bool, as_json: bool) -> None:
         print_json({**about, "headline": headline_numbers(result.frames)})
     elif not quiet:
         _print_headline(headline(result.frames))
+        say(ONE_TRAINING)
         Console().print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
 
 

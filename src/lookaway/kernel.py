@@ -107,8 +107,6 @@ def measure_under(
     clean: Mapping[Key, np.ndarray],
     source: Source,
     perturbation: Perturbation,
-    *,
-    conventions: bool = False,
 ) -> Measured:
     """Measure images whose clean maps are known under one more perturbation, at the last layer.
 
@@ -116,20 +114,13 @@ def measure_under(
         clf: the classifier; it is afterwards as it was.
         images: (N, C, H, W) float32 pixels in [0, 1], N at least 1.
         labels: (N,) int64.
-        settings: how; where participation went is not told.
+        settings: how; the last layer alone.
         explainers: of its layers.
         clean: of these images what ``measure_images`` found in the clean ones at the last layer.
         source: what the perturbation is called.
         perturbation: of these images.
-        conventions: whether maps are compared in other ways too, where the settings say so.
     """
-    alone = replace(
-        settings,
-        layers=(settings.last,),
-        statistics=conventions and settings.statistics,
-        displacement=False,
-        scores=False,
-    )
+    alone = replace(settings, layers=(settings.last,), scores=False)
     found = []
     with clf.computing():
         for places in _together(len(images), settings.batch_size):

@@ -1,6 +1,7 @@
 """Controls with an attack's own shape: made of its perturbations, and measured under."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -9,7 +10,7 @@ from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control, Counts
 from lookaway.explainers.base import Explainer
 from lookaway.hashing import random_shift, random_signs, seed_from
 from lookaway.kernel import measure_under
-from lookaway.measured import Found, Key, Measured, MeasureSettings, in_order
+from lookaway.measured import Found, Key, Measured, MeasureSettings
 from lookaway.metrics.shuffled import of_other_classes, of_same_class
 from lookaway.models.classifier import Classifier
 from lookaway.perturbation import Perturbation, Source
@@ -69,11 +70,10 @@ def measure_controls(
                 some = {key: array[places] for key, array in clean.items()}
                 part = images[places], labels[places]
                 one = (control.name, None)
-                # The verdict holds attacks against these, so their rankings are made again too.
-                more = control.kind == SHIFTED
-                each = measure_under(
-                    clf, *part, settings, explainers, some, one, made, conventions=more
-                )
+                # The verdict holds attacks against shifted ones: rankings by that are made again.
+                more = settings.statistics and control.kind == SHIFTED
+                how = replace(settings, statistics=more, displacement=False)
+                each = measure_under(clf, *part, how, explainers, some, one, made)
                 measured.append((places, _without_maps(each)))
             advance()
     return measured

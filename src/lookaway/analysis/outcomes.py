@@ -110,9 +110,7 @@ def _auroc_frame(table: Grouped) -> pl.DataFrame:
         )
         for place in range(table.groups.height)
     ]
-    reasons = [
-        _reason(flipped[used, place]) for place, used in enumerate(table.used.T)
-    ]
+    reasons = [_reason(flipped[used, place]) for place, used in enumerate(table.used.T)]
     points, *ends = ([each[part] for each in found] for part in range(3))
     named = kind_of(table.bootstrap)
     told = table.frame("value", points, (ends[0], ends[1]), named).with_columns(
