@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
+from lookaway.analysis.auroc import auroc
 from lookaway.analysis.ends import SHARE, Ends
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import proportion_ends
@@ -19,6 +21,7 @@ from lookaway.analysis.proportions import proportion_ends
 SIZES = [(1, 10), (1, 30), (10, 3), (1, 80), (10, 8), (20, 4), (10, 30), (30, 10)]
 SHARES = [0.5, 0.8, 0.9, 0.97, 0.99]
 TOGETHER = [0.0, 0.1, 0.3]  # correlation of two images of a class, from 20 classes on
+AUROCS = [0.5, 0.7, 0.9, 0.97, 0.99]
 RESAMPLES = 2000
 _Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -139,6 +142,47 @@ def pairs(kind: str, classes: int, per_class: int, studies: int = 2000) -> Held:
     return _held(kind, bootstrap, values, now, true)
 
 
+def aurocs(true: float, together: float, classes: int, per_class: int, studies: int = 2000) -> Held:
+    """The AUROC of a number for a flip; three in ten images flip.
+
+    Args:
+        true: the true one.
+        together: correlation of the numbers of two images of a class, from 20 classes on.
+        classes: of each study.
+        per_class: images.
+        studies: how many.
+    """
+    random = np.random.default_rng(0)
+    bootstrap, size = _bootstrap(classes, per_class), classes * per_class
+    apart = float(np.sqrt(2) * norm.ppf(true))
+    shared = together if classes >= 20 else 0.0
+    everything, ends, before = np.zeros(size, dtype=int), [], []
+    for _ in range(studies):
+        flipped = random.random(size) < 0.3
+        flipped[:2] = True, False
+        effects = np.repeat(random.normal(size=classes), per_class) * np.sqrt(shared)
+        scores = effects + random.normal(size=size) * np.sqrt(1 - shared) + apart * flipped
+        share, low, high, _ = auroc(scores, flipped, everything, bootstrap)
+        ends.append((low, high))
+        before.append(_delong(scores, flipped, share or 0.0))
+    return Held(
+        f"{true:g}",
+        classes,
+        size,
+        _share_held(tuple(zip(*before, strict=True)), true),
+        _share_held(tuple(zip(*ends, strict=True)), true),
+        1.0,
+    )
+
+
+def _delong(scores: np.ndarray, flipped: np.ndarray, share: float) -> tuple[float, float]:
+    """The plain interval of DeLong (1988), for images that are independent."""
+    wins = (scores[flipped][:, None] > scores[~flipped][None, :]).astype(float)
+    parts = (wins.mean(axis=axis) for axis in (1, 0))
+    error = np.sqrt(sum(part.var() / max(len(part) - 1, 1) for part in parts))
+    return share - 1.96 * float(error), share + 1.96 * float(error)
+
+
 def spreads(name: str, classes: int, per_class: int, studies: int = 2000) -> Held:
     """The standard deviation of a NISSIM over images, of classes that are alike.
 
@@ -230,6 +274,11 @@ def main() -> None:
     _say("Shuffled level: each image in two pairs\n")
     kinds = ("sum", "distance")
     _say(table(of, (pairs(kind, *size, studies) for kind in kinds for size in SIZES)))
+    for together in (0.0, 0.3):
+        sizes = [size for size in SIZES if not together or size[0] >= 20]
+        _say(f"AUROC, images of a class correlated {together:g}; before: DeLong's\n")
+        made = (aurocs(p, together, *size, studies) for p in AUROCS for size in sizes)
+        _say(table(f"AUROC; {of}", made))
     _say("Spread of NISSIM\n")
     _say(table(of, (spreads(name, *size, studies) for name in NISSIM for size in SIZES)))
 

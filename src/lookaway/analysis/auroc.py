@@ -65,8 +65,8 @@ def kind_of(resamples: Resamples) -> str:
 def _below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """How many of the others each score is above; an equal one is half."""
     others = np.sort(others)
-    sides = (np.searchsorted(others, scores, side) for side in ("left", "right"))
-    found: np.ndarray = sum(sides) / 2
+    under, upto = (np.searchsorted(others, scores, side) for side in ("left", "right"))
+    found: np.ndarray = (under + upto) / 2
     return found
 
 
