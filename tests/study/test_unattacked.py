@@ -106,7 +106,8 @@ def frames_of(rows, transplanted=0):
     return SimpleNamespace(
         accuracy=summary.accuracy(rows),
         methods=["gradcam"],
-        plan=SimpleNamespace(gradient_free=[], shard=64),
+        plan=SimpleNamespace(gradient_free=[], shard=64, classes=[]),
+        store=SimpleNamespace(trained=dict),
         settings=SimpleNamespace(attacks=[], controls=Controls(transplanted=transplanted)),
         aimed=aimed(rows),
         sources=[],
