@@ -43,7 +43,7 @@ def test_sentences_hold_the_numbers_of_the_frames(finished):
     flipped = finished.outcomes().filter(source="two", outcome="flipped", measure="share", **here)
     text = dict(found["Consequence"].models)["two"]
     assert f"{flipped['value'][0]:.0%} of the images flipped" in text
-    excess = {"scope": "fgsm white-box", "measure": "excess", "epsilon": 0.1}
+    excess = {"scope": "fgsm white-box", "measure": "aimed", "epsilon": 0.1}
     ranking = finished.robustness_of_ranking().filter(**excess)
     held = f"holds in {ranking['held'][0]} of {ranking['conventions'][0]}"
     assert held in found["Certainty"].closing
