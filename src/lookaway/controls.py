@@ -57,6 +57,15 @@ def read(name: str) -> Control | None:
     return None if found is None else Control(found[1], int(found[2]), found[3])
 
 
+def compared_otherwise(names: Iterable[str]) -> list[str]:
+    """Those whose maps are compared in other ways than NISSIM's too: verdicts rest on them.
+
+    >>> compared_otherwise(["shifted 1 of fgsm", "spectrum noise 1 of fgsm"])
+    ['shifted 1 of fgsm']
+    """
+    return [name for name in names if name.startswith(f"{SHIFTED} ")]
+
+
 def shaped(names: Iterable[str | None]) -> dict[str, Control]:
     """Those of some names that are of such controls."""
     found = {name: read(name) for name in names if name is not None}

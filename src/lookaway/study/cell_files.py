@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lookaway.controls import compared_otherwise
 from lookaway.perturbation import Perturbation
 from lookaway.places import size_of
 from lookaway.study.cell_reading import (
@@ -59,6 +60,7 @@ class CellFiles(CellReading):
         whole = identity.whole(key.model)
         last = identity.plan.last_layers[key.model]
         units, shaped = whole.units(last), {*whole.shaped}
+        otherwise = {*compared_otherwise(whole.shaped)}
         rows = self.stored("rows", key, weights)
         told = bool(rows)
         maps, statistics, views, signs = (
@@ -72,7 +74,7 @@ class CellFiles(CellReading):
             if id_ not in rows or identity.view(of, unit.method, unit.layer) not in views:
                 return False
             if unit.attack in shaped:
-                return True
+                return unit.attack not in otherwise or id_ in statistics
             if scored and identity.scored(of, unit.met, unit.epsilon) not in scores:
                 return False
             return id_ in maps and (unit.layer != last or id_ in statistics)

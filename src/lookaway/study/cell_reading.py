@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lookaway.controls import compared_otherwise
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SHUFFLED_SCHEMA, SINCE
@@ -68,11 +69,11 @@ class CellReading(Files):
             ]
         units = part.units(last)
         if folder == "statistics":
-            shaped = {*part.shaped}
+            without = {*part.shaped} - {*compared_otherwise(part.shaped)}
             return [
                 Wanted(identity.unit(of, unit), (*here, *unit[:4]))
                 for unit in units
-                if unit.layer == last and unit.attack not in shaped
+                if unit.layer == last and unit.attack not in without
             ]
         return [Wanted(identity.unit(of, unit), (*here, *unit)) for unit in units]
 
