@@ -26,6 +26,8 @@ EXPLAINERS = {
 }
 # Networks that give embeddings, beside timm's: a study enrols people for them.
 EMBEDDERS = ("dlib_face_resnet",)
+# The user's own modules that this process runs: what loaded each, and its file's checksum then.
+_RUNNING: dict[str, tuple[object, str]] = {}
 
 
 def is_own_code(name: str) -> bool:
@@ -136,7 +138,24 @@ def own_code(names: Iterable[str]) -> dict[str, str]:
 
     Args:
         names: of attacks, explainers and networks.
+
+    Raises:
+        InputError: a module's file was changed since this process first asked; its old code runs.
     """
-    modules = dict.fromkeys(name.partition(":")[0] for name in names if is_own_code(name))
-    files = {name: import_module(name).__file__ for name in modules}
-    return {name: digest(Path(file).read_bytes()) for name, file in files.items() if file}
+    homes = dict.fromkeys(name.partition(":")[0] for name in names if is_own_code(name))
+    modules = {name: import_module(name) for name in homes}
+    found = {
+        name: digest(Path(module.__file__).read_bytes())
+        for name, module in modules.items()
+        if module.__file__
+    }
+    for name, checksum in found.items():
+        spec = modules[name].__spec__  # another one after each import and reload
+        known = _RUNNING.get(name)
+        if known is not None and known[0] is spec and known[1] != checksum:
+            raise InputError(
+                f"{modules[name].__file__!r} was changed since this process imported it, so its "
+                "old code would run: run it in a new process, or importlib.reload() it first"
+            )
+        _RUNNING[name] = spec, checksum
+    return found

@@ -13,10 +13,11 @@ from timm.data import create_dataset
 from torch import nn
 
 import lookaway as la
+from growth import check_beside, results_in
 from lookaway.cli_results import report
 from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
-from lookaway.errors import ModelError, StoreError, StudyError
+from lookaway.errors import ModelError, StudyError
 from lookaway.export import export
 from lookaway.progress import Silent
 from lookaway.report.explorer import explorer
@@ -151,12 +152,15 @@ def test_with_the_order_given_a_network_of_timm_s_script_is_right(
 def test_what_a_file_of_names_says_is_known_by_its_content(study, tmp_path, run_quickly):
     for name in ("first.txt", "moved.txt"):
         (tmp_path / name).write_text("\n".join(NUMBERS))
+    first = run_quickly(study(classes=str(tmp_path / "first.txt")), tmp_path / "first")
     run_quickly(study(classes=str(tmp_path / "first.txt")), tmp_path / "out")
     run_quickly(study(classes=str(tmp_path / "moved.txt")), tmp_path / "out")
     run_quickly(study(classes=NUMBERS), tmp_path / "out")
+    before = results_in(tmp_path / "out")
+    assert before == results_in(first.folder)
     (tmp_path / "moved.txt").write_text("\n".join(sorted(NUMBERS)))
-    with pytest.raises(StoreError, match=r"class_order\.one\.logits"):
-        run_quickly(study(classes=str(tmp_path / "moved.txt")), tmp_path / "out")
+    other = study(classes=str(tmp_path / "moved.txt"))
+    check_beside(before, run_quickly(other, tmp_path / "out"), run_quickly(other, tmp_path / "new"))
 
 
 @pytest.fixture
@@ -315,9 +319,11 @@ def test_the_weights_that_are_taken_are_told_and_may_be_chosen(
         prefix="module.",
         new_head=False,
     )
-    run_quickly(study(beside, averaged=True), tmp_path / "out")  # the same weights
-    with pytest.raises(StoreError, match=r"weights\.one"):
-        run_quickly(study(beside, averaged=False), tmp_path / "out")
+    before = results_in(tmp_path / "out")
+    run_quickly(study(beside, averaged=True), tmp_path / "out")
+    assert results_in(tmp_path / "out") == before  # the same weights
+    raw = study(beside, averaged=False)
+    check_beside(before, run_quickly(raw, tmp_path / "out"), run_quickly(raw, tmp_path / "new"))
 
 
 def test_a_trunk_alone_is_trained_a_head_and_refused_where_nothing_is_trained(

@@ -1,6 +1,7 @@
 """Attacks and explainers of a user's own: by name from a study, where its code is trusted."""
 
 import importlib
+import shutil
 import sys
 import zlib
 
@@ -11,11 +12,12 @@ from polars.testing import assert_frame_equal
 
 import lookaway as la
 from lookaway.analysis.aimed import pooled
-from lookaway.errors import StoreError, StudyError
+from lookaway.errors import InputError, StudyError
 from lookaway.export import export
 from lookaway.kernel import Key
 from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
+from lookaway.study import worker
 from lookaway.study.plan import parse_study
 
 MODULE = '''
@@ -69,6 +71,13 @@ def own_module(tmp_path, monkeypatch):
     sys.modules.pop("my_nets", None)
 
 
+def load_anew(path):
+    """Forget a module, as a new process does; its byte code goes by the file's size and second."""
+    shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
+    sys.modules.pop(path.stem, None)
+    importlib.invalidate_caches()
+
+
 @pytest.fixture
 def own_study(quick_study):
     return {
@@ -79,7 +88,7 @@ def own_study(quick_study):
 
 
 def test_a_study_attacks_and_explains_by_code_of_the_user_s_own(
-    own_study, own_module, quick_study, run_quickly, tmp_path
+    own_study, own_module, quick_study, run_quickly, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
     result = run_quickly(own_study, out, trust_code=True)
@@ -119,12 +128,28 @@ def test_a_study_attacks_and_explains_by_code_of_the_user_s_own(
         exported = np.load(folder / f"{image.image}.npy").transpose(1, 2, 0)
         np.testing.assert_allclose(exported, attacked, atol=1e-6)
 
-    # It goes on where it stopped, and not with other code.
+    # It goes on where it stopped; other code's results stand beside.
     next((out / "rows").iterdir()).unlink()
     assert_frame_equal(run_quickly(own_study, out, trust_code=True).rows(), rows)
     own_module.write_text(MODULE.replace("0.7", "0.6"))
-    with pytest.raises(StoreError, match=r"own_code\.my_nets"):
+    with pytest.raises(InputError, match=r"my_nets\.py' was changed since .* old code would run"):
         run_quickly(own_study, out, trust_code=True)
+    load_anew(own_module)
+    beside, alone = (
+        run_quickly(own_study, folder, trust_code=True) for folder in (out, tmp_path / "new")
+    )
+    assert_frame_equal(beside.rows(), alone.rows(), check_exact=True)
+    assert not beside.rows().equals(rows)
+    old, new = result.store.identity, beside.store.identity
+    assert old.attack("fgsm") == new.attack("fgsm")
+    assert old.attack("three steps") != new.attack("three steps")
+    key, last = old.model("none", "one"), old.plan.last_layers["one"]
+    assert key == new.model("none", "one")
+    assert old.view(key, "hires", last) != new.view(key, "hires", last)
+    own_module.write_text(MODULE)
+    load_anew(own_module)
+    monkeypatch.setattr(worker, "do_cell", None)
+    assert_frame_equal(run_quickly(own_study, out, trust_code=True).rows(), rows)
 
 
 def test_code_that_is_not_trusted_is_named_and_not_imported(own_study, own_module, tmp_path):

@@ -13,12 +13,15 @@ from polars.testing import assert_frame_equal
 from safetensors.torch import save_file
 
 import lookaway as la
+from growth import check_beside, results_in
 from lookaway.cost.estimate import estimate
-from lookaway.errors import EngineError, InputError, StoreError, StudyError
+from lookaway.errors import EngineError, InputError, StudyError
 from lookaway.models.classifier import Classifier
 from lookaway.models.own import identity
+from lookaway.study.identity import Identity
 from lookaway.study.plan import open_study
 from oracles import enliven
+from plans import a_plan
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 INSIDE = {"mean": MEAN, "std": STD, "input_size": 64}
@@ -114,11 +117,15 @@ def test_a_run_goes_on_with_the_same_network_alone(quick_study, run_quickly, own
     clf = Classifier(module, mean=MEAN, std=STD, input_size=64)
     study = study_of(quick_study, "given")
     rows = run_quickly(study, out, 64, models={"given": clf}).rows()
-    next((out / "rows").glob("*given*")).unlink()
+    next((out / "rows").iterdir()).unlink()
     assert_frame_equal(run_quickly(study, out, 64, models={"given": clf}).rows(), rows)
+    before = results_in(out)
     other = Classifier(torch.nn.Sequential(module), mean=MEAN, std=STD, input_size=64)
-    with pytest.raises(StoreError, match=r"weights\.given"):
-        run_quickly(study, out, 64, models={"given": other})
+    beside, alone = (
+        run_quickly(study, folder, 64, models={"given": other})
+        for folder in (out, tmp_path / "new")
+    )
+    check_beside(before, beside, alone)
 
 
 def test_a_network_is_known_by_its_weights_its_structure_and_its_inputs(network):
@@ -136,6 +143,19 @@ def test_a_network_is_known_by_its_weights_its_structure_and_its_inputs(network)
     found.append(known(smooth))
     assert len(set(found)) == len(found)
     assert known(copy.deepcopy(network)) == found[0]
+
+
+def test_other_code_other_weights_and_another_order_of_classes_have_other_keys():
+    own = {"name": "one", "module": "my_models:small", "mean": 0.5, "std": 0.5, "train": "none"}
+    order = {"one": {"logits": [1, 0], "others": []}}
+    plans = [
+        a_plan(settings={"models": [own]}, own_code={"my_models": "0"}, **change)
+        for change in ({}, {"weights": {"one": "1"}}, {"class_order": order})
+    ]
+    plans += [plans[0].model_copy(update={"own_code": {"my_models": code}}) for code in ("1", "0")]
+    *others, again = [Identity(plan).network("none", "one") for plan in plans]
+    assert len({*others}) == 4
+    assert again == others[0]
 
 
 @pytest.fixture

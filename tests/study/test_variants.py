@@ -1,6 +1,7 @@
 """A study of images prepared in several ways: the same split, rows that say which, and resumes."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,9 +9,11 @@ import pytest
 from PIL import Image
 
 import lookaway as la
-from lookaway.errors import StoreError, StudyError
+from growth import check_beside, results_in
+from lookaway.errors import StudyError
 from lookaway.export import export
 from lookaway.study import images
+from lookaway.study.keys import picture_name
 
 POINTS = [f"P{place}{axis}" for place in range(1, 6) for axis in "XY"]
 FACE = np.array([[20, 20], [44, 20], [32, 32], [23, 44], [41, 44]], dtype=float)
@@ -115,8 +118,11 @@ def test_a_variant_beside_another_changes_nothing(cropped, small_study, tmp_path
 
 
 def test_models_learn_from_each_variant_and_see_other_images(cropped):
-    heads = sorted(path.name for path in (cropped.folder / "heads").glob("*.safetensors"))
-    assert [name.partition("-")[0] for name in heads] == ["landmarks"] * 2 + ["none"] * 2
+    heads = {path.stem for path in (cropped.folder / "heads").glob("*.safetensors")}
+    assert heads == {key.head for key in cropped.store.identity.models()}
+    assert len(heads) == 2 * 2
+    kept = [(cropped.folder / f"heads/{head}.safetensors").read_bytes() for head in heads]
+    assert len(set(kept)) == 2 * 2
     assert set(cropped.store.trained()) == {"one", "one / landmarks", "two", "two / landmarks"}
     panels = cropped.figure("training").svg()
     for name in cropped.store.trained():
@@ -173,8 +179,9 @@ def test_pictured_images_are_those_that_every_variant_has(dropped, unseen):
     shown = dropped.samples().filter("pictured")
     assert unseen[0] not in set(shown["image"])
     for variant in ("none", "landmarks"):
+        prepared = dropped.store.identity.preparation(variant)
         for sha in shown["sha256"]:
-            with Image.open(dropped.folder / f"images/{variant}-{sha}.png") as picture:
+            with Image.open(dropped.folder / picture_name(prepared, sha)) as picture:
                 assert picture.size == (64, 64)
 
 
@@ -205,8 +212,15 @@ def test_a_run_that_goes_on_does_not_search_again(dropped, small_study, landmark
 def test_other_landmarks_are_another_study(cropped, small_study, tmp_path):
     other = write_landmarks(tmp_path / "other.csv", all_names(small_study), shift=3.0)
     study = with_data(small_study, variants=["none", "landmarks"], landmarks=str(other))
-    with pytest.raises(StoreError, match="variants"):
-        la.run_study(study, cropped.folder, progress=False)
+    before = results_in(shutil.copytree(cropped.folder, tmp_path / "out"))
+    beside, alone = (without_page(study, tmp_path / name) for name in ("out", "new"))
+    identity = cropped.store.identity
+    ids = {key.id for key in identity.cells("none")}
+    ids |= {key.head for key in identity.models() if key.variant == "none"}
+    # What stands beside is of the landmarks alone: the images as they are stay as they were.
+    shared = {name for name in before if Path(name).stem in ids}
+    assert 0 < len(shared) < len(before)
+    check_beside(before, beside, alone, shared)
 
 
 def test_a_variant_that_takes_a_class_s_whole_part_is_refused(small_study, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import torch
 
-from lookaway.errors import EngineError
+from lookaway.errors import EngineError, InputError
 from lookaway.memory import kept_memory
 from lookaway.registry import own_code
 from lookaway.study.prepare import Prepared, named_code, versions
@@ -158,7 +158,7 @@ class OnMachine:
         for name in named_code(self._prepared.study):
             try:
                 found |= own_code([name])
-            except ImportError as error:
+            except (ImportError, InputError) as error:
                 found[name.partition(":")[0]] = f"{type(error).__name__}: {error}"
         return found
 
