@@ -152,12 +152,11 @@ def test_with_the_order_given_a_network_of_timm_s_script_is_right(
 def test_what_a_file_of_names_says_is_known_by_its_content(study, tmp_path, run_quickly):
     for name in ("first.txt", "moved.txt"):
         (tmp_path / name).write_text("\n".join(NUMBERS))
-    first = run_quickly(study(classes=str(tmp_path / "first.txt")), tmp_path / "first")
     run_quickly(study(classes=str(tmp_path / "first.txt")), tmp_path / "out")
+    before = results_in(tmp_path / "out")
     run_quickly(study(classes=str(tmp_path / "moved.txt")), tmp_path / "out")
     run_quickly(study(classes=NUMBERS), tmp_path / "out")
-    before = results_in(tmp_path / "out")
-    assert before == results_in(first.folder)
+    assert results_in(tmp_path / "out") == before
     (tmp_path / "moved.txt").write_text("\n".join(sorted(NUMBERS)))
     other = study(classes=str(tmp_path / "moved.txt"))
     check_beside(before, run_quickly(other, tmp_path / "out"), run_quickly(other, tmp_path / "new"))
