@@ -109,7 +109,10 @@ def compare_images(
                     dead = [any(not bool(maps[each].any()) for each in both) for both in some]
                     numbers = np.array([scores[both] for both in some]), np.array(dead)
                     compared.append(Compared((method, policy, layer), *pairs, *numbers))
-    return compared
+    order = [explainer.name for explainer in explainers], list(settings.layers)
+    return sorted(
+        compared, key=lambda one: (order[0].index(one.view[0]), order[1].index(one.view[2]))
+    )
 
 
 class _Pairs(NamedTuple):

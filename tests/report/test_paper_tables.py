@@ -41,7 +41,7 @@ class Stored:
         self.read_plan, self.samples = lambda: plan, lambda: samples
         self.frames = {"rows": rows, "shuffled": pl.DataFrame(schema=SHUFFLED_SCHEMA)}
 
-    def scan(self, folder, _stem="*", columns=()):
+    def scan(self, folder, columns=(), _variant=None, _model=None):
         yield self.frames[folder].select(columns or pl.all())
 
     def frame(self, folder):

@@ -13,6 +13,7 @@ import lookaway as la
 from cells import a_batch
 from lookaway.analysis import scale, summary
 from lookaway.analysis.aimed import aimed
+from lookaway.analysis.by_class import by_class
 from lookaway.kernel import Key, measure_images
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
@@ -114,6 +115,11 @@ def frames_of(rows, transplanted=0):
         unattacked=summary.unattacked(rows),
         mod=summary.mod(rows),
         reached=summary.reached(rows),
+        by_class=by_class(rows),
+        attack="fgsm",
+        control="noise",
+        models=["m"],
+        top=rows["epsilon"].max(),
         last=lambda frame: frame,
         loaded=pl.DataFrame(),
         policy="clean",

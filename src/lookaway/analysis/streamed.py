@@ -64,7 +64,7 @@ _ORDER: dict[str, _Order] = {
     "by_depth": ["variant", *_LAYERS],
     "aimed": ["pairs", "variant", *_LAYERS, "control"],
     "shuffled": [
-        *("pairs", "variant", "model", "method", "explained_class", ("model", "layer"), "relation"),
+        *("pairs", "variant", "model", "method", ("model", "layer"), "explained_class", "relation"),
     ],
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
     **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
@@ -83,10 +83,10 @@ _ORDER: dict[str, _Order] = {
         *("measure", "less", "variant", *_LEVELS, "method", "explained_class"),
     ],
     "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
-    "direction": ["variant", "measure", _SOURCE, "method", "explained_class", "epsilon"],
+    "direction": ["variant", "measure", *_LEVELS, "method", "explained_class"],
     "conventions": [
         *("pairs", "measure", ("similarity", "resolution"), "model", "variant"),
-        *(_SOURCE, "method", "explained_class", "epsilon"),
+        *(*_LEVELS, "method", "explained_class"),
     ],
     "compare_models": [
         *("pairs", "variant", ("model_a", "model_b"), "scope"),

@@ -117,7 +117,7 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
             frames,
             results,
             [classes.index(image.label) for image in images],
-            [[layer.last for layer in layers[model]].index(True) for model in frames.models],
+            [_place_of_last(layers[model]) for model in frames.models],
         ),
         "looks": list(direction.WORDS),
         "epsilons": frames.epsilons,
@@ -191,6 +191,11 @@ def _layers(
         layer = Layer(row["layer"], row["depth"], (height, width), shown, policies, is_last)
         found[row["model"]].append(layer)
     return found, deep
+
+
+def _place_of_last(layers: Sequence[Layer]) -> int:
+    """Where a model's last layer is among those shown; 0 where no image is pictured."""
+    return next((place for place, layer in enumerate(layers) if layer.last), 0)
 
 
 def _codes(change: Perturbation) -> tuple[bytes, dict[str, Any]]:
