@@ -30,8 +30,13 @@ def write_run(
     layers_of="all",
     lost=0,
     shifted=0,
+    settings=None,
 ):
-    """A run of so many images, the first ``lost`` of which the last variant does not have."""
+    """A run of so many images, the first ``lost`` of which the last variant does not have.
+
+    ``settings``: sections of more settings.
+    """
+    more = settings or {}
     store, random = Store(folder), np.random.default_rng(0)
     names = sorted(f"c{place % classes:02d}/{place:06d}" for place in range(images))
     of = {name: names[lost:] if lost and name == variants[-1] else names for name in variants}
@@ -41,7 +46,12 @@ def write_run(
         lost,
         layers,
         {
-            "data": {"variants": list(variants), "without_face": "drop"},
+            **more,
+            "data": {
+                "variants": list(variants),
+                "without_face": "drop",
+                **more.get("data", {}),
+            },
             "transfer_from": list(sources),
             "controls": {"shifted": shifted},
             "epsilons": list(epsilons),

@@ -32,11 +32,13 @@ def run_study(study, out):
 
 
 def altered(finished, folder, **columns):
-    """The same run with other rows."""
+    """The same run with other numbers in its rows."""
     copy = shutil.copytree(finished.folder, folder)
     store = Store(copy)
     for path in (copy / "rows").glob("*.parquet"):
-        store.write_frame(f"rows/{path.name}", pl.read_parquet(path).with_columns(**columns))
+        rows, about = store.read_frame_with(path)
+        kept = {name: about[name] for name in ("weights", "units")}  # which rows are of what
+        store.write_frame(f"rows/{path.name}", rows.with_columns(**columns), kept)
     return copy
 
 
@@ -48,6 +50,13 @@ def worse(finished, tmp_path_factory):
     """Under attack, not under noise, every heatmap is 0.1 further off."""
     shifted = pl.col("nissim") + pl.when(ATTACKED).then(0.1).otherwise(0.0)
     return altered(finished, tmp_path_factory.mktemp("worse") / "out", nissim=shifted)
+
+
+def made_up(folder, models=("one",), **settings):
+    """A finished run of a few images, of made-up numbers, with some settings of its own."""
+    store = write_run(folder, images=4, models=models, settings=settings)
+    store.write_model("manifest.json", a_manifest())
+    return folder
 
 
 def run(*arguments):
@@ -94,13 +103,12 @@ def test_a_rise_of_what_is_aimed_has_a_limit_of_its_own(finished, tmp_path):
 
 
 def test_a_limit_on_what_a_run_did_not_measure_is_refused(finished, tmp_path):
-    bare = tmp_path / "bare"
-    shutil.copytree(finished.folder, bare)
-    store = Store(bare)
-    for path in (bare / "rows").glob("*.parquet"):
-        rows = pl.read_parquet(path)
-        kept = rows.filter(~pl.col("attack").str.starts_with("shifted"))
-        store.write_frame(f"rows/{path.name}", kept)
+    bare = shutil.copytree(finished.folder, tmp_path / "bare")
+    plan = with_settings(finished.plan, controls={"shifted": 0})
+    Store(bare).write_model("plan.json", plan)
+    measured = la.open_result(bare).rows()["attack"]
+    assert measured.len()
+    assert not measured.str.starts_with("shifted").any()
     with pytest.raises(StoreError, match="max_aimed_rise needs an aimed excess in both runs"):
         compare(finished.folder, bare, max_aimed_rise=0.05)
 
@@ -134,21 +142,19 @@ def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp
         "range": ("data", None, [0, 9]),
         "grid": ("measure", 32, 64),
     }
+    first = made_up(tmp_path / "first")
+    assert compare(first, made_up(tmp_path / "same")).passed == ()
     for name, (section, old, new) in others.items():
-        copy = shutil.copytree(finished.folder, tmp_path / name)
-        plan = with_settings(finished.plan, **{section: {name: new}})
-        Store(copy).write_model("plan.json", plan)
+        second = made_up(tmp_path / name, **{section: {name: new}})
         with pytest.raises(StoreError, match=f"{name} is {old} in"):
-            compare(finished.folder, copy)
-    assert run(finished.folder, copy).exit_code == 2 or isinstance(
-        run(finished.folder, copy).exception, StoreError
-    )
+            compare(first, second)
+    told = run(first, second)
+    assert told.exit_code == 2 or isinstance(told.exception, StoreError)
 
 
 def test_runs_without_a_common_model_are_refused(tmp_path):
     for models in (("one", "two"), ("other-0", "other-1")):
-        store = write_run(tmp_path / models[0], images=4, models=models)
-        store.write_model("manifest.json", a_manifest())
+        made_up(tmp_path / models[0], models)
     with pytest.raises(StoreError, match="no model in common: one, two and other-0, other-1"):
         compare(tmp_path / "one", tmp_path / "other-0")
 

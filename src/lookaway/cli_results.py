@@ -269,7 +269,7 @@ def prune(
 ) -> None:
     """Remove what a run's present study does not use, after saying how much that is.
 
-    A study that lost a model, an attack or an ε keeps what was measured of them, until then.
+    A study that lost a model, an attack or an epsilon keeps what was measured of them, until then.
 
     \b
     Examples:

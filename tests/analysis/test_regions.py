@@ -20,7 +20,7 @@ from lookaway.analysis.regions import (
     unpack,
 )
 from lookaway.errors import DataError
-from lookaway.rows import ROW_SCHEMA
+from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.keys import map_key
 from lookaway.study.store import CellResult, Store
 from plans import a_plan
@@ -314,15 +314,29 @@ def one_cell(key, images, policies, settings, epsilons, spot):
             maps[map_key("attacked", "gradcam", policy, "late", *setting)] = np.stack(
                 [[picture(image, policy, setting, e) for e in epsilons] for image in images]
             )
-    empty = pl.DataFrame()
-    return key, CellResult(pl.DataFrame(rows, ROW_SCHEMA), empty, empty, maps, {})
+    rows = pl.DataFrame(rows, ROW_SCHEMA)
+    shuffled = pl.DataFrame(schema=SHUFFLED_SCHEMA)
+    return key, CellResult(rows, rows.clear(), shuffled, maps, {})
 
 
 @pytest.fixture
 def store(tmp_path):
     """Two models; spots in the corners of 8×8 maps that tell each pair from every other."""
     store = Store(tmp_path / "run")
-    store.write_model("plan.json", a_plan("ab", layers=["late"]))
+    policies, epsilons = ["own", "clean"], [0.2, 0.5]
+    settings = {"epsilons": epsilons, "explain": {"explained_class": policies}}
+    images = ["x", "y", "dead", "dies", "unknown"]
+    samples = [(name, "a", "test", False, str(at), ["none"], []) for at, name in enumerate(images)]
+    store.begin(
+        a_plan(
+            "ab",
+            len(images),
+            layers=["early", "late"],
+            settings=settings,
+            weights={"a": "0", "b": "1"},  # else they were one network, whose results are shared
+        ),
+        pl.DataFrame(samples, SAMPLE_SCHEMA, orient="row"),
+    )
 
     def spot(image, policy, setting, epsilon):
         if image == "dead" or (image == "dies" and epsilon == 0.5):
@@ -337,15 +351,14 @@ def store(tmp_path):
         }
         return (6, 6) if (image, policy, setting[0], epsilon) in leaves else (1, 1)
 
-    images = ["x", "y", "dead", "dies", "unknown"]
     for model in "ab":
         part = images if model == "a" else images[1::-1]
         key, result = one_cell(
             store.identity.cell("none", model, 0),
             part,
-            ["own", "clean"],
-            [("fgsm", "a"), ("noise", None)],
-            [0.2, 0.5],
+            policies,
+            [("fgsm", model), ("noise", None)],
+            epsilons,
             spot,
         )
         store.write_cell(key, result)

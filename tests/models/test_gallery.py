@@ -157,6 +157,22 @@ def test_what_has_no_direction_or_does_not_fit_is_refused(emb, faces, gallery):
         gallery(faces)
 
 
+def test_a_network_that_sees_nothing_in_even_grey_explains_images_in_which_it_sees_something():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    weight = pixels(4, 3, 3, 3, seed=0)
+    with torch.no_grad():
+        net[0].weight.copy_(weight - weight.mean(dim=(1, 2, 3), keepdim=True))
+        net[0].bias.fill_(-1e-3)
+    grey = torch.full((1, 3, 16, 16), 0.25)
+    assert not net(grey).any()
+    emb, images = la.Embedder(net), pixels(2, 3, 16, 16, seed=1)
+    cosine = (emb(images) * emb(images.flip(0))).sum(dim=1)
+    found = la.similarity_map(emb, images, images.flip(0))
+    torch.testing.assert_close(found.cosines, cosine.detach())
+    with pytest.raises(ModelError, match=r"length zero \(1 of 1\)"):
+        la.similarity_map(emb, grey, grey)
+
+
 def test_a_network_by_name_gives_embeddings_without_its_classification_layer():
     emb = la.load_embedder("test_resnet", pretrained=False)
     assert emb(pixels(2, 3, 64, 64)).shape == (2, 96)

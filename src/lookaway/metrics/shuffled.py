@@ -68,7 +68,7 @@ def of_other_classes(
         count: how many each gets; fewer where there are fewer.
 
     >>> of_other_classes(["a", "b", "c"], [0, 0, 1], seed=0, count=1)
-    [[2], [2], [0]]
+    [[2], [2], [1]]
     """
     truth = np.asarray(labels)
     random = np.random.default_rng(seed_from(seed, "other classes", *images))

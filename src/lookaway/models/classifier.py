@@ -174,7 +174,8 @@ class Classifier(nn.Module):
                 raise self._not_finite()
             if self._outputs is None:
                 self._outputs = found_outputs(self.name, self._said, usable, last.of(raw))
-            self._num_classes[sides] = self._chosen(self._outputs.logits(raw)).shape[1]
+            like = torch.ones_like(raw[:1])  # the embedding of a probe may have no direction
+            self._num_classes[sides] = self._chosen(self._outputs.logits(like)).shape[1]
         return self._num_classes[sides]
 
     def prepare(self, images: Tensor) -> Tensor:
