@@ -36,6 +36,9 @@ LESS = {  # what each step takes away
 }
 
 
+QUICK = ("epsilon", "models", "controls")
+
+
 @pytest.fixture(scope="module")
 def whole(quick_study):
     return {**quick_study, **WHOLE}
@@ -63,7 +66,11 @@ def fresh(whole, tmp_path_factory):
     return files(out)
 
 
-@pytest.mark.parametrize("step", LESS)
+@pytest.mark.parametrize(
+    "step",
+    # Each grows a whole study: those that share their way with another one are slow.
+    [step if step in QUICK else pytest.param(step, marks=pytest.mark.slow) for step in LESS],
+)
 def test_a_grown_study_has_the_files_of_one_made_at_once(whole, fresh, run_quickly, tmp_path, step):
     run_quickly({**whole, **LESS[step]}, tmp_path / "out")
     run_quickly(whole, tmp_path / "out")
