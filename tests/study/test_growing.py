@@ -36,7 +36,7 @@ LESS = {  # what each step takes away
 }
 
 
-QUICK = ("epsilon", "models", "controls")
+QUICK = ("epsilon", "models")
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,7 @@ def test_how_much_is_there_and_how_much_is_to_be_done_is_told(
     assert "in 4 cells" in told
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_a_study_that_is_killed_while_it_grows_ends_as_if_it_had_not_been(whole, tmp_path):
     less = {**whole, **LESS["epsilon"], **LESS["method"]}
@@ -160,6 +161,7 @@ def test_a_study_that_is_killed_while_it_grows_ends_as_if_it_had_not_been(whole,
     assert files(tmp_path / "out") == files(tmp_path / "undisturbed") == files(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 @pytest.mark.program
 def test_a_study_grows_on_ray_and_in_a_bucket_as_on_this_machine(
     whole, fresh, run_quickly, bucket, tmp_path
