@@ -29,7 +29,7 @@ check: .venv/dev.stamp  ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: .venv/docs.stamp  ## the documentation, build/docs/index.html; runs its notebooks
+docs: .venv/docs.stamp  ## the documentation, build/docs/index.html; runs its short notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 notebooks: .venv/docs.stamp  ## run the notebooks and store what they show
