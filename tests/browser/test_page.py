@@ -14,6 +14,8 @@ from lookaway.explainers.base import heatmap
 from lookaway.report.overlays import coloured, hatched
 from lookaway.report.pictured import PicturedImages
 
+pytestmark = pytest.mark.program  # a browser
+
 
 @pytest.fixture(
     scope="session",

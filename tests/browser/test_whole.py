@@ -10,6 +10,8 @@ from browser_pages import OPEN_ALL
 from lookaway.report.distributions import WORD_COLOURS
 from lookaway.report.layout import ATTACK, COLOURS
 
+pytestmark = pytest.mark.program  # a browser
+
 A4 = 210 / 25.4 * 96  # px
 
 
