@@ -41,14 +41,26 @@ def with_mods(finished, *, mod=(0.2, 0.4), p=(0.01, 0.01), excess=(0.1, 0.2), lo
         (
             {"p": (0.3, 0.001)},
             1,
-            "looks elsewhere most, clearly so beyond what its own change in other places causes",
+            "looks elsewhere most beyond what its own change in other places causes",
             ["the two are not clearly apart (p = 0.300 after Holm)", "is clear (p = 0.001 "],
         ),
         (
             {"p": (0.3, 0.001), "excess": (0.3, 0.1)},
             1,
-            "looks elsewhere most, not clearly more than {}",
+            "looks elsewhere, not clearly further than {}",
             ["", "What the attack adds to its own change in other places is largest in {}, +0.300"],
+        ),
+        (
+            {"p": (0.3, 0.3), "low": (0.05, -0.01)},
+            1,
+            "looks elsewhere, not clearly further than {} or under its own change in other places",
+            ["", ""],
+        ),
+        (
+            {"p": (0.001, 0.3), "low": (0.05, -0.01)},
+            1,
+            "looks elsewhere most, not clearly further than under its own change in other places",
+            ["", ""],
         ),
     ],
 )

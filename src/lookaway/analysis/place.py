@@ -52,7 +52,8 @@ def ceiling_of(study: Study) -> Ceiling | None:
             and spec.options.get("layer") in (None, "last")
         ):
             method, within = spec.options.get("method"), spec.options.get("within")
-            return Ceiling(spec.name, str(method or "gradcam"), float(within or 0.05))
+            within = 0.05 if within is None else within  # 0 is a value, too
+            return Ceiling(spec.name, str(method or "gradcam"), float(within))
     return None
 
 

@@ -198,7 +198,19 @@ class NISSIM(_OfPairs):
         super().sync(*args, **kwargs)
 
 
-class MeanObservedDissimilarity(_OfPairs):
+class _MeanOfPairs(_OfPairs):
+    """The mean of a number of each pair, at each level."""
+
+    def _begin(self) -> None:
+        self._add_moments(type(self).__name__, self.levels or 1)
+
+    def compute(self) -> Tensor | None:
+        """The mean until now."""
+        counts, means, _ = self._moments().unbind(1)
+        return self._or_none(counts, means if self.levels else means[0])
+
+
+class MeanObservedDissimilarity(_MeanOfPairs):
     """MOD: the mean NISSIM over the images, at one ε or at each of several; eq. 2 of the paper.
 
     ``compute`` gives a float64 scalar in [0, 1], or (L,) where there are levels; None, with a
@@ -222,21 +234,13 @@ class MeanObservedDissimilarity(_OfPairs):
     0.284
     """
 
-    def _begin(self) -> None:
-        self._add_moments("mod", self.levels or 1)
-
     def update(self, clean_maps: Tensor, attacked_maps: Tensor) -> None:
         """Compare a batch; see ``NISSIM.update``."""
         found, dead = self._compared(clean_maps, attacked_maps, "attacked_maps")
         self._count(moments(found, self._used(dead)))
 
-    def compute(self) -> Tensor | None:
-        """The mean until now."""
-        counts, means, _ = self._moments().unbind(1)
-        return self._or_none(counts, means if self.levels else means[0])
 
-
-class ExcessShift(_OfPairs):
+class ExcessShift(_MeanOfPairs):
     """How much more an attack moves the heatmaps than its control does: the mean difference.
 
     An image's excess is its NISSIM under attack less that under the control, such as noise of the
@@ -257,9 +261,6 @@ class ExcessShift(_OfPairs):
 
     plot_lower_bound = -1.0
 
-    def _begin(self) -> None:
-        self._add_moments("excess", self.levels or 1)
-
     def update(self, clean_maps: Tensor, attacked_maps: Tensor, control_maps: Tensor) -> None:
         """Compare a batch; see ``NISSIM.update``.
 
@@ -271,11 +272,6 @@ class ExcessShift(_OfPairs):
         attacked, dead = self._compared(clean_maps, attacked_maps, "attacked_maps")
         control, also_dead = self._compared(clean_maps, control_maps, "control_maps")
         self._count(moments(attacked - control, self._used(dead | also_dead)))
-
-    def compute(self) -> Tensor | None:
-        """The mean difference until now."""
-        counts, means, _ = self._moments().unbind(1)
-        return self._or_none(counts, means if self.levels else means[0])
 
 
 class VariationInDissimilarity(_OfPairs):

@@ -105,7 +105,7 @@ def _compared(
     """The title, and how sure it is that the first model is first."""
     first, second = by_mod[:2]
     measure = "aimed" if frames.shifted else "excess"
-    what = "its own change in other places" if frames.shifted else "random signs"
+    what, s = ("its own change in other places", "s") if frames.shifted else ("random signs", "")
     most, next_ = sorted(bars, key=lambda model: -(bars[model][measure].value or 0.0))[:2]
     certainty, clear = _certainty(frames, "mod", first, second)
     certainty_beyond, clear_beyond = _certainty(frames, measure, most, next_)
@@ -114,14 +114,15 @@ def _compared(
     else:
         beyond = f"What the attack adds to {what} is largest in {isolated(most)}, "
         beyond += with_interval(bars[most][measure], sign=True)
-    title = "looks elsewhere most"
-    if clear is False:
-        aimed = is_positive(bars[first]["excess"]) and is_positive(bars[first][measure])
-        title += (
-            f", clearly so beyond what {what} cause{'s' if frames.shifted else ''}"
-            if clear_beyond and most == first and aimed
-            else f", not clearly more than {isolated(second)}"
-        )
+    added = is_positive(bars[first]["excess"]) and is_positive(bars[first][measure])
+    no_further = [isolated(second)] if clear is False else []
+    title = "looks elsewhere" if no_further else "looks elsewhere most"
+    if no_further and clear_beyond and most == first and added:
+        title, no_further = f"looks elsewhere most beyond what {what} cause{s}", []
+    if not added:  # what is not the attack's is not claimed
+        no_further.append(f"under {what}")
+    if no_further:
+        title += f", not clearly further than {' or '.join(no_further)}"
     beyond += f"; {isolated(next_)} is next with {signed(bars[next_][measure].value or 0.0)}: "
     beyond += f"{certainty_beyond}."
     if frames.shifted and not any(is_positive(cells["aimed"]) for cells in bars.values()):

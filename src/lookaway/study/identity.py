@@ -39,6 +39,7 @@ class Identity:
         self._specs = {spec.name: spec for spec in plan.settings.models}
         self.network, self.head = cache(self._network), cache(self._head)
         self.unit, self._shards = cache(self._unit), cache(self._shards_of)
+        self.cell = cache(self._cell)
         self._perturbation = cache(self._perturbation_of)
 
     @cached_property
@@ -145,21 +146,26 @@ class Identity:
 
     # Cells
 
-    def cell(self, variant: str, model: str, shard: int) -> CellKey:
+    @cached_property
+    def _of_every_cell(self) -> str:
+        """What all cells have in common: there may be thousands of them, and of classes."""
+        settings = self.plan.settings
+        return key_of(
+            {
+                "classes": self.plan.classes,
+                "measure": settings.measure.model_dump(mode="json"),
+                "policies": settings.explain.explained_class,
+                "quantize": settings.quantize,
+                "norm": self.plan.norm,
+                "seed": settings.data.split.seed,
+            }
+        )
+
+    def _cell(self, variant: str, model: str, shard: int) -> CellKey:
         """The key of a cell."""
         of_model = self.model(variant, model)
-        settings = self.plan.settings
-        about = {
-            "network": of_model.id,
-            "prepared": self.preparation(variant),
-            "images": self._shards(variant)[shard],
-            "classes": self.plan.classes,
-            "measure": settings.measure.model_dump(mode="json"),
-            "policies": settings.explain.explained_class,
-            "quantize": settings.quantize,
-            "norm": self.plan.norm,
-            "seed": settings.data.split.seed,
-        }
+        images = self._shards(variant)[shard]
+        about = [of_model.id, self.preparation(variant), images, self._of_every_cell]
         return CellKey(variant, model, shard, key_of(about), of_model)
 
     def cells(self, variant: str | None = None, model: str | None = None) -> Iterator[CellKey]:

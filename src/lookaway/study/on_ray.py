@@ -23,11 +23,11 @@ from lookaway.study.ray_cluster import (
     DEATHS,
     LOOK,
     OnMachine,
-    check_alike,
     check_room,
     connected,
     first_line,
     room_for,
+    started,
     what_it_takes,
 )
 from lookaway.study.schedule import Open, given_to, keep, sources_of
@@ -194,13 +194,10 @@ class _Pool:
         """Let a worker that has started work, where it computes what this process would."""
         actor = self._starting.pop(reference)
         try:
-            about = ray.get(reference)
-        except RayTaskError as error:
-            raise EngineError(f"a worker cannot start: {first_line(error)}") from error
+            about = started(self._prepared, reference)
         except RayError as error:
             self._count_death("a worker's start", error)
             return
-        check_alike(self._prepared, about)
         self._seen = time.monotonic()
         self._hands.append(_Hand(actor, about))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayTaskError
 
 from lookaway.errors import EngineError, InputError
 from lookaway.memory import kept_memory
@@ -161,6 +162,25 @@ class OnMachine:
             except (ImportError, InputError) as error:
                 found[name.partition(":")[0]] = f"{type(error).__name__}: {error}"
         return found
+
+
+def started(prepared: Prepared, reference: Any) -> Mapping[str, Any]:
+    """What a worker that has started is, where it computes what this process would.
+
+    Args:
+        prepared: the study, its images and plan.
+        reference: of its ``OnMachine.about``.
+
+    Raises:
+        EngineError: it cannot start, or would compute something else.
+        RayError: it was lost.
+    """
+    try:
+        about: Mapping[str, Any] = ray.get(reference)
+    except RayTaskError as error:
+        raise EngineError(f"a worker cannot start: {first_line(error)}") from error
+    check_alike(prepared, about)
+    return about
 
 
 def check_alike(prepared: Prepared, about: Mapping[str, Any]) -> None:

@@ -21,11 +21,11 @@ from lookaway.study.ray_cluster import (
     DEATHS,
     LOOK,
     OnMachine,
-    check_alike,
     check_room,
     connected,
     first_line,
     room_for,
+    started,
     what_it_takes,
 )
 from lookaway.study.session import Session
@@ -154,13 +154,10 @@ class _Trainings:
         """Let a worker that has started train, where it computes what this process would."""
         mine = self._starting.pop(reference)
         try:
-            about = ray.get(reference)
-        except RayTaskError as error:
-            raise EngineError(f"a worker cannot start: {first_line(error)}") from error
+            started(self._prepared, reference)
         except RayError as error:
             self._put_back(mine, error)
             return
-        check_alike(self._prepared, about)
         saved = saved_state(self._session.store, mine.job)
         self._running[mine.actor.train.remote(mine.job, saved)] = mine
 
