@@ -65,7 +65,7 @@ def found(request):
         layers=["maps"],
         explained_class=["clean"],
         grid=32,
-        controls={"shifted": 2, "transplanted": 1, "spectrum": 1},
+        controls={"shifted": 2, "transplanted": 1, "spectrum": 1, "noise": 2},
     )
     return made, request.param
 
@@ -76,6 +76,8 @@ def test_only_what_is_aimed_has_an_aimed_excess(found):
     less = {row["control"]: row for row in measurement.aimed().filter(pairs="all").to_dicts()}
     assert excess["low"] > 0.05  # both networks move far beyond random signs
     assert less["same-class transplant"]["aimed"] == 0  # the pattern is that of its class
+    reseeded = less["reseeded noise"]
+    assert abs(reseeded["aimed"] - excess["excess"]) < 3 * reseeded["spread"] + 0.01
     if aimed:
         for control in (
             "shifted",

@@ -8,6 +8,7 @@ import torch
 import lookaway as la
 from lookaway.controls import (
     OTHER_CLASS,
+    RESEEDED,
     SAME_CLASS,
     SPECTRUM,
     Control,
@@ -94,6 +95,18 @@ def test_spectrum_noise_has_the_attack_s_own_values_and_nearly_its_amplitudes(im
     assert with_own_values(
         np.array([[[[3.0, 1.0, 2.0]]]]), np.array([[[[5, 7, 6]]]], np.int8)
     ).tolist() == [[[[7, 5, 6]]]]
+
+
+def test_reseeded_noise_is_as_large_at_every_pixel_and_of_another_seed_each(images, perturbation):
+    drawn = [
+        make_control(
+            Control(RESEEDED, number, "a"), perturbation, images, [0] * 6, list("abcdef"), 0
+        )[1].codes
+        for number in (1, 2)
+    ]
+    for codes in drawn:
+        np.testing.assert_array_equal(abs(codes), abs(perturbation.codes))
+    assert 0.4 < (drawn[0] == drawn[1]).mean() < 0.6
 
 
 def test_partners_are_of_the_class_or_of_another_and_an_image_without_one_has_none(
@@ -197,7 +210,7 @@ def test_numbers_do_not_depend_on_the_batch_and_others_rows_are_as_they_were(clf
     assert none.rows().equals(rows.filter(pl.col("attack").is_in(there)))
     assert none.aimed().is_empty()
     for odd in ({"shifted": -1}, {"sanity": True}):  # the second is a study's alone
-        with pytest.raises(InputError, match=r"to 100 of shifted, transplanted, spectrum$"):
+        with pytest.raises(InputError, match=r"to 100 of shifted, transplanted, spectrum, noise$"):
             measure(clf, odd)
 
 

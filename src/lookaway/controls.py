@@ -11,7 +11,8 @@ SHIFTED = "shifted"
 SAME_CLASS = "same-class transplant"
 OTHER_CLASS = "other-class transplant"
 SPECTRUM = "spectrum noise"
-KINDS = (SHIFTED, SAME_CLASS, OTHER_CLASS, SPECTRUM)
+RESEEDED = "reseeded noise"
+KINDS = (SHIFTED, SAME_CLASS, OTHER_CLASS, SPECTRUM, RESEEDED)
 _NAME = re.compile(rf"({'|'.join(KINDS)}) (\d+) of (.+)", re.DOTALL)
 
 
@@ -85,11 +86,13 @@ class Counts:
         shifted: the attack's own perturbation, moved at random.
         transplanted: that of another image of the class; and as many of another class.
         spectrum: the attack's amplitudes at random phases.
+        noise: the attack's size in random directions, of another seed than the noise control.
     """
 
     shifted: int = 2
     transplanted: int = 0
     spectrum: int = 0
+    noise: int = 0
 
     def of(self, attack: str, source: str | None = None) -> list[Control]:
         """The controls of one perturbation.
@@ -98,7 +101,7 @@ class Counts:
             attack: its name.
             source: the other model that made it; None: the attacked one.
         """
-        many = (self.shifted, self.transplanted, self.transplanted, self.spectrum)
+        many = (self.shifted, self.transplanted, self.transplanted, self.spectrum, self.noise)
         return [
             Control(kind, number, made_by(attack, source))
             for kind, count in zip(KINDS, many, strict=True)

@@ -171,8 +171,9 @@ def measure(
             ``keep_maps`` keeps of their own measurement), where images are a tensor.
         noise_seed: of the controls; None: all of them are left out.
         controls: how many of those with the attack's own shape: ``shifted`` (2 where it is not
-            said), ``transplanted`` and ``spectrum`` (0); see ``controls.Counts``. Transplants are
-            between the images that are measured together, up to 64.
+            said), ``transplanted``, ``spectrum`` and ``noise`` (0); see
+            ``controls.Counts``. Transplants are between the images that are measured together, up
+            to 64.
         keep_maps: whether maps and perturbations are kept; they grow with the number of images.
         classes: names of the classes, one for each logit; None: those of a dataset whose labels
             are names, else their indices.

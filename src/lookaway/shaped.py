@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control, Counts
+from lookaway.controls import OTHER_CLASS, RESEEDED, SAME_CLASS, SHIFTED, Control, Counts
 from lookaway.explainers.base import Explainer
 from lookaway.hashing import random_shift, random_signs, seed_from
 from lookaway.kernel import measure_under
@@ -111,10 +111,10 @@ def make_control(
         others = transplants(names, labels, seed, control)
         have = np.array([place for place in places if others[place] is not None], dtype=int)
         return have, perturbation.of([others[place] for place in have])
-    codes = [
-        _spectrum_noise(each, random_signs(seed_from(seed, control.number), image))
-        for each, image in zip(perturbation.codes, images, strict=True)
-    ]
+    white = [random_signs(seed_from(seed, control.number), image) for image in images]
+    if control.kind == RESEEDED:
+        return places, perturbation.with_signs(np.stack(white))
+    codes = [_spectrum_noise(*each) for each in zip(perturbation.codes, white, strict=True)]
     return places, Perturbation(np.stack(codes), perturbation.scale)
 
 

@@ -16,7 +16,7 @@ _NUMBERS: dict[str, pl.DataType] = {
     "replicates": pl.Int64(),
     "pairs": pl.String(),
     "n": pl.Int64(),
-    **dict.fromkeys(["mod", "control_mod", "aimed", "low", "high"], pl.Float64()),
+    **dict.fromkeys(["mod", "control_mod", "spread", "aimed", "low", "high"], pl.Float64()),
     "interval": pl.String(),
 }
 
@@ -78,8 +78,8 @@ def beside_shaped(
 
     Returns:
         The rows of attacks, once for each kind of control that the image has, with control (the
-        kind), replicates (how many), control_nissim (the mean of their numbers) and control_dead
-        (whether a map of one of them is), and aimed: the attack's number less theirs.
+        kind), replicates (how many), draws (their numbers), control_nissim (the mean of these) and
+        control_dead (whether a map of one of them is), and aimed: the attack's number less theirs.
     """
     controls = _controls(rows)
     attack = pl.col("attack").cast(pl.String)
@@ -93,11 +93,15 @@ def beside_shaped(
     found = rows.filter(attack.is_in(list(controls))).with_columns(
         attack.replace({name: control.kind for name, control in controls.items()}).alias("control"),
         attack.replace({name: control.of for name, control in controls.items()}).alias("_of"),
+        attack.replace_strict(
+            {name: control.number for name, control in controls.items()}, return_dtype=pl.Int64
+        ).alias("_draw"),
     )
     mean = found.group_by([*same, "_of", "control"]).agg(
         replicates=pl.len().cast(pl.Int64),
         control_nissim=pl.col(value).mean(),
         control_dead=dead.any(),
+        draws=pl.col(value).sort_by("_draw"),
     )
     kinds = dict.fromkeys([SHIFTED, *(control.kind for control in controls.values())])
     parts = [
@@ -118,9 +122,11 @@ def aimed(rows: pl.DataFrame) -> pl.DataFrame:
     Returns:
         variant, model, attack, source, method, layer, depth, map_size, explained_class, epsilon,
         control (see ``controls.KINDS``), replicates, pairs, n, mod, control_mod (means over the
-        same images), aimed (the first less the second), low, high, interval. With ``shifted`` it
-        is the aimed excess. The control ``aimed at the class`` has the same-class transplants in
-        place of the attack, and those of another class as its control. Empty where there are none.
+        same images), spread (the standard deviation of MOD over the replicates: how much the draw
+        of a control moves it; null for one), aimed (the first less the second), low, high,
+        interval. With ``shifted`` it is the aimed excess. The control ``aimed at the class`` has
+        the same-class transplants in place of the attack, and those of another class as its
+        control. Empty where there are none.
     """
     beside = beside_shaped(rows)
     if beside.is_empty():
@@ -141,8 +147,22 @@ def aimed(rows: pl.DataFrame) -> pl.DataFrame:
                 pl.Series("control_mod", table.means("control_nissim"), dtype=pl.Float64),
                 pairs=pl.lit(pairs),
             )
-            parts.append(found)
+            spread = _over_draws(part)
+            parts.append(found.join(spread, on=_KEYS, how="left", nulls_equal=True))
     return pl.concat(parts).select(*_KEYS, *_NUMBERS)
+
+
+def _over_draws(beside: pl.DataFrame) -> pl.DataFrame:
+    """The standard deviation of MOD over the draws of each control."""
+    number = pl.int_ranges(pl.col("draws").list.len()).alias("_draw")
+    mods = (
+        beside.filter(pl.col("control") != CLASS)
+        .select(*_KEYS, "draws", number)
+        .explode("draws", "_draw")
+        .group_by(*_KEYS, "_draw")
+        .agg(pl.col("draws").mean())
+    )
+    return mods.group_by(_KEYS).agg(spread=pl.col("draws").std())
 
 
 def of_class(beside: pl.DataFrame) -> pl.DataFrame:

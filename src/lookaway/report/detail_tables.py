@@ -19,7 +19,8 @@ _SCALE = "Scale: more than its controls?"
 _KINDS = (
     "noise: random signs. shifted: the attack's own change of the image, moved round the edges at "
     "random. transplant: its change of another image. spectrum noise: its amplitudes at random "
-    "phases. aimed at the class: same-class transplants less those of another class."
+    "phases. reseeded noise: random signs of further seeds. aimed at the class: same-class "
+    "transplants less those of another class. sd: of MOD over a control's draws."
 )
 _DIRECTION = "Direction: where did it go?"
 _CONSEQUENCE = "Consequence: does it go with failing?"
@@ -276,9 +277,9 @@ def _controls(frames: Frames, policy: str, where: str) -> Table:
     """What each control of an attack does, and what the attack adds to it."""
     here = at_top(frames, policy), pl.col("pairs") == "all"
     noise = frames.last(frames.excess).filter(*here)
-    noise = noise.with_columns(aimed="excess", control_mod="noise")
+    noise = noise.with_columns(aimed="excess", control_mod="noise", spread=pl.lit(None, pl.Float64))
     every = [noise, frames.aimed.filter(*here)]
-    columns = [*SETTING, "control", "mod", "control_mod", "aimed", "low", "high", "n"]
+    columns = [*SETTING, "control", "mod", "control_mod", "spread", "aimed", "low", "high", "n"]
     found = summary.by_scope(pl.concat(each.select(columns) for each in every))
     source, model = pl.col("source"), pl.col("model")
     whose = (
@@ -303,6 +304,7 @@ def _controls(frames: Frames, policy: str, where: str) -> Table:
             {
                 "accuracy": ("%", "accuracy"),
                 "MOD": (".3f", "control_mod"),
+                "sd": (".4f", "spread"),
                 "attack less it": ("+.3f", "aimed", "low", "high"),
                 "images": (".0f", "n"),
             },

@@ -87,12 +87,13 @@ class Controls(Settings):
     shifted: _Few = 2
     transplanted: _Few = 0
     spectrum: _Few = 0
+    noise: _Few = 0
     sanity: bool = False
 
     @property
     def counts(self) -> Counts:
         """The same, as those who make them have it."""
-        return Counts(self.shifted, self.transplanted, self.spectrum)
+        return Counts(self.shifted, self.transplanted, self.spectrum, self.noise)
 
 
 class Run(Settings):
