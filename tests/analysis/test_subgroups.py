@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lookaway.analysis.subgroups import group_rates, read_groups
+from lookaway.analysis import subgroups
+from lookaway.analysis.subgroups import gap_ends, group_rates, read_groups
 from lookaway.analysis.verification import CLEAN, Comparisons
 from lookaway.errors import DataError
 
@@ -25,8 +26,13 @@ def found():
     return Comparisons(persons, {CLEAN: clean, TITLE: lost}, {})
 
 
-def test_rates_are_those_of_a_group_s_own_comparisons(found):
-    frame = group_rates(found, GROUPS).filter(attack="fgsm")
+@pytest.fixture(scope="module")
+def rates(found):
+    return group_rates(found, GROUPS, [0.01, 0.001])
+
+
+def test_rates_are_those_of_a_group_s_own_comparisons(found, rates):
+    frame = rates.filter(attack="fgsm")
     threshold = found.thresholds(0.01)[:, None]
     match, same = found.similarities[TITLE] >= threshold, found.genuine()
     of = np.array(GROUPS)
@@ -43,16 +49,61 @@ def test_rates_are_those_of_a_group_s_own_comparisons(found):
     assert few["reason"] == "under 20 people"
 
 
-def test_the_largest_gap_names_its_two_groups_and_is_as_wide_as_so_many_people_say(found):
-    frame = group_rates(found, GROUPS).filter(group="largest gap", measure="fnmr@0.01")
+def test_the_largest_gap_names_its_two_groups_and_is_as_wide_as_so_many_people_say(found, rates):
+    frame = rates.filter(group="largest gap", measure="fnmr@0.01")
     clean, lost = (frame.filter(attack=name).row(0, named=True) for name in ("clean", "fgsm"))
     assert lost["reason"] == "south less north"
     assert lost["low"] > 0
     width = 2 * 1.96 * (0.3 * 0.7 / 100 + 0.6 * 0.4 / 100) ** 0.5
     assert lost["high"] - lost["low"] == pytest.approx(width, rel=0.3)
     assert clean["low"] <= 0 <= clean["high"]
-    alone = group_rates(found, ["north"] * 50 + ["few"] * 5).filter(group="largest gap")
-    assert alone["reason"].str.contains("fewer than two groups of 20 people|takes 10000").all()
+    of = np.array(GROUPS)
+    for name, kept in (("genuine", found.genuine()), ("impostor", ~found.genuine())):
+        told = rates.filter(attack="clean", measure=name)
+        inside = [kept & np.outer(of[found.persons] == each, of == each) for each in of[[0, 30]]]
+        means = [found.similarities[CLEAN][each].mean() for each in inside]
+        assert told["value"].to_list() == pytest.approx([None, *means, abs(means[0] - means[1])])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subgroups, "_RESAMPLES", 20)
+        frame = group_rates(found, ["north"] * 50 + ["few"] * 5, [0.01])
+    alone = frame.filter(group="largest gap")
+    assert set(alone["reason"]) == {"fewer than two groups of 20 people"}
+    assert rates.filter(group="north", measure="fnmr@0.001")["value"].null_count() == 2
+
+
+def test_the_smallest_ε_is_the_median_of_a_group_s_own_decisions(found):
+    """Decisions of the north change at the first ε, of the south at the second or never."""
+    clean, same, north = found.similarities[CLEAN], found.genuine(), found.persons < 25
+    never = found.persons % 5 == 0
+    similarities = {CLEAN: clean}
+    for epsilon, lost in ((0.1, north), (0.2, ~never), (0.3, ~never)):
+        similarities["a", "dodging", epsilon] = np.where(same & lost[:, None], 0.0, clean)
+        held = lost & (north | (found.persons % 5 == 1))
+        similarities["b", "dodging", epsilon] = np.where(same & held[:, None], 0.0, clean)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subgroups, "_RESAMPLES", 20)
+        frame = group_rates(Comparisons(found.persons, similarities, {}), GROUPS, [0.01])
+    frame = frame.filter(measure="epsilon@0.01")
+    one, two = (
+        dict(each.rows_by_key("group", named=True))
+        for _, each in frame.group_by("attack", maintain_order=True)
+    )
+    assert (one["north"][0]["value"], one["south"][0]["value"]) == (0.1, 0.2)
+    gap = one["largest gap"][0]
+    assert (gap["value"], gap["low"], gap["high"]) == pytest.approx((0.1, 0.1, 0.1))
+    assert one["few"][0]["reason"] == "under 20 people"
+    assert two["south"][0]["value"] is None
+    assert two["largest gap"][0]["value"] is None
+    assert "south: only 20% of the decisions change" in two["largest gap"][0]["reason"]
+
+
+def test_an_end_of_a_gap_that_lies_beyond_the_largest_ε_is_not_told():
+    over, under = np.full(1000, 0.2), np.full(1000, 0.1)
+    over[:100], under[:50] = np.inf, np.inf
+    low, high = gap_ends(over, under, 25)
+    assert low is None  # where both lie beyond, either may be further
+    assert high is None
+    assert gap_ends(over, np.full(1000, 0.1), 25) == (pytest.approx(0.1), None)
 
 
 def test_one_probe_of_each_person_has_an_interval_too():

@@ -135,17 +135,33 @@ def test_a_gallery_s_probes_are_compared_clean_under_attacks_and_under_noise():
         la.verify(la.Gallery(emb, torch.ones(1, 24)), faces, persons)
 
 
-def test_an_equal_error_rate_s_interval_draws_both_persons_of_a_comparison(found):
-    same, clean = found.genuine(), found.similarities[CLEAN]
+def test_intervals_of_error_rates_and_means_draw_both_persons_of_a_comparison(found):
+    """Three templates are of people without a probe, who are drawn for none."""
+    beside = np.random.default_rng(3).normal(0.35, 0.1, (PEOPLE * PROBES, 3))
+    clean = np.concatenate([found.similarities[CLEAN], beside], axis=1)
+    wide = Comparisons(found.persons, {CLEAN: clean}, {})
+    same = wide.genuine()
     with few_resamples(20):
-        row = found.rates([0.01]).filter(measure="eer", attack="clean").row(0, named=True)
+        frame = wide.rates([0.01])
         boot = Bootstrap([str(person) for person in found.persons])
-        of = {person: boot.units[found.persons == person][0] for person in range(PEOPLE)}
-        drawn = np.concatenate(list(boot.weights()))
-    rates = []
-    for weights in drawn[:, [of[person] for person in range(PEOPLE)]].astype(int):
-        times = weights[found.persons][:, None] * np.where(same, 1, weights[None, :])
-        curve = det(np.repeat(clean[same], times[same]), np.repeat(clean[~same], times[~same]))
-        rates.append(curve.equal_error_rate)
-    low, high = boot.bounds(np.array(rates)[:, None])
-    assert [row["low"], row["high"]] == pytest.approx([low[0], high[0]], abs=1e-9)
+        of = [boot.units[found.persons == person][0] for person in range(PEOPLE)]
+        drawn = np.concatenate(list(boot.weights()))[:, of].astype(int)
+    rates, means = [], []
+    for weights in drawn:
+        templates = np.append(weights, [1, 1, 1])[None, :]
+        times = weights[found.persons][:, None] * np.where(same, 1, templates)
+        impostors = np.repeat(clean[~same], times[~same])
+        rates.append(det(np.repeat(clean[same], times[same]), impostors).equal_error_rate)
+        means.append(impostors.mean())
+    for measure, oracle in (("eer", rates), ("impostor", means)):
+        row = frame.filter(measure=measure).row(0, named=True)
+        low, high = boot.bounds(np.array(oracle)[:, None])
+        assert [row["low"], row["high"]] == pytest.approx([low[0], high[0]], abs=1e-9)
+
+
+def test_two_people_have_an_equal_error_rate_and_no_threshold():
+    clean = np.array([[0.9, 0.2], [0.8, 0.1], [0.3, 0.7]])
+    frame = Comparisons(np.array([0, 0, 1]), {CLEAN: clean}, {}).rates([0.01])
+    told = {row["measure"]: row for row in frame.iter_rows(named=True)}
+    assert (told["eer"]["value"], told["fnmr@0.01"]["value"]) == (0.0, None)
+    assert "takes 1000 impostor comparisons" in told["threshold@0.01"]["reason"]

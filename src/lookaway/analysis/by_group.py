@@ -76,8 +76,8 @@ def by_group(frames: "Frames", groups: Mapping[str, str]) -> pl.DataFrame:
         variant, model, attack, source, epsilon, method, layer, explained_class, measure (accuracy,
         mod, excess; of aligned faces ``clean``, ``attacked``, ``moved`` and ``beyond_noise`` with a
         region's name behind; of galleries those of ``subgroups.group_rates``), group, n_people, n
-        (images, or comparisons), value, low, high, reason. A value is null where a group has under
-        20 people; reason says it, and of a gap whose it is.
+        (images, or comparisons; of ``epsilon@rate`` and success, probes), value, low, high, reason.
+        A value is null where a group has under 20 people; reason says it, and of a gap whose it is.
     """
     parts = [pl.DataFrame(schema=SCHEMA)]
     parts += [_plain(part) for part in _shifts(frames, groups)]
@@ -87,8 +87,10 @@ def by_group(frames: "Frames", groups: Mapping[str, str]) -> pl.DataFrame:
     for variant in frames.variants:
         for model in frames.galleries:
             found = subgroups.by_group(frames.store, frames.plan, variant, model, groups)
-            genuine = pl.col("measure").str.contains("^(fnmr|success)")
-            n = pl.when(genuine).then("n_genuine").otherwise("n_impostor")
+            impostor = pl.col("measure").str.contains("^(fmr|impostor)")
+            n = pl.when(impostor).then("n_impostor").otherwise("n_genuine")
+            equal = pl.col("measure") == "eer"
+            n = pl.when(equal).then(pl.col("n_genuine") + pl.col("n_impostor")).otherwise(n)
             parts.append(_plain(found.with_columns(n=n)))
     return pl.concat(parts)
 
@@ -189,7 +191,7 @@ def _gaps(every: pl.DataFrame, keys: Sequence[str], found: Sequence[_Found]) -> 
             continue
         least, most = mine.row(0, named=True), mine.row(-1, named=True)
         high, low = (resampled[side["_place"]].of(side["_column"]) for side in (most, least))
-        ends = gap_ends(high - low, min(least["n_people"], most["n_people"]))
+        ends = gap_ends(high, low, min(least["n_people"], most["n_people"]))
         which = f"{shown(most['group'], 40)} less {shown(least['group'], 40)}"
         value = most["value"] - least["value"]
         rows.append(row | {"value": value, "low": ends[0], "high": ends[1], "reason": which})

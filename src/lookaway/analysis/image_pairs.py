@@ -128,12 +128,13 @@ def _best(found: np.ndarray, same: np.ndarray) -> float | None:
     if not (same.any() and (~same).any()):
         return None
     order = np.argsort(-found, kind="stable")
-    right = np.cumsum(np.where(same[order], 1, -1))
-    ordered = found[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    ordered = np.array([np.inf, *found[order], -np.inf])
+    right = np.append(0, np.cumsum(np.where(same[order], 1, -1)))  # with so many accepted
+    ends = np.flatnonzero(ordered[1:] != ordered[:-1])
     place = int(ends[right[ends].argmax()])
-    below = ordered[place + 1] if place + 1 < len(ordered) else ordered[place]
-    return float((ordered[place] + below) / 2)
+    if place in (0, len(found)):  # none, or all
+        return float(ordered[1]) + 1 if place == 0 else float(ordered[-2])
+    return float((ordered[place] + ordered[place + 1]) / 2)
 
 
 def _ends(counted: np.ndarray, persons: np.ndarray) -> tuple[float, float]:

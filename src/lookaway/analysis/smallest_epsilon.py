@@ -11,7 +11,7 @@ Found = tuple[float | None, float | None, float | None, str]
 
 def smallest_epsilon(
     before: np.ndarray, after: Mapping[float, np.ndarray], used: np.ndarray, boot: Bootstrap
-) -> Found:
+) -> tuple[Found, np.ndarray]:
     """The median of the smallest ε at which a decision is another than on the clean image.
 
     Args:
@@ -22,36 +22,46 @@ def smallest_epsilon(
 
     Returns:
         The median, the ends of its interval, and why it is None: fewer than half of the decisions
-        change at any ε, so that the median lies beyond the largest.
+        change at any ε, so that the median lies beyond the largest. And the median in each
+        resample: infinite where it lies there, NaN where no comparison that counts is drawn.
     """
     if not used.any():
-        return None, None, None, "no decision that it could change"
+        return (None, None, None, "no decision that it could change"), np.empty(0)
     smallest = np.full(len(before), np.inf)
     for epsilon in sorted(after, reverse=True):
         smallest[after[epsilon] != before] = epsilon
-    value, low, high = _median(smallest, used, boot)
-    share = float(np.isfinite(smallest[used]).mean())
-    why = "" if value is not None else f"only {share:.0%} of the decisions change at any ε"
-    return value, low, high, why
+    order = np.argsort(smallest[used], kind="stable")
+    ordered, units = smallest[used][order], boot.units[used][order]
+    median = float(_medians(ordered, np.ones((1, len(units))))[0])
+    drawn = np.concatenate([_medians(ordered, each[:, units]) for each in boot.weights()])
+    ends = (None, None) if boot.tail is None else open_ends(drawn, drawn, boot.tail)
+    if np.isfinite(median):
+        return (median, *ends, ""), drawn
+    share = float(np.isfinite(ordered).mean())
+    return (None, *ends, f"only {share:.0%} of the decisions change at any ε"), drawn
 
 
-def _median(
-    values: np.ndarray, used: np.ndarray, boot: Bootstrap
-) -> tuple[float | None, float | None, float | None]:
-    """The median of those used and its interval; None where it is infinite."""
-    order = np.argsort(values[used], kind="stable")
-    sorted_values, units = values[used][order], boot.units[used][order]
+def open_ends(
+    lows: np.ndarray, highs: np.ndarray, tail: float
+) -> tuple[float | None, float | None]:
+    """Where a share of resamples lies below, and as large a one above; None: beyond any number.
 
-    def medians(weights: np.ndarray) -> np.ndarray:
-        summed = np.cumsum(weights, axis=1, dtype=np.float64)
-        places = (summed < summed[:, -1:] / 2).sum(axis=1)
-        drawn: np.ndarray = sorted_values[np.minimum(places, len(sorted_values) - 1)]
-        return drawn[summed[:, -1] > 0]
+    Args:
+        lows: (resamples,) for the lower end; infinite ones count, NaN are left out.
+        highs: the same for the upper end.
+        tail: the share.
+    """
+    cuts = (
+        np.quantile(each[~np.isnan(each)], share, method="inverted_cdf")
+        for each, share in ((lows, tail), (highs, 1 - tail))
+    )
+    low, high = (float(cut) if np.isfinite(cut) else None for cut in cuts)
+    return low, high
 
-    point = float(medians(np.ones((1, len(units))))[0])
-    ends: list[float | None] = [None, None]
-    if boot.tail is not None:
-        drawn = np.concatenate([medians(each[:, units]) for each in boot.weights()])
-        cuts = np.quantile(drawn, [boot.tail, 1 - boot.tail], method="inverted_cdf")
-        ends = [float(cut) if np.isfinite(cut) else None for cut in cuts]
-    return (point if np.isfinite(point) else None), ends[0], ends[1]
+
+def _medians(ordered: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The lower weighted median of rising values (n,) for weights (b, n); NaN where all are 0."""
+    summed = np.cumsum(weights, axis=1, dtype=np.float64)
+    places = (summed < summed[:, -1:] / 2).sum(axis=1)
+    drawn: np.ndarray = np.where(summed[:, -1] > 0, ordered[places], np.nan)
+    return drawn

@@ -1,7 +1,7 @@
 """Error rates of groups of people, and the largest gap between two of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +9,24 @@ import polars as pl
 from scipy.special import ndtr, stdtrit
 
 from lookaway.analysis.comparisons import SCHEMA, comparisons_of
-from lookaway.analysis.ends import LEVEL, SHARE, quantiles_of
+from lookaway.analysis.drawn_people import resampled_means
+from lookaway.analysis.ends import LEVEL
 from lookaway.analysis.intervals import Bootstrap
+from lookaway.analysis.smallest_epsilon import open_ends, smallest_epsilon
 from lookaway.analysis.verification import (
+    BEFORE_THRESHOLDS,
     RATES,
     Comparisons,
+    Resampled,
     Setting,
-    equal_error,
+    decided,
     share_of,
+    shares_at,
+    titles,
+    too_few,
 )
 from lookaway.data.table import plain_name
 from lookaway.errors import DataError, shown
-from lookaway.metrics.verification import needed
 from lookaway.places import local_path
 from lookaway.study.json_files import Plan
 from lookaway.study.store import Store
@@ -107,7 +113,7 @@ def group_rates(
     """Error rates in each group, at thresholds that are the same for all, and the largest gap.
 
     Genuine comparisons are those of a group's people, impostor comparisons those of two of its
-    people. The largest gap is the rate of the group that has the highest less that of the group
+    people. The largest gap is the number of the group that has the highest less that of the group
     that has the lowest, its interval from resampling the people of each; which two they are was
     chosen by the same numbers, so of many groups it is too wide a claim.
 
@@ -117,178 +123,160 @@ def group_rates(
         rates: clean false match rates at which thresholds are fixed.
 
     Returns:
-        attack, objective, epsilon, measure (eer of comparisons within a group, fnmr@rate, fmr@rate
-        and, of impersonations, success@rate), n_genuine, n_impostor, value, low, high, reason,
-        group, n_people. A value is null where a group has under 20 people, or no threshold can be
-        fixed; reason says it.
+        attack, objective, epsilon, measure (those of ``analysis.verification.verification`` but
+        ``threshold@rate``), n_genuine, n_impostor, value, low, high, reason, group, n_people. A
+        value is null where a group has under 20 people, no threshold can be fixed, or fewer than
+        half of the decisions change; reason says it, and of a gap whose it is.
     """
-    names = sorted(set(groups))
-    of = np.array([names.index(group) for group in groups])
-    same, probes = found.genuine(), of[found.persons]
-    within = probes[:, None] == of[None, :]
+    of = np.array(groups)
+    every = [
+        _Group(found, of == name, name, seed)
+        for seed, name in enumerate(sorted(set(groups)), start=1)
+    ]
     levels = {rate: found.thresholds(rate) for rate in rates}
-    boot = Bootstrap([str(person) for person in found.persons])
-    tell = partial(_rows, found=found, of=of, names=names)
     rows: list[dict[str, object]] = []
-    for setting, each in found.similarities.items():
-        equal = [_equal(each, same, probes == g, of == g, seed=g + 1) for g in range(len(names))]
-        drawn = [resampled for _, resampled in equal].__getitem__
-        rows += tell(_about(setting, "eer"), [rate for rate, _ in equal], drawn)
-        targets = found.targets.get(setting[:2])
+
+    def tell(setting: tuple[str, str, float | None], measure: str, told: Sequence[_Told]) -> None:
+        about = dict(zip(("attack", "objective", "epsilon"), setting, strict=True))
+        about["measure"] = measure
+        rows.extend(about | each.row(one) for each, one in zip(every, told, strict=True))
+        if any(one.resampled is not None for one in told):
+            rows.append(about | _gap(every, told))
+
+    for setting in found.similarities:
+        for name, number in BEFORE_THRESHOLDS.items():
+            tell(setting, name, [each.alone(setting, number) for each in every])
         for rate, threshold in levels.items():
-            counted = {"fnmr": same, "fmr": within & ~same}
-            if targets is not None:
-                counted["success"] = targets[:, None] == np.arange(same.shape[1])[None, :]
-            for measure, trials in counted.items():
-                about = _about(setting, f"{measure}@{rate:g}")
-                if threshold is None:
-                    few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons"
-                    rows += tell(about, [(None, None, None, few)] * len(names))
-                    continue
-                match = each >= threshold[:, None]
-                wrong = ~match if measure == "fnmr" else match
-                kept = [trials & (probes == g)[:, None] for g in range(len(names))]
-                told = [
-                    _rate(wrong, some, found.persons, int((of == g).sum()), boot)
-                    for g, some in enumerate(kept)
-                ]
-                random = np.random.default_rng(0)
-                rows += tell(
-                    about, told, partial(_resampled, wrong, kept, found.persons, of, random)
-                )
-    schema: dict[str, type[pl.DataType]] = dict.fromkeys(_NUMBERS, pl.Float64)
+            counted = shares_at(found, setting, threshold)
+            for name, (meant, trials) in counted.items():
+                if name == "fmr":
+                    trials = trials & (of[found.persons][:, None] == of[None, :])
+                told = [each.share(meant, trials, rate) for each in every]
+                tell(setting, f"{name}@{rate:g}", told)
+    for title in titles(found):
+        for rate, threshold in levels.items():
+            told = [each.smallest(title, threshold, rate) for each in every]
+            tell((*title, None), f"epsilon@{rate:g}", told)
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(("epsilon", *_NUMBERS), pl.Float64)
     schema |= dict.fromkeys(("n_genuine", "n_impostor", "n_people"), pl.Int64)
     schema |= {"reason": pl.String}
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
 
 
-_Rate = tuple[float | None, float | None, float | None, str | None]
+@dataclass(frozen=True)
+class _Told:
+    """A number of a group, or why there is none; and in each resample of the group's people."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    resampled: np.ndarray | None = None
 
 
-def _about(setting: Setting, measure: str) -> dict[str, object]:
-    keys = dict(zip(("attack", "objective", "epsilon"), setting, strict=True))
-    return {**keys, "measure": measure}
-
-
-def _rate(
-    wrong: np.ndarray, trials: np.ndarray, persons: np.ndarray, people: int, boot: Bootstrap
-) -> _Rate:
-    if people < FEWEST:
-        return None, None, None, FEW
-    if not trials.any():
-        return None, None, None, "no comparison"
-    return *share_of(wrong & trials, trials, persons, boot), None
-
-
-def _rows(
-    about: dict[str, object],
-    told: Sequence[_Rate],
-    drawn: Callable[[int], np.ndarray] | None = None,
-    *,
-    found: Comparisons,
-    of: np.ndarray,
-    names: Sequence[str],
-) -> list[dict[str, object]]:
-    """A row for each group, and for the largest gap where there is something to resample."""
-    rows = []
-    for group, (value, low, high, reason) in enumerate(told):
-        people, mine = int((of == group).sum()), int((of[found.persons] == group).sum())
-        counts = {"n_genuine": mine, "n_impostor": mine * (people - 1)}
-        ends = {"value": value, "low": low, "high": high, "reason": reason}
-        rows.append({**about, **counts, **ends, "group": names[group], "n_people": people})
-    return rows if drawn is None else [*rows, about | _gap(of, names, told, drawn)]
-
-
-def _equal(
-    similarities: np.ndarray, same: np.ndarray, mine: np.ndarray, people: np.ndarray, *, seed: int
-) -> tuple[_Rate, np.ndarray]:
-    """A group's equal error rate, and in each resample of its people.
+class _Group:
+    """A group's comparisons.
 
     Args:
-        similarities: (N, K).
-        same: (N, K) bool: genuine comparisons.
-        mine: (N,) bool: the group's probes.
-        people: (K,) bool: its people.
+        found: all comparisons.
+        people: (K,) bool: who is in it.
+        name: its.
         seed: that of no other group, whose people are drawn apart.
     """
-    if people.sum() < FEWEST:
-        return (None, None, None, FEW), np.empty(0)
-    if not mine.any():
-        return (None, None, None, "no comparison"), np.empty(0)
-    cut = np.ix_(mine, people)
-    persons = [str(place) for place in same[cut].argmax(axis=1)]
-    boot = Bootstrap(persons, seed=seed)
-    value, resampled = equal_error(similarities[cut], same[cut], boot)
-    low, high = boot.bounds(resampled[:, None], None, SHARE)
-    return (value, low[0], high[0], None), resampled
+
+    def __init__(self, found: Comparisons, people: np.ndarray, name: str, seed: int) -> None:
+        self.name, self.people = name, int(people.sum())
+        self._found, self._of = found, people
+        self._mine = people[found.persons]
+        self._persons = found.persons[self._mine]
+        self._same = found.genuine()[self._mine]
+        self._boot = Bootstrap([str(each) for each in self._persons], _RESAMPLES, seed)
+
+    def _missing(self) -> _Told | None:
+        if self.people < FEWEST:
+            return _Told(reason=FEW)
+        return None if self._mine.any() else _Told(reason="no comparison")
+
+    def row(self, told: _Told) -> dict[str, object]:
+        """A row's columns that are the group's."""
+        probes = int(self._mine.sum())
+        return {
+            **{name: getattr(told, name) for name in (*_NUMBERS, "reason")},
+            "n_genuine": probes,
+            "n_impostor": probes * (self.people - 1),
+            "group": self.name,
+            "n_people": self.people,
+        }
+
+    def alone(self, setting: Setting, number: Callable[..., Resampled]) -> _Told:
+        """What takes no threshold, of the group's probes with the group's templates."""
+        if missing := self._missing():
+            return missing
+        here = np.ix_(self._mine, self._of)
+        same = self._same[:, self._of]
+        ends, resampled = number(self._found.similarities[setting][here], same, self._boot)
+        return _Told(*ends, None, resampled)
+
+    def share(self, meant: np.ndarray | None, trials: np.ndarray, rate: float) -> _Told:
+        """How many of the comparisons (N, K) that the group's probes have are meant."""
+        if meant is None:
+            return _Told(reason=too_few(rate))
+        if missing := self._missing():
+            return missing
+        mine = trials[self._mine]
+        above = meant[self._mine] & mine
+        ends = share_of(above, mine, self._persons, self._boot)
+        return _Told(*ends, None, resampled_means(above, mine, self._same, self._boot))
+
+    def smallest(self, title: tuple[str, str], threshold: np.ndarray | None, rate: float) -> _Told:
+        """The median smallest ε that changes a decision about one of the group's probes."""
+        if threshold is None:
+            return _Told(reason=too_few(rate))
+        if missing := self._missing():
+            return missing
+        before, after, used = decided(self._found, title, threshold)
+        changed = {epsilon: each[self._mine] for epsilon, each in after.items()}
+        ends, drawn = smallest_epsilon(before[self._mine], changed, used[self._mine], self._boot)
+        return _Told(*ends[:3], ends[3] or None, drawn if drawn.size else None)
 
 
-def _gap(
-    of: np.ndarray,
-    names: Sequence[str],
-    told: Sequence[_Rate],
-    drawn: Callable[[int], np.ndarray],
-) -> dict[str, object]:
-    """The highest rate less the lowest, of groups that have enough people.
-
-    Args:
-        of: (K,) int: each person's group.
-        names: of the groups.
-        told: a rate of each.
-        drawn: a group's rate in each resample of its people.
-    """
-    known = [(rate[0], group) for group, rate in enumerate(told) if rate[0] is not None]
-    row: dict[str, object] = {"group": GAP, "n_people": None, "n_genuine": None}
-    row |= {"n_impostor": None, "value": None, "low": None, "high": None}
+def _gap(groups: Sequence[_Group], told: Sequence[_Told]) -> dict[str, object]:
+    """The highest number less the lowest, of groups that have enough people."""
+    row: dict[str, object] = dict.fromkeys((*_NUMBERS, "n_people", "n_genuine", "n_impostor"))
+    row |= {"group": GAP, "reason": NO_GAP}
+    known = [(place, one) for place, one in enumerate(told) if one.resampled is not None]
     if len(known) < 2:
-        return row | {"reason": NO_GAP}
-    (least, low_group), (most, high_group) = min(known), max(known)
-    people = min(int((of == group).sum()) for group in (low_group, high_group))
-    low, high = gap_ends(drawn(high_group) - drawn(low_group), people)
-    which = f"{shown(names[high_group], 40)} less {shown(names[low_group], 40)}"
+        return row
+    sides: list[tuple[float, int, np.ndarray]] = []
+    for place, one in known:
+        if one.value is None or one.resampled is None:  # any other gap would be too small a claim
+            return row | {"reason": f"{shown(groups[place].name, 40)}: {one.reason}"}
+        sides.append((one.value, place, one.resampled))
+    (least, at_low, under), (most, at_high, over) = (
+        pick(sides, key=lambda side: side[:2]) for pick in (min, max)
+    )
+    people = min(groups[place].people for place in (at_low, at_high))
+    low, high = gap_ends(over, under, people)
+    which = f"{shown(groups[at_high].name, 40)} less {shown(groups[at_low].name, 40)}"
     return row | {"value": most - least, "low": low, "high": high, "reason": which}
 
 
-def gap_ends(resampled: np.ndarray, people: int) -> tuple[float, float]:
+def gap_ends(high: np.ndarray, low: np.ndarray, people: int) -> tuple[float | None, float | None]:
     """The 95 % interval of a difference of two groups, by percentiles expanded for few people.
 
     See ``intervals.Bootstrap``.
 
     Args:
-        resampled: (resamples,); what is not finite is left out.
+        high: (resamples,) of the group whose number is higher; NaN is left out.
+        low: of the other one.
         people: of the smaller group, at least 2.
+
+    Returns:
+        Its ends; None where one lies beyond any number.
     """
+    with np.errstate(invalid="ignore"):
+        apart = high - low
+    both = np.isinf(high) & np.isinf(low)  # beyond the largest ε, so nothing is known
     tail = ndtr(-stdtrit(people - 1, (1 + LEVEL) / 2) * np.sqrt(people / (people - 1)))
-    low, high = quantiles_of(resampled[:, None], [float(tail)])
-    assert low[0] is not None and high[0] is not None  # noqa: PT018, S101  both or neither
-    return low[0], high[0]
-
-
-def _resampled(
-    wrong: np.ndarray,
-    kept: Sequence[np.ndarray],
-    persons: np.ndarray,
-    of: np.ndarray,
-    random: np.random.Generator,
-    group: int,
-) -> np.ndarray:
-    """A group's rate in each resample of its people; a comparison of two counts for both."""
-    trials, mine = kept[group], of == group
-    people = np.flatnonzero(mine)
-    count = trials.shape[1]
-    sums = np.zeros((2, count, count))
-    for place, values in enumerate((wrong & trials, trials)):
-        np.add.at(sums[place], persons, values.astype(float))
-    times = np.zeros((_RESAMPLES, count))
-    even = np.full(len(people), 1 / len(people))
-    times[:, people] = random.multinomial(len(people), even, _RESAMPLES)
-    own = np.diagonal(sums, axis1=1, axis2=2)
-    # Of a target outside of the group the probe's person alone is drawn.
-    beside = np.where(mine[None, :], times, 1.0)
-    above, below = (
-        ((times @ (each - np.diag(diagonal))) * beside).sum(axis=1) + times @ diagonal
-        for each, diagonal in zip(sums, own, strict=True)
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = above / below
-    return np.where(np.isfinite(found), found, float(sums[0].sum() / sums[1].sum()))
+    lows, highs = (np.where(both, side, apart) for side in (-np.inf, np.inf))
+    return open_ends(lows, highs, float(tail))

@@ -1,21 +1,20 @@
 """What an attack does to the verification of faces: error rates at thresholds fixed before it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.drawn_people import equal_error, resampled_means
 from lookaway.analysis.ends import CHANGE, SHARE
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import compared_ends, proportion_ends
 from lookaway.analysis.smallest_epsilon import Found, smallest_epsilon
-from lookaway.metrics.verification import det, equal_error_rates, needed, threshold_at
+from lookaway.metrics.verification import det, needed, threshold_at
 
 RATES = (1e-2, 1e-3, 1e-4)
 _FOLDS = 5
-_RESAMPLES = 1_000  # of equal error rates, each of which takes a pass over all comparisons
-_AT_ONCE = 20_000_000
 CLEAN = ("clean", "", 0.0)
 
 # An attack's name, its objective, and ε.
@@ -78,7 +77,8 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
 
     Intervals take persons for their units (from 20 on; else probes), for comparisons that share a
     person are not independent: rates have Wilson's with an effective number of comparisons, equal
-    error rates and mean similarities resample. Thresholds stay as they are.
+    error rates and mean similarities resample, both persons of a comparison. Thresholds stay as
+    they are.
 
     Args:
         found: the comparisons.
@@ -97,51 +97,121 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
         ``threshold@rate``, the mean over the parts. A value is null where there are too few
         comparisons, or where fewer than half of the decisions change; reason says it.
     """
-    same = found.genuine()
-    boot = Bootstrap([str(person) for person in found.persons])
+    same, persons = found.genuine(), found.persons
+    boot = Bootstrap([str(person) for person in persons])
     counts = {"n_genuine": int(same.sum()), "n_impostor": int((~same).sum())}
     levels = {rate: found.thresholds(rate, seed) for rate in rates}
     rows: list[dict[str, object]] = []
     for setting, similarities in found.similarities.items():
-        attack, objective, epsilon = setting
-        told: list[tuple[str, float | None, float | None, float | None, str]] = [
-            ("eer", *_eer(similarities, same, boot), "")
-        ]
-        for name, kept in (("genuine", same), ("impostor", ~same)):
-            told.append((name, *_mean(similarities, kept, boot), ""))
+        told: list[tuple[str, float | None, float | None, float | None, str]] = []
+        for name, number in BEFORE_THRESHOLDS.items():
+            ends, _ = number(similarities, same, boot)
+            told.append((name, *ends, ""))
         for rate, threshold in levels.items():
-            targets = found.targets.get((attack, objective))
-            names = ["fnmr", "fmr"]
-            names += ["success", "success_clean"] if targets is not None else []
-            names += ["threshold"] if setting == CLEAN else []
-            if threshold is None:
-                few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons of others"
-                told += [(f"{name}@{rate:g}", None, None, None, few) for name in names]
-                continue
-            match = similarities >= threshold[:, None]
-            persons = found.persons
             if setting == CLEAN:
-                told.append((f"threshold@{rate:g}", float(threshold.mean()), None, None, ""))
-            told.append((f"fnmr@{rate:g}", *share_of(same & ~match, same, persons, boot), ""))
-            told.append((f"fmr@{rate:g}", *share_of(~same & match, ~same, persons, boot), ""))
-            if targets is not None:
-                aimed = targets[:, None] == np.arange(same.shape[1])[None, :]
-                told.append(
-                    (f"success@{rate:g}", *share_of(aimed & match, aimed, persons, boot), "")
-                )
-                before = found.similarities[CLEAN] >= threshold[:, None]
-                clean = share_of(aimed & before, aimed, persons, boot)
-                told.append((f"success_clean@{rate:g}", *clean, ""))
-        keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
+                mean_threshold = None if threshold is None else float(threshold.mean())
+                few = too_few(rate) if threshold is None else ""
+                told.append((f"threshold@{rate:g}", mean_threshold, None, None, few))
+            for name, (meant, trials) in shares_at(found, setting, threshold).items():
+                at = f"{name}@{rate:g}"
+                if meant is None:
+                    told.append((at, None, None, None, too_few(rate)))
+                else:
+                    told.append((at, *share_of(meant, trials, persons, boot), ""))
+        keys = dict(zip(("attack", "objective", "epsilon"), setting, strict=True))
         rows += [_row(keys, counts, *each) for each in told]
-    for title in dict.fromkeys((attack, aim) for attack, aim, _ in found.similarities):
+    for title in titles(found):
         keys = {"attack": title[0], "objective": title[1], "epsilon": None}
         for rate, threshold in levels.items():
-            if title != CLEAN[:2]:
-                median = _smallest(found, title, rate, threshold, boot)
-                rows.append(_row(keys, counts, f"epsilon@{rate:g}", *median))
+            median: Found = (None, None, None, too_few(rate))
+            if threshold is not None:
+                median, _ = smallest_epsilon(*decided(found, title, threshold), boot)
+            rows.append(_row(keys, counts, f"epsilon@{rate:g}", *median))
     numbers = dict.fromkeys(["epsilon", "value", "low", "high"], pl.Float64)
     return pl.DataFrame(rows, schema_overrides={**numbers, "reason": pl.String})
+
+
+def titles(found: Comparisons) -> list[tuple[str, str]]:
+    """The attacks and controls, each with its objective."""
+    named = dict.fromkeys((attack, aim) for attack, aim, _ in found.similarities)
+    return [title for title in named if title != CLEAN[:2]]
+
+
+def too_few(rate: float) -> str:
+    """Why there is no threshold at a clean false match rate."""
+    return f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons of others"
+
+
+def shares_at(
+    found: Comparisons, setting: Setting, threshold: np.ndarray | None
+) -> dict[str, tuple[np.ndarray | None, np.ndarray]]:
+    """What is counted at a threshold (N,): which comparisons are meant, and among which.
+
+    Returns:
+        Both (N, K) bool, by measure; without a threshold nothing is known to be meant.
+    """
+    same = found.genuine()
+    among = {"fnmr": same, "fmr": ~same}
+    if (targets := found.targets.get(setting[:2])) is not None:
+        aimed = targets[:, None] == np.arange(same.shape[1])[None, :]
+        among |= {"success": aimed, "success_clean": aimed}
+    if threshold is None:
+        return {name: (None, trials) for name, trials in among.items()}
+    match, before = (found.similarities[each] >= threshold[:, None] for each in (setting, CLEAN))
+    meant = {"fnmr": ~match, "fmr": match, "success": match, "success_clean": before}
+    return {name: (meant[name] & trials, trials) for name, trials in among.items()}
+
+
+def decided(
+    found: Comparisons, title: tuple[str, str], threshold: np.ndarray
+) -> tuple[np.ndarray, dict[float, np.ndarray], np.ndarray]:
+    """The decisions that an attack is about: on clean images, at each ε, and which of them count.
+
+    Of an attack with a target those of a probe with its target, where it is refused clean; of
+    others the genuine ones that are accepted clean.
+    """
+    target = found.targets.get(title)
+    of, probes = found.persons if target is None else target, np.arange(len(found.persons))
+    match = {
+        epsilon: each[probes, of] >= threshold
+        for (attack, aim, epsilon), each in found.similarities.items()
+        if (attack, aim) in (title, CLEAN[:2])
+    }
+    before = match.pop(CLEAN[2])
+    return before, match, before if target is None else ~before
+
+
+# A number with the ends of its interval, and in each resample of the people.
+Resampled = tuple[tuple[float, float | None, float | None], np.ndarray]
+
+
+def _equal_error(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Resampled:
+    value, resampled = equal_error(similarities, same, boot)
+    low, high = boot.bounds(resampled[:, None], None, SHARE)
+    return (value, low[0], high[0]), resampled
+
+
+def _genuine(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Resampled:
+    above = np.where(same, similarities, 0.0).sum(axis=1, dtype=float)[:, None]
+    below = same.sum(axis=1, dtype=float)[:, None]
+    low, high = boot.intervals(above, below, CHANGE)
+    mean = float(above.sum() / below.sum())
+    return (mean, low[0], high[0]), resampled_means(similarities, same, same, boot)
+
+
+def _impostor(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Resampled:
+    mean = float(similarities[~same].mean(dtype=float))
+    resampled = resampled_means(similarities, ~same, same, boot)
+    low, high = boot.bounds(resampled[:, None], None, CHANGE)
+    return (mean, low[0], high[0]), resampled
+
+
+# Numbers that take no threshold, of similarities (N, K), which are genuine, and the people.
+BEFORE_THRESHOLDS: dict[str, Callable[[np.ndarray, np.ndarray, Bootstrap], Resampled]] = {
+    "eer": _equal_error,
+    "genuine": _genuine,
+    "impostor": _impostor,
+}
 
 
 def _row(
@@ -157,38 +227,6 @@ def _row(
     return {**keys, "measure": measure, **counts, **ends}
 
 
-def _smallest(
-    found: Comparisons,
-    title: tuple[str, str],
-    rate: float,
-    threshold: np.ndarray | None,
-    boot: Bootstrap,
-) -> Found:
-    """The median smallest ε at which an attack changes a decision at a threshold."""
-    if threshold is None:
-        few = f"a clean FMR of {rate:g} takes {needed(rate)} impostor comparisons of others"
-        return None, None, None, few
-    target = found.targets.get(title)
-    of, probes = found.persons if target is None else target, np.arange(len(found.persons))
-    match = {
-        epsilon: each[probes, of] >= threshold
-        for (attack, aim, epsilon), each in found.similarities.items()
-        if (attack, aim) in (title, CLEAN[:2])
-    }
-    before = match.pop(CLEAN[2])
-    return smallest_epsilon(before, match, before if target is None else ~before, boot)
-
-
-def _mean(
-    similarities: np.ndarray, counted: np.ndarray, boot: Bootstrap
-) -> tuple[float, float | None, float | None]:
-    """The mean of the comparisons (N, K) that count, and its interval."""
-    above = np.where(counted, similarities, 0.0).sum(axis=1, dtype=float)[:, None]
-    below = counted.sum(axis=1, dtype=float)[:, None]
-    low, high = boot.intervals(above, below, CHANGE)
-    return float(above.sum() / below.sum()), low[0], high[0]
-
-
 def share_of(
     numerators: np.ndarray, counted: np.ndarray, persons: np.ndarray, boot: Bootstrap
 ) -> tuple[float, float | None, float | None]:
@@ -199,44 +237,3 @@ def share_of(
         return share, *compared_ends(numerators, counted, persons)
     low, high = proportion_ends(boot, above, below)
     return share, low[0], high[0]
-
-
-def _eer(
-    similarities: np.ndarray, same: np.ndarray, boot: Bootstrap
-) -> tuple[float, float | None, float | None]:
-    value, resampled = equal_error(similarities, same, boot)
-    low, high = boot.bounds(resampled[:, None], None, SHARE)
-    return value, low[0], high[0]
-
-
-def equal_error(
-    similarities: np.ndarray, same: np.ndarray, boot: Bootstrap
-) -> tuple[float, np.ndarray]:
-    """The equal error rate of comparisons, and in each of 1,000 resamples of the people.
-
-    Args:
-        similarities: (N, K).
-        same: (N, K) bool: which comparisons are genuine.
-        boot: of the N probes' people.
-
-    Returns:
-        The rate, and (1000,); NaN where a resample has comparisons of one kind alone.
-    """
-    value = det(similarities[same], similarities[~same]).equal_error_rate
-    persons, count = boot.units, similarities.shape[1]
-    by_person = boot.kind == "classes"
-    places = np.full(count, -1)
-    if by_person:  # the unit of each template; a person without a probe is drawn with none
-        places[np.nonzero(same)[1]] = persons[np.nonzero(same)[0]]
-    resampled, step, left = [], max(1, _AT_ONCE // similarities.size), _RESAMPLES
-    for drawn in boot.weights():
-        some = drawn[:left]
-        left -= len(some)
-        for start in range(0, len(some), step):
-            part = some[start : start + step]
-            weights = np.repeat(part[:, persons, None], count, axis=2)
-            if by_person:
-                weights *= np.where(same, 1.0, part[:, None, places])
-            flat = weights.reshape(len(part), -1)
-            resampled.append(equal_error_rates(similarities.ravel(), same.ravel(), flat))
-    return value, np.concatenate(resampled)
