@@ -135,12 +135,18 @@ def test_regions_and_shifts_are_told_by_group_and_stand_on_the_page(result, monk
     assert totals == pytest.approx(1.0)
     assert told["moved eyes"] == pytest.approx(told["attacked eyes"] - told["clean eyes"])
     equal = frame.filter(attack="clean", measure="eer", group="f")
-    assert equal["n_people"].to_list() == [2]
+    assert (equal["n_people"].to_list(), equal["n"].to_list()) == ([2], [2 * 6 * 2])
     people.write_csv(tmp_path / "people.csv")
     result.keep_groups(tmp_path / "people.csv", "sex")
     assert result.by_group().equals(frame)
     tables = {table.name: table for table in group_tables(result.frames, result.by_group())}
-    assert [*tables] == ["groups_label", "groups_regions_label", "groups_verification"]
+    compared = ["groups_verification", "groups_cosines", "groups_smallest_epsilon"]
+    assert [*tables] == ["groups_label", "groups_regions_label", *compared]
+    cosines = {row.names[-1]: row for row in tables["groups_cosines"].rows if "clean" in row.names}
+    own = frame.filter(attack="clean", measure="genuine", group="f")["value"].item()
+    assert cosines["cosine, genuine"].cells[0].value == own
+    smallest = {row.names[0] for row in tables["groups_smallest_epsilon"].rows}
+    assert smallest == {"dodge white-box", "noise"}
     heads = ("perturbation", "model", "number", "f", "m", "largest gap")
     line = next(
         row

@@ -140,8 +140,7 @@ def group_rates(
         about = dict(zip(("attack", "objective", "epsilon"), setting, strict=True))
         about["measure"] = measure
         rows.extend(about | each.row(one) for each, one in zip(every, told, strict=True))
-        if any(one.resampled is not None for one in told):
-            rows.append(about | _gap(every, told))
+        rows.append(about | _gap(every, told))
 
     for setting in found.similarities:
         for name, number in BEFORE_THRESHOLDS.items():
@@ -246,7 +245,8 @@ def _gap(groups: Sequence[_Group], told: Sequence[_Told]) -> dict[str, object]:
     row |= {"group": GAP, "reason": NO_GAP}
     known = [(place, one) for place, one in enumerate(told) if one.resampled is not None]
     if len(known) < 2:
-        return row
+        alike = {one.reason for one in told} - {FEW}  # such as that no threshold can be fixed
+        return row if known or len(alike) != 1 else row | {"reason": alike.pop()}
     sides: list[tuple[float, int, np.ndarray]] = []
     for place, one in known:
         if one.value is None or one.resampled is None:  # any other gap would be too small a claim

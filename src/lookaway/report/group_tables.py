@@ -11,7 +11,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.analysis.subgroups import FEWEST, GAP
 from lookaway.report.pivot import LINES, Body, pivoted
 from lookaway.report.table import Table
-from lookaway.report.verified import known_rates
+from lookaway.report.verified import RATES_TOLD, SMALLEST, known_rates
 
 SECTION = "Groups of people"
 _RULE = (
@@ -33,7 +33,7 @@ def group_tables(frames: Frames, found: pl.DataFrame | None) -> Iterator[Table]:
         return
     called, groups = kept[0], [*sorted(set(kept[1].values())), GAP]
     at_top = (pl.col("epsilon") == frames.top) | (pl.col("attack") == "clean")
-    every = summary.by_scope(found.filter(at_top))
+    every = summary.by_scope(found.filter(at_top | pl.col("epsilon").is_null()))
     mine = frames.last(every.filter(method=frames.method))
     for policy in frames.ordered_policies:
         some = mine.filter(explained_class=policy)
@@ -58,22 +58,34 @@ def group_tables(frames: Frames, found: pl.DataFrame | None) -> Iterator[Table]:
                 SECTION,
             )
     compared = every.filter(pl.col("method").is_null())
-    rates = {"eer": "EER"}
-    for rate in known_rates(compared):
-        rates |= {f"{name}@{rate:g}": f"{told} at FMR {rate:g}" for name, told in _RATES.items()}
     if not compared.is_empty():
-        yield Table(
-            "groups_verification",
-            f"Error rates by {called} at ε = {frames.top:g}",
-            "Genuine comparisons are those of a group's people, impostor comparisons those of two "
-            f"of its people; thresholds are the same for all. {_RULE}",
-            *_lines(frames, compared, rates, groups, "%"),
-            SECTION,
-            of_images=True,
-        )
+        yield from _of_comparisons(frames, compared, called, groups)
 
 
-_RATES = {"fnmr": "FNMR", "fmr": "FMR", "success": "taken for target"}
+def _of_comparisons(
+    frames: Frames, compared: pl.DataFrame, called: str, groups: Sequence[str]
+) -> Iterator[Table]:
+    """Error rates, mean similarities, and the smallest ε that changes a decision."""
+    rates, shares, smallest = known_rates(compared), {"eer": "EER"}, {}
+    for rate in rates:
+        shares |= {
+            f"{name}@{rate:g}": f"{told} at FMR {rate:g}" for name, told in RATES_TOLD.items()
+        }
+        smallest[f"epsilon@{rate:g}"] = f"at FMR {rate:g}"
+    means = {name: f"cosine, {name}" for name in ("genuine", "impostor")}
+    same = (
+        "Genuine comparisons are those of a group's people, impostor comparisons those of two of "
+    )
+    same += f"its people; thresholds are the same for all. {_RULE}"
+    top = f"by {called} at ε = {frames.top:g}"
+    median = f"The smallest ε that changes a decision, by {called}"
+    for name, title, note, measures, form in (
+        ("verification", f"Error rates {top}", same, shares, "%"),
+        ("cosines", f"Mean similarities {top}", same, means, ".3f"),
+        ("smallest_epsilon", median, f"{SMALLEST} {_RULE}", smallest, ".3g"),
+    ):
+        lines = _lines(frames, compared, measures, groups, form)
+        yield Table(f"groups_{name}", title, note, *lines, SECTION, of_images=True)
 
 
 def _lines(

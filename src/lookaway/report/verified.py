@@ -16,12 +16,17 @@ from lookaway.report.wording import isolated, signed, with_interval
 
 SECTION = "Verification: what became of the comparisons?"
 _WHERE = "ε"
-_RATES = {
+RATES_TOLD = {
     "fnmr": "FNMR",
     "fmr": "FMR",
     "success": "taken for target",
     "success_clean": "the same, clean",
 }
+SMALLEST = (
+    "The median over the genuine comparisons that are accepted clean (of impersonations: those of "
+    "a probe with its target that are refused clean) of the smallest ε tested at which the "
+    "decision is another one."
+)
 _ENOUGH = 10  # comparisons on either side, for a sentence about both
 
 
@@ -135,7 +140,7 @@ def _of_attack(
     parts = [
         f"{_percent(cells[measure])} {what} ({_percent(noise, interval=False)} "
         f"{'under noise of its size' if dodges else 'on clean images'}), equal error rate "
-        f"{_percent(cells['eer'], interval=False)}"
+        f"{_percent(cells['eer'])}"
     ]
     median = here.filter(attack=attack, source=model, measure=f"epsilon@{rate:g}")
     parts += [
@@ -200,7 +205,8 @@ def verification_tables(frames: Frames) -> Iterator[Table]:
     rates = known_rates(found)
     for rate in rates:
         columns |= {
-            (f"{name}@{rate:g}",): (f"{head} at FMR {rate:g}", "%") for name, head in _RATES.items()
+            (f"{name}@{rate:g}",): (f"{head} at FMR {rate:g}", "%")
+            for name, head in RATES_TOLD.items()
         }
     columns |= {(name,): (f"cosine, {name}", ".3f") for name in ("genuine", "impostor")}
     yield Table(
@@ -223,9 +229,7 @@ def verification_tables(frames: Frames) -> Iterator[Table]:
     yield Table(
         "smallest_epsilon",
         "The smallest ε that changes a decision",
-        "The median over the genuine comparisons that are accepted clean (of impersonations: those "
-        "of a probe with its target that are refused clean) of the smallest ε tested at which the "
-        "decision is another one.",
+        SMALLEST,
         *pivoted(
             frames,
             found.filter(pl.col("measure").str.starts_with("epsilon@")),
