@@ -122,6 +122,36 @@ def test_genuine_pairs_are_dodged_and_impostor_pairs_impersonated(compared, lfw)
     assert np.abs(noise - clean).max() < np.abs(attacked - clean).max()
 
 
+def test_pairs_with_an_image_without_a_known_face_are_left_out_and_listed(lfw, tmp_path):
+    names = [f"{person}/{person}_000{number}" for person in PEOPLE for number in (1, 2, 3)]
+    known = [f"{name}.png,4,4,30,30" for name in names[1:]]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,x,y,w,h", *known]))
+    wanted = [(names[0], names[1], 1), (names[1], names[2], 1), (names[1], names[3], 0)]
+    found = la.verify_pairs(
+        embedder(),
+        pl.DataFrame(wanted, schema=["a", "b", "same"], orient="row"),
+        lfw / "images",
+        image_size=40,
+        align="landmarks",
+        landmarks=tmp_path / "boxes.csv",
+    )
+    assert found.set_aside == (f"{names[0]}.png",)
+    assert [*zip(found.a, found.b, strict=True)] == [
+        (f"{one}.png", f"{two}.png") for one, two, _ in wanted[1:]
+    ]
+
+
+def test_accuracy_may_accept_no_pair_and_every_pair():
+    same, folds = np.array([True, False, False] * 2), np.repeat([0, 1], 3)
+    persons, names = np.arange(12).reshape(6, 2), ["x"] * 6
+    for clean, right in (([0.1, 0.9, 0.8] * 2, 2 / 3), ([0.9, 0.1, 0.2] * 2, 1.0)):
+        found = Pairs(names, names, persons, same, folds, {CLEAN: np.array(clean)})
+        accuracy = found.rates([0.01]).filter(measure="accuracy")["value"].item()
+        assert accuracy == pytest.approx(right)
+    all_same = Pairs(names, names, persons, ~same, folds, {CLEAN: np.array([0.1, 0.9, 0.8] * 2)})
+    assert all_same.rates([0.01]).filter(measure="accuracy")["value"].item() == 1.0
+
+
 def test_rates_are_counted_at_thresholds_of_other_folds():
     random = np.random.default_rng(0)
     persons = random.integers(0, 60, (3000, 2))
@@ -151,6 +181,8 @@ def test_rates_are_counted_at_thresholds_of_other_folds():
         told["fnmr@0.001"]["reason"]
         == "a clean FMR of 0.001 takes 10000 impostor pairs of other folds"
     )
+    for name, kept in (("genuine", same), ("impostor", ~same)):
+        assert told[name]["low"] < attacked[kept].mean() < told[name]["high"]
     for name in ("eer", "fnmr@0.01", "fmr@0.01", "accuracy"):
         assert told[name]["low"] < told[name]["value"] < told[name]["high"]
         width = told[name]["high"] - told[name]["low"]

@@ -204,12 +204,18 @@ def test_images_that_have_no_direction_are_named(quick_study, run_quickly, faces
         def forward(self, x):
             return self.conv(x).relu().mean(dim=(2, 3))
 
-    for image in range(8):
-        Image.new("RGB", (40, 32), (0, 0, 10 * image)).save(faces / f"cy/{image}.png")
-    data = {**quick_study["data"], "folder": str(faces)}
-    study = study_of(quick_study, {"name": "red", "enrol": 1}, data=data)
-    with pytest.raises(ModelError, match=r"'red' gives no direction for 1 of 3 images.*cy/\d.png"):
-        run_quickly(study, tmp_path / "out", models={"red": Embedder(Red())})
+    root = tmp_path / "divided"
+    for person in ("ann", "bob"):
+        for part, place in (("gallery", 0), ("gallery", 1), ("probe", 2), ("probe", 3)):
+            (root / part / person).mkdir(parents=True, exist_ok=True)
+            shutil.copy(faces / f"{person}/{place}.png", root / part / person)
+    data = {**quick_study["data"], "folder": str(root), "split": "folders"}
+    study = study_of(quick_study, {"name": "red", "train": "enrol"}, data=data)
+    for name, told in (("probe/bob/3.png", "compare"), ("gallery/ann/1.png", "enrol")):
+        Image.new("RGB", (40, 32), (0, 0, 90)).save(root / name)
+        many = rf"'red' gives no direction for 1 of 4 images to {told}: {name}; remove them"
+        with pytest.raises(ModelError, match=many):
+            run_quickly(study, tmp_path / "out", models={"red": Embedder(Red())})
 
 
 def test_vggface2_s_test_people_are_enrolled_with_its_landmarks(

@@ -9,7 +9,7 @@ import polars as pl
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from lookaway.analysis.ends import SHARE
+from lookaway.analysis.ends import CHANGE, SHARE, Range
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import compared_ends, wilson
 from lookaway.analysis.verification import CLEAN, RATES, Setting
@@ -54,17 +54,19 @@ class Pairs:
             Measures: ``eer``; ``genuine`` and ``impostor``, mean similarities; ``accuracy``, at the
             threshold that is best for the clean pairs of the other folds (LFW's protocol, G. B.
             Huang et al. 2007); at the threshold of a clean false match rate in the other folds
-            ``fnmr@rate`` and ``fmr@rate``. Intervals take people for their units.
+            ``fnmr@rate`` and ``fmr@rate``. Intervals take people for their units; of ``eer`` and
+            means there are none of fewer than 20 people.
         """
         counts = {"n_genuine": int(self.same.sum()), "n_impostor": int((~self.same).sum())}
         clean = self.similarities[CLEAN]
+        boot, drawn = self._drawn()
         best = self._crossed(lambda kept: _best(clean[kept], self.same[kept]))
         levels = {rate: self._crossed(partial(self._at, rate)) for rate in rates}
         rows = []
         for (attack, objective, epsilon), found in self.similarities.items():
-            told: list[_Told] = [("eer", *self._eer(found), None)]
+            told: list[_Told] = [("eer", *self._eer(found, boot, drawn), None)]
             told += [
-                (name, float(found[kept].mean()), None, None, None)
+                (name, *self._mean(found, kept, boot, drawn), None)
                 for name, kept in (("genuine", self.same), ("impostor", ~self.same))
             ]
             one = "accuracy takes pairs of both kinds in at least two folds"
@@ -107,20 +109,37 @@ class Pairs:
         low, high = _ends(wrong, self.persons[counted])
         return float(wrong.mean()), low, high, None
 
-    def _eer(self, found: np.ndarray) -> tuple[float, float | None, float | None]:
-        value = det(found[self.same], found[~self.same]).equal_error_rate
+    def _drawn(self) -> tuple[Bootstrap, np.ndarray]:
+        """How often each pair is drawn (resamples, n): the one person times the other."""
         names, people = np.unique(self.persons, return_inverse=True)
         people = people.reshape(self.persons.shape)
         boot = Bootstrap([str(name) for name in names], _RESAMPLES)
         if boot.kind != "classes":
-            return value, None, None
-        resampled = []
-        for drawn in boot.weights():
-            times = drawn[:, boot.units]
-            weights = times[:, people[:, 0]] * np.where(self.same, 1.0, times[:, people[:, 1]])
-            resampled.append(equal_error_rates(found, self.same, weights))
-        low, high = boot.bounds(np.concatenate(resampled)[:, None], None, SHARE)
-        return value, low[0], high[0]
+            return boot, np.empty((0, len(people)))
+        times = np.concatenate([drawn[:, boot.units] for drawn in boot.weights()])
+        return boot, times[:, people[:, 0]] * np.where(self.same, 1.0, times[:, people[:, 1]])
+
+    def _eer(
+        self, found: np.ndarray, boot: Bootstrap, drawn: np.ndarray
+    ) -> tuple[float, float | None, float | None]:
+        value = det(found[self.same], found[~self.same]).equal_error_rate
+        return value, *_bounds(boot, equal_error_rates(found, self.same, drawn), SHARE)
+
+    def _mean(
+        self, found: np.ndarray, kept: np.ndarray, boot: Bootstrap, drawn: np.ndarray
+    ) -> tuple[float, float | None, float | None]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            resampled = (drawn[:, kept] @ found[kept]) / drawn[:, kept].sum(axis=1)
+        return float(found[kept].mean(dtype=float)), *_bounds(boot, resampled, CHANGE)
+
+
+def _bounds(
+    boot: Bootstrap, resampled: np.ndarray, within: Range
+) -> tuple[float | None, float | None]:
+    if not resampled.size:
+        return None, None
+    low, high = boot.bounds(resampled[:, None], None, within)
+    return low[0], high[0]
 
 
 def _best(found: np.ndarray, same: np.ndarray) -> float | None:

@@ -292,15 +292,16 @@ class Cosines(Outputs):
         """The cosine with a class's template, (N,).
 
         Raises:
-            ModelError: an image is its own template, where the cosine's gradient is rounding.
+            ModelError: an image has its template's direction, where the gradient is rounding.
         """
         found = super().score(logits, classes)
         if bool((found.detach() > 1 - _SELF).any()):
             count = int((found > 1 - _SELF).sum())
             raise ModelError(
-                f"{self.name}: the template of {count} of {len(found)} images is that very image, "
-                "whose cosine with itself is at its top, so that its gradient is rounding noise; "
-                "enrol other images of the person, or start at random (PGD)"
+                f"{self.name}: the cosine of {count} of {len(found)} images with the template is "
+                "1, where its gradient is rounding noise: the template is that very image, or the "
+                "network gives all images one direction; enrol other images of the person, or "
+                "start at random (PGD)"
             )
         return found
 

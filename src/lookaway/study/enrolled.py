@@ -8,6 +8,7 @@ from torch import Tensor
 from lookaway.data.folder import Record
 from lookaway.errors import LookawayError, ModelError, shown
 from lookaway.hashing import digest
+from lookaway.models.classifier import Classifier
 from lookaway.models.gallery import Embedder, Gallery
 from lookaway.models.stages import AT_ONCE
 from lookaway.study.images import Grids, Images, Variant
@@ -113,16 +114,39 @@ def enrol(
     try:
         return Gallery.enrol(embedder, batches(), names=images.classes).templates
     except ModelError as error:
-        bad = [
-            shown(record.image, 60)
-            for place, record in enumerate(records)
-            if not _has_direction(embedder, _batch(grids, [place])[0])
-        ]
-        if not bad:
-            raise
+        names = [record.image for record in records]
+        raise_named(error, embedder, names, lambda place: _batch(grids, [place])[0], "to enrol")
+        raise
+
+
+def raise_named(
+    error: ModelError,
+    network: Embedder | Classifier,
+    names: Sequence[str],
+    pixels: Callable[[int], Tensor],
+    what: str,
+) -> None:
+    """Raise a network's error again with the images named to which it gives no direction, if any.
+
+    Args:
+        error: what it raised for some of the images.
+        network: that gives embeddings, or their cosines.
+        names: of the images.
+        pixels: (1, C, H, W) of each.
+        what: the images are for.
+
+    Raises:
+        ModelError: there are such images.
+    """
+    bad = [
+        shown(name, 60)
+        for place, name in enumerate(names)
+        if not _has_direction(network, pixels(place))
+    ]
+    if bad:
         raise ModelError(
-            f"{embedder.name!r} gives no direction for {len(bad)} of {len(records)} images to "
-            f"enrol: {_first(bad)}; remove them ({error})"
+            f"{network.name!r} gives no direction for {len(bad)} of "
+            f"{len(names)} images {what}: {_first(bad)}; remove them ({error})"
         ) from error
 
 
@@ -132,10 +156,10 @@ def _batch(grids: Grids, places: Sequence[int]) -> tuple[Tensor, Tensor]:
     return torch.stack(pixels).float() / 255, torch.tensor(persons)
 
 
-def _has_direction(embedder: Embedder, pixels: Tensor) -> bool:
+def _has_direction(network: Embedder | Classifier, pixels: Tensor) -> bool:
     try:
         with torch.no_grad():
-            embedder(pixels)
+            network(pixels)
     except LookawayError:
         return False
     return True

@@ -11,6 +11,7 @@ from lookaway.attacks.base import Attack
 from lookaway.baseline import Compared, compare_images
 from lookaway.controls import Counts
 from lookaway.data.pixels import as_floats
+from lookaway.errors import ModelError
 from lookaway.explainers.base import Explainer
 from lookaway.kernel import MeasureSettings, measure_images, perturbations_of
 from lookaway.measured import Found
@@ -21,6 +22,7 @@ from lookaway.rows import (
     Subject,
 )
 from lookaway.shaped import measure_controls
+from lookaway.study.enrolled import raise_named
 from lookaway.study.identity import Identity
 from lookaway.study.kept import cell_result
 from lookaway.study.keys import CellKey, ModelKey
@@ -96,9 +98,14 @@ class Worker:
         with computing():  # batch norm is folded where that changes nothing but rounding
             clf = self._model(job, weights)
         shard = Shard.load(self._prepared, job)
-        if not job.perturbs_only:
-            return do_cell(clf, shard, given, advance)
-        perturbations = perturb_cell(clf, shard)
+        try:
+            if not job.perturbs_only:
+                return do_cell(clf, shard, given, advance)
+            perturbations = perturb_cell(clf, shard)
+        except ModelError as error:
+            if job.spec.train == "enrol":
+                raise_named(error, clf, shard.names, shard.pixels_of, "to compare")
+            raise
         advance(len(shard.names))
         return [CellResult.of_perturbations(perturbations)]
 
@@ -257,6 +264,10 @@ class Shard:
         """Its clean heatmaps against each other."""
         every = self.tensors(np.arange(len(self.names)))
         return compare_images(clf, *every, self.names, self.settings, self.explainers, found)
+
+    def pixels_of(self, place: int) -> torch.Tensor:
+        """Pixels (1, C, H, W) in [0, 1] of an image."""
+        return self.tensors(np.array([place]))[0]
 
     def tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels (N, C, H, W) in [0, 1] and labels (N,) of some of the images."""
