@@ -134,7 +134,7 @@ def train(
         recipe: how.
         advance: told of each epoch done.
         saved: the state of the same training when it was interrupted, on the CPU; it ends with the
-            same weights as if it had not been.
+            same weights as if it had not been. It is emptied.
         keep: given the state after an epoch, but not more often than every few seconds: tensors
             and plain data, to be copied or stored at once, for the next epoch changes them.
         adversary: whose attacked images are learnt from; None: the images as they are.
@@ -186,6 +186,7 @@ def _run(
                 generator.set_state(state)
             history = [Epoch(**epoch) for epoch in saved["history"]]
             best, weights = saved["best"], saved["weights"]
+            saved.clear()  # what the module holds now need not lie in memory twice
             advance(len(history))
         for number in range(len(history) + 1, recipe.epochs + 1):
             module.train(whole)

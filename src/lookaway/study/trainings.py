@@ -124,6 +124,8 @@ def learn(
         seed=study.random("training", job.spec),
         precision=prepared.plan.training_precision,
     )
+    state = None if saved is None else _unpacked(saved)
+    del saved  # several times as large as the network
     found = train(
         clf,
         job.spec.train,
@@ -131,7 +133,7 @@ def learn(
         Grids(images, variant, parts["val"], size),
         recipe,
         advance,
-        None if saved is None else _unpacked(saved),
+        state,
         lambda state: keep(_packed(state)),
         adversarial.make() if adversarial is not None else None,
     )
