@@ -5,7 +5,7 @@ OUT ?= runs/demo
 
 AXE := 4.14.1
 
-.PHONY: demo test test-programs test-full check format docs notebooks browser bench bench-quick soak clean
+.PHONY: demo test test-programs test-full check format docs notebooks browser bench bench-quick bench-gpu soak clean
 
 demo: .venv/demo.stamp  ## a whole study on bundled data; ends with the page's path
 	$(BIN)/lookaway demo --out $(OUT)
@@ -45,6 +45,9 @@ bench: .venv-bench/stamp  ## lookaway beside its peers, most of an hour; writes 
 
 bench-quick: .venv-bench/stamp  ## ResNet50 and SSIM, under three minutes
 	.venv-bench/bin/python benchmarks/bench.py --quick --out /dev/null
+
+bench-gpu: .venv-bench/stamp  ## on one CUDA card beside the limit of its passes, some minutes
+	.venv-bench/bin/python benchmarks/gpu.py
 
 soak: .venv/dev.stamp  ## 100,000 images beside 10,000: memory, time and page; on Linux
 	$(BIN)/python benchmarks/soak.py

@@ -122,14 +122,19 @@ class Ours:
     """What a study does to a batch, without the noise control that the peers do not have."""
 
     def __init__(
-        self, net: Any, images: Any, labels: Any, layers: str, precision: str = "float32"
+        self,
+        net: Any,
+        images: Any,
+        labels: Any,
+        layers: str,
+        precision: str = "float32",
+        at_once: int = 8,
     ) -> None:
         clf = la.Classifier(copy.deepcopy(net), mean=MEAN, std=STD)
-        self.clf = clf.to(memory_format=torch.channels_last)
+        self.clf = clf.to(images.device).to(memory_format=torch.channels_last)
         names, (last,) = clf.layer_names(layers), clf.layer_names("last")
         fold_batch_norm(clf, shift=[*names, last])  # as a study does with the networks it loads
-        if precision == "bfloat16":
-            compute_in(clf, "bfloat16")
+        compute_in(clf, precision)
         self.images, self.labels = images, labels
         self.settings = MeasureSettings(
             epsilons=EPSILONS,
@@ -138,6 +143,7 @@ class Ours:
             statistics=False,
             policies=("clean",),
             grid=GRID,
+            batch_size=at_once,
             noise_seed=None,
         )
 
@@ -405,8 +411,15 @@ def about() -> dict[str, Any]:
         "bfloat16 units": [name for name in ("avx512_bf16", "amx_bf16") if name in flags],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in names.split()},
+        "versions": {name: found for name in names.split() if (found := _version(name))},
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _linux() -> bool:

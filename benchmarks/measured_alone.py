@@ -18,7 +18,7 @@ from lookaway.progress import Silent
 from lookaway.study import worker
 from lookaway.study.plan import parse_study
 from lookaway.study.prepare import prepare
-from lookaway.study.schedule import run_here
+from lookaway.study.schedule import open_jobs, run_here
 from lookaway.study.session import Session
 from lookaway.study.store import Store
 from lookaway.study.trainings import train_models
@@ -43,7 +43,7 @@ def memory(name: str, count: int) -> dict[str, Any]:
         "explain": {"layers": "convs", "pictured": 0},
     }
     with tempfile.TemporaryDirectory() as folder:
-        study["data"]["folder"] = str(_photographs(Path(folder) / "images", count, 224))
+        study["data"]["folder"] = str(photographs(Path(folder) / "images", count, 224))
         _cells(study, Path(folder) / "run")
     return {"gigabytes": peak()}
 
@@ -58,7 +58,7 @@ def growth(count: int) -> dict[str, Any]:
         "explain": {"pictured": 0},
     }
     with tempfile.TemporaryDirectory() as folder:
-        study["data"]["folder"] = str(_photographs(Path(folder) / "images", count, 64))
+        study["data"]["folder"] = str(photographs(Path(folder) / "images", count, 64))
         seconds, _ = _cells(study, Path(folder) / "run")
     return {"ms": 1000 * seconds / count, "gigabytes": peak()}
 
@@ -71,12 +71,12 @@ def around(count: int) -> dict[str, Any]:
         "explain": {"pictured": 0},
     }
     with tempfile.TemporaryDirectory() as folder:
-        study["data"]["folder"] = str(_photographs(Path(folder) / "images", count, 250))
+        study["data"]["folder"] = str(photographs(Path(folder) / "images", count, 250))
         whole, engine = _cells(study, Path(folder) / "run")
     return {"whole": whole, "around": whole - engine}
 
 
-def _photographs(root: Path, count: int, side: int) -> Path:
+def photographs(root: Path, count: int, side: int) -> Path:
     """JPEG files of two classes that compress like photographs."""
     random = np.random.default_rng(0)
     down, right = np.mgrid[0:side, 0:side] / side
@@ -89,15 +89,21 @@ def _photographs(root: Path, count: int, side: int) -> Path:
     return root
 
 
-def _cells(study: dict[str, Any], out: Path) -> tuple[float, float]:
-    """Seconds of a study's cells, files and store included; and of the engine within."""
+def begun(study: dict[str, Any], out: Path) -> Session:
+    """A study that is prepared, its models trained; its cells are to be done."""
     checked = parse_study(study)
     store = Store(out)
     store.check_usable()
     prepared = prepare(checked, None, None, Silent(), "the benchmark")
-    store.reopen()
+    store.begin(prepared.plan, prepared.images.samples())
     session = Session(prepared, store, Silent())
     train_models(session)
+    return session
+
+
+def _cells(study: dict[str, Any], out: Path) -> tuple[float, float]:
+    """Seconds of a study's cells, files and store included; and of the engine within."""
+    session = begun(study, out)
     engine = 0.0
     do_cell = worker.do_cell
 
@@ -109,8 +115,9 @@ def _cells(study: dict[str, Any], out: Path) -> tuple[float, float]:
         return output
 
     with kept_memory(), mock.patch.object(worker, "do_cell", timed):
+        left = open_jobs(session)
         began = time.perf_counter()
-        run_here(session)
+        run_here(session, left)
         whole = time.perf_counter() - began
     return whole, engine
 

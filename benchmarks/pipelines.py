@@ -34,7 +34,8 @@ class Normalised(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net((images - self.mean) / self.std)
+        own = next(self.net.parameters()).dtype
+        return self.net(((images - self.mean) / self.std).to(own)).float()
 
 
 def network(name: str, classes: int = 40) -> nn.Module:
@@ -114,7 +115,12 @@ def skimage_nissim(clean: np.ndarray, attacked: np.ndarray) -> list[float]:
     ]
 
 
-def torchattacks_gradcam(given: Given, *, freeze: str = "input") -> np.ndarray:
+def torchattacks_gradcam(
+    given: Given,
+    *,
+    freeze: str = "input",
+    ssim: Callable[[np.ndarray, np.ndarray], list[float]] = skimage_nissim,
+) -> np.ndarray:
     """Baseline 1: torchattacks for each ε, pytorch-grad-cam for each batch, scikit-image's SSIM.
 
     Args:
@@ -122,12 +128,13 @@ def torchattacks_gradcam(given: Given, *, freeze: str = "input") -> np.ndarray:
         freeze: ``nothing`` (as their READMEs have it); ``input``: no parameter asks for a
             gradient and the images do, so that pytorch-grad-cam still works; ``last``: only the
             explained layer's own parameters do, the least work that it can be made to do.
+        ssim: (1 − SSIM) / 2 of each pair of heatmaps.
     """
     import torchattacks
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    model = Normalised(given.net)
+    model = Normalised(given.net).to(given.images.device)
     (last,) = given.layers
     layer = given.net.get_submodule(last)
     prefix = last if list(layer.parameters()) else _with_parameters(given.net, last)
@@ -152,7 +159,7 @@ def torchattacks_gradcam(given: Given, *, freeze: str = "input") -> np.ndarray:
             targets = [ClassifierOutputTarget(int(index)) for index in classes]
             for changed in attacked:
                 wanted = changed.requires_grad_(freeze == "input")
-                scores.append(skimage_nissim(clean, cam(input_tensor=wanted, targets=targets)))
+                scores.append(ssim(clean, cam(input_tensor=wanted, targets=targets)))
         result.append(np.array(scores))
     return np.concatenate(result, axis=1)
 
@@ -223,7 +230,7 @@ def gradcam_layer_by_layer(given: Given) -> np.ndarray:
 
 def floor_last(given: Given) -> None:
     """One input gradient and a forward pass for each ε, in plain eager PyTorch."""
-    model = Normalised(given.net)
+    model = Normalised(given.net).to(given.images.device)
     with trainable(given.net, lambda _: False):
         for images, labels in given.batches():
             signs = _input_gradient(model, images, labels).sign()
@@ -234,7 +241,7 @@ def floor_last(given: Given) -> None:
 
 def floor_every(given: Given) -> None:
     """One input gradient; a forward and activation-gradient pass for each ε and the clean image."""
-    model = Normalised(given.net)
+    model = Normalised(given.net).to(given.images.device)
     layers = [given.net.get_submodule(name) for name in given.layers]
     outputs: list[Tensor] = []
     handles = [

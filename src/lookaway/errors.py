@@ -46,6 +46,20 @@ class EngineError(LookawayError):
     """The machines that were asked for cannot do the work."""
 
 
+class OutOfMemoryError(EngineError):
+    """A device has too little memory for a pass of a model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return (
+            f"the device's memory is too small for {self.model!r}, even one image at a time; use "
+            "another device, run: {precision: bfloat16}, or a smaller data.image_size"
+        )
+
+
 class RemoteError(LookawayError):
     """An object store cannot be reached, or refuses; nothing is known of what lies there."""
 

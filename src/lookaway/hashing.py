@@ -43,7 +43,7 @@ def random_signs(seed: int, pixels: np.ndarray) -> np.ndarray:
 
     Args:
         seed: another seed, other signs.
-        pixels: (C, H, W) float32 in [0, 1].
+        pixels: (C, H, W) float32 in [0, 1], or the same as uint8.
 
     Returns:
         int8 of the same shape: −1 or 1.
@@ -90,6 +90,8 @@ def random_shift(seed: int, number: int, pixels: np.ndarray) -> tuple[int, int]:
 
 def _drawn(purpose: str, pixels: np.ndarray, count: int) -> np.ndarray:
     """So many random numbers, little-endian uint64, for a purpose and an image's content."""
-    quantised = np.rint(np.asarray(pixels, dtype=np.float32) * 255).astype(np.uint8)
+    quantised = pixels
+    if pixels.dtype != np.uint8:
+        quantised = np.rint(np.asarray(pixels, dtype=np.float32) * 255).astype(np.uint8)
     key = int(digest(purpose, repr(quantised.shape), quantised.tobytes())[:32], 16)
     return np.random.Philox(key=key).random_raw(count).astype("<u8")

@@ -25,7 +25,7 @@ from lookaway.registry import check_names
 from lookaway.seen import Seen, see
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
-_SEARCHED_AT_ONCE = 4  # times the batch size: images in a pass of an attack of several steps
+_WIDER = 4  # times the batch size at most; as many in a pass of an attack of several steps
 
 
 def measure_images(
@@ -40,6 +40,7 @@ def measure_images(
     advance: Callable[[int], None] = lambda _: None,
     own: Mapping[str, Perturbation] | None = None,
     only: Collection[Source] | None = None,
+    noise: Tensor | None = None,
 ) -> Measured:
     """Perturb, explain and compare images, some after others.
 
@@ -60,6 +61,8 @@ def measure_images(
         advance: told of each batch of images done.
         own: perturbations by the attacks of these images that are known; None: they are made.
         only: the perturbations that are measured, of attacks and controls; None: all.
+        noise: (N, C, H, W) int8, the noise control's signs where they are known; None: they are
+            drawn.
 
     Raises:
         InputError: two attacks or explainers have one name, attacks different norms, or a given
@@ -75,6 +78,7 @@ def measure_images(
             some = {source: each.of(places) for source, each in (given or {}).items()}
             known = None if own is None else {name: each.of(places) for name, each in own.items()}
             batch = _Batch(clf, images[places], labels[places], settings, explainers, keep[places])
+            batch.noise = None if noise is None else noise[places].to(clf.device)
             found.append(batch.measure(attacks, some, known, only))
             advance(len(batch.images))
     return Measured.joined(found)
@@ -144,11 +148,11 @@ class _Batch:
     ) -> None:
         self.clf, self.settings, self.explainers = clf, settings, explainers
         self.kept = None if keep is None or bool(keep.all()) else keep.to(clf.device)
-        pixels = images.pin_memory() if clf.device.type == "cuda" else images
-        self.images = pixels.to(clf.device, non_blocking=True)
+        self.images = images.to(clf.device)
         self.labels = labels.to(clf.device)
         self._every = slice(0, len(images))
         self._targets: dict[str, Tensor | None] = {"own": None, "clean": None, "label": self.labels}
+        self.noise: Tensor | None = None  # signs of the control, where they are known
         self._prepared: Tensor | None = None
         # For each perturbation a tensor (E, N, …).
         self._found: dict[Key, list[Tensor]] = defaultdict(list)
@@ -172,7 +176,7 @@ class _Batch:
                     self.images,
                     self.labels,
                     self.settings.epsilons,
-                    _SEARCHED_AT_ONCE * self.settings.batch_size,
+                    _WIDER * self.settings.batch_size,
                 )
         return {attack.name: found[attack.name] for attack in attacks}
 
@@ -267,10 +271,12 @@ class _Batch:
                 controlled.append((own_size_noise(attack.name), own[attack.name]))
                 controlled += [(own_size_noise(*source), each) for source, each in others.items()]
         if self.settings.noise_seed is not None:
-            noise = SignNoise(self.settings.noise_seed, norm_of(attacks))
-            levels = self.settings.epsilons
-            found = noise.find(self.clf, self.images, self.labels, levels)
-            yield (noise.name, None), found
+            control = SignNoise(self.settings.noise_seed, norm_of(attacks))
+            signs = self.noise
+            if signs is None:
+                signs = control.signs(self.clf, self.images, self.labels)
+            found = Perturbation.of_signs(signs, control.norm)
+            yield (control.name, None), found
             for name, perturbation in controlled:
                 signs = found.codes[:, 0].sign()
                 yield (name, None), perturbation.on(self.clf.device).with_signs(signs)
@@ -393,7 +399,7 @@ class _Batch:
 
 
 def _together(count: int, size: int) -> list[slice]:  # what one wide pass takes
-    return _batches(count, size * max(1, _IMAGES_AT_ONCE // size))
+    return _batches(count, size * max(1, min(_WIDER, _IMAGES_AT_ONCE // size)))
 
 
 def _batches(count: int, size: int) -> list[slice]:

@@ -14,7 +14,7 @@ from lookaway.data import duplicates
 from lookaway.data.dataset import GIVEN
 from lookaway.data.pixels import as_picture
 from lookaway.data.samples import open_source
-from lookaway.errors import InputError, StoreError
+from lookaway.errors import InputError, OutOfMemoryError, StoreError
 from lookaway.memory import kept_memory
 from lookaway.models.classifier import Classifier
 from lookaway.models.gallery import Embedder
@@ -25,6 +25,7 @@ from lookaway.report.loading import details
 from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.result import Result
+from lookaway.study import on_devices
 from lookaway.study.drift import measure_drift
 from lookaway.study.grid_cache import grid_cache
 from lookaway.study.json_files import Manifest
@@ -93,11 +94,12 @@ def run_study(
     images = None if known else open_source(data)
     place: Any = data if known else GIVEN
     checked, lines, source = open_study(study, place, engine, address, trust_code, given)
-    if (given or images) and checked.run.engine == "ray":
+    if (given or images) and (checked.run.engine == "ray" or checked.run.device == "all"):
         raise InputError(
-            "models and images that are given in Python are measured by the local engine; for Ray "
-            "name what builds each model, in a module that every machine can import: {name: mine, "
-            "module: package.nets:build, …}, and a folder or a table"
+            "models and images that are given in Python are measured by the local engine on one "
+            "device; for Ray or several devices name what builds each model, in a module that "
+            "every process can import: {name: mine, module: package.nets:build, …}, and a folder "
+            "or a table"
         )
     store = Store(out, reporter.warn)
     store.check_usable()
@@ -120,7 +122,7 @@ def run_study(
                 reporter.warn(left.told())
             if train(session):
                 left = open_jobs(session)
-            run_cells(session, left)
+            session = _measured(session, left, run_cells)
             measure_drift(session)
             measure_sanity(session)
             measure_pairs(session, shown_pairs(store, prepared.plan))
@@ -184,6 +186,37 @@ def _classifiers(
     return dict(models)
 
 
+def _measured(session: Session, left: Open, run_cells: Callable[[Session, Open], None]) -> Session:
+    """Do all cells; where a model's batch does not fit into memory, with half of it, for good.
+
+    Raises:
+        OutOfMemoryError: one image does not fit.
+    """
+    while True:
+        try:
+            run_cells(session, left)
+            return session
+        except OutOfMemoryError as error:
+            session = _with_half_the_batch(session, error)
+        left = open_jobs(session)
+
+
+def _with_half_the_batch(session: Session, short: OutOfMemoryError) -> Session:
+    """A session that goes on with half a model's batch size, which the run's plan has from now."""
+    prepared, store = session.prepared, session.store
+    sizes = prepared.plan.batch_sizes
+    if sizes[short.model] == 1:
+        raise short
+    half = {**sizes, short.model: sizes[short.model] // 2}
+    plan = prepared.plan.model_copy(update={"batch_sizes": half})
+    session.progress.warn(
+        f"memory does not hold {sizes[short.model]} images of {short.model!r} at once: from now on "
+        f"it works on {half[short.model]}, and so do all its cells"
+    )
+    store.begin(plan, prepared.images.samples())
+    return replace(session, prepared=replace(prepared, plan=plan))
+
+
 def _engine(
     prepared: Prepared,
 ) -> tuple[Callable[[Session], bool], Callable[[Session, Open], None]]:
@@ -196,6 +229,8 @@ def _engine(
 
         ray_cluster.check_cluster(prepared)
         return trainings_on_ray.train_models, on_ray.run_cells
+    if len(prepared.devices) > 1:
+        return train_models, on_devices.run_cells
     return train_models, run_here
 
 

@@ -16,8 +16,8 @@ from lookaway.cost.trial import KINDS, LEAST, SAMPLE, ModelTrial, open_bench, tr
 from lookaway.errors import InputError
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.study.keys import shards
+from lookaway.study.machine import Machine
 from lookaway.study.plan import open_study
-from lookaway.study.prepare import memory_of
 from lookaway.study.settings import ModelSpec, Study
 
 TRIAL = 16  # images
@@ -195,7 +195,7 @@ def estimate(
         models=models,
         reading_seconds=reading,
         faces_seconds=faces,
-        memory=memory_of(checked.run.device),
+        memory=Machine.found(checked.run.device).memory,
         workers=tuple(
             _on(count, models, reading + faces, len(checked.data.variants))
             for count in dict.fromkeys([1, *workers])

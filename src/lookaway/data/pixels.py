@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from lookaway.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Image.init()
 # Formats that Pillow reads by itself, if it was built with them; its EPS reader, say, would run
@@ -173,6 +176,24 @@ def as_floats(grids: Sequence[np.ndarray]) -> np.ndarray:
     """
     batch = np.stack(grids).transpose(0, 3, 1, 2).astype(np.float32)
     return np.ascontiguousarray(batch) / np.float32(255.0)
+
+
+def floats_on(device: str, grids: np.ndarray) -> "Tensor":
+    """The same bits as ``as_floats``, made where a model works: bytes travel there.
+
+    Args:
+        device: of PyTorch.
+        grids: (N, H, W, C) uint8.
+
+    Returns:
+        (N, C, H, W) float32 in [0, 1], contiguous.
+    """
+    import torch
+
+    pixels = torch.from_numpy(grids).to(device).permute(0, 3, 1, 2)
+    # By a tensor that is there: CUDA would multiply by the rounded reciprocal of a number.
+    whole = torch.tensor(255.0, device=device)
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(whole)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ _SHARE = 10  # of the free disk, at most one part in so many: the run's own file
 
 
 class GridCache:
-    """Keeps 8-bit grids in one file; a copy in another process keeps none.
+    """Keeps 8-bit grids in one file, for several threads; a copy in another process keeps none.
 
     Args:
         file: where, unbuffered; None: nowhere.
@@ -26,6 +27,7 @@ class GridCache:
     def __init__(self, file: IO[bytes] | None = None, limit: int = 0) -> None:
         self._file, self._limit, self._end = file, limit, 0
         self._places: dict[Hashable, tuple[int, tuple[int, ...]]] = {}
+        self._lock = threading.Lock()  # for the place in the file
 
     def __reduce__(self) -> tuple[type["GridCache"], tuple[()]]:
         return GridCache, ()
@@ -37,23 +39,33 @@ class GridCache:
             key: of the grid.
             make: makes it.
         """
-        if self._file is None:
-            return make()
-        if key in self._places:
+        with self._lock:
+            kept = self._read(key)
+        if kept is not None:
+            return kept
+        grid = make()
+        with self._lock:
+            self._write(key, grid)
+        return grid
+
+    def _read(self, key: Hashable) -> np.ndarray | None:
+        if self._file is not None and key in self._places:
             start, shape = self._places[key]
             with suppress(OSError):
                 self._file.seek(start)
                 raw = self._file.read(int(np.prod(shape)))
                 if len(raw) == np.prod(shape):
                     return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
-        grid = make()
-        if key not in self._places and self._end + grid.nbytes <= self._limit:
-            with suppress(OSError):
-                self._file.seek(self._end)
-                if self._file.write(grid.tobytes()) == grid.nbytes:
-                    self._places[key] = self._end, grid.shape
-                    self._end += grid.nbytes
-        return grid
+        return None
+
+    def _write(self, key: Hashable, grid: np.ndarray) -> None:
+        if self._file is None or key in self._places or self._end + grid.nbytes > self._limit:
+            return
+        with suppress(OSError):
+            self._file.seek(self._end)
+            if self._file.write(grid.tobytes()) == grid.nbytes:
+                self._places[key] = self._end, grid.shape
+                self._end += grid.nbytes
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Before a study runs: its images, its models and its plan, with every problem found at once."""
 
 import importlib.metadata
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,12 +33,12 @@ from lookaway.study.enrolled import check_enrolment
 from lookaway.study.images import Images, find_images
 from lookaway.study.json_files import LAYOUT, Loading, OutputOrder, Plan
 from lookaway.study.load import about_loading, load_model
+from lookaway.study.machine import Machine
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import Store
 from lookaway.study.yaml_lines import Lines
 
 SHARD = 64  # test images in a cell
-_LARGEST_BATCH = 8  # larger ones gain nothing on a CPU
 _PACKAGES = ("lookaway", "torch", "timm", "pillow", "numpy", "scikit-image")
 
 
@@ -50,7 +49,8 @@ class Prepared:
     Attributes:
         study: the settings.
         images: its images.
-        device: where its models work.
+        device: where its models work here.
+        devices: those of the machine that it may use, each by a process of its own.
         plan: everything that changes its results.
         given: classifiers and embedders of the caller's that stand in for models, by name; they
             stay as they are.
@@ -59,6 +59,7 @@ class Prepared:
     study: Study
     images: Images
     device: str
+    devices: tuple[str, ...]
     plan: Plan
     given: Mapping[str, Classifier | Embedder] = field(default_factory=dict)
 
@@ -99,13 +100,13 @@ def prepare(
         line = lines.of(place) if lines is not None else 0
         problems.append(Problem(line, where, str(error)))
 
-    device = ""
+    machine = Machine("cpu", ("cpu",), 1)
     try:
-        device = _device(study.run.device)
-        if study.run.precision == "tf32" and not device.startswith("cuda"):
+        machine = Machine.found(study.run.device)
+        if study.run.precision == "tf32" and not machine.device.startswith("cuda"):
             wrong = ModelError(
-                f"tf32 is TensorFloat-32, which is CUDA's; the device is {device!r}: float32 or "
-                "bfloat16"
+                f"tf32 is TensorFloat-32, which is CUDA's; the device is {machine.device!r}: "
+                "float32 or bfloat16"
             )
             note(("run", "precision"), "run.precision", wrong)
     except ModelError as error:
@@ -146,7 +147,7 @@ def prepare(
                 if index == 0:
                     _try_attacks(study, clf, note)
                 weights[spec.name] = weights_hash(clf.module) if spec.timm else identity(clf)
-                sizes[spec.name] = _batch_size(study, clf, old_plan, spec.name, weights[spec.name])
+                sizes[spec.name] = _batch_size(study, clf, old_plan, weights[spec.name], machine)
                 if apart := kept_apart(study, clf, layers[spec.name]):
                     unfolded[spec.name] = apart
                 if study.run.precision != "float32":
@@ -173,7 +174,7 @@ def prepare(
         own_size=[attack.name for attack in attacks if not attack.by_signs],
         one_direction=[attack.name for attack in attacks if attack.one_direction],
         gradient_free=[attack.name for attack in attacks if attack.gradient_free],
-        device=device,
+        device=machine.device,
         shard=SHARD,
         versions=versions(packages(study)),
         own_code=own_code(named_code(study)),
@@ -187,10 +188,10 @@ def prepare(
         layouts=layouts,
         unfolded=unfolded,
         aims={attack.name: attack.aim for attack in attacks},
-        training_precision=training_precision(study, old_plan, device),
+        training_precision=training_precision(study, old_plan, machine.device),
         **images.plan(),
     )
-    return Prepared(study, images, device, plan, given or {})
+    return Prepared(study, images, machine.device, machine.devices, plan, given or {})
 
 
 def _order_warnings(study: Study, classes: list[str]) -> Iterator[str]:
@@ -256,17 +257,6 @@ def _try_attacks(study: Study, clf: Classifier, note: Callable[..., None]) -> No
             note(("attacks", index), where, AttackError(f"{told}; are its options right?"))
 
 
-def _device(asked: str) -> str:
-    there = torch.cuda.is_available()
-    if asked == "auto":
-        return "cuda" if there else "cpu"
-    count = torch.cuda.device_count() if there else 0
-    if asked.startswith("cuda") and int(asked.partition(":")[2] or 0) >= count:
-        devices = ", ".join(["auto", "cpu", *(f"cuda:{index}" for index in range(count))])
-        raise ModelError(f"got {asked!r}, which this machine does not have; possible: {devices}")
-    return asked
-
-
 def kept_apart(study: Study, clf: Classifier, layers: Sequence[str]) -> list[str]:
     """The explained layers before a batch norm that stays apart, for a method needs it so."""
     if all(method.make().undoes_scale for method in study.explain.methods):
@@ -275,24 +265,19 @@ def kept_apart(study: Study, clf: Classifier, layers: Sequence[str]) -> list[str
 
 
 def _batch_size(
-    study: Study, clf: Classifier, old_plan: Plan | None, name: str, weights: str
+    study: Study, clf: Classifier, old: Plan | None, weights: str, machine: Machine
 ) -> int:
-    """The batch size asked for, or a fixed rule of model and memory.
+    """The batch size asked for, or the machine's rule.
 
-    The rule: the largest power of two up to 8 for which an eighth of the memory holds the
-    network's activations twice. A run that goes on keeps the size that it began with.
+    A run that goes on keeps what it has, which is less where memory was short.
     """
-    if study.run.batch_size != "auto":
-        return study.run.batch_size
-    if old_plan is not None and old_plan.weights.get(name) == weights:
-        return old_plan.batch_sizes[name]
-    memory = memory_of(study.run.device)
-    size = study.data.image_size
-    fits = memory / 8 / (2 * clf.trace((size, size)).activation_bytes)
-    batch = _LARGEST_BATCH
-    while batch > 1 and batch > fits:
-        batch //= 2
-    return batch
+    asked, size = study.run.batch_size, study.data.image_size
+    known = old is not None and old.weights.get(clf.name) == weights
+    if old is not None and known and old.settings.run.batch_size == asked:
+        return old.batch_sizes[clf.name]
+    if asked != "auto":
+        return asked
+    return machine.batch_size(clf.trace((size, size)).activation_bytes, SHARD)
 
 
 def training_precision(study: Study, old_plan: Plan | None, device: str) -> str:
@@ -303,13 +288,3 @@ def training_precision(study: Study, old_plan: Plan | None, device: str) -> str:
         return old_plan.training_precision
     whole = any(spec.train == "all" for spec in study.models)
     return "bfloat16" if whole and fast_bfloat16(device) else "float32"
-
-
-def memory_of(device: str) -> int:
-    """Bytes of memory where the models work."""
-    if _device(device).startswith("cuda"):
-        return int(torch.cuda.get_device_properties(_device(device)).total_memory)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):
-        return 8 * 2**30  # a system that does not tell

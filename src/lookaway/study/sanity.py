@@ -51,7 +51,7 @@ def _measure(session: Session, job: Job, part: Part) -> None:
     if all(store.made_with(name, made_with["weights"]) for name in names):
         return
     shard = Shard.load(prepared, job)
-    pixels, labels = shard.tensors(np.arange(len(shard.names)))
+    pixels, labels = shard.tensors
     settings = replace(shard.settings, layers=(shard.settings.last,), statistics=False)
     trained = trained_bytes(store, job.model, job.spec)
     try:

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, product
 
 from lookaway.perturbation import Perturbation, Source
+from lookaway.study.beside import Behind
 from lookaway.study.keys import CellKey, shards, trained_name
 from lookaway.study.session import Session
 from lookaway.study.store import CellResult
@@ -111,20 +113,26 @@ def keep(session: Session, job: Job, results: Sequence[CellResult]) -> None:
 
 
 def run_here(session: Session, left: Open) -> None:
-    """Do what is not done yet, one cell after the other, in this process."""
-    worker = Worker(session.prepared)
-    for jobs, what in (
-        (left.perturbing, "perturbations for the others"),
-        (left.jobs, "measuring"),
-    ):
-        for model, same_model in groupby(jobs, key=lambda job: job.model):
-            mine = list(same_model)
-            images = sum(len(job.images) for job in mine)
-            name = f"{trained_name(model.name, model.variant)}: {what}"
-            with session.progress.stage(name, images, "images") as advance:
-                for job in mine:
+    """Do what is not done yet, one cell after the other, in this process.
 
-                    def weights(job: Job = job) -> bytes | None:
-                        return trained_bytes(session.store, job.model, job.spec)
+    The next cell's images are read, and the last one's files written, beside a cell's work.
+    """
+    stages = [(left.perturbing, "perturbations for the others"), (left.jobs, "measuring")]
+    everything = [job for jobs, _ in stages for job in jobs]
+    following = dict(zip(map(id, everything), everything[1:], strict=False))
+    with Worker(session.prepared) as worker, Behind() as behind:
+        for jobs, what in stages:
+            for model, same_model in groupby(jobs, key=lambda job: job.model):
+                mine = list(same_model)
+                images = sum(len(job.images) for job in mine)
+                name = f"{trained_name(model.name, model.variant)}: {what}"
+                with session.progress.stage(name, images, "images") as advance:
+                    for job in mine:
 
-                    keep(session, job, worker.do(job, given_to(session, job), weights, advance))
+                        def weights(job: Job = job) -> bytes | None:
+                            return trained_bytes(session.store, job.model, job.spec)
+
+                        given = given_to(session, job)
+                        found = worker.do(job, given, weights, advance, following.get(id(job)))
+                        behind.do(partial(keep, session, job, found))
+                    behind.wait()  # others may need its perturbations

@@ -102,7 +102,7 @@ class Run(Settings):
     ``address``: of a cluster; None: this machine. ``workers``: None: as many as there is room for.
     """
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|all|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST)] = "auto"
     engine: Literal["local", "ray"] = "local"

@@ -1,8 +1,11 @@
 """Does cells: holds a study and the model that it did last. It knows neither files nor engine."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,18 +13,19 @@ import torch
 from lookaway.attacks.base import Attack
 from lookaway.baseline import Compared, compare_images
 from lookaway.controls import Counts
-from lookaway.data.pixels import as_floats
-from lookaway.errors import ModelError
+from lookaway.data.folder import Record
+from lookaway.data.pixels import floats_on
+from lookaway.errors import ModelError, OutOfMemoryError
 from lookaway.explainers.base import Explainer
+from lookaway.hashing import random_signs
 from lookaway.kernel import MeasureSettings, measure_images, perturbations_of
 from lookaway.measured import Found
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
 from lookaway.perturbation import Perturbation, Source
-from lookaway.rows import (
-    Subject,
-)
+from lookaway.rows import Subject
 from lookaway.shaped import measure_controls
+from lookaway.study.beside import Ahead, Each
 from lookaway.study.enrolled import raise_named
 from lookaway.study.identity import Identity
 from lookaway.study.kept import cell_result
@@ -70,7 +74,7 @@ class Job:
 
 
 class Worker:
-    """Does one cell after another.
+    """Does one cell after another, and reads the images of the next meanwhile.
 
     Args:
         prepared: the study, its images and plan.
@@ -79,6 +83,18 @@ class Worker:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         self._ready: tuple[tuple[str, str, str], Classifier] | None = None
+        self._images = Ahead(partial(Shard.load, prepared), prepared.device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._images.close()
 
     def do(
         self,
@@ -86,6 +102,7 @@ class Worker:
         given: Given,
         weights: Callable[[], bytes | None],
         advance: Callable[[int], None] = lambda _: None,
+        following: Job | None = None,
     ) -> list[CellResult]:
         """Do the parts of a cell; of one for its perturbations alone the rest is empty.
 
@@ -94,20 +111,21 @@ class Worker:
             given: other models' perturbations of its images.
             weights: asked for the model's trained weights when it has to be loaded.
             advance: told of each batch of images done.
+            following: what comes next, whose images are read meanwhile.
+
+        Raises:
+            OutOfMemoryError: the device has too little for the model's batch size.
         """
-        with computing():  # batch norm is folded where that changes nothing but rounding
-            clf = self._model(job, weights)
-        shard = Shard.load(self._prepared, job)
-        try:
-            if not job.perturbs_only:
-                return do_cell(clf, shard, given, advance)
-            perturbations = perturb_cell(clf, shard)
-        except ModelError as error:
-            if job.spec.train == "enrol":
-                raise_named(error, clf, shard.names, shard.pixels_of, "to compare")
-            raise
-        advance(len(shard.names))
-        return [CellResult.of_perturbations(perturbations)]
+        with suppress(torch.OutOfMemoryError):
+            with computing():  # batch norm is folded where that changes nothing but rounding
+                clf = self._model(job, weights)
+            shard = self._images.take(job)
+            if following is not None:
+                self._images.begin(following)
+            return _results(clf, shard, given, advance)
+        # Behind the handler, so that no traceback holds what fills the memory.
+        torch.cuda.empty_cache()
+        raise OutOfMemoryError(job.spec.name)
 
     def _model(self, job: Job, weights: Callable[[], bytes | None]) -> Classifier:
         """The job's model: the one at hand, or loaded now."""
@@ -116,6 +134,23 @@ class Worker:
             self._ready = None  # two would not always fit
             self._ready = (wanted, ready_model(self._prepared, job.spec, weights()))
         return self._ready[1]
+
+
+def _results(
+    clf: Classifier, shard: "Shard", given: Given, advance: Callable[[int], None]
+) -> list[CellResult]:
+    """What is wanted of a cell; people whose images have no direction are named."""
+    try:
+        if not shard.job.perturbs_only:
+            return do_cell(clf, shard, given, advance)
+        perturbations = perturb_cell(clf, shard)
+    except ModelError as error:
+        if shard.job.spec.train == "enrol":
+            images, _ = shard.tensors
+            raise_named(error, clf, shard.names, lambda at: images[at : at + 1], "to compare")
+        raise
+    advance(len(shard.names))
+    return [CellResult.of_perturbations(perturbations)]
 
 
 @dataclass(frozen=True)
@@ -128,6 +163,7 @@ class Shard:
         names: of the images.
         grids: (N, H, W, C) uint8.
         labels: (N,) int64.
+        noise: (N, C, H, W) int8, the signs of the noise control.
         pictured: (N,) bool: whose perturbations, and maps of every layer, are kept.
         part: what of it is measured.
     """
@@ -137,26 +173,38 @@ class Shard:
     names: list[str]
     grids: np.ndarray
     labels: np.ndarray
+    noise: np.ndarray
     pictured: np.ndarray
     part: Part
 
     @classmethod
-    def load(cls, prepared: Prepared, job: Job) -> "Shard":
-        """Read a cell's images.
+    def load(cls, prepared: Prepared, job: Job, each: Each = map) -> "Shard":
+        """Read a cell's images, and draw their noise.
+
+        Args:
+            prepared: the study, its images and plan.
+            job: the cell.
+            each: as ``map``, perhaps several at a time.
 
         Raises:
             DataError: one is not what was scanned.
         """
-        images = prepared.images
+        images, study = prepared.images, prepared.study
         test = images.variants[job.key.variant].parts["test"]
         records = [test[index] for index in job.images]
-        size, classes = prepared.study.data.image_size, images.classes
+
+        def read(record: Record) -> tuple[np.ndarray, np.ndarray]:
+            grid = images.grid(job.key.variant, record, study.data.image_size)
+            return grid, random_signs(study.data.split.seed, grid.transpose(2, 0, 1))
+
+        grids, signs = zip(*each(read, records), strict=True)
         return cls(
             job,
             prepared,
             names=[record.image for record in records],
-            grids=np.stack([images.grid(job.key.variant, record, size) for record in records]),
-            labels=np.array([classes.index(record.label) for record in records], dtype=np.int64),
+            grids=np.stack(grids),
+            labels=np.array([images.classes.index(one.label) for one in records], dtype=np.int64),
+            noise=np.stack(signs),
             pictured=np.array([record.image in images.pictured for record in records]),
             part=Identity(prepared.plan).whole(job.spec.name),
         )
@@ -201,9 +249,11 @@ class Shard:
         others = tuple(layer for layer in settings.layers if layer != settings.last)
         of_all = tuple(layer for layer in settings.layers if layer not in others or not few)
         every, given = np.arange(len(self.names)), self._given(given)
+        images, labels = self.tensors
         measured = measure_images(
             clf,
-            *self.tensors(every),
+            images,
+            labels,
             replace(settings, layers=of_all),
             attacks,
             explainers,
@@ -211,19 +261,22 @@ class Shard:
             keep=torch.from_numpy(self.pictured),
             advance=advance,
             only=self.part.met if of_all else (),
+            noise=torch.from_numpy(self.noise),
         )
         found = [(every, measured)]
         if few and others and self.pictured.any():
             places = every[self.pictured]
             rest = measure_images(
                 clf,
-                *self.tensors(places),
+                images[places],
+                labels[places],
                 replace(settings, layers=others, scores=False),
                 attacks,
                 explainers,
                 given={source: each.of(places) for source, each in given.items()},
                 own={name: each.of(places) for name, each in measured.perturbations.items()},
                 only=self.part.met,
+                noise=torch.from_numpy(self.noise[places]),
             )
             found.append((places, rest))
         return found
@@ -249,7 +302,7 @@ class Shard:
         """What the kernel finds under controls with the attacks' own shape."""
         return measure_controls(
             clf,
-            *self.tensors(np.arange(len(self.names))),
+            *self.tensors,
             self.names,
             self.settings,
             self.explainers,
@@ -262,17 +315,12 @@ class Shard:
 
     def compare(self, clf: Classifier, found: Found) -> list[Compared]:
         """Its clean heatmaps against each other."""
-        every = self.tensors(np.arange(len(self.names)))
-        return compare_images(clf, *every, self.names, self.settings, self.explainers, found)
+        return compare_images(clf, *self.tensors, self.names, self.settings, self.explainers, found)
 
-    def pixels_of(self, place: int) -> torch.Tensor:
-        """Pixels (1, C, H, W) in [0, 1] of an image."""
-        return self.tensors(np.array([place]))[0]
-
-    def tensors(self, places: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels (N, C, H, W) in [0, 1] and labels (N,) of some of the images."""
-        pixels = torch.from_numpy(as_floats(list(self.grids[places])))
-        return pixels, torch.from_numpy(self.labels[places])
+    @cached_property
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels (N, C, H, W) in [0, 1], where the models work, and labels (N,)."""
+        return floats_on(self.prepared.device, self.grids), torch.from_numpy(self.labels)
 
 
 def do_cell(
@@ -350,10 +398,7 @@ class _Sweeps:
 
 def perturb_cell(clf: Classifier, shard: Shard) -> dict[str, Perturbation]:
     """A model's own perturbations of a cell's images, just as ``do_cell`` makes them."""
-    every = np.arange(len(shard.names))
-    return perturbations_of(
-        clf, *shard.tensors(every), shard.settings, shard.attacks, shard.explainers
-    )
+    return perturbations_of(clf, *shard.tensors, shard.settings, shard.attacks, shard.explainers)
 
 
 def _kept(found: Found, shard: Shard) -> dict[str, Perturbation]:

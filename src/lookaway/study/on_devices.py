@@ -1,0 +1,194 @@
+"""The local engine on several devices: a process each does cells, this one writes all files."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from lookaway.errors import EngineError, LookawayError
+from lookaway.memory import kept_memory
+from lookaway.models.precision import computing
+from lookaway.study.beside import Behind
+from lookaway.study.cell_result import CellResult
+from lookaway.study.grid_cache import grid_cache
+from lookaway.study.keys import ModelKey
+from lookaway.study.prepare import Prepared
+from lookaway.study.schedule import Open, given_to, keep
+from lookaway.study.session import Session
+from lookaway.study.trained import trained_bytes
+from lookaway.study.worker import Given, Job, Worker
+
+# A process of its own that knows nothing of the caller's script, which may have no guard.
+_COMMAND = [sys.executable, "-c", "from lookaway.study.on_devices import serve; serve()"]
+
+
+def run_cells(session: Session, left: Open) -> None:
+    """Do what is not done yet, on every device of the machine that the study may use.
+
+    Raises:
+        EngineError: a device's process ended.
+    """
+    devices = session.prepared.devices[: max(len(left.perturbing), len(left.jobs))]
+    sources = session.study.transfer_from
+    with ExitStack() as stack:
+        behind = stack.enter_context(Behind())
+        hands = [stack.enter_context(_Hand(each, session.prepared)) for each in devices]
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, len(hands)), "lookaway-device"))
+        stack.callback(lambda: [hand.end() for hand in hands])  # before the pool waits for them
+        for jobs, what in (
+            (left.perturbing, "perturbations for the others"),
+            (left.jobs, "measuring"),
+        ):
+            images = sum(len(job.images) for job in jobs)
+            if not jobs:
+                continue
+            name = f"{len(hands)} devices: {what}"
+            with session.progress.stage(name, images, "images") as advance:
+                made_first = [job for job in jobs if job.spec.name in sources]
+                for some in (made_first, [job for job in jobs if job.spec.name not in sources]):
+                    for job, found in _done(session, some, hands, pool):
+                        behind.do(partial(keep, session, job, found))
+                        advance(len(job.images))
+                    behind.wait()  # others may need its perturbations
+
+
+def _done(
+    session: Session, jobs: Sequence[Job], hands: Sequence["_Hand"], pool: ThreadPoolExecutor
+) -> Iterable[tuple[Job, list[CellResult]]]:
+    """Cells and what was found, as they are done; whoever is free takes the next."""
+    waiting, busy = deque(jobs), dict[Future[list[CellResult]], _Hand]()
+    found: list[tuple[Job, list[CellResult]]] = []
+    while True:
+        for hand in hands:
+            if hand not in busy.values() and (job := hand.next(waiting, len(hands))) is not None:
+                weights = partial(trained_bytes, session.store, job.model, job.spec)
+                busy[pool.submit(hand.do, job, given_to(session, job), weights)] = hand
+        yield from found
+        if not busy:
+            return
+        ended = wait(busy, return_when=FIRST_COMPLETED).done
+        found = [(busy.pop(each).job, each.result()) for each in ended]
+
+
+class _Hand:
+    """A process that does cells on one device.
+
+    Args:
+        device: of PyTorch.
+        prepared: the study, its images and plan.
+    """
+
+    def __init__(self, device: str, prepared: Prepared) -> None:
+        self.device = device
+        self.job: Job
+        self._following: Job | None = None
+        self._model: ModelKey | None = None
+        path = os.pathsep.join(each or os.getcwd() for each in sys.path)  # noqa: PTH109
+        self._process = subprocess.Popen(  # noqa: S603
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        threads = max(1, torch.get_num_threads() // len(prepared.devices))
+        here = replace(prepared, device=device, devices=(device,))
+        self._given: Any = here, threads
+
+    def __enter__(self) -> "_Hand":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._process.communicate()
+
+    def end(self) -> None:
+        """End the process; it writes no files."""
+        self._process.kill()
+
+    def next(self, waiting: deque[Job], hands: int) -> Job | None:
+        """The next job, and another one to read ahead where enough is left for all."""
+        job = self._following or (waiting.popleft() if waiting else None)
+        self._following = waiting.popleft() if len(waiting) >= hands else None
+        return job
+
+    def do(self, job: Job, given: Given, weights: Callable[[], bytes | None]) -> list[CellResult]:
+        """Do a cell.
+
+        Args:
+            job: which.
+            given: other models' perturbations of its images.
+            weights: asked for the model's trained weights where it has another one.
+
+        Raises:
+            EngineError: the process ended, or failed.
+        """
+        self.job = job
+        trained = None if self._model == job.model else weights()
+        self._model = job.model
+        try:
+            for each in (self._given, (job, given, trained, self._following)):
+                if each is not None:
+                    pickle.dump(each, self._input)
+            self._given = None
+            self._input.flush()
+            found = pickle.load(self._output)  # noqa: S301  of our own process
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise EngineError(
+                f"the process of {self.device} ended with exit status {self._process.wait()} at "
+                f"cell {job.key.name}; what is done stays, and the same command goes on from there"
+            ) from error
+        if isinstance(found, LookawayError):
+            raise found
+        results: list[CellResult] = found
+        return results
+
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        return self._process.stdin
+
+    @property
+    def _output(self) -> IO[bytes]:
+        assert self._process.stdout is not None  # noqa: S101  it is a pipe
+        return self._process.stdout
+
+
+def serve() -> None:
+    """Do cells as they come on stdin, and answer on stdout, until there are no more."""
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a network prints is no answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    prepared, threads = pickle.load(asked)  # noqa: S301  of our own parent
+    torch.set_num_threads(threads)
+    with kept_memory(), computing(), grid_cache(Path(tempfile.gettempdir())) as cache:
+        cached = replace(prepared, images=replace(prepared.images, cache=cache))
+        with Worker(cached) as worker:
+            while asked.peek(1):
+                job, given, trained, following = pickle.load(asked)  # noqa: S301
+                pickle.dump(_answer(worker, job, given, trained, following), answers)
+                answers.flush()
+
+
+def _answer(
+    worker: Worker, job: Job, given: Given, trained: bytes | None, following: Job | None
+) -> list[CellResult] | LookawayError:
+    """What a cell gave, or what went wrong."""
+    try:
+        return worker.do(job, given, lambda: trained, following=following)
+    except LookawayError as error:
+        return error
+    except Exception:  # noqa: BLE001  told with its traceback by the parent
+        return EngineError(f"cell {job.key.name} failed:\n{traceback.format_exc()}")

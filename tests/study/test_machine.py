@@ -1,0 +1,135 @@
+"""Where a study works: what may be asked for, the batch size, and what happens without memory."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from growth import results_in
+from lookaway.errors import ModelError, OutOfMemoryError
+from lookaway.study import machine, worker
+from lookaway.study.machine import Machine
+
+GIB = 2**30
+
+
+@pytest.fixture
+def with_cards(monkeypatch):
+    """A machine with CUDA devices of these names and sizes, GiB."""
+
+    def there(*cards):
+        about = [SimpleNamespace(name=name, total_memory=size * GIB) for name, size in cards]
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cards))
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
+        monkeypatch.setattr(
+            torch.cuda,
+            "get_device_properties",
+            lambda device: about[int(str(device).partition(":")[2] or 0)],
+        )
+
+    return there
+
+
+def test_a_batch_is_a_rule_of_the_network_the_kind_of_device_and_its_memory():
+    card = Machine("cuda", ("cuda",), 80 * GIB)
+    sizes = [card.batch_size(mib * 2**20, most=512) for mib in (1, 40, 80, 160, 1_000, 20_000)]
+    assert sizes == [256, 256, 128, 64, 8, 1]
+    assert card.batch_size(2**20, most=64) == 64
+    processor = Machine("cpu", ("cpu",), 16 * GIB)
+    assert [processor.batch_size(mib * 2**20, 64) for mib in (1, 128, 256, 900)] == [8, 8, 4, 1]
+
+
+def test_a_device_is_found_by_its_name_and_all_are_of_one_kind(with_cards):
+    with_cards(("H100", 80), ("H100", 80))
+    assert Machine.found("auto") == Machine.found("cuda") == Machine("cuda", ("cuda",), 80 * GIB)
+    assert Machine.found("cuda:1").devices == ("cuda:1",)
+    assert Machine.found("all") == Machine("cuda", ("cuda:0", "cuda:1"), 80 * GIB)
+    assert Machine.found("cpu").device == "cpu"
+    with pytest.raises(ModelError, match="possible: auto, cpu, cuda:0, cuda:1"):
+        Machine.found("cuda:2")
+    with_cards(("H100", 80), ("T4", 16))
+    with pytest.raises(ModelError, match=r"several kinds .*cuda:1 T4, 16 GiB.*name one"):
+        Machine.found("all")
+    with_cards()
+    assert Machine.found("auto").device == "cpu"
+    with pytest.raises(ModelError, match="no GPU"):
+        Machine.found("all")
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """A device that has room for so many images at once; a pass has four times the batch size."""
+
+    def room(images):
+        ready = worker.ready_model
+
+        def watched(*given):
+            clf = ready(*given)
+
+            def full(_module, inputs):
+                if len(inputs[0]) > images:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+
+            clf.module.register_forward_pre_hook(full)
+            return clf
+
+        monkeypatch.setattr(worker, "ready_model", watched)
+
+    return room
+
+
+def test_without_memory_the_batch_is_halved_which_is_told_and_kept(
+    quick_study, run_quickly, small_memory, tmp_path, capsys, monkeypatch
+):
+    study = {**quick_study, "models": quick_study["models"][:1], "epsilons": [0.1]}
+    alone = run_quickly({**study, "run": {"batch_size": 1}}, tmp_path / "one", shard=16)
+    small_memory(4)
+    result = run_quickly(study, tmp_path / "out", shard=16, progress=True)
+    told = capsys.readouterr().err
+    assert "memory does not hold 8 images of 'one' at once: from now on it works on 4" in told
+    assert "memory does not hold 2 images of 'one' at once" in told
+    assert result.plan.batch_sizes == alone.plan.batch_sizes == {"one": 1}
+    assert results_in(result.folder) == results_in(alone.folder)
+    monkeypatch.setattr(worker, "do_cell", None)
+    again = run_quickly(study, tmp_path / "out", shard=16)
+    assert again.plan.batch_sizes == {"one": 1}
+
+
+def test_where_no_image_fits_the_study_says_so(quick_study, run_quickly, small_memory, tmp_path):
+    small_memory(0)
+    with pytest.raises(OutOfMemoryError, match="too small for 'one', even one image"):
+        run_quickly(quick_study, tmp_path / "out")
+
+
+def test_tf32_is_refused_without_a_gpu(quick_study, run_quickly, tmp_path):
+    study = {**quick_study, "run": {"device": "cpu", "precision": "tf32"}}
+    with pytest.raises(Exception, match="tf32 is TensorFloat-32, which is CUDA's"):
+        run_quickly(study, tmp_path / "out")
+
+
+@pytest.mark.program
+def test_several_devices_give_the_files_of_one_process_also_after_one_was_lost(
+    quick_study, looked, run_quickly, tmp_path, monkeypatch
+):
+    from lookaway.errors import EngineError
+    from lookaway.study import on_devices
+
+    monkeypatch.setattr(machine, "cards", lambda: ["cpu", "cpu"])
+    study = {**quick_study, "run": {"device": "all"}}
+    do, done = on_devices._Hand.do, []
+
+    def lost(hand, *given):
+        done.append(hand)
+        if len(done) == 3:
+            hand.end()
+        return do(hand, *given)
+
+    monkeypatch.setattr(on_devices._Hand, "do", lost)
+    with pytest.raises(EngineError, match=r"the process of cpu ended with exit status -9 at cell"):
+        run_quickly(study, tmp_path / "out")
+    assert all(hand._process.poll() is not None for hand in done)
+    before = results_in(tmp_path / "out")
+    assert before.items() <= results_in(looked.folder).items()
+    result = run_quickly(study, tmp_path / "out")
+    assert len({id(hand) for hand in done[3:]}) == 2
+    assert results_in(result.folder) == results_in(looked.folder)
