@@ -20,7 +20,7 @@ from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.metrics.map_statistics import of_last
 from lookaway.metrics.transport import moved
 from lookaway.models.classifier import Classifier
-from lookaway.perturbation import Perturbation, Source, check_given, own_size_noise
+from lookaway.perturbation import NOISE, Perturbation, Source, check_given, own_size_noise
 from lookaway.registry import check_names
 from lookaway.seen import Seen, see
 
@@ -40,7 +40,6 @@ def measure_images(
     advance: Callable[[int], None] = lambda _: None,
     own: Mapping[str, Perturbation] | None = None,
     only: Collection[Source] | None = None,
-    noise: Tensor | None = None,
 ) -> Measured:
     """Perturb, explain and compare images, some after others.
 
@@ -55,14 +54,12 @@ def measure_images(
         settings: how.
         attacks: of the classifier itself.
         explainers: of its layers, at least one.
-        given: other models' perturbations of these images.
+        given: other models' perturbations of these images, and noise that is drawn already.
         keep: (N,) bool, of which images the attacked maps of every layer are given back; those of
             the last layer always are. None: of all.
         advance: told of each batch of images done.
         own: perturbations by the attacks of these images that are known; None: they are made.
         only: the perturbations that are measured, of attacks and controls; None: all.
-        noise: (N, C, H, W) int8, the noise control's signs where they are known; None: they are
-            drawn.
 
     Raises:
         InputError: two attacks or explainers have one name, attacks different norms, or a given
@@ -70,7 +67,8 @@ def measure_images(
     """
     check_names("attacks", [attack.name for attack in attacks])
     check_names("explainers", [explainer.name for explainer in explainers])
-    check_given(given or {}, [attack.name for attack in attacks], images, len(settings.epsilons))
+    names = [*(attack.name for attack in attacks), NOISE]
+    check_given(given or {}, names, images, len(settings.epsilons))
     keep = torch.full((len(images),), True, device="cpu") if keep is None else keep
     found = []
     with clf.computing():
@@ -78,7 +76,6 @@ def measure_images(
             some = {source: each.of(places) for source, each in (given or {}).items()}
             known = None if own is None else {name: each.of(places) for name, each in own.items()}
             batch = _Batch(clf, images[places], labels[places], settings, explainers, keep[places])
-            batch.noise = None if noise is None else noise[places].to(clf.device)
             found.append(batch.measure(attacks, some, known, only))
             advance(len(batch.images))
     return Measured.joined(found)
@@ -152,7 +149,6 @@ class _Batch:
         self.labels = labels.to(clf.device)
         self._every = slice(0, len(images))
         self._targets: dict[str, Tensor | None] = {"own": None, "clean": None, "label": self.labels}
-        self.noise: Tensor | None = None  # signs of the control, where they are known
         self._prepared: Tensor | None = None
         # For each perturbation a tensor (E, N, …).
         self._found: dict[Key, list[Tensor]] = defaultdict(list)
@@ -271,12 +267,10 @@ class _Batch:
                 controlled.append((own_size_noise(attack.name), own[attack.name]))
                 controlled += [(own_size_noise(*source), each) for source, each in others.items()]
         if self.settings.noise_seed is not None:
-            control = SignNoise(self.settings.noise_seed, norm_of(attacks))
-            signs = self.noise
-            if signs is None:
-                signs = control.signs(self.clf, self.images, self.labels)
-            found = Perturbation.of_signs(signs, control.norm)
-            yield (control.name, None), found
+            noise = SignNoise(self.settings.noise_seed, norm_of(attacks))
+            levels, found = self.settings.epsilons, given.get((NOISE, None))
+            found = found or noise.find(self.clf, self.images, self.labels, levels)
+            yield (NOISE, None), (found := found.on(self.clf.device))
             for name, perturbation in controlled:
                 signs = found.codes[:, 0].sign()
                 yield (name, None), perturbation.on(self.clf.device).with_signs(signs)

@@ -52,7 +52,7 @@ def measure_controls(
         For each control the places of the images that have it, and what was measured of them.
     """
     clean, own = _clean(found, settings.last), found[0][1].perturbations
-    measured = []
+    measured, pixels = [], images.numpy(force=True)
     for source, perturbation in _sources(own, given, clf.name):
         whose = source[0], None if source[1] == clf.name else source[1]
         for control in counts.of(*whose):
@@ -61,7 +61,7 @@ def measure_controls(
             places, made = make_control(
                 control,
                 perturbation,
-                images.numpy(force=True),
+                pixels,
                 labels.tolist(),
                 names,
                 settings.noise_seed or 0,

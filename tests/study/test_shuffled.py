@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lookaway as la
+from lookaway.data.pixels import floats_on
 from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS
 from lookaway.progress import Silent
 from lookaway.rows import SHUFFLED_SCHEMA
@@ -89,6 +90,7 @@ def paper_cell(on_paper, quick_study):
             names=list("abcde")[images],
             grids=grids[images],
             labels=labels[images],
+            noise=la.SignNoise(3).find(None, floats_on("cpu", grids[images]), None, []),
             pictured=np.zeros(5, dtype=bool)[images],
             part=identity.whole("one"),
         )

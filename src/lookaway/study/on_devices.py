@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,8 @@ def run_cells(session: Session, left: Open) -> None:
         behind = stack.enter_context(Behind())
         hands = [stack.enter_context(_Hand(each, session.prepared)) for each in devices]
         pool = stack.enter_context(ThreadPoolExecutor(max(1, len(hands)), "lookaway-device"))
-        stack.callback(lambda: [hand.end() for hand in hands])  # before the pool waits for them
+        for hand in hands:
+            stack.callback(hand.end)  # before the pool waits for it
         for jobs, what in (
             (left.perturbing, "perturbations for the others"),
             (left.jobs, "measuring"),
@@ -175,8 +176,8 @@ def serve() -> None:
     torch.set_num_threads(threads)
     with kept_memory(), computing(), grid_cache(Path(tempfile.gettempdir())) as cache:
         cached = replace(prepared, images=replace(prepared.images, cache=cache))
-        with Worker(cached) as worker:
-            while asked.peek(1):
+        with Worker(cached) as worker, suppress(EOFError):
+            while True:
                 job, given, trained, following = pickle.load(asked)  # noqa: S301
                 pickle.dump(_answer(worker, job, given, trained, following), answers)
                 answers.flush()

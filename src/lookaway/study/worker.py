@@ -22,7 +22,7 @@ from lookaway.kernel import MeasureSettings, measure_images, perturbations_of
 from lookaway.measured import Found
 from lookaway.models.classifier import Classifier
 from lookaway.models.precision import computing
-from lookaway.perturbation import Perturbation, Source
+from lookaway.perturbation import NOISE, Perturbation, Source
 from lookaway.rows import Subject
 from lookaway.shaped import measure_controls
 from lookaway.study.beside import Ahead, Each
@@ -163,7 +163,7 @@ class Shard:
         names: of the images.
         grids: (N, H, W, C) uint8.
         labels: (N,) int64.
-        noise: (N, C, H, W) int8, the signs of the noise control.
+        noise: of the noise control.
         pictured: (N,) bool: whose perturbations, and maps of every layer, are kept.
         part: what of it is measured.
     """
@@ -173,7 +173,7 @@ class Shard:
     names: list[str]
     grids: np.ndarray
     labels: np.ndarray
-    noise: np.ndarray
+    noise: Perturbation
     pictured: np.ndarray
     part: Part
 
@@ -204,7 +204,7 @@ class Shard:
             names=[record.image for record in records],
             grids=np.stack(grids),
             labels=np.array([images.classes.index(one.label) for one in records], dtype=np.int64),
-            noise=np.stack(signs),
+            noise=Perturbation.of_signs(torch.from_numpy(np.stack(signs)), prepared.plan.norm),
             pictured=np.array([record.image in images.pictured for record in records]),
             part=Identity(prepared.plan).whole(job.spec.name),
         )
@@ -249,6 +249,7 @@ class Shard:
         others = tuple(layer for layer in settings.layers if layer != settings.last)
         of_all = tuple(layer for layer in settings.layers if layer not in others or not few)
         every, given = np.arange(len(self.names)), self._given(given)
+        given[NOISE, None] = self.noise
         images, labels = self.tensors
         measured = measure_images(
             clf,
@@ -261,7 +262,6 @@ class Shard:
             keep=torch.from_numpy(self.pictured),
             advance=advance,
             only=self.part.met if of_all else (),
-            noise=torch.from_numpy(self.noise),
         )
         found = [(every, measured)]
         if few and others and self.pictured.any():
@@ -276,7 +276,6 @@ class Shard:
                 given={source: each.of(places) for source, each in given.items()},
                 own={name: each.of(places) for name, each in measured.perturbations.items()},
                 only=self.part.met,
-                noise=torch.from_numpy(self.noise[places]),
             )
             found.append((places, rest))
         return found
