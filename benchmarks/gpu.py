@@ -21,7 +21,7 @@ import numpy as np
 import pipelines
 import torch
 from bench import EPSILONS, MODELS, Ours, Table, about
-from pipelines import MEAN, STD, Given, batch, network
+from pipelines import MEAN, STD, Given, batch
 from torch.profiler import ProfilerActivity, profile
 
 from lookaway.memory import kept_memory
@@ -32,6 +32,16 @@ from lookaway.study.schedule import open_jobs, run_here
 
 _PROFILED = 4  # cells
 PRECISIONS = ("float32", "tf32", "bfloat16")
+
+
+@functools.cache
+def _made(name: str) -> torch.nn.Module:
+    return pipelines.network(name)
+
+
+def network(name: str) -> torch.nn.Module:
+    """A network on the processor, made once."""
+    return copy.deepcopy(_made(name))
 
 
 class Bench:
@@ -46,8 +56,8 @@ class Bench:
     def __init__(self, device: str, small: bool, keep: Callable[[list[dict[str, Any]]], None]):
         self.machine = Machine.found(device)
         self.models = ["test_resnet"] if small else MODELS
-        self.images, self.repetitions = (4, 1) if small else (256, 3)
-        self.every, self.files, self.side = (2, 6, 80) if small else (64, 2000, 500)
+        self.images, self.repetitions = (2, 1) if small else (128, 2)
+        self.every, self.files, self.side = (1, 4, 80) if small else (64, 2000, 500)
         on_cuda = device.startswith("cuda")
         self.precisions = [each for each in PRECISIONS if on_cuda or each != "tf32"]
         self.table = Table([], keep)

@@ -80,11 +80,12 @@ def photographs(root: Path, count: int, side: int) -> Path:
     """JPEG files of two classes that compress like photographs."""
     random = np.random.default_rng(0)
     down, right = np.mgrid[0:side, 0:side] / side
+    noise = random.normal(0, 8, (side, side, 3))
     for index in range(count):
         folder = root / "ab"[index % 2]
         folder.mkdir(parents=True, exist_ok=True)
         waves = np.sin(6 * (down * random.uniform(0.5, 3) + right * random.uniform(0.5, 3)))
-        pixels = 128 + 70 * waves[..., None] + random.normal(0, 8, (side, side, 3))
+        pixels = 128 + 70 * waves[..., None] + np.roll(noise, 7 * index, axis=(0, 1))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index}.jpg")
     return root
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lookaway.attacks.noise import SignNoise
+from lookaway.hashing import random_signs
 from lookaway.metrics.dissimilarity import psnr
 from lookaway.models.classifier import Classifier
 from oracles import pixels
@@ -31,6 +32,12 @@ def _signs(images, seed=0, clf=CLF):
 def _plain_image():
     """A ramp whose float32 values are the same on every machine."""
     return (torch.arange(3 * 8 * 8, dtype=torch.float32) / 256).view(1, 3, 8, 8)
+
+
+def test_bytes_have_the_signs_of_the_pixels_that_they_become():
+    grid = np.random.default_rng(0).integers(0, 256, (3, 9, 7), dtype=np.uint8)
+    pixels = grid.astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(random_signs(5, grid), random_signs(5, pixels))
 
 
 def test_the_signs_of_a_known_image_never_change():

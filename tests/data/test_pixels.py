@@ -12,7 +12,15 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Resize
 
 from corpus import tiff
-from lookaway.data.pixels import FORMATS, STATED, as_floats, as_picture, decode, to_grid
+from lookaway.data.pixels import (
+    FORMATS,
+    STATED,
+    as_floats,
+    as_picture,
+    decode,
+    floats_on,
+    to_grid,
+)
 from lookaway.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -235,6 +243,13 @@ def test_floats_are_channels_first_in_zero_to_one():
     assert batch.shape == (2, 3, 4, 4)
     assert batch.dtype == np.float32
     np.testing.assert_array_equal(batch[1, 2], grid[..., 2].astype(np.float32) / np.float32(255))
+
+
+def test_floats_made_on_a_device_are_the_same_bits():
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    found = floats_on("cpu", every)
+    assert found.is_contiguous()
+    np.testing.assert_array_equal(found.numpy(), as_floats(every))
 
 
 WHOLE = {
