@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -176,7 +176,7 @@ def serve() -> None:
     torch.set_num_threads(threads)
     with kept_memory(), computing(), grid_cache(Path(tempfile.gettempdir())) as cache:
         cached = replace(prepared, images=replace(prepared.images, cache=cache))
-        with Worker(cached) as worker, suppress(EOFError):
+        with closing(Worker(cached)) as worker, suppress(EOFError):
             while True:
                 job, given, trained, following = pickle.load(asked)  # noqa: S301
                 pickle.dump(_answer(worker, job, given, trained, following), answers)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, product
@@ -120,7 +121,7 @@ def run_here(session: Session, left: Open) -> None:
     stages = [(left.perturbing, "perturbations for the others"), (left.jobs, "measuring")]
     everything = [job for jobs, _ in stages for job in jobs]
     following = dict(zip(map(id, everything), everything[1:], strict=False))
-    with Worker(session.prepared) as worker, Behind() as behind:
+    with closing(Worker(session.prepared)) as worker, Behind() as behind:
         for jobs, what in stages:
             for model, same_model in groupby(jobs, key=lambda job: job.model):
                 mine = list(same_model)

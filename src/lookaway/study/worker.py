@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
@@ -85,15 +83,8 @@ class Worker:
         self._ready: tuple[tuple[str, str, str], Classifier] | None = None
         self._images = Ahead(partial(Shard.load, prepared), prepared.device)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Wait until nothing is read any more."""
         self._images.close()
 
     def do(
