@@ -7,7 +7,7 @@ import polars as pl
 
 from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
-from lookaway.study.keys import map_key, shards
+from lookaway.study.keys import map_key
 from lookaway.study.store import CellResult, Store
 from plans import a_plan
 
@@ -75,7 +75,7 @@ def write_run(
     store.begin(plan, samples)
     for variant in variants:
         for model in models:
-            for place, chosen in enumerate(shards(len(of[variant]), plan.shard)):
+            for place, chosen in enumerate(store.identity.shards(variant)):
                 key = store.identity.cell(variant, model, place)
                 some = [of[variant][image] for image in chosen]
                 _write_cell(store, plan, key, some, shown, random)

@@ -19,6 +19,7 @@ ORDER = [
     "threads",
     "progress",
     "registry",
+    "own_code",
     "perturbation",
     "controls",
     "data",

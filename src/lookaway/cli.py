@@ -169,11 +169,13 @@ def plan(
         progress=not quiet,
     )
     if as_json:
-        print_json({**found.to_dict(), "notes": [*sentences(found), *there]})
+        print_json({**found.to_dict(), "notes": [*there, *sentences(found)]})
     elif not quiet:
+        for sentence in there:
+            say(sentence)
         for table in tables(found):
             print_table(table.heads, table.rows, table.title)
-        for sentence in [*sentences(found), *there]:
+        for sentence in sentences(found):
             say(sentence)
 
 

@@ -10,6 +10,8 @@ from lookaway.cli_output import Json, Quiet, print_json, print_table, say, tell
 if TYPE_CHECKING:
     import polars as pl
 
+    from lookaway.study.prune import Unused
+
 Folder = Annotated[str, typer.Argument(help="A run's folder, or a URL.", metavar="DIR")]
 
 
@@ -270,6 +272,7 @@ def prune(
     """Remove what a run's present study does not use, after saying how much that is.
 
     A study that lost a model, an attack or an epsilon keeps what was measured of them, until then.
+    With --json nothing is asked, and without --yes nothing removed.
 
     \b
     Examples:
@@ -289,15 +292,24 @@ def prune(
             "parts": len(found.cells),
             "bytes": found.total,
         }
-        if found.total and not as_json:
-            say(
-                f"{len(found.files):,} files and parts of {len(found.cells):,} others are of no "
-                f"use to the present study: about {found.total / 1e6:,.1f} MB"
-            )
-        elif not as_json:
-            say("the present study uses all that is stored")
-        removed = bool(found.total) and (yes or typer.confirm("Remove them?", err=True))
+        if not as_json:
+            say(_unused(found) if found.total else "the present study uses all that is stored")
+        removed = bool(found.total) and (
+            yes or (not as_json and typer.confirm("Remove that?", err=True))
+        )
         if removed:
             remove_unused(store, found)
+    if found.total and not as_json:
+        say("removed" if removed else "nothing was removed")
     if as_json:
         print_json({**told, "removed": removed})
+
+
+def _unused(found: "Unused") -> str:
+    """What would be removed, as a sentence."""
+    size = f"{found.total / 1e6:,.1f} MB" if found.total >= 1e5 else f"{found.total / 1e3:,.1f} kB"
+    what = {"": len(found.files), "parts of ": len(found.cells)}
+    named = [
+        f"{of}{count:,} file{'' if count == 1 else 's'}" for of, count in what.items() if count
+    ]
+    return f"the present study does not use about {size} of what is stored: {' and '.join(named)}"

@@ -16,7 +16,7 @@ from lookaway.study.faces import read_poses
 from lookaway.study.files import Files
 from lookaway.study.images import prepared_grid
 from lookaway.study.json_files import Plan
-from lookaway.study.keys import plain, shards
+from lookaway.study.keys import plain
 from lookaway.study.store import Store
 
 KINDS = ("png", "npy")
@@ -105,7 +105,7 @@ def _perturbed(
     """Each attack's change of each test image, shard after shard."""
     data = plan.settings.data
     shape = (data.channels, data.image_size, data.image_size)
-    for place, chosen in enumerate(shards(len(records), plan.shard)):
+    for place, chosen in enumerate(store.identity.shards(variant)):
         key = store.identity.cell(variant, source, place)
         for attack, stored in store.read_perturbations(key, shape).items():
             if len(stored.codes) != len(chosen):

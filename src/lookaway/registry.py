@@ -1,13 +1,11 @@
 """Names to attacks and explainers: of this package, or of a module of the user's own."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from lookaway.errors import InputError, LookawayError, nearest
-from lookaway.hashing import digest
 
 ATTACKS = {
     "fgsm": "lookaway.attacks.fgsm:FGSM",
@@ -26,8 +24,6 @@ EXPLAINERS = {
 }
 # Networks that give embeddings, beside timm's: a study enrols people for them.
 EMBEDDERS = ("dlib_face_resnet",)
-# The user's own modules that this process runs: what loaded each, and its file's checksum then.
-_RUNNING: dict[str, tuple[object, str]] = {}
 
 
 def is_own_code(name: str) -> bool:
@@ -131,31 +127,3 @@ def imported(name: str, what: str) -> Any:
             f"the {what} {name!r} cannot be imported: {error}; its module must be installed, on "
             "PYTHONPATH, or lie where `lookaway` is called"
         ) from error
-
-
-def own_code(names: Iterable[str]) -> dict[str, str]:
-    """The checksum of each user's own module that is named, for results follow from it too.
-
-    Args:
-        names: of attacks, explainers and networks.
-
-    Raises:
-        InputError: a module's file was changed since this process first asked; its old code runs.
-    """
-    homes = dict.fromkeys(name.partition(":")[0] for name in names if is_own_code(name))
-    modules = {name: import_module(name) for name in homes}
-    found = {
-        name: digest(Path(module.__file__).read_bytes())
-        for name, module in modules.items()
-        if module.__file__
-    }
-    for name, checksum in found.items():
-        spec = modules[name].__spec__  # another one after each import and reload
-        known = _RUNNING.get(name)
-        if known is not None and known[0] is spec and known[1] != checksum:
-            raise InputError(
-                f"{modules[name].__file__!r} was changed since this process imported it, so its "
-                "old code would run: run it in a new process, or importlib.reload() it first"
-            )
-        _RUNNING[name] = spec, checksum
-    return found

@@ -133,7 +133,7 @@ def run_study(
         store.write_model("manifest.json", Manifest(**made, rows=rows, dead_pairs=dead))
         _log(store, began)
     result = Result(out)  # whose numbers were checked or written just now
-    for line in warnings(result.frames):
+    for line in warnings(result.frames) if progress else []:
         reporter.warn(line)
     return result
 

@@ -97,9 +97,9 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     told = estimate(study, images=1600, classes=4, workers=[6], progress=False)
     assert told.parts == {"train": 800, "val": 400, "test": 400}
     one = told.models[0]
-    assert (one.cells, one.images) == (2 * 7, 800)  # 400 test images in 7 shards, two variants
+    assert (one.cells, one.images) == (2 * 8, 800)  # 400 test images in 8 shards, two variants
     assert one.seconds == 800 * 2.0 + 12 * 1.0  # six pictured images in each variant
-    assert one.bytes["maps"] == 14 * 100 + 800 * 10 + 12 * 7
+    assert one.bytes["maps"] == 16 * 100 + 800 * 10 + 12 * 7
     assert one.bytes["heads"] == 2 * 777
     epochs = 5 * 0.1 * (800 + 400 / 3)
     assert one.training_seconds == pytest.approx(2 * (1200 * 3.0 + epochs))
@@ -107,11 +107,11 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     assert (told.reading_seconds, told.faces_seconds) == (400.0, 1200.0)
     alone, shared = told.workers
     assert alone.cells_seconds == 2 * one.seconds
-    assert shared.cells_seconds == pytest.approx(2 * one.seconds * 5 / 28)  # whole cells each
+    assert shared.cells_seconds == pytest.approx(2 * one.seconds * 6 / 32)  # whole cells each
     # Four trainings, two models on two variants: one of them is done while the others are.
     assert alone.training_seconds == pytest.approx(2 * one.training_seconds)
     assert shared.training_seconds == pytest.approx(one.training_seconds / 2)
-    saved = 2 * one.seconds * 23 / 28 + 1.5 * one.training_seconds
+    saved = 2 * one.seconds * 26 / 32 + 1.5 * one.training_seconds
     assert alone.seconds - shared.seconds == pytest.approx(saved)
     results = sum(told.bytes[kind] for kind in KINDS)
     assert shared.bytes_per_second == pytest.approx(results / shared.cells_seconds)

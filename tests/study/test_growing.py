@@ -1,14 +1,18 @@
 """A study that grows measures what is new, reads the rest, and ends as if it were made at once."""
 
+import json
 import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+import lookaway as la
+from commands import lookaway
 from killable import Killable, Moment, stage_of
-from lookaway.study import prune, worker
+from lookaway.study import prepare, prune, worker
 from lookaway.study.store import Store
+from shared_runs import made_once
 
 UNTRAINED = {"pretrained": False, "train": "none", "input_size": 64}
 MODELS = [
@@ -20,7 +24,7 @@ WHOLE = {
     "training": {"epochs": 2},
     "transfer_from": ["two"],
     "attacks": ["fgsm", {"name": "pgd", "pgd": {"steps": 2}}],
-    "epsilons": [0.02, 0.05, 0.1],
+    "epsilons": [0.02, 0.1],
     "controls": {"shifted": 1, "transplanted": 1},
     "explain": {"methods": ["gradcam", "eigencam"], "layers": "stages", "pictured": 2},
 }
@@ -28,7 +32,7 @@ LESS = {  # what each step takes away
     "models": {"models": MODELS[1:]},
     "attack": {"attacks": ["fgsm"]},
     "another attack": {"attacks": WHOLE["attacks"][1:]},
-    "epsilon": {"epsilons": [0.02, 0.1]},
+    "epsilon": {"epsilons": [0.1]},
     "method": {"explain": {**WHOLE["explain"], "methods": ["eigencam"]}},
     "layers": {"explain": {**WHOLE["explain"], "layers": "last"}},
     "controls": {"controls": {"shifted": 1}},
@@ -39,7 +43,7 @@ LESS = {  # what each step takes away
 QUICK = ("epsilon", "models")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(quick_study):
     return {**quick_study, **WHOLE}
 
@@ -53,17 +57,23 @@ def files(folder):
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fresh(whole, tmp_path_factory):
-    import lookaway as la
-    from lookaway.study import prepare
+    """The whole study, run at once; tests read it and change nothing."""
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "SHARD", 4)
-        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-        out = tmp_path_factory.mktemp("fresh") / "out"
-        la.run_study(whole, out, progress=False)
-    return files(out)
+    def run(out):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepare, "SHARD", 4)
+            patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
+            la.run_study(whole, out, progress=False)
+
+    return made_once(tmp_path_factory, "whole", run)
+
+
+def check_same(grown, fresh):
+    grown, fresh = files(grown), files(fresh)
+    assert sorted(grown) == sorted(fresh)
+    assert [name for name in fresh if grown[name] != fresh[name]] == []
 
 
 @pytest.mark.parametrize(
@@ -74,15 +84,13 @@ def fresh(whole, tmp_path_factory):
 def test_a_grown_study_has_the_files_of_one_made_at_once(whole, fresh, run_quickly, tmp_path, step):
     run_quickly({**whole, **LESS[step]}, tmp_path / "out")
     run_quickly(whole, tmp_path / "out")
-    grown = files(tmp_path / "out")
-    assert sorted(grown) == sorted(fresh)
-    assert [name for name in fresh if grown[name] != fresh[name]] == []
+    check_same(tmp_path / "out", fresh)
 
 
 def test_a_study_that_loses_something_measures_nothing_and_prune_removes_what_it_lost(
     whole, fresh, run_quickly, tmp_path, monkeypatch
 ):
-    run_quickly(whole, tmp_path / "out")
+    shutil.copytree(fresh, tmp_path / "out")
     less = {**whole, **LESS["epsilon"], **LESS["method"], **LESS["attack"]}
     with monkeypatch.context() as patch:
         patch.setattr(worker, "do_cell", None)
@@ -94,10 +102,8 @@ def test_a_study_that_loses_something_measures_nothing_and_prune_removes_what_it
     before, alone = (sum(map(len, files(tmp_path / name).values())) for name in ("out", "alone"))
     assert found.part_bytes == pytest.approx(before - alone, rel=0.5)
     prune.remove_unused(Store(tmp_path / "out"), found)
-    assert files(tmp_path / "out") == files(tmp_path / "alone")
+    check_same(tmp_path / "out", tmp_path / "alone")  # which grows, as others above do
     assert prune.find_unused(Store(tmp_path / "out")).total == 0
-    run_quickly(whole, tmp_path / "out")
-    assert files(tmp_path / "out") == fresh
 
 
 def test_what_cannot_be_shared_stands_beside_and_is_there_when_it_is_asked_for_again(
@@ -127,14 +133,66 @@ def test_another_name_and_another_order_change_no_number(
     assert sorted(rows.rows(), key=str) == sorted(again.rows(), key=str)
 
 
-def test_how_much_is_there_and_how_much_is_to_be_done_is_told(
-    quick_study, looked, run_quickly, tmp_path, capsys
+@pytest.fixture
+def divided(faces, tmp_path):
+    """Images in parts of their own, to which some can be added."""
+    for path in faces.rglob("*.png"):
+        part = "test" if int(path.stem) < 6 else "train" if int(path.stem) == 6 else "val"
+        (tmp_path / "divided" / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "divided" / part / path.parent.name)
+    return tmp_path / "divided"
+
+
+def test_added_images_and_an_epsilon_are_measured_alone_and_the_page_is_as_if_made_at_once(
+    divided, tmp_path, monkeypatch
 ):
-    shutil.copytree(looked.folder, tmp_path / "out")
-    run_quickly({**quick_study, "epsilons": [0.1, 0.02, 0.05]}, tmp_path / "out", progress=True)
-    told = " ".join(capsys.readouterr().err.split())
-    assert "66 % of what the study asks for is stored" in told
-    assert "in 4 cells" in told
+    monkeypatch.setattr(prepare, "SHARD", 4)
+    out, study = tmp_path / "out", tmp_path / "study.yaml"
+    model = {"name": "one", "timm": "test_resnet", "pretrained": False, "input_size": 64}
+    whole = {
+        "data": {"folder": str(divided), "image_size": 64, "split": "folders"},
+        "models": [model],
+        "training": {"epochs": 1},
+        "epsilons": [0.02, 0.1],
+        "controls": {"shifted": 1},
+        "explain": {"explained_class": ["clean"], "pictured": 1},
+        "measure": {"grid": 32},
+    }
+    study.write_text(json.dumps(whole))
+    la.run_study({**whole, "epsilons": [0.1]}, out, progress=False)
+    old = {path.stem for path in (out / "rows").iterdir()}
+    code, told, _ = lookaway("plan", study, "--out", out, "--trial", 6)
+    assert code == 0
+    assert "50 % of what the study asks for is stored" in told
+    shutil.copy(divided / "train/ann/6.png", divided / "test/ann/added.png")
+    measured, do_cell = {}, worker.do_cell
+
+    def noted(clf, shard, *given):
+        (part,) = shard.job.parts
+        measured[shard.job.key.id] = part.epsilons
+        return do_cell(clf, shard, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "do_cell", noted)
+        patch.setattr("lookaway.study.trainings.learn", None)
+        la.run_study(whole, out, progress=False)
+    cells = {key.id: key for key in Store(out).identity.cells()}
+    assert measured == {id_: (0.02,) if id_ in old else (0.02, 0.1) for id_ in cells}
+    assert len(cells.keys() & old) >= 3 > len(cells.keys() - old)
+
+    unused = json.loads(lookaway("prune", out, "--json")[1])
+    assert (unused["files"], unused["parts"], unused["removed"]) == (
+        5 * len(old - cells.keys()),
+        0,
+        False,
+    )
+    code, told, _ = lookaway("prune", out, "--yes")
+    assert code == 0
+    assert f"B of what is stored: {unused['files']} files\nremoved\n" in told
+    assert lookaway("prune", out)[1] == "the present study uses all that is stored\n"
+    la.run_study(whole, tmp_path / "fresh", progress=False)
+    check_same(out, tmp_path / "fresh")
+    assert {"report.html", "tables", "figures"} <= {path.name for path in out.iterdir()}
 
 
 @pytest.mark.slow
@@ -158,7 +216,8 @@ def test_a_study_that_is_killed_while_it_grows_ends_as_if_it_had_not_been(whole,
             assert died
             assert events[-1] == event
         server.run(whole, tmp_path / "out")
-    assert files(tmp_path / "out") == files(tmp_path / "undisturbed") == files(tmp_path / "fresh")
+    check_same(tmp_path / "out", tmp_path / "undisturbed")
+    check_same(tmp_path / "out", tmp_path / "fresh")
 
 
 @pytest.mark.slow
@@ -175,6 +234,7 @@ def test_a_study_grows_on_ray_and_in_a_bucket_as_on_this_machine(
         for key in (bucket / "out").below()
         if not key.startswith("log/")
     }
+    made = files(fresh)
     of_plan = {"plan.json", "study.yaml", "samples.parquet", "manifest.json"}  # which tell of Ray
-    assert sorted(grown) == sorted(fresh)
-    assert {name for name in fresh if grown[name] != fresh[name]} == of_plan
+    assert sorted(grown) == sorted(made)
+    assert {name for name in made if grown[name] != made[name]} == of_plan

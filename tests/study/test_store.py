@@ -3,15 +3,13 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
 from lookaway.study.json_files import EpochLog, TrainedModel
-from lookaway.study.keys import map_key, shards
+from lookaway.study.keys import map_key
 from lookaway.study.store import CellResult, Store
 from plans import a_manifest, a_plan, with_settings, write_json
 
@@ -194,17 +192,6 @@ def test_statistics_come_back(store):
     frame = frame.select(*STATISTIC_KEYS, lost=pl.lit(None, pl.Float64))
     a_cell(store, statistics=frame)
     assert_frame_equal(store.frame("statistics"), frame)
-
-
-@given(st.integers(1, 500), st.integers(1, 80))
-def test_shards_are_strided_nearly_equal_and_cover_each_place_once(count, size):
-    found = shards(count, size)
-    assert sorted(place for shard in found for place in shard) == list(range(count))
-    sizes = [len(shard) for shard in found]
-    assert max(sizes) <= size
-    assert max(sizes) - min(sizes) <= 1
-    assert {shard.step for shard in found} == {len(found)}  # neighbours are in different shards
-    assert (len(found) - 1) * size < count  # and no more shards than needed
 
 
 def test_rows_alone_make_a_cell_count_so_they_are_written_last(store, monkeypatch):

@@ -10,7 +10,6 @@ from lookaway.analysis import scale
 from lookaway.analysis.grouped import measure_frames
 from lookaway.analysis.verification import CLEAN, RATES, Comparisons, Setting, verification
 from lookaway.study.json_files import Plan
-from lookaway.study.keys import shards
 from lookaway.study.scores import CLEAN as CLEAN_KEY
 from lookaway.study.scores import score_key
 from lookaway.study.store import Store
@@ -108,7 +107,7 @@ def _whole(
 ) -> dict[str, np.ndarray]:
     """The arrays of a model's cells put together, in the order of the test images."""
     found: dict[str, np.ndarray] = {}
-    for shard, places in enumerate(shards(count, plan.shard)):
+    for shard, places in enumerate(store.identity.shards(variant)):
         key = store.identity.cell(variant, model, shard)
         for name, array in store.read_scores(key).items():
             if only in name:

@@ -14,7 +14,7 @@ from lookaway.analysis.scale import beside_control
 from lookaway.data.pose import TEMPLATE, TEMPLATE_SIZE, Pose
 from lookaway.study.faces import read_points, read_poses
 from lookaway.study.json_files import Plan
-from lookaway.study.keys import map_key, shards
+from lookaway.study.keys import map_key
 from lookaway.study.store import Store
 
 REGIONS = ("eyes", "nose", "mouth", "forehead", "cheeks and chin", "background")
@@ -239,9 +239,9 @@ def _cells(
     last = plan.last_layers[model]
     keys = ["method", "layer", "explained_class", "attack", "source"]
     nothing = np.zeros_like(faces.standard)  # of images that are left out below
-    for shard, places in enumerate(shards(samples.height, plan.shard)):
+    for shard, places in enumerate(store.identity.shards(variant)):
         key = store.identity.cell(variant, model, shard)
-        known = faces.layouts(samples["image"].gather(list(places)))
+        known = faces.layouts(samples["image"].gather(places))
         maps = store.read_maps(key)
         rows = without_shaped(store.read_cell("rows", key))  # of others no maps are kept
         for found in rows.partition_by(keys, maintain_order=True):

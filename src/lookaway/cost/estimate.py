@@ -15,10 +15,10 @@ from lookaway.cost.counts import Counts, imagined, listed
 from lookaway.cost.trial import KINDS, LEAST, SAMPLE, ModelTrial, open_bench, try_model
 from lookaway.errors import InputError
 from lookaway.progress import Reporter, Silent, Terminal
-from lookaway.study.keys import shards
 from lookaway.study.machine import Machine
 from lookaway.study.plan import open_study
 from lookaway.study.settings import ModelSpec, Study
+from lookaway.study.shards import likely_count
 
 TRIAL = 16  # images
 
@@ -222,7 +222,7 @@ def _model(
 ) -> ModelCost:
     """A model's part of the study: its images, times what one took."""
     variants, test = len(study.data.variants), counts.parts["test"]
-    images, cells = variants * test, variants * len(shards(test, shard))
+    images, cells = variants * test, variants * likely_count(test, shard)
     pictured = variants * min(study.explain.pictured, test)
     stored = {
         kind: round(

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import torch
@@ -158,8 +159,8 @@ def classification_layer(clf: Classifier) -> str:
 def identity(clf: Classifier) -> str:
     """SHA-256 of what a network of a user's own is.
 
-    That is its weights, its printed structure, what it takes and what its outputs mean, with a
-    gallery's templates. Code that none of these shows is not seen.
+    That is its weights, its printed structure, the methods of its parts' own classes, what it takes
+    and what its outputs mean, with a gallery's templates. Other code is not seen.
     """
     inside = [clf.mean, clf.std, clf.input_size, clf.channels, clf.logits, type(clf).__name__]
     printed = _ADDRESS.sub("", repr(clf.module))
@@ -167,7 +168,33 @@ def identity(clf: Classifier) -> str:
         digest(value.detach().cpu().numpy().tobytes()) if isinstance(value, Tensor) else str(value)
         for value in vars(clf.outputs).values()
     ]
-    return digest(weights_hash(clf.module), printed, json.dumps(inside), *outputs)
+    return digest(
+        weights_hash(clf.module), printed, json.dumps(inside), *outputs, *_methods(clf.module)
+    )
+
+
+def _methods(module: nn.Module) -> Iterator[str]:
+    """What the methods of a network's classes do, of those that are not PyTorch's or timm's."""
+    kinds = {kind for part in module.modules() for kind in type(part).__mro__}
+    for kind in sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)):
+        if kind.__module__.partition(".")[0] not in ("builtins", "torch", "timm", "abc"):
+            for name, value in sorted(vars(kind).items()):
+                inside = getattr(value, "__func__", getattr(value, "fget", value))
+                if isinstance(code := getattr(inside, "__code__", None), CodeType):
+                    yield f"{name} {_compiled(code)}"
+
+
+def _compiled(code: CodeType) -> list[Any]:
+    """What code does, as plain data that is the same in every process."""
+    constants = [
+        _compiled(each)
+        if isinstance(each, CodeType)
+        else sorted(map(repr, each))
+        if isinstance(each, frozenset)
+        else repr(each)
+        for each in code.co_consts
+    ]
+    return [code.co_code.hex(), code.co_names, constants]
 
 
 def _load(clf: Classifier, path: Path, averaged: bool | None, num_classes: int | None) -> None:

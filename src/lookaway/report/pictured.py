@@ -15,7 +15,7 @@ from lookaway.data.pixels import channels_last
 from lookaway.errors import StoreError
 from lookaway.hashing import random_signs
 from lookaway.perturbation import Perturbation
-from lookaway.study.keys import CellKey, map_key, picture_name, shards
+from lookaway.study.keys import CellKey, map_key, picture_name
 
 
 @dataclass(frozen=True)
@@ -131,25 +131,19 @@ class PicturedImages:
 
     def _find(self) -> list[Pictured]:
         test = self._store.samples_of("test", self.variant).with_row_index("place")
-        places = shards(test.height, self._frames.plan.shard)
         shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
-        return [self._read(test, places, entry) for entry in shown.iter_rows(named=True)]
+        return [self._read(entry) for entry in shown.iter_rows(named=True)]
 
-    def _read(
-        self, test: pl.DataFrame, places: list[range], entry: Mapping[str, object]
-    ) -> Pictured:
-        index = int(str(entry["place"]))
-        shard = index % len(places)
-        place = places[shard].index(index)
-        before = test["pictured"].gather(list(places[shard][:place]))
+    def _read(self, entry: Mapping[str, object]) -> Pictured:
+        identity = self._store.identity
+        shard, place = identity.place(self.variant, int(str(entry["place"])))
         path = self._store.folder / picture_name(
-            self._store.identity.preparation(self.variant), str(entry["sha256"])
+            identity.preparation(self.variant), str(entry["sha256"])
         )
         with Image.open(BytesIO(path.read_bytes()), formats=("PNG",)) as stored:
             pixels = channels_last(stored if stored.mode == "L" else stored.convert("RGB"))
-        return Pictured(
-            str(entry["image"]), str(entry["label"]), pixels, shard, place, int(before.sum())
-        )
+        pictured = identity.pictured(self.variant, shard).index(place)
+        return Pictured(str(entry["image"]), str(entry["label"]), pixels, shard, place, pictured)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -11,10 +11,11 @@ from lookaway.hashing import digest_json
 from lookaway.perturbation import NOISE, Source, made_by, own_size_noise
 from lookaway.rows import SAMPLE_SCHEMA
 from lookaway.study.json_files import Plan
-from lookaway.study.keys import CellKey, ModelKey, shards
+from lookaway.study.keys import CellKey, ModelKey
 from lookaway.study.named_settings import NamedSpec
 from lookaway.study.parts import Part, Unit
 from lookaway.study.settings import ModelSpec
+from lookaway.study.shards import shards
 
 # Of a model: what it is called, and what is known by the hash of its weights or of its classes.
 _NOT_ITSELF = ("name", "checkpoint", "averaged", "classes")
@@ -38,8 +39,8 @@ class Identity:
         self.plan, self._samples = plan, samples
         self._specs = {spec.name: spec for spec in plan.settings.models}
         self.network, self.head = cache(self._network), cache(self._head)
-        self.unit, self._shards = cache(self._unit), cache(self._shards_of)
-        self.cell = cache(self._cell)
+        self.unit, self.cell = cache(self._unit), cache(self._cell)
+        self.shards, self._hashes = cache(self._shards), cache(self._hashes_of)
         self._perturbation = cache(self._perturbation_of)
 
     @cached_property
@@ -164,7 +165,7 @@ class Identity:
     def _cell(self, variant: str, model: str, shard: int) -> CellKey:
         """The key of a cell."""
         of_model = self.model(variant, model)
-        images = self._shards(variant)[shard]
+        images = self._hashes(variant)[shard]
         about = [of_model.id, self.preparation(variant), images, self._of_every_cell]
         return CellKey(variant, model, shard, key_of(about), of_model)
 
@@ -172,14 +173,21 @@ class Identity:
         """The keys of all cells, or of those of a variant and of a model, variants sorted."""
         for name in sorted(self.plan.variants) if variant is None else [variant]:
             for each in self.plan.models if model is None else [model]:
-                for shard in range(len(self._shards(name))):
+                for shard in range(len(self.shards(name))):
                     yield self.cell(name, each, shard)
 
     def pictured(self, variant: str, shard: int) -> list[int]:
         """The places of a shard's pictured images among its images."""
         shown = self._records(variant)["pictured"]
-        chosen = shards(len(shown), self.plan.shard)[shard]
-        return [at for at, place in enumerate(chosen) if shown[place]]
+        return [at for at, place in enumerate(self.shards(variant)[shard]) if shown[place]]
+
+    def place(self, variant: str, place: int) -> tuple[int, int]:
+        """The shard of a test image, and its place there."""
+        return next(
+            (shard, places.index(place))
+            for shard, places in enumerate(self.shards(variant))
+            if place in places
+        )
 
     def _records(self, variant: str) -> pl.DataFrame:
         here = pl.col("variants").list.contains(variant)
@@ -187,13 +195,14 @@ class Identity:
         test = samples.filter(pl.col("part") == "test", here)
         return test.select("image", "label", "sha256", "pictured")
 
-    def _shards_of(self, variant: str) -> list[str]:
+    def _shards(self, variant: str) -> list[list[int]]:
+        """The places of each shard's images among a variant's test images."""
+        return shards(self._records(variant).select("label", "image").rows(), self.plan.shard)
+
+    def _hashes_of(self, variant: str) -> list[str]:
         """The hash of the images of each shard."""
         records = self._records(variant).rows()
-        return [
-            key_of([records[place] for place in places])
-            for places in shards(len(records), self.plan.shard)
-        ]
+        return [key_of([records[place] for place in places]) for places in self.shards(variant)]
 
     # What is stored of a cell
 

@@ -78,7 +78,7 @@ class Plan(JsonFile):
         device: where its models work.
         shard: the most test images in a cell.
         versions: of what makes the numbers, by package.
-        own_code: SHA-256 of each of the user's own modules.
+        own_code: of each of the user's own modules that is named; see ``own_code``.
         classes: names, sorted.
         images: of each part.
         variants: by name, in the study's order.

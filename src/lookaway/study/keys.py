@@ -72,21 +72,6 @@ def picture_name(prepared: str, sha256: str) -> str:
     return f"images/{prepared}-{sha256}.png"
 
 
-def shard_count(count: int, size: int) -> int:
-    """How many shards of at most ``size`` images ``count`` images make."""
-    return -(-count // size)
-
-
-def shards(count: int, size: int) -> list[range]:
-    """Split the places of test images into shards of nearly equal size, at most ``size``.
-
-    Each takes every so many-th image, so that images of one class, which stand together, are
-    spread over the shards.
-    """
-    steps = shard_count(count, size)
-    return [range(start, count, steps) for start in range(steps)]
-
-
 def map_key(
     what: str,
     method: str | None,

@@ -18,7 +18,7 @@ from lookaway.explainers.similarity import match_maps
 from lookaway.models.gallery import Embedder, Gallery
 from lookaway.perturbation import Perturbation
 from lookaway.study.enrolled import enrolled
-from lookaway.study.keys import ModelKey, picture_name, shards
+from lookaway.study.keys import ModelKey, picture_name
 from lookaway.study.pairs import CHOSEN, SCHEMA, Pair, frame_of
 from lookaway.study.session import Session
 from lookaway.study.trained import ready_model, trained_bytes, weights_made
@@ -152,15 +152,12 @@ class _Pairs:
     def _states(self, pair: Pair, probe: Record, place: int) -> Tensor:
         """The probe clean, under the attack's noise control, and under attack: (3, C, H, W)."""
         session, study = self._session, self._session.study
-        plan, test = session.prepared.plan, self._variant.parts["test"]
-        parts = shards(len(test), plan.shard)
-        shard = place % len(parts)
-        within = parts[shard].index(place)
+        plan, identity = session.prepared.plan, session.store.identity
+        shard, within = identity.place(pair.variant, place)
         if pair.model not in study.transfer_from:  # then the pictured images' alone are kept
-            before = (test[other].image for other in parts[shard][:within])
-            within = sum(image in session.prepared.images.pictured for image in before)
+            within = identity.pictured(pair.variant, shard).index(within)
         clean = self._pixels(probe)
-        key = session.store.identity.cell(pair.variant, pair.model, shard)
+        key = identity.cell(pair.variant, pair.model, shard)
         stored = session.store.read_perturbations(key, tuple(clean.shape[1:]))[pair.attack]
         change = stored.of([within]).on(clean.device)
         noise = SignNoise(study.data.split.seed, plan.norm)

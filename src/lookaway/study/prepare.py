@@ -27,8 +27,9 @@ from lookaway.models.precision import computing, fast_bfloat16
 from lookaway.models.stages import check_trainable
 from lookaway.models.steady import check_steady
 from lookaway.models.weights import weights_hash
+from lookaway.own_code import own_code
 from lookaway.progress import Reporter
-from lookaway.registry import ATTACKS, own_code
+from lookaway.registry import ATTACKS
 from lookaway.study.enrolled import check_enrolment
 from lookaway.study.images import Images, find_images
 from lookaway.study.json_files import LAYOUT, Loading, OutputOrder, Plan

@@ -14,7 +14,7 @@ from ray.exceptions import RayTaskError
 
 from lookaway.errors import EngineError, InputError
 from lookaway.memory import kept_memory
-from lookaway.registry import own_code
+from lookaway.own_code import own_code
 from lookaway.study.prepare import Prepared, named_code, versions
 from lookaway.study.settings import Study
 from lookaway.threads import wait_settings

@@ -9,7 +9,7 @@ from itertools import groupby, product
 
 from lookaway.perturbation import Perturbation, Source
 from lookaway.study.beside import Behind
-from lookaway.study.keys import CellKey, shards, trained_name
+from lookaway.study.keys import CellKey, trained_name
 from lookaway.study.session import Session
 from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes, weights_made
@@ -25,9 +25,9 @@ def cells(session: Session) -> list[Job]:
     study = prepared.study
     sources_first = sorted(study.models, key=lambda spec: spec.name not in study.transfer_from)
     return [
-        Job(spec, identity.cell(variant.name, spec.name, place), images)
-        for spec, variant in product(sources_first, prepared.images.variants.values())
-        for place, images in enumerate(shards(len(variant.parts["test"]), prepared.plan.shard))
+        Job(spec, identity.cell(variant, spec.name, place), images)
+        for spec, variant in product(sources_first, prepared.images.variants)
+        for place, images in enumerate(identity.shards(variant))
     ]
 
 

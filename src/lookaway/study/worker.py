@@ -52,7 +52,7 @@ class Job:
 
     spec: ModelSpec
     key: CellKey
-    images: range
+    images: Sequence[int]
     parts: tuple[Part, ...] = ()
     weights: str = ""
     perturbs_only: bool = False
