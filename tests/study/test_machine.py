@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from growth import results_in
-from lookaway.errors import ModelError, OutOfMemoryError
-from lookaway.study import machine, worker
+from lookaway.errors import EngineError, ModelError, OutOfMemoryError, StudyError
+from lookaway.study import machine, on_devices, worker
 from lookaway.study.machine import Machine
 
 GIB = 2**30
@@ -104,7 +104,8 @@ def test_where_no_image_fits_the_study_says_so(quick_study, run_quickly, small_m
 
 def test_tf32_is_refused_without_a_gpu(quick_study, run_quickly, tmp_path):
     study = {**quick_study, "run": {"device": "cpu", "precision": "tf32"}}
-    with pytest.raises(Exception, match="tf32 is TensorFloat-32, which is CUDA's"):
+    study = {**study, "models": quick_study["models"][:1], "transfer_from": []}
+    with pytest.raises(StudyError, match="tf32 is TensorFloat-32, which is CUDA's"):
         run_quickly(study, tmp_path / "out")
 
 
@@ -112,9 +113,6 @@ def test_tf32_is_refused_without_a_gpu(quick_study, run_quickly, tmp_path):
 def test_several_devices_give_the_files_of_one_process_also_after_one_was_lost(
     quick_study, looked, run_quickly, tmp_path, monkeypatch
 ):
-    from lookaway.errors import EngineError
-    from lookaway.study import on_devices
-
     monkeypatch.setattr(machine, "cards", lambda: ["cpu", "cpu"])
     study = {**quick_study, "run": {"device": "all"}}
     do, done = on_devices._Hand.do, []
