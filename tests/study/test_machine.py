@@ -131,5 +131,5 @@ def test_several_devices_give_the_files_of_one_process_which_goes_on_where_one_w
     before, whole = results_in(tmp_path / "out"), results_in(looked.folder)
     assert sum(name.startswith("rows/") for name in before) >= 2
     assert before.items() <= whole.items()
-    result = run_quickly(quick_study, tmp_path / "out")
+    result = run_quickly({**quick_study, "run": {"device": "cpu"}}, tmp_path / "out")
     assert results_in(result.folder) == whole
