@@ -64,10 +64,6 @@ class Prepared:
     plan: Plan
     given: Mapping[str, Classifier | Embedder] = field(default_factory=dict)
 
-    def batch_size(self, model: str) -> int:
-        """The batch size of a model."""
-        return self.plan.batch_sizes[model]
-
 
 def prepare(
     study: Study,

@@ -213,7 +213,7 @@ class Shard:
             grid=study.measure.grid,
             common=plan.common,
             quantize=study.quantize,
-            batch_size=self.prepared.batch_size(model),
+            batch_size=plan.batch_sizes[model],
             noise_seed=study.data.split.seed,
             scores=self.job.spec.train == "enrol",
         )
