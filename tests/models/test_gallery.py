@@ -139,6 +139,8 @@ def test_what_speaks_for_a_match_and_against_it_are_the_parts_of_one_sum(emb, fa
         peak = whole.abs().max()
         assert ((like.maps["conv"] - unlike.maps["conv"] - whole).abs() <= 1e-5 * peak).all()
         torch.testing.assert_close(found.cosines, cosine.detach(), atol=1e-6, rtol=0)
+        assert "probe=Explanation(" in repr(found)
+        assert len(repr(found)) < 500
 
 
 def test_what_has_no_direction_or_does_not_fit_is_refused(emb, faces, gallery):

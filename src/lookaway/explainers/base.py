@@ -38,6 +38,13 @@ class Explanation:
     logits: Tensor
     classes: Tensor
 
+    def __repr__(self) -> str:
+        """How many images, and the size of each layer's maps."""
+        sizes = ", ".join(
+            f"{name}: {each.shape[1]}×{each.shape[2]}" for name, each in self.maps.items()
+        )
+        return f"Explanation(images: {len(self.classes)}; maps: {sizes})"
+
 
 class Explainer(ABC):
     """An explainer: classifier and pixels in, maps for each layer out.

@@ -30,7 +30,7 @@ class DET:
     @property
     def equal_error_rate(self) -> float:
         """Where both rates are equal, on straight lines between the thresholds."""
-        return float(_equal(self.fmr, self.fnmr))
+        return float(crossing(self.fmr, self.fnmr))
 
 
 def det(genuine: np.ndarray, impostor: np.ndarray) -> DET:
@@ -118,15 +118,23 @@ def equal_error_rates(
         before = np.concatenate([np.zeros_like(whole), summed], axis=1)[:, [*starts, len(order)]]
         with np.errstate(invalid="ignore", divide="ignore"):
             below.append(before / whole)
-    return _equal(1 - below[0], below[1])
+    return crossing(1 - below[0], below[1])
 
 
-def _equal(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
-    """Where rates (…, T) over rising thresholds cross; NaN where they are."""
+def crossing(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
+    """The rate where false matches and false non-matches cross, on lines between thresholds.
+
+    Args:
+        fmr: (…, T) false match rates over rising thresholds.
+        fnmr: (…, T) false non-match rates; below the others at first, not at last.
+
+    Returns:
+        (…); NaN where rates are.
+    """
     over = fnmr - fmr
     place = np.maximum((over >= 0).argmax(axis=-1), 1)[..., None]
     right, left = np.take_along_axis(over, place, -1), np.take_along_axis(over, place - 1, -1)
     share = left / (left - right)
     low, high = (np.take_along_axis(fnmr, at, -1) for at in (place - 1, place))
-    crossing: np.ndarray = (low + share * (high - low))[..., 0]
-    return crossing
+    found: np.ndarray = (low + share * (high - low))[..., 0]
+    return found
