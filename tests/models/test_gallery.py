@@ -227,6 +227,9 @@ def test_dlib_s_network_is_explained_at_its_stages_and_needs_its_package(monkeyp
     layers = emb.network.trace().layers
     sizes = [layers[f"layer{place}"].size for place in range(1, 6)]
     assert sizes == [(35, 35), (17, 17), (8, 8), (4, 4), (2, 2)]
+    depths = [layers[f"layer{place}"].depth for place in range(1, 6)]
+    assert depths == sorted({*depths})
+    assert depths[-1] == 1.0
     monkeypatch.setattr(dlib_resnet, "_MODULE", "nowhere_at_all")
     with pytest.raises(WeightsError, match=r"pip install 'lookaway\[faces\]'"):
         la.load_embedder("dlib_face_resnet")

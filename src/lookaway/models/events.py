@@ -80,8 +80,10 @@ def watch(module: nn.Module, run: Callable[[], Any]) -> list[Event]:
                 continue
             is_conv = isinstance(layer, nn.Conv2d) and tensor[0, 0].numel() > 1
             is_linear = isinstance(layer, nn.Linear) and tensor[0, ..., 0].numel() > 1
-            convs += is_conv
-            steps += is_conv or is_linear
+            # dlib's last block is 3×3 convolutions of one position beside a skip of four.
+            counts = is_conv or (isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1)
+            convs += counts
+            steps += counts or is_linear
             events.append(
                 Event(name, layer, tensor, tensor._version, runs[name], part, convs, steps)
             )

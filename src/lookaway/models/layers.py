@@ -96,7 +96,7 @@ class LayerTrace:
         if of_tokens:
             most = max(event.steps_before for event in events)
         else:
-            most = sum(event.is_conv for event in spatial if event.name not in unclear)
+            most = max((event.convs_before for event, _ in shown.values()), default=1)
         self.layers = {
             name: Layer(
                 name=name,

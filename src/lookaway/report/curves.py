@@ -25,9 +25,10 @@ from lookaway.report.layout import (
 
 _CHOSEN = "chosen"
 SHUFFLED = "shuffled baseline"
-_CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a"}
+_CLEAN = "clean"
+_CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a", _CLEAN: "#0072B2"}
 _OWN_SIZE_COLOURS = ["#8a7a5c", "#6f7f8f", "#8f6f86"]
-_CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3]}
+_CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3], _CLEAN: [1, 0]}
 _DEPTH = "depth (0 first layer, 1 last)"
 
 
@@ -155,13 +156,13 @@ def _decided(frames: Frames, measure: str, title: str, layout: Layout) -> dict[s
 def det(frames: Frames, layout: Layout) -> dict[str, Any]:
     """DET curves at the largest ε: clean, under the attacks that dodge and under noise."""
     top = (pl.col("epsilon") == frames.top) & ~pl.col("objective").is_in(["impersonation"])
-    some = (pl.col("attack") == "clean") | (top & pl.col("attack").is_in([*frames.attacks, NOISE]))
+    some = (pl.col("attack") == _CLEAN) | (top & pl.col("attack").is_in([*frames.attacks, NOISE]))
     scoped = summary.by_scope(frames.det.filter(some))
     half = 0.5 / frames.verification["n_genuine"][0]  # a logarithm has no 0
     data = scoped.with_columns(fnmr=pl.col("fnmr").clip(lower_bound=half))
     data = data.select("variant", "model", "scope", "fmr", "fnmr", "threshold")
     return _scopes(
-        data.sort("scope", "fmr", maintain_order=True),
+        data,
         ("fmr", "false match rate", None),
         ("fnmr", "false non-match rate"),
         layout,

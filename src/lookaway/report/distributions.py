@@ -118,6 +118,8 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 def similarities(frames: Frames, layout: Layout) -> dict[str, Any]:
     """How cosines are distributed, a panel for each perturbation at the largest ε.
 
+    Impersonations can bring all probes into one bin, so each panel has its own scale of shares.
+
     Args:
         frames: of a run with galleries; the first one on the first variant is shown.
         layout: sizes.
@@ -149,7 +151,8 @@ def similarities(frames: Frames, layout: Layout) -> dict[str, Any]:
     ]
     data = found.rename({"attack": "panel"}).select("panel", "kind", "from", "share", "threshold")
     panels = data["panel"].unique(maintain_order=True).to_list()
-    return in_panels(layers, data.to_dicts(), panels, layout, height=layout.panel * 0.6)
+    rows, height = data.to_dicts(), layout.panel * 0.6
+    return in_panels(layers, rows, panels, layout, height=height, independent=True)
 
 
 def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
