@@ -38,7 +38,8 @@ def smallest_epsilon(
     if np.isfinite(median):
         return (median, *ends, ""), drawn
     share = float(np.isfinite(ordered).mean())
-    return (None, *ends, f"only {share:.0%} of the decisions change at any ε"), drawn
+    few = f"only {share:.1%} of the decisions change" if share else "no decision changes"
+    return (None, *ends, f"{few} at any ε"), drawn
 
 
 def open_ends(
