@@ -320,9 +320,9 @@ def ssim(table: Table, repetitions: int) -> None:
 
 
 def _from_maps(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    from lookaway.metrics.map_nissim import map_nissim
+    from lookaway.metrics.map_nissim import nissim_of_maps
 
-    return map_nissim(a, b, GRID)
+    return nissim_of_maps(a, b, GRID)
 
 
 def alone(what: str, *args: object) -> dict[str, Any]:

@@ -30,6 +30,7 @@ ORDER = [
     "explanation_attack",
     "measured",
     "seen",
+    "compared",
     "kernel",
     "shaped",
     "baseline",

@@ -5,15 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import lookaway as la
-from lookaway import kernel
+from lookaway import compared
 from lookaway.attacks.base import Attack
+from lookaway.baseline import compare_images
 from lookaway.errors import InputError
 from lookaway.explainers.cam import CAM
 from lookaway.kernel import Key, MeasureSettings, measure_images, perturbations_of
 from lookaway.perturbation import Perturbation
 from oracles import Passes, enliven, pixels
+from waits import waits
 
 EPSILONS = (0.02, 0.1)
 
@@ -189,21 +192,21 @@ def test_the_rows_hold_evidence_apart_from_place_and_a_common_resolution(
 def test_classes_are_compared_once_however_many_policies_explain_them(
     clf, images, labels, settings, monkeypatch
 ):
-    compared = []
+    met = []
 
     def counted(clean, *rest):
-        compared.append(len(clean))
+        met.append(len(clean))
         return real(clean, *rest)
 
-    real = kernel.nissim_of_maps
-    monkeypatch.setattr(kernel, "nissim_of_maps", counted)
+    real = compared.nissim_of_maps
+    monkeypatch.setattr(compared, "nissim_of_maps", counted)
     few = replace(settings, layers=(settings.last,), noise_seed=None, statistics=False)
     few = replace(few, common=clf.trace(images.shape[2:]).layers[settings.last].size)
     arrays = measure_images(clf, images, labels, few, [la.FGSM()], [la.GradCAM()]).arrays
     flipped = arrays[Key("attacked_class")] != arrays[Key("clean_class")][:, None, None]
     wrong = (arrays[Key("clean_class")] != labels.numpy())[:, None, None]
     pairs = 5 * len(EPSILONS) + flipped.sum() + np.broadcast_to(wrong, flipped.shape).sum()
-    assert sum(compared) == pairs
+    assert met == [pairs]
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -448,3 +451,37 @@ def test_what_is_measured_is_the_same_bits_whatever_else_is_measured(clf, settin
             ):
                 full = full[:, sources, level : level + 1]
             np.testing.assert_array_equal(array, full, err_msg=str(key))
+
+
+def test_layers_epsilons_policies_and_methods_let_a_device_wait_no_more_often(clf, settings):
+    convs, images = clf.layer_names("convs"), pixels(3, 3, 64, 64)
+    labels, keep = torch.tensor([0, 1, 0]), torch.tensor([True, False, True])
+
+    def counted(layers, epsilons, policies, methods):
+        how = replace(settings, layers=(*convs[:layers], settings.last), epsilons=epsilons)
+        how = replace(how, policies=policies, scores=True)
+        with waits() as found:
+            measured = measure_images(clf, images, labels, how, [la.FGSM()], methods, keep=keep)
+            whole, same = [(np.arange(3), measured)], replace(how, policies=("own", "label"))
+            compare_images(clf, images, labels, "abc", same, methods, whole)
+        return found
+
+    few = 1, (0.02,), ("own", "label"), [la.GradCAM()]
+    more = 3, (0.02, 0.1), ("own", "clean", "label"), [la.GradCAM(), la.EigenCAM()]
+    counted(*more)  # what is kept for good is made
+    found = counted(*few)
+    assert found == counted(*more)
+    assert sum(found.values()) < 60
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        *(Tensor.tolist, bool, float, Tensor.nonzero, lambda x: x[x > 0], lambda x: x.cpu()),
+        *(lambda x: x.masked_select(x > 0), lambda x: torch.equal(x, x), Tensor.numpy),
+    ],
+)
+def test_what_lets_a_device_wait_is_counted(wait):
+    with waits() as found:
+        wait(torch.ones(1))
+    assert found

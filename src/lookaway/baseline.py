@@ -5,8 +5,9 @@ attacked map does. *clean* and *label*: the class that is held fixed, that of th
 much clean heatmaps differ as they are seen, each of its own prediction, is told in any case.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lookaway.explainers.base import Explainer
-from lookaway.measured import Found, Key, MeasureSettings, clean_maps
+from lookaway.measured import Found, Key, MeasureSettings, clean_maps, in_memory
 from lookaway.metrics.map_nissim import nissim_of_maps
 from lookaway.metrics.shuffled import (
     OTHER_CLASS,
@@ -24,11 +25,13 @@ from lookaway.metrics.shuffled import (
     of_same_class,
 )
 from lookaway.models.classifier import Classifier
+from lookaway.models.postponed import postponed, settled
 from lookaway.seen import see
 
 PARTNERS = 4  # of other classes, for each image at the last layer; before it one
 
 _Map = tuple[int, int]  # an image's place, and the class that is explained
+_Maps = dict[tuple[str, str], dict[_Map, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,21 @@ def compare_images(
         known = {(place, int(of[place])) for of in classes.values() for place in places.tolist()}
         more = {both[1] for some in wanted.values() for both in some} - known
         made = _explained(clf, images, settings, explainers, there, sorted(more))
-        for method in [explainer.name for explainer in explainers]:
-            for layer in there:
-                maps = made[method, layer]
-                for policy, of in classes.items():
-                    stored = clean[method, policy, layer][1]
-                    for place, own in zip(places.tolist(), torch.from_numpy(stored), strict=True):
-                        maps.setdefault((place, int(of[place])), own)
-                scores = _nissim(maps, list(wanted.values()), settings, clf.device)
-                for policy, some in wanted.items():
-                    dead = [any(not bool(maps[each].any()) for each in both) for both in some]
-                    numbers = np.array([scores[both] for both in some]), np.array(dead)
-                    compared.append(Compared((method, policy, layer), *pairs, *numbers))
+        # Policies often ask for the same pairs.
+        asked = list(dict.fromkeys(both for some in wanted.values() for both in some))
+        for (method, layer), maps in made.items():
+            for policy, of in classes.items():
+                stored = clean[method, policy, layer][1]
+                for place, own in zip(places.tolist(), stored, strict=True):
+                    maps.setdefault((place, int(of[place])), own)
+        scores = _nissim(made, asked, settings, clf.device)
+        for (method, layer), maps in made.items():
+            alive = {one: bool(each.any()) for one, each in maps.items()}
+            at = {both: place for place, both in enumerate(asked)}
+            for policy, some in wanted.items():
+                dead = np.array([not (alive[first] and alive[second]) for first, second in some])
+                numbers = scores[method, layer][[at[both] for both in some]]
+                compared.append(Compared((method, policy, layer), *pairs, numbers, dead))
     order = [explainer.name for explainer in explainers], list(settings.layers)
     return sorted(
         compared, key=lambda one: (order[0].index(one.view[0]), order[1].index(one.view[2]))
@@ -176,49 +182,51 @@ def _explained(
     explainers: Sequence[Explainer],
     layers: Sequence[str],
     asked: Sequence[_Map],
-) -> dict[tuple[str, str], dict[_Map, Tensor]]:
+) -> _Maps:
     """Maps (h, w) of images and classes, by explainer and layer."""
-    found: dict[tuple[str, str], dict[_Map, Tensor]] = {
-        (explainer.name, layer): {} for explainer in explainers for layer in layers
-    }
+    found: _Maps = {(explainer.name, layer): {} for explainer in explainers for layer in layers}
     classes: dict[int, list[int]] = {}
     for place, one in asked:
         classes.setdefault(place, []).append(one)
     places = sorted(classes)
-    with clf.computing():
+    with clf.held(), postponed():
         for start in range(0, len(places), settings.batch_size):
             batch = places[start : start + settings.batch_size]
             most = max(len(classes[place]) for place in batch)
             # An image of which fewer are asked has its last one again.
-            targets = [
-                torch.tensor(
-                    [classes[place][min(turn, len(classes[place]) - 1)] for place in batch]
-                )
+            asked_of = [
+                [classes[place][min(turn, len(classes[place]) - 1)] for place in batch]
                 for turn in range(most)
             ]
             pixels = images[batch].to(clf.device)
-            turns = {str(turn): target.to(clf.device) for turn, target in enumerate(targets)}
-            seen, _ = see(clf, explainers, pixels, turns["0"], turns, layers)
-            for (method, turn), view in seen.views.items():
-                keys = list(zip(batch, targets[int(turn)].tolist(), strict=True))
-                for layer in layers:
-                    found[method, layer] |= dict(zip(keys, view.maps[layer].cpu(), strict=True))
+            turns = dict(
+                zip(map(str, range(most)), torch.tensor(asked_of).to(clf.device), strict=True)
+            )
+            look = partial(see, clf, explainers, pixels, turns["0"], turns, layers)
+            ((seen, _),) = settled([look])
+            maps = in_memory(
+                {
+                    Key("maps", *view, layer): each.maps[layer]
+                    for view, each in seen.views.items()
+                    for layer in layers
+                }
+            )
+            for key, array in maps.items():
+                keys = zip(batch, asked_of[int(key.policy)], strict=True)
+                found[key.method, key.layer] |= zip(keys, array, strict=True)
     return found
 
 
 def _nissim(
-    maps: Mapping[_Map, Tensor],
-    wanted: Sequence[Sequence[tuple[_Map, _Map]]],
-    settings: MeasureSettings,
-    device: torch.device,
-) -> dict[tuple[_Map, _Map], float]:
-    """NISSIM of each different pair of maps: policies often ask for the same."""
-    pairs = list(dict.fromkeys(both for some in wanted for both in some))
-    scores: list[float] = []
-    for start in range(0, len(pairs), settings.batch_size):
-        some = pairs[start : start + settings.batch_size]
+    maps: _Maps, asked: Sequence[tuple[_Map, _Map]], settings: MeasureSettings, device: torch.device
+) -> dict[tuple[str, str], np.ndarray]:
+    """NISSIM of pairs of maps, by explainer and layer."""
+    found = {}
+    for (method, layer), each in maps.items():
         first, second = (
-            torch.stack([maps[both[side]] for both in some]).to(device) for side in (0, 1)
+            torch.from_numpy(np.stack([each[both[side]] for both in asked])).to(device)
+            for side in (0, 1)
         )
-        scores += nissim_of_maps(first, second, settings.grid, settings.ssim).tolist()
-    return dict(zip(pairs, scores, strict=True))
+        scores = nissim_of_maps(first, second, settings.grid, settings.ssim)
+        found[Key("nissim", method, layer=layer)] = scores
+    return {(key.method, key.layer): array for key, array in in_memory(found).items()}

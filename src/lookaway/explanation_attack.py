@@ -15,7 +15,8 @@ from lookaway.explainers.base import MIN_GRID, explainer_of, on_grid
 from lookaway.explainers.cam import CAM
 from lookaway.metrics.ssim import band
 from lookaway.models.classifier import Classifier
-from lookaway.models.hooks import first_tensor, frozen, hooked
+from lookaway.models.hooks import first_tensor
+from lookaway.models.postponed import must_hold
 from lookaway.models.smoothing import Smoothed
 
 _CONSTANTS = (0.01**2, 0.03**2)  # of SSIM
@@ -116,8 +117,8 @@ class ExplanationAttack(Attack):
             moved = attacked + epsilon * self.rel_stepsize * steepest(gradient, self.norm)
             change = project(moved - images, radius, self.norm)
             attacked = (images + change).clamp(0.0, 1.0)
-        if bool(broken):
-            raise ModelError(f"{sight.clf.name} has a gradient of the map that is NaN or infinite")
+        wrong = ModelError(f"{sight.clf.name} has a gradient of the map that is NaN or infinite")
+        must_hold(~broken, lambda: wrong)
         return best
 
 
@@ -168,10 +169,10 @@ class _Sight:
 
         name, layout = self._layer, self._layout
         with (
-            frozen(self.clf.module),
+            self.clf.frozen(),
             Smoothed(),
             sdpa_kernel(SDPBackend.MATH),  # of the others no gradient can be differentiated
-            hooked(self.clf.module, [name], keep),
+            self.clf.hooked([name], keep),
         ):
             logits = self.clf(pixels)
             tensor = first_tensor(kept[name]) if layout is None else layout.tensor(kept[name])

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,21 +11,21 @@ from torch import Tensor
 
 from lookaway.attacks.base import Attack, GradientAttack, goals, norm_of, searched
 from lookaway.attacks.noise import SignNoise
+from lookaway.compared import compared
 from lookaway.explainers.base import Explainer, Explanation, Loss
-from lookaway.measured import REACHED, joined_by_name
+from lookaway.measured import REACHED, in_memory, joined_by_name
 from lookaway.measured import Key as Key
 from lookaway.measured import Measured as Measured
 from lookaway.measured import MeasureSettings as MeasureSettings
-from lookaway.metrics.dissimilarity import linf, psnr
-from lookaway.metrics.map_nissim import nissim_of_maps
-from lookaway.metrics.map_statistics import of_last
-from lookaway.metrics.transport import moved
+from lookaway.metrics.dissimilarity import linf_and_psnr
 from lookaway.models.classifier import Classifier
+from lookaway.models.postponed import postponed, settled
 from lookaway.perturbation import NOISE, Perturbation, Source, check_given, own_size_noise
 from lookaway.registry import check_names
 from lookaway.seen import Seen, see
 
 _IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
+_POLICIES = ("own", "clean", "label")  # which class is explained
 _WIDER = 4  # times the batch size at most; as many in a pass of an attack of several steps
 
 
@@ -71,12 +72,13 @@ def measure_images(
     check_given(given or {}, names, images, len(settings.epsilons))
     keep = torch.full((len(images),), True, device="cpu") if keep is None else keep
     found = []
-    with clf.computing():
+    with clf.held():
         for places in _together(len(images), settings.batch_size):
             some = {source: each.of(places) for source, each in (given or {}).items()}
             known = None if own is None else {name: each.of(places) for name, each in own.items()}
             batch = _Batch(clf, images[places], labels[places], settings, explainers, keep[places])
-            found.append(batch.measure(attacks, some, known, only))
+            with postponed():
+                found.append(batch.measure(attacks, some, known, only))
             advance(len(batch.images))
     return Measured.joined(found)
 
@@ -90,7 +92,7 @@ def perturbations_of(
     explainers: Sequence[Explainer],
 ) -> dict[str, Perturbation]:
     """A classifier's own perturbations of images, just as ``measure_images`` makes them."""
-    with clf.computing():
+    with clf.held(), postponed():
         return joined_by_name(
             [
                 _Batch(clf, images[places], labels[places], settings, explainers).perturb(attacks)
@@ -123,7 +125,7 @@ def measure_under(
     """
     alone = replace(settings, layers=(settings.last,), scores=False)
     found = []
-    with clf.computing():
+    with clf.held(), postponed():
         for places in _together(len(images), settings.batch_size):
             some = {key: array[places] for key, array in clean.items()}
             batch = _Batch(clf, images[places], labels[places], alone, explainers)
@@ -144,11 +146,13 @@ class _Batch:
         keep: Tensor | None = None,
     ) -> None:
         self.clf, self.settings, self.explainers = clf, settings, explainers
-        self.kept = None if keep is None or bool(keep.all()) else keep.to(clf.device)
+        # The places of images whose maps are kept at every layer; None: all.
+        some = keep is not None and not bool(keep.all())
+        self.kept = keep.nonzero()[:, 0].to(clf.device) if keep is not None and some else None
         self.images = images.to(clf.device)
         self.labels = labels.to(clf.device)
         self._every = slice(0, len(images))
-        self._targets: dict[str, Tensor | None] = {"own": None, "clean": None, "label": self.labels}
+        self._predicted: Tensor | None = None  # of the clean images, as soon as it is known
         self._prepared: Tensor | None = None
         # For each perturbation a tensor (E, N, …).
         self._found: dict[Key, list[Tensor]] = defaultdict(list)
@@ -179,15 +183,14 @@ class _Batch:
     def _see_clean(self, attacks: Sequence[GradientAttack]) -> list[Tensor]:
         """Look at the clean images, and give the gradients that attacks need."""
         layers = list(dict.fromkeys([*self.settings.layers, self.settings.last]))
-        seen, gradients = [], []
+        looks = []
         for places in _batches(len(self.images), self.settings.batch_size):
             pixels, labels = self.images[places], self.labels[places]
             losses = [attack.of_logits(self.clf, pixels, labels) for attack in attacks]
-            one, found = self._explain(pixels, places, layers, losses)
-            seen.append(one)
-            gradients.append(found)
+            looks.append(partial(self._explain, pixels, places, layers, losses=losses))
+        seen, gradients = zip(*settled(looks), strict=True)
         self.clean = Seen.joined(seen)
-        self._targets["clean"] = self.clean.predicted
+        self._predicted = self.clean.predicted
         return [torch.cat(each) for each in zip(*gradients, strict=True)]
 
     def measure(
@@ -220,8 +223,7 @@ class _Batch:
             for layer in self.settings.layers:
                 arrays[Key("clean_maps", method, policy, layer)] = view.maps[layer]
                 arrays[Key("clean_dead", method, policy, layer)] = view.dead[layer]
-        numbers = {key: tensor.cpu().numpy() for key, tensor in arrays.items()}
-        return Measured(tuple(sources), numbers | self._numbers(), own)
+        return Measured(tuple(sources), in_memory({**arrays, **self._numbers()}), own)
 
     def measure_under(
         self, clean: Mapping[Key, np.ndarray], source: Source, perturbation: Perturbation
@@ -242,14 +244,13 @@ class _Batch:
             for policy in self.settings.policies
         }
         self.clean = Seen(views, none, predicted, here[Key("clean_confidence")])
-        self._targets["clean"] = predicted
+        self._predicted = predicted
         self._attack(perturbation.on(self.clf.device))
-        return Measured((source,), {**clean, **self._numbers()}, {})
+        return Measured((source,), {**clean, **in_memory(self._numbers())}, {})
 
-    def _numbers(self) -> dict[Key, np.ndarray]:
+    def _numbers(self) -> dict[Key, Tensor]:
         """What was found under each perturbation, (N, P, E, …)."""
-        found = {key: torch.stack(values).movedim(2, 0) for key, values in self._found.items()}
-        return {key: tensor.cpu().numpy() for key, tensor in found.items()}
+        return {key: torch.stack(values).movedim(2, 0) for key, values in self._found.items()}
 
     def _perturbations(
         self,
@@ -276,103 +277,91 @@ class _Batch:
                 yield (name, None), perturbation.on(self.clf.device).with_signs(signs)
 
     def _attack(self, perturbation: Perturbation) -> None:
-        """Measure the images under one perturbation, at one ε after the other."""
+        """Measure the images under one perturbation, at every ε."""
+        attacked = [
+            perturbation.attacked(self.images, level, epsilon)
+            for level, epsilon in enumerate(self.settings.epsilons)
+        ]
+        if self.settings.quantize:
+            attacked = [(each * 255.0).round() / 255.0 for each in attacked]
+        seen = self._see(attacked)
         levels = []
-        for level, epsilon in enumerate(self.settings.epsilons):
-            attacked = perturbation.attacked(self.images, level, epsilon)
-            if self.settings.quantize:
-                attacked = (attacked * 255.0).round() / 255.0
-            found = self._changes(attacked)
-            seen = self._see(attacked)
+        for pixels, each in zip(attacked, seen, strict=True):
+            found = {Key(name): values for name, values in self._changes(pixels).items()}
+            found[Key("attacked_class")] = each.predicted
+            found[Key("attacked_confidence")] = each.confidence
             same = self.clean.predicted
-            found[Key("attacked_class")] = seen.predicted
-            found[Key("attacked_confidence")] = seen.confidence
-            found[Key("attacked_logit")] = self.clf.outputs.score(seen.logits, same)
+            found[Key("attacked_logit")] = self.clf.outputs.score(each.logits, same)
             if self.settings.scores:
-                found[Key("scores")] = seen.logits
-            for method in dict.fromkeys(method for method, _ in self.clean.views):
-                found |= self._compared(method, seen)
+                found[Key("scores")] = each.logits
+            for (method, policy), view in each.views.items():
+                for layer in self.settings.layers:
+                    maps = view.maps[layer]
+                    if layer != self.settings.last and self.kept is not None:
+                        maps = maps.index_select(0, self.kept)
+                    found[Key("attacked_maps", method, policy, layer)] = maps
+                    found[Key("attacked_dead", method, policy, layer)] = view.dead[layer]
             levels.append(found)
-        for key in levels[0]:
-            self._found[key].append(torch.stack([found[key] for found in levels]))
+        whole = {key: torch.stack([found[key] for found in levels]) for key in levels[0]}
+        whole |= compared(self.clean, seen, self.settings)
+        for key, values in whole.items():
+            self._found[key].append(values)
 
-    def _changes(self, changed: Tensor) -> dict[Key, Tensor]:
+    def _changes(self, changed: Tensor) -> dict[str, Tensor]:
         """How far attacked images are from the clean ones, (N,) each.
 
         What they reach is the RMS and the largest of the change of the network's own, normalised
         input.
         """
         if self._prepared is None:
-            self._prepared = self.clf.prepare(self.images).double()
-        change = (self.clf.prepare(changed).double() - self._prepared).flatten(1)
-        reached = change.square().mean(dim=1).sqrt(), change.abs().amax(dim=1)
-        # As where the gradient is zero everywhere.
-        same = (changed == self.images).flatten(1).all(dim=1)
-        found = {"linf": linf(self.images, changed), "psnr": psnr(self.images, changed)}
-        found |= {**dict(zip(REACHED, reached, strict=True)), "unattacked": same}
-        return {Key(name): values for name, values in found.items()}
+            self._prepared = self.clf.prepare(self.images).float()
+        reached = (self.clf.prepare(changed).float() - self._prepared).flatten(1)
+        length = torch.linalg.vector_norm(reached, dim=1, dtype=torch.float64)
+        rms = length / reached.shape[1] ** 0.5
+        largest, ratio = linf_and_psnr(self.images, changed)
+        found = dict(zip(REACHED, (rms, reached.abs().amax(dim=1).double()), strict=True))
+        # Unattacked as where the gradient is zero everywhere.
+        return {"linf": largest, "psnr": ratio, **found, "unattacked": largest == 0}
 
-    def _compared(self, method: str, seen: Seen) -> dict[Key, Tensor]:
-        """Clean and attacked maps of one ε compared, each pair of explained classes once.
-
-        Args:
-            method: of the explainer.
-            seen: the attacked images.
-        """
-        settings = self.settings
-        found: dict[Key, Tensor] = {}
-        done: list[tuple[str, Tensor, Tensor]] = []  # policies and their classes
-        for policy in settings.policies:
-            clean, attacked = self.clean.views[method, policy], seen.views[method, policy]
-            before, after = clean.classes, attacked.classes
-            left = torch.ones_like(after, dtype=torch.bool)
-            known = []
-            for other, other_before, other_after in done:
-                same = left & (before == other_before) & (after == other_after)
-                known.append((other, same))
-                left &= ~same
-            done.append((policy, before, after))
-            for layer in settings.layers:
-                maps = attacked.maps[layer]
-                pair = clean.maps[layer][left], maps[left]
-                numbers = {"nissim": nissim_of_maps(*pair, settings.grid, settings.ssim)}
-                if layer == settings.last:
-                    numbers |= of_last(pair, numbers["nissim"], *settings.of_last)
-                numbers |= moved(*pair)
-                for name, values in numbers.items():
-                    whole = values.new_zeros(len(after)).masked_scatter(left, values)
-                    for other, same in known:
-                        whole = torch.where(same, found[Key(name, method, other, layer)], whole)
-                    found[Key(name, method, policy, layer)] = whole
-                found[Key("attacked_dead", method, policy, layer)] = attacked.dead[layer]
-                kept = maps if layer == settings.last or self.kept is None else maps[self.kept]
-                found[Key("attacked_maps", method, policy, layer)] = kept
-        return found
-
-    def _see(self, attacked: Tensor) -> Seen:
-        """What the classifier sees in attacked images (N, C, H, W).
+    def _see(self, attacked: Sequence[Tensor]) -> list[Seen]:
+        """What the classifier sees in the attacked images (N, C, H, W) of each ε.
 
         At the last layer in one pass, for there the trunk runs without a graph, and larger passes
         are faster; at the others in passes of the batch size, for the graph of each lies in memory.
         So the numbers of one layer never depend on which others are explained.
         """
-        seen, _ = self._explain(attacked, self._every, [self.settings.last])
-        others = [layer for layer in self.settings.layers if layer != self.settings.last]
+        last, size = self.settings.last, self.settings.batch_size
+        looks = [partial(self._explain, each, self._every, [last]) for each in attacked]
+        seen = [each for each, _ in settled(looks)]
+        others = [layer for layer in self.settings.layers if layer != last]
         if not others:
             return seen
-        rest = [
-            self._explain(attacked[places], places, others, own=seen.predicted[places])[0]
-            for places in _batches(len(attacked), self.settings.batch_size)
+        same = self.clean.predicted, self.labels
+        known = torch.stack([*(each.predicted for each in seen), *same]).tolist()
+        looks = []
+        for pixels, one, own in zip(attacked, seen, known[:-2], strict=True):
+            tensors = dict(zip(_POLICIES, (one.predicted, *same), strict=True))
+            numbers = dict(zip(_POLICIES, (own, *known[-2:]), strict=True))
+            for places in _batches(len(pixels), size):
+                classes: dict[str, Tensor | None] = {}
+                for policy in self.settings.policies:  # one tensor where they agree
+                    wanted = numbers[policy][places]
+                    alike = next((p for p in classes if numbers[p][places] == wanted), policy)
+                    classes[policy] = classes.get(alike, tensors[policy][places])
+                looks.append(partial(self._explain, pixels[places], places, others, classes))
+        found = iter(settled(looks))
+        passes = len(looks) // len(seen)
+        return [
+            one.with_layers_of(Seen.joined([next(found)[0] for _ in range(passes)])) for one in seen
         ]
-        return seen.with_layers_of(Seen.joined(rest))
 
     def _explain(
         self,
         pixels: Tensor,
         places: slice,
         layers: Sequence[str],
+        classes: Mapping[str, Tensor | None] | None = None,
         losses: Sequence[Loss] = (),
-        own: Tensor | None = None,
     ) -> tuple[Seen, list[Tensor]]:
         """What the classifier sees in some of the images; and the gradients of losses by pixels.
 
@@ -380,15 +369,14 @@ class _Batch:
             pixels: of the images, clean or attacked.
             places: which they are.
             layers: the explained ones.
+            classes: by policy, where they are all known; else as far as they are.
             losses: of the logits.
-            own: the classes that it predicted for them, where that is known.
         """
-        targets = {policy: self._targets[policy] for policy in self.settings.policies}
-        classes = {
-            policy: own if policy == "own" else None if each is None else each[places]
-            for policy, each in targets.items()
-        }
         labels = self.labels[places]
+        if classes is None:
+            clean = None if self._predicted is None else self._predicted[places]
+            known = dict(zip(_POLICIES, (None, clean, labels), strict=True))
+            classes = {policy: known[policy] for policy in self.settings.policies}
         return see(self.clf, self.explainers, pixels, labels, classes, layers, losses)
 
 

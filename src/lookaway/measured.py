@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lookaway.perturbation import Perturbation, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REACHED = ("reached_rms", "reached_linf")  # of the change of the network's normalised input
 
@@ -99,6 +102,20 @@ class Measured:
             {key: np.concatenate([part.arrays[key] for part in parts]) for key in parts[0].arrays},
             joined_by_name([part.perturbations for part in parts]),
         )
+
+
+def in_memory(arrays: Mapping[Key, "Tensor"]) -> dict[Key, np.ndarray]:
+    """Tensors of one device as arrays, by one copy for each type."""
+    import torch
+
+    found: dict[Key, np.ndarray] = {}
+    for kind in dict.fromkeys(tensor.dtype for tensor in arrays.values()):
+        some = {key: tensor for key, tensor in arrays.items() if tensor.dtype == kind}
+        flat = torch.cat([tensor.flatten() for tensor in some.values()]).cpu().numpy()
+        ends = np.cumsum([tensor.numel() for tensor in some.values()])
+        for (key, tensor), part in zip(some.items(), np.split(flat, ends[:-1]), strict=True):
+            found[key] = part.reshape(tensor.shape)
+    return {key: found[key] for key in arrays}
 
 
 def joined_by_name(parts: Sequence[Mapping[str, Perturbation]]) -> dict[str, Perturbation]:

@@ -120,9 +120,10 @@ def test_area_counts_cells_of_half_the_maximum_and_none_below_it():
     "measure", [centre, area, lambda heat: lost_and_gained(heat, torch.ones_like(heat))]
 )
 def test_a_dead_map_has_no_place_even_beside_living_ones(measure):
-    measure(ALIVE)
-    with pytest.raises(InputError, match="dead"):
-        measure(torch.cat([ALIVE, DEAD]))
+    found = measure(torch.cat([ALIVE, DEAD]))
+    for each in found if isinstance(found, tuple) else (found,):
+        assert each[:-1].isfinite().all()
+        assert each[-1].isnan().all()
 
 
 @settings(max_examples=150, deadline=None)
@@ -150,8 +151,9 @@ def test_an_inverted_map_has_the_reverse_order_and_a_faded_one_the_same():
 def test_a_constant_map_has_no_order_on_either_side_even_beside_others(constant):
     mixed, fine = torch.cat([ALIVE, torch.full_like(ALIVE, constant)]), torch.cat([ALIVE, ALIVE])
     for pair in ((mixed, fine), (fine, mixed)):
-        with pytest.raises(InputError, match="constant"):
-            rank_correlation(*pair)
+        assert rank_correlation(*pair).isnan().tolist() == [False] * len(ALIVE) + [True] * len(
+            ALIVE
+        )
 
 
 def test_top_overlap_by_hand():

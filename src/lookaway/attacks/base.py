@@ -13,7 +13,7 @@ from lookaway.errors import AttackError, InputError, ModelError
 from lookaway.models.checks import check_classes, check_labels, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
-from lookaway.models.hooks import frozen
+from lookaway.models.postponed import must_hold, postponed
 from lookaway.perturbation import FULL, Perturbation
 from lookaway.registry import ATTACKS, resolve
 
@@ -105,9 +105,9 @@ class Attack(ABC):
                 raise InputError(f"{self.name} is untargeted; leave targets out")
             targets = check_classes(targets, images.shape[0], known, "targets")
             given = (targets.to(images.device),)
-        with clf.computing():
+        with clf.held(), postponed():
             perturbed = self.perturb(clf, images.detach(), labels.to(images.device), levels, *given)
-        check_ball(images, perturbed, levels, self.name, self.norm)
+            check_ball(images, perturbed, levels, self.name, self.norm)
         return perturbed
 
     @abstractmethod
@@ -216,8 +216,8 @@ class SignAttack(Attack):
                 f"{self.name} gave signs {tuple(signs.shape)} {signs.dtype} where "
                 f"{tuple(images.shape)} torch.int8 is needed"
             )
-        if signs.numel() and not (int(signs.min()) >= -1 and int(signs.max()) <= 1):
-            raise AttackError(f"{self.name} gave signs other than -1, 0 and 1; use .sign()")
+        wrong = AttackError(f"{self.name} gave signs other than -1, 0 and 1; use .sign()")
+        must_hold(((signs >= -1) & (signs <= 1)).all(), lambda: wrong)
         return Perturbation.of_signs(signs, self.norm)
 
 
@@ -271,8 +271,8 @@ class GradientAttack(Attack):
         Raises:
             ModelError: the gradient is not finite.
         """
-        if not bool(torch.isfinite(gradient).all()):
-            raise ModelError(f"{model} has a gradient by the pixels that is NaN or infinite")
+        wrong = ModelError(f"{model} has a gradient by the pixels that is NaN or infinite")
+        must_hold(torch.isfinite(gradient).all(), lambda: wrong)
         if self.norm == "l2":
             return Perturbation.of_directions(steepest(gradient, self.norm)[:, None])
         return Perturbation.of_signs(gradient.sign().to(torch.int8))
@@ -302,7 +302,7 @@ class GradientAttack(Attack):
     def _found(
         self, clf: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None
     ) -> Perturbation:
-        with frozen(clf.module):
+        with clf.frozen():
             pixels = images.detach().clone().requires_grad_()
             raised = self.of_logits(clf, images, labels, targets)(clf(pixels))
             return self.of_gradient(pixel_gradient(clf.name, raised, pixels), clf.name)

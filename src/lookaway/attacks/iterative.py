@@ -11,7 +11,7 @@ from lookaway.attacks.norms import project, random_in_ball, steepest
 from lookaway.errors import InputError, ModelError
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
-from lookaway.models.hooks import frozen
+from lookaway.models.postponed import must_hold
 
 
 class IterativeAttack(Attack):
@@ -70,7 +70,7 @@ class IterativeAttack(Attack):
             attacked = (attacked + start).clamp(0.0, 1.0)
         direction: Tensor | None = None
         broken = torch.zeros((), dtype=torch.bool, device=images.device)
-        with frozen(clf.module):
+        with clf.frozen():
             for _ in range(self.steps):
                 pixels = attacked.flatten(0, 1).detach().clone().requires_grad_()
                 cost = self.cost(clf, clf(pixels), truth)
@@ -81,8 +81,8 @@ class IterativeAttack(Attack):
                 moved = attacked + step * steepest(direction, self.norm)
                 change = project(moved - images, radius, self.norm)
                 attacked = (images + change).clamp(0.0, 1.0)
-        if bool(broken):
-            raise ModelError(f"{clf.name} has a gradient by the pixels that is NaN or infinite")
+        wrong = ModelError(f"{clf.name} has a gradient by the pixels that is NaN or infinite")
+        must_hold(~broken, lambda: wrong)
         return attacked
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lookaway.errors import AttackError, InputError
 from lookaway.hashing import digest, seed_from
+from lookaway.models.postponed import must_hold
 
 NORMS = ("linf", "l2")
 _SLACK = 1e-6  # rounding of x + ε in float32; coarser types round more
@@ -67,14 +69,20 @@ def check_ball(
         raise AttackError(f"{name} gave {tuple(perturbed.shape)} where {expected} is needed")
     slack = max(_SLACK, torch.finfo(images.dtype).eps)
     for level, changed in zip(epsilons, perturbed.detach(), strict=True):
-        low, high = (float(bound) for bound in torch.aminmax(changed))
-        reach = float(size(changed - images.detach().to(changed.device), norm).max())
+        low, high = torch.aminmax(changed)
+        reach = size(changed - images.detach().to(changed.device), norm).max()
         most = level + slack if norm == "linf" else level * (1 + 1e-4) + slack
-        if not (low >= 0 and high <= 1 and reach <= most):
-            raise AttackError(
-                f"{name} at epsilon {level:g} gave pixels from {low:g} to {high:g}, "
-                f"up to {reach:g} ({norm}) from the image"
-            )
+        inside = (low >= 0) & (high <= 1) & (reach <= most)
+        must_hold(inside, partial(_left, name, level, norm, low, high, reach))
+
+
+def _left(
+    name: str, level: float, norm: str, low: Tensor, high: Tensor, reach: Tensor
+) -> AttackError:
+    return AttackError(
+        f"{name} at epsilon {level:g} gave pixels from {float(low):g} to {float(high):g}, "
+        f"up to {float(reach):g} ({norm}) from the image"
+    )
 
 
 def size(change: Tensor, norm: str) -> Tensor:

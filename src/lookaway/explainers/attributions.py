@@ -13,7 +13,6 @@ from lookaway.explainers.base import Explainer, Explanation, Loss, gradients_of
 from lookaway.explainers.cam import DEAD_BELOW
 from lookaway.hashing import digest, seed_from
 from lookaway.models.classifier import Classifier
-from lookaway.models.hooks import frozen
 
 _AT_ONCE = 32  # images in a pass of a method that makes many of each
 
@@ -97,7 +96,7 @@ class _Attribution(Explainer):
             warnings.catch_warnings(),
             torch.random.fork_rng(devices),
             torch.enable_grad(),
-            frozen(clf.module),
+            clf.frozen(),
         ):
             warnings.simplefilter("ignore")
             torch.manual_seed(seed_from(digest(content), self.name))

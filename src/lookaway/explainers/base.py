@@ -13,7 +13,7 @@ from lookaway.errors import InputError
 from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
-from lookaway.models.hooks import frozen
+from lookaway.models.postponed import postponed
 from lookaway.registry import EXPLAINERS, resolve
 
 MIN_GRID = 11
@@ -88,7 +88,7 @@ class Explainer(ABC):
             known = clf.classes_at((images.shape[2], images.shape[3]))
             classes = check_classes(classes, images.shape[0], known)
         names = clf.trace((images.shape[2], images.shape[3])).names(layers)
-        with clf.computing():
+        with clf.held(), postponed():
             return self.explain(clf, images, [classes], names)[0][0]
 
     @abstractmethod
@@ -149,7 +149,7 @@ def gradients_of(clf: Classifier, images: Tensor, losses: Sequence[Loss]) -> lis
     """The gradient of each loss by the pixels, for an explainer that needs passes of its own."""
     found = []
     for loss in losses:
-        with frozen(clf.module):
+        with clf.frozen():
             pixels = images.detach().clone().requires_grad_()
             found.append(pixel_gradient(clf.name, loss(clf(pixels)), pixels))
     return found

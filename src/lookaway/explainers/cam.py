@@ -6,6 +6,8 @@ and of the gradient of a class's logit by A. A new kind writes ``weights``.
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,8 +18,9 @@ from lookaway.errors import LayerError, ModelError
 from lookaway.explainers.base import Explainer, Explanation, Loss
 from lookaway.models.classifier import Classifier
 from lookaway.models.gradient import pixel_gradient
-from lookaway.models.hooks import first_tensor, frozen, hooked, in_place_of
+from lookaway.models.hooks import first_tensor, in_place_of
 from lookaway.models.map_layout import MapLayout
+from lookaway.models.postponed import in_doubt, must_hold
 
 DEAD_BELOW = 1e-6
 
@@ -81,12 +84,12 @@ class CAM(Explainer):
         trace = clf.trace((images.shape[2], images.shape[3]))
         layouts = {name: each.layout for name, each in trace.layers.items() if each.layout}
         probes = _Probes(needs or ["pooled"], len(images), layouts)
-        with frozen(clf.module):
+        with clf.frozen():
             pixels = images.detach()
             if losses or images.is_inference():
                 pixels = pixels.clone()
             pixels.requires_grad_(bool(losses))
-            with hooked(clf.module, layers, probes):
+            with clf.hooked(layers, probes):
                 logits = clf(pixels)
             own = clf.outputs.predicted(logits.detach())
             wanted = [own if classes is None else classes.to(own.device) for classes in targets]
@@ -95,21 +98,38 @@ class CAM(Explainer):
             ]
             done: list[list[Explanation]] = []
             for place, classes in enumerate(wanted):
-                same = next((e for e in done if torch.equal(e[0].classes, classes)), None)
-                if same is None:
-                    keep = place < len(wanted) - 1
-                    by_layer = probes.gradients(logits, classes, keep=keep)
-                    same = []
-                    for kind in kinds:
-                        maps, dead = {}, {}
-                        for name, found in by_layer.items():
-                            gradient = found.get(kind.gradients, next(iter(found.values())))
-                            maps[name], dead[name] = kind.map_of(
-                                clf, name, probes.activations[name], gradient
-                            )
-                        same.append(Explanation(maps, dead, logits.detach(), classes))
-                done.append(same)
+                # The same tensor: whether two hold the same numbers only a device could tell.
+                known = next((e for e in done if e[0].classes is classes), None)
+                if known is None:
+                    by_layer = probes.gradients(logits, classes, keep=place < len(wanted) - 1)
+                    known = [
+                        kind._explanation(
+                            clf, probes.activations, by_layer, logits.detach(), classes, first
+                        )
+                        for kind, first in zip(
+                            kinds, done[0] if done else [None] * len(kinds), strict=True
+                        )
+                    ]
+                done.append(known)
         return [list(each) for each in zip(*done, strict=True)], gradients
+
+    def _explanation(
+        self,
+        clf: Classifier,
+        activations: Mapping[str, Tensor],
+        gradients: Mapping[str, Mapping[str, Tensor]],
+        logits: Tensor,
+        classes: Tensor,
+        first: Explanation | None,
+    ) -> Explanation:
+        """What one kind makes of a pass, ``first`` that of the pass's first classes."""
+        if first is not None and self.gradients == "none":
+            return replace(first, classes=classes)
+        maps, dead = {}, {}
+        for name, found in gradients.items():
+            gradient = found.get(self.gradients, next(iter(found.values())))
+            maps[name], dead[name] = self.map_of(clf, name, activations[name], gradient)
+        return Explanation(maps, dead, logits, classes)
 
     def map_of(
         self, clf: Classifier, layer: str, activations: Tensor, gradients: Tensor
@@ -135,15 +155,17 @@ class CAM(Explainer):
                 cam = cam if shift is None else cam - (weights @ shift)[:, None, None]
             else:
                 cam = (weights * summed).sum(dim=1)
-            if not bool(torch.isfinite(cam).all()):
-                raise ModelError(
-                    f"{clf.name} has activations or gradients that are NaN or infinite at layer "
-                    f"{layer!r}, so no {self.name}; check its weights and its precision"
-                )
+            must_hold(torch.isfinite(cam).all(), partial(self._not_finite, clf.name, layer))
             cam = cam.relu()
             peak = cam.amax(dim=(1, 2))
             dead = (peak <= 0) | _faint(peak, weights, activations, shift)
         return cam.masked_fill(dead[:, None, None], 0.0), dead
+
+    def _not_finite(self, model: str, layer: str) -> ModelError:
+        return ModelError(
+            f"{model} has activations or gradients that are NaN or infinite at layer {layer!r}, so "
+            f"no {self.name}; check its weights and its precision"
+        )
 
 
 class _Probes:
@@ -234,7 +256,7 @@ def _faint(peak: Tensor, weights: Tensor, activations: Tensor, shift: Tensor | N
     low, high = _as_in_memory(activations).aminmax()
     bound = weights.abs() @ (torch.maximum(-low, high) + shift.abs())
     faint = (peak > 0) & (peak < DEAD_BELOW * bound)
-    if bool(faint.any()):  # the bound is cheap and mostly enough; the evidence is neither
+    if in_doubt(faint.any()):  # the bound is cheap and mostly enough; the evidence is neither
         some = (activations[faint] - shift[:, None, None]).abs()
         evidence = torch.einsum("nc,nchw->nhw", weights[faint].abs(), some)
         faint[faint.clone()] = peak[faint] < DEAD_BELOW * evidence.amax(dim=(1, 2))

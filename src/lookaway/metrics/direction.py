@@ -12,14 +12,12 @@ def lost_and_gained(clean: Tensor, attacked: Tensor) -> tuple[Tensor, Tensor]:
     Lost is Σ max(clean − attacked, 0) ÷ Σ clean, gained Σ max(attacked − clean, 0) ÷ Σ clean.
 
     Args:
-        clean: (N, H, W) float heatmaps, at least 0, none all zeros.
-        attacked: the same shape; may be all zeros.
+        clean: (N, H, W) float heatmaps, at least 0.
+        attacked: the same shape.
 
     Returns:
-        (N,) float64 each, shares of the clean heatmap's mass: lost in [0, 1], gained at least 0.
-
-    Raises:
-        InputError: a clean heatmap is all zeros.
+        (N,) float64 each, shares of the clean heatmap's mass: lost in [0, 1], gained at least 0;
+        NaN where the clean heatmap is all zeros.
 
     >>> lost_and_gained(torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]]))
     (tensor([0.5000], dtype=torch.float64), tensor([0.], dtype=torch.float64))
@@ -34,13 +32,11 @@ def centre(heat: Tensor) -> Tensor:
     """The centre of participation.
 
     Args:
-        heat: (N, H, W) float heatmaps, at least 0, none all zeros.
+        heat: (N, H, W) float heatmaps, at least 0.
 
     Returns:
-        (N, 2) float64: x from the left and y from the top, as fractions of width and height.
-
-    Raises:
-        InputError: a heatmap is all zeros.
+        (N, 2) float64: x from the left and y from the top, as fractions of width and height; NaN
+        where a heatmap is all zeros.
 
     >>> centre(torch.tensor([[[0.0, 0.0, 0.0, 1.0]]]))
     tensor([[0.8750, 0.5000]], dtype=torch.float64)
@@ -51,8 +47,8 @@ def centre(heat: Tensor) -> Tensor:
         (torch.arange(size, dtype=torch.float64, device=heat.device) + 0.5) / size
         for size in heat.shape[1:]
     ]
-    x = (heat.sum(dim=1) @ places[1]) / mass
-    y = (heat.sum(dim=2) @ places[0]) / mass
+    x = (heat.sum(dim=1) * places[1]).sum(dim=1) / mass
+    y = (heat.sum(dim=2) * places[0]).sum(dim=1) / mass
     return torch.stack([x, y], dim=1)
 
 
@@ -60,38 +56,34 @@ def area(heat: Tensor) -> Tensor:
     """The share of the image where participation is at least half of its maximum.
 
     Args:
-        heat: (N, H, W) float heatmaps, at least 0, none all zeros.
+        heat: (N, H, W) float heatmaps, at least 0.
 
     Returns:
-        (N,) float64 in (0, 1].
-
-    Raises:
-        InputError: a heatmap is all zeros.
+        (N,) float64 in (0, 1]; NaN where a heatmap is all zeros.
     """
     flat = heat.flatten(1)
-    _mass(flat)
-    return (flat >= flat.amax(dim=1, keepdim=True) / 2).double().mean(dim=1)
+    peak = flat.amax(dim=1, keepdim=True)
+    share = (flat >= peak / 2).double().mean(dim=1)
+    return torch.where(peak[:, 0] > 0, share, torch.nan)
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's rank correlation of the cells of two maps; equal cells share their mean rank.
 
     Args:
-        a: (N, h, w) float maps, none constant.
+        a: (N, h, w) float maps.
         b: the same shape.
 
     Returns:
-        (N,) float64 in [−1, 1]: 1 the same order of cells, −1 the reverse.
-
-    Raises:
-        InputError: a map is constant, so its cells have no order.
+        (N,) float64 in [−1, 1]: 1 the same order of cells, −1 the reverse; NaN where a map is
+        constant, so that its cells have no order.
     """
     ranks = [_ranks(maps.flatten(1).double()) for maps in (a, b)]
     centred = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]
     norms = [rank.square().sum(dim=1).sqrt() for rank in centred]
-    if bool((norms[0] == 0).any()) or bool((norms[1] == 0).any()):
-        raise InputError("a constant map has no order of cells; leave such maps out")
-    return ((centred[0] * centred[1]).sum(dim=1) / (norms[0] * norms[1])).clamp(-1.0, 1.0)
+    product = norms[0] * norms[1]
+    correlation = (centred[0] * centred[1]).sum(dim=1) / product
+    return torch.where(product > 0, correlation.clamp(-1.0, 1.0), torch.nan)
 
 
 def top_overlap(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
@@ -124,10 +116,9 @@ def top_overlap(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
 
 
 def _mass(flat: Tensor) -> Tensor:
+    """The sum of each row; NaN where it is 0, for then nothing can be a share of it."""
     mass = flat.sum(dim=1)
-    if bool((mass <= 0).any()):
-        raise InputError("a heatmap of zeros has no place; leave dead maps out")
-    return mass
+    return torch.where(mass > 0, mass, torch.nan)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -44,22 +44,26 @@ def psnr(clean: Tensor, attacked: Tensor) -> Tensor:
     >>> psnr(torch.full((1, 3, 8, 8), 0.5), torch.full((1, 3, 8, 8), 0.6)).round()
     tensor([20.], dtype=torch.float64)
     """
+    return linf_and_psnr(clean, attacked)[1]
+
+
+def linf_and_psnr(clean: Tensor, attacked: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest change of a pixel of each pair, and its PSNR.
+
+    Args:
+        clean: (N, …) float pixels in [0, 1]; the peak is 1.
+        attacked: the same shape.
+
+    Returns:
+        (N,) float64 each; see ``psnr``.
+
+    Raises:
+        InputError: shapes differ.
+    """
     if clean.shape != attacked.shape:
         raise InputError(
             f"images differ in shape: {tuple(clean.shape)} and {tuple(attacked.shape)}"
         )
-    change = (attacked.detach().double() - clean.detach().double()).flatten(1)
-    return -10.0 * torch.log10(change.square().mean(dim=1))
-
-
-def linf(clean: Tensor, attacked: Tensor) -> Tensor:
-    """The largest change of a pixel of each pair.
-
-    Args:
-        clean: (N, …) float pixels.
-        attacked: the same shape.
-
-    Returns:
-        (N,) float64.
-    """
-    return (attacked.detach().double() - clean.detach().double()).flatten(1).abs().amax(dim=1)
+    change = attacked.detach().double().sub(clean.detach()).flatten(1)
+    length, largest = (torch.linalg.vector_norm(change, norm, dim=1) for norm in (2, torch.inf))
+    return largest, -20.0 * torch.log10(length / change.shape[1] ** 0.5)

@@ -7,14 +7,14 @@ weights and M those of two cells. A 7×7 map has 13 such products a side, where 
 px: the same numbers as ``nissim(heatmap(a), heatmap(b))`` for a fraction of the work.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from lookaway.explainers.base import heatmap
-from lookaway.metrics.dissimilarity import nissim
-from lookaway.metrics.ssim import UNBIASED, band
+from lookaway.explainers.base import on_grid
+from lookaway.metrics.ssim import UNBIASED, band, dissimilarity
 from lookaway.metrics.windows import Bands, cut, mean_dissimilarity, pairs_at_once, tiles_across
 
 
@@ -32,39 +32,57 @@ def nissim_of_maps(
     Returns:
         (N,) float64 in [0, 1].
     """
-    with torch.autocast(clean.device.type, enabled=False):  # its products would round the maps
-        if max(clean.shape[1:]) <= grid:
-            return map_nissim(clean, attacked, grid, preset)
-        return nissim(heatmap(clean, grid), heatmap(attacked, grid), preset)
+    return nissims(clean, attacked, [(preset, grid)])[preset, grid]
 
 
-def map_nissim(clean: Tensor, attacked: Tensor, grid: int, preset: str = "gaussian11") -> Tensor:
-    """NISSIM of the heatmaps of two maps, without making the heatmaps.
+def nissims(
+    clean: Tensor, attacked: Tensor, ways: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], Tensor]:
+    """NISSIM of the heatmaps of two maps in several ways, each a preset and a grid.
+
+    Pairs go through in groups of one size, filled up with empty maps, so that a number does not
+    depend on how many there are.
 
     Args:
-        clean: (N, h, w) float, at least 0; zeros where dead; sides at most ``grid``.
+        clean: (N, h, w) float, at least 0; zeros where dead.
         attacked: the same shape.
-        grid: side of the heatmaps in px.
-        preset: of the SSIM.
+        ways: presets of the SSIM, and sides of the heatmaps in px.
 
     Returns:
-        (N,) float64 in [0, 1]; exactly 0 for equal maps; symmetric.
+        (N,) float64 in [0, 1] for each; exactly 0 for equal maps; symmetric.
     """
-    if not len(clean):
-        return clean.new_zeros(0, dtype=torch.float64)
-    height, width = clean.shape[1:]
-    rows = _bands(height, grid, preset, clean.device)
-    columns = _bands(width, grid, preset, clean.device, tiles_across(2 * width - 1))
-    bands = tuple(zip(rows, columns, strict=True))
-    at_once = pairs_at_once(bands[0], clean.device)
-    return torch.cat(
-        [
-            mean_dissimilarity(*_moments(_scaled(a), _scaled(b)), bands, UNBIASED[preset])
-            for a, b in zip(
-                torch.split(clean, at_once), torch.split(attacked, at_once), strict=True
-            )
-        ]
-    )
+    count, (height, width) = len(clean), clean.shape[1:]
+    small = [way for way in ways if max(height, width) <= way[1]]
+    found: dict[tuple[str, int], list[Tensor]] = {way: [] for way in ways}
+    with torch.autocast(clean.device.type, enabled=False):  # its products would round the maps
+        bands = {way: _both_bands(height, width, *way, clean.device) for way in small}
+        at_once = min((pairs_at_once(each[0], clean.device) for each in bands.values()), default=1)
+        for start in range(0, count if small else 0, at_once):
+            pair = [_filled(maps[start : start + at_once], at_once) for maps in (clean, attacked)]
+            moments = _moments(*map(_scaled, pair))
+            for way in small:
+                numbers = mean_dissimilarity(*moments, bands[way], UNBIASED[way[0]])
+                found[way].append(numbers[: count - start])
+        for way in found.keys() - small if count else ():
+            one, other = (on_grid(maps.float(), way[1]).double() for maps in (clean, attacked))
+            found[way].append(dissimilarity(one, other, way[0]))
+    none = clean.new_zeros(0, dtype=torch.float64)
+    return {way: torch.cat([none, *parts]) for way, parts in found.items()}
+
+
+def _filled(maps: Tensor, count: int) -> Tensor:
+    """Maps (N, h, w) as so many, those that lack empty."""
+    lacking = count - len(maps)
+    return torch.cat([maps, maps.new_zeros(lacking, *maps.shape[1:])]) if lacking else maps
+
+
+def _both_bands(
+    height: int, width: int, preset: str, grid: int, device: torch.device
+) -> tuple[tuple[Bands, Bands], tuple[Bands, Bands]]:
+    """The filters along h and along w of both moments, as ``mean_dissimilarity`` takes them."""
+    rows = _bands(height, grid, preset, device)
+    columns = _bands(width, grid, preset, device, tiles_across(2 * width - 1))
+    return (rows[0], columns[0]), (rows[1], columns[1])
 
 
 def _scaled(maps: Tensor) -> Tensor:

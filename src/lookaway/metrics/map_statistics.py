@@ -1,14 +1,14 @@
 """How a clean and an attacked map differ beside NISSIM: displacement, and other conventions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lookaway.explainers.base import MIN_GRID, heatmap
+from lookaway.explainers.base import MIN_GRID, on_grid
 from lookaway.metrics import direction
-from lookaway.metrics.map_nissim import nissim_of_maps
+from lookaway.metrics.map_nissim import nissim_of_maps, nissims
 from lookaway.metrics.ssim import PRESETS
 
 GRID = 56  # px: what places and areas are measured on
@@ -65,17 +65,12 @@ def map_statistics(
         (N,) float64 for each of ``DISPLACEMENT``, where it is measured, and ``conventions``; NaN
         where a dead or constant map has no such number.
     """
-    missing = torch.full((len(clean),), float("nan"), dtype=torch.float64, device=clean.device)
-    names, found = conventions(ssim, grid), {}
     native = _as_stored(clean), _as_stored(attacked)
-    for name, places, values in _otherwise(*native, ssim, grid, common):
-        found[name] = missing.masked_scatter(places, values.double())
+    found = _otherwise(native, ssim, grid, common)
     if displacement:
         peaks = clean.amax(dim=(1, 2)).double(), attacked.amax(dim=(1, 2)).double()
-        for name, places, values in _displaced(native, peaks):
-            found[name] = missing.masked_scatter(places, values.double())
-        names = [*DISPLACEMENT, *names]
-    return {name: found[name] for name in names}
+        found = {**_displaced(native, peaks), **found}
+    return found
 
 
 def of_last(
@@ -115,46 +110,53 @@ def of_last(
     return {"nissim_common": shared, **found}
 
 
-_Measured = Iterator[tuple[str, Tensor, Tensor]]  # name, the pairs that have it (N,) bool, values
+_Pair = tuple[Tensor, Tensor]
 
 
-def _otherwise(
-    clean: Tensor, attacked: Tensor, ssim: str, grid: int, common: tuple[int, int]
-) -> _Measured:
+def _otherwise(native: _Pair, ssim: str, grid: int, common: tuple[int, int]) -> dict[str, Tensor]:
     """The other ways to compare two maps."""
-    native = clean, attacked
-    same_size = tuple(clean.shape[1:]) == tuple(common)
-    shared = native if same_size else (_resized(clean, common), _resized(attacked, common))
-    every = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
+    same_size = tuple(native[0].shape[1:]) == tuple(common)
+    pairs = {"native": native, "common": native}
+    if not same_size:
+        pairs["common"] = _resized(native[0], common), _resized(native[1], common)
+    where = {}  # of each name the maps, and the similarity with the side of the heatmaps
     for name in conventions(ssim, grid):
         similarity, place = name.split("@")
-        first, second = shared if place == "common" else native
-        if similarity in PRESETS:
-            side = grid if place == "common" else int(place)
-            yield name, every, nissim_of_maps(first, second, side, similarity)
-        else:
-            ordered = _varies(first) & _varies(second)
-            yield name, ordered, _DISSIMILARITIES[similarity](first[ordered], second[ordered])
+        maps = "common" if place == "common" and not same_size else "native"
+        where[name] = maps, (similarity, int(place) if place.isdigit() else grid)
+    found: dict[tuple[str, tuple[str, int]], Tensor] = {}
+    for maps, pair in pairs.items():
+        ways = {way for here, way in where.values() if here == maps}
+        ssims = nissims(*pair, sorted(way for way in ways if way[0] in PRESETS))
+        found |= {(maps, way): values for way, values in ssims.items()}
+        for way in ways - ssims.keys():
+            found[maps, way] = _in_order(pair, _DISSIMILARITIES[way[0]])
+    return {name: found[where[name]] for name in where}
 
 
-def _displaced(native: tuple[Tensor, Tensor], peaks: tuple[Tensor, Tensor]) -> _Measured:
+def _displaced(native: _Pair, peaks: _Pair) -> dict[str, Tensor]:
     """Where participation went: of maps, and their maxima before they were scaled."""
+    clean, attacked = (on_grid(maps, GRID) for maps in native)
     alive = peaks[0] > 0, peaks[1] > 0
-    either, both = alive[0] | alive[1], alive[0] & alive[1]
-    ordered = _varies(native[0]) & _varies(native[1])
-    correlation = direction.rank_correlation(native[0][ordered], native[1][ordered])
-    yield "rank_correlation", ordered, correlation
-    heat = heatmap(native[0], GRID), heatmap(native[1], GRID)
-    lost, gained = direction.lost_and_gained(heat[0][alive[0]], heat[1][alive[0]])
-    yield "lost", alive[0], lost
-    yield "gained", alive[0], gained
-    yield "clean_area", alive[0], direction.area(heat[0][alive[0]])
-    moved = direction.centre(heat[1][both]) - direction.centre(heat[0][both])
-    yield "right", both, moved[:, 0]
-    yield "down", both, moved[:, 1]
-    yield "attacked_area", both, direction.area(heat[1][both])
-    total = peaks[0][either] + peaks[1][either]
-    yield "strength", either, (peaks[1][either] - peaks[0][either]) / total
+    lost, gained = direction.lost_and_gained(clean, attacked)
+    right, down = (direction.centre(attacked) - direction.centre(clean)).unbind(1)
+    strength = (peaks[1] - peaks[0]) / (peaks[0] + peaks[1])
+    area = direction.area(attacked)
+    return {
+        "lost": lost,
+        "gained": gained,
+        "right": right,
+        "down": down,
+        "clean_area": direction.area(clean),
+        "attacked_area": torch.where(alive[0], area, torch.nan),
+        "rank_correlation": _in_order(native, direction.rank_correlation),
+        "strength": torch.where(alive[0] | alive[1], strength, torch.nan),
+    }
+
+
+def _in_order(pair: _Pair, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A number of the order of two maps' cells; NaN where one has none."""
+    return torch.where(_varies(pair[0]) & _varies(pair[1]), measure(*pair), torch.nan)
 
 
 _DISSIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

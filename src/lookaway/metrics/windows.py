@@ -16,6 +16,7 @@ _C1, _C2 = 2 * 0.01**2, 2 * 0.03**2  # twice K = (0.01, 0.03) squared, for a dat
 _SIDE = 32  # rows of windows in a strip, and cells to a tile across: few zeros in the bands
 # Of an array of a strip, on a CPU: enough for several threads, few enough for their caches.
 _BYTES = 2**20
+_PAIRS = 32  # at the most: few are filled up to as many
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,13 @@ def mean_dissimilarity(
 
 
 def pairs_at_once(bands: tuple[Bands, Bands], device: torch.device) -> int:
-    """How many pairs are best measured together."""
+    """How many pairs are best measured together: a power of two."""
     if device.type != "cpu":
         return 256
     rows, columns = bands
     element = rows.tiles[0][1].element_size()
-    return max(1, _BYTES // (element * rows.side * columns.side * len(columns.tiles)))
+    fit = _BYTES // (element * rows.side * columns.side * len(columns.tiles))
+    return min(_PAIRS, 1 << (max(1, fit).bit_length() - 1))
 
 
 def _dissimilarity(means: Tensor, squares: Tensor, centre: Tensor, unbiased: float) -> Tensor:

@@ -1,6 +1,8 @@
-"""Normalisation: one number for each channel of pixels in [0, 1]."""
+"""What a network takes: its channels and their normalisation, and its size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Sized
+
+from torch import nn
 
 from lookaway.errors import InputError, shown
 
@@ -37,3 +39,43 @@ def check_channels(
             f"{shown(repr(given), 80)}. Numbers for pixels up to 255 are to be divided by 255"
         )
     return numbers
+
+
+def sides_of(input_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """A side, or height and width, as both.
+
+    Raises:
+        InputError: they are no sides.
+    """
+    sides = (input_size, input_size) if isinstance(input_size, int) else input_size
+    if sides is not None and (len(sides) != 2 or min(sides) < 1):
+        raise InputError(f"input_size must be a side or (height, width); got {input_size}")
+    return sides
+
+
+def normalisation(
+    module: nn.Module,
+    channels: int | None,
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """The number of channels, and mean and std of each.
+
+    Raises:
+        InputError: they contradict each other, or the network.
+    """
+    lengths = {len(each) for each in (mean, std) if isinstance(each, Sized)} - {0}
+    takes = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), 3)
+    known = takes if takes in (1, 3) else 3
+    count = channels if channels is not None else next(iter(lengths), known)
+    if count not in (1, 3) or not lengths <= {count}:
+        raise InputError(
+            f"mean and std need a number for each channel, 1 (grey) or 3 (RGB), or one for all; "
+            f"got mean={mean}, std={std}, channels={channels}"
+        )
+    if takes in (1, 3) and takes != count:
+        raise InputError(
+            f"the network's first convolution takes {takes} channel{'s' * (takes > 1)}; "
+            f"got mean={mean}, std={std}, channels={channels}, which are for {count}"
+        )
+    return count, check_channels("mean", mean, count), check_channels("std", std, count)

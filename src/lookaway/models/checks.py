@@ -1,9 +1,12 @@
 """What a classifier refuses: images, classes, labels and networks that it cannot work with."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from lookaway.errors import InputError, ModelError
+from lookaway.models.postponed import must_hold
 
 
 def check_pixels(images: Tensor, channels: int = 3, name: str = "the classifier") -> None:
@@ -22,12 +25,8 @@ def check_pixels(images: Tensor, channels: int = 3, name: str = "the classifier"
     check_shape(images, channels, name)
     if images.shape[0] == 0:
         raise InputError("images is an empty batch")
-    low, high = (float(bound) for bound in torch.aminmax(images.detach()))
-    if not (low >= 0.0 and high <= 1.0):
-        raise InputError(
-            f"pixels must lie in [0, 1]; got {low:g} to {high:g}. Give images before "
-            "normalisation (divide 8-bit values by 255); the classifier normalises itself"
-        )
+    low, high = torch.aminmax(images.detach())
+    must_hold((low >= 0.0) & (high <= 1.0), partial(_no_pixels, low, high))
 
 
 def check_classes(classes: Tensor, count: int, num_classes: int, what: str = "classes") -> Tensor:
@@ -40,11 +39,22 @@ def check_classes(classes: Tensor, count: int, num_classes: int, what: str = "cl
         raise InputError(f"{what} must be an integer tensor ({count},)")
     if classes.shape[0] != count:
         raise InputError(f"{what} has {classes.shape[0]} entries for {count} images")
-    low, high = int(classes.min()), int(classes.max())
-    if low < 0 or high >= num_classes:
-        raise InputError(f"{what} must lie in 0…{num_classes - 1}; got {low} to {high}")
+    low, high = torch.aminmax(classes)
+    wrong = partial(_no_classes, what, num_classes, low, high)
+    must_hold((low >= 0) & (high < num_classes), wrong)
     with torch.inference_mode(False):  # autograd cannot keep what was made in inference mode
         return classes.clone().long() if classes.is_inference() else classes.long()
+
+
+def _no_pixels(low: Tensor, high: Tensor) -> InputError:
+    return InputError(
+        f"pixels must lie in [0, 1]; got {float(low):g} to {float(high):g}. Give images before "
+        "normalisation (divide 8-bit values by 255); the classifier normalises itself"
+    )
+
+
+def _no_classes(what: str, num_classes: int, low: Tensor, high: Tensor) -> InputError:
+    return InputError(f"{what} must lie in 0…{num_classes - 1}; got {int(low)} to {int(high)}")
 
 
 def check_labels(labels: Tensor, count: int, num_classes: int, *, several: bool) -> Tensor:
@@ -61,11 +71,13 @@ def check_labels(labels: Tensor, count: int, num_classes: int, *, several: bool)
     """
     if not (several and isinstance(labels, Tensor) and labels.ndim == 2):
         return check_classes(labels, count, num_classes, "labels")
-    if labels.shape != (count, num_classes) or not bool(((labels == 0) | (labels == 1)).all()):
-        raise InputError(
-            f"labels must be ({count},) indices or ({count}, {num_classes}) of 0 and 1; got "
-            f"{tuple(labels.shape)}"
-        )
+    wrong = InputError(
+        f"labels must be ({count},) indices or ({count}, {num_classes}) of 0 and 1; got "
+        f"{tuple(labels.shape)}"
+    )
+    if labels.shape != (count, num_classes):
+        raise wrong
+    must_hold(((labels == 0) | (labels == 1)).all(), lambda: wrong)
     return labels.long()
 
 

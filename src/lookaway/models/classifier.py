@@ -1,7 +1,8 @@
 """A classifier as attacks and explainers see it: pixels in, logits out."""
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookaway.errors import InputError, ModelError, shown
-from lookaway.models.channels import check_channels
+from lookaway.models.channels import normalisation, sides_of
 from lookaway.models.checkpoint import Origin
 from lookaway.models.checks import check_shape, refuse_closed
-from lookaway.models.hooks import evaluating
+from lookaway.models.hooks import Held, Hook, differentiable, evaluating, frozen, hooked
 from lookaway.models.layers import LayerTrace
 from lookaway.models.map_layout import Tokens
 from lookaway.models.outputs import (
@@ -23,6 +24,7 @@ from lookaway.models.outputs import (
     found_outputs,
     output_tensor,
 )
+from lookaway.models.postponed import must_hold
 from lookaway.models.precision import computing
 from lookaway.models.token_grid import check_tokens
 
@@ -94,11 +96,11 @@ class Classifier(nn.Module):
         # A new wrapper starts in the network's own mode, so that wrapping changes nothing.
         self.training = module.training
         self.module = module
-        self.input_size = _sides(input_size)
+        self.input_size = sides_of(input_size)
         self.tokens = check_tokens(tokens)
         self.name = name or type(module).__name__
         # Plain numbers: casting the network to half precision must not round them.
-        self.channels, self.mean, self.std = _normalisation(module, channels, mean, std)
+        self.channels, self.mean, self.std = normalisation(module, channels, mean, std)
         # Layers whose output a study scaled and shifted, and the shift (C,); see ``folding``.
         self.shifts: dict[str, Tensor] = {}
         self.precision = "float32"  # see ``precision``; a study sets it for its own networks
@@ -107,6 +109,7 @@ class Classifier(nn.Module):
         self._said = None if isinstance(outputs, Outputs) else outputs
         check_said(self._said)
         self._traces: dict[tuple[int, int], LayerTrace] = {}
+        self._held: Held | None = None
 
     def forget(self) -> None:
         """Find out anew what was found out about the network, for it was changed."""
@@ -135,7 +138,7 @@ class Classifier(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the network's parameters are."""
-        return _device(self.module)
+        return _device(self.module) if self._held is None else self._held.device
 
     @property
     def num_classes(self) -> int:
@@ -191,17 +194,18 @@ class Classifier(nn.Module):
             InputError: not a batch of images in floating point, of the network's channels.
         """
         check_shape(images, self.channels, self.name)
-        images = images.to(self.device)
+        device = self.device
+        images = images.to(device)
         if self.input_size is not None and tuple(images.shape[2:]) != self.input_size:
             images = F.interpolate(
                 images, size=self.input_size, mode="bilinear", align_corners=False, antialias=True
             )
         exact = torch.promote_types(images.dtype, torch.float32)
         mean, std = (
-            torch.tensor(numbers, dtype=exact, device=self.device).view(self.channels, 1, 1)
-            for numbers in (self.mean, self.std)
+            _constant(numbers, exact, device)[:, None, None] for numbers in (self.mean, self.std)
         )
-        return ((images - mean) / std).to(_dtype(self.module))
+        held = self._held
+        return ((images - mean) / std).to(_dtype(self.module) if held is None else held.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of pixels.
@@ -221,15 +225,15 @@ class Classifier(nn.Module):
             self.classes_at((images.shape[2], images.shape[3]))
         raw, entered = self._run(images)
         logits = self.outputs.logits(raw if entered is None else entered, entered is not None)
-        if not bool(torch.isfinite(logits.detach()).all()):
-            raise self._not_finite()
+        must_hold(torch.isfinite(logits.detach()).all(), self._not_finite)
         return self._chosen(logits)
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the network gives, (N, k), and what entered its last softmax or sigmoid module."""
         pixels = self.prepare(images)
         with ExitStack() as stack:
-            stack.enter_context(evaluating(self.module, self.name))
+            if self._held is None or self.module.training:
+                stack.enter_context(evaluating(self.module, self.name))
             stack.enter_context(self._passing())
             entered: dict[int, tuple[Tensor, Tensor]] = {}
             if self._said == "probabilities":
@@ -252,7 +256,7 @@ class Classifier(nn.Module):
                 f"{self.name} has {logits.shape[1]} outputs, so there is no output "
                 f"{max(self.logits)}, which logits asks for"
             )
-        return logits[:, torch.tensor(self.logits, device=logits.device)]
+        return logits[:, _constant(self.logits, torch.int64, logits.device)]
 
     def _not_finite(self) -> ModelError:
         return ModelError(
@@ -280,12 +284,42 @@ class Classifier(nn.Module):
         return computing(self.precision)
 
     @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the network for many passes: frozen, and its hooks set once.
+
+        What is held already stays so. Inside, autograd is on.
+        """
+        with self.computing():
+            if self._held is not None:
+                with differentiable():
+                    yield
+                return
+            held = Held(self.module, self.device, _dtype(self.module))
+            with frozen(self, self.name):
+                self._held = held
+                try:
+                    yield
+                finally:
+                    self._held = None
+                    held.release()
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """Hold the network for passes there and back; see ``hooks.frozen``."""
+        return differentiable() if self._held is not None else frozen(self.module)
+
+    def hooked(self, names: Sequence[str], hook: Hook) -> AbstractContextManager[None]:
+        """Watch layers; see ``hooks.hooked``."""
+        if self._held is not None:
+            return self._held.hooked(names, hook)
+        return hooked(self.module, names, hook)
+
+    @contextmanager
     def _passing(self) -> Iterator[None]:
         """What holds in a forward pass of the network."""
         mixed: AbstractContextManager[object] = nullcontext()
         if self.precision == "bfloat16":
             mixed = torch.autocast(self.device.type, dtype=torch.bfloat16)
-        with self.computing(), mixed:
+        with nullcontext() if self._held is not None else self.computing(), mixed:
             yield
 
     def layer_names(
@@ -315,37 +349,6 @@ class Classifier(nn.Module):
         return self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
 
 
-def _sides(input_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    sides = (input_size, input_size) if isinstance(input_size, int) else input_size
-    if sides is not None and (len(sides) != 2 or min(sides) < 1):
-        raise InputError(f"input_size must be a side or (height, width); got {input_size}")
-    return sides
-
-
-def _normalisation(
-    module: nn.Module,
-    channels: int | None,
-    mean: float | Sequence[float],
-    std: float | Sequence[float],
-) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    """The number of channels, and mean and std of each."""
-    lengths = {len(each) for each in (mean, std) if isinstance(each, Sized)} - {0}
-    takes = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), 3)
-    known = takes if takes in (1, 3) else 3
-    count = channels if channels is not None else next(iter(lengths), known)
-    if count not in (1, 3) or not lengths <= {count}:
-        raise InputError(
-            f"mean and std need a number for each channel, 1 (grey) or 3 (RGB), or one for all; "
-            f"got mean={mean}, std={std}, channels={channels}"
-        )
-    if takes in (1, 3) and takes != count:
-        raise InputError(
-            f"the network's first convolution takes {takes} channel{'s' * (takes > 1)}; "
-            f"got mean={mean}, std={std}, channels={channels}, which are for {count}"
-        )
-    return count, check_channels("mean", mean, count), check_channels("std", std, count)
-
-
 @contextmanager
 def _entering(module: nn.Module) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
     """What enters each softmax and sigmoid module, by the id of what comes out (kept too)."""
@@ -359,6 +362,13 @@ def _entering(module: nn.Module) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
             if isinstance(part, nn.Softmax | nn.Sigmoid):
                 stack.callback(part.register_forward_hook(note).remove)
         yield found
+
+
+@lru_cache(maxsize=64)
+def _constant(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers on a device, copied there once."""
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def _device(module: nn.Module) -> torch.device:

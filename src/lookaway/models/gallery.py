@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.models.map_layout import Tokens
 from lookaway.models.outputs import Outputs
+from lookaway.models.postponed import must_hold
 from lookaway.models.zoo import load_classifier
 
 _SELF = 1e-6  # a cosine so near to 1 is that of a vector with itself
@@ -295,14 +297,8 @@ class Cosines(Outputs):
             ModelError: an image has its template's direction, where the gradient is rounding.
         """
         found = super().score(logits, classes)
-        if bool((found.detach() > 1 - _SELF).any()):
-            count = int((found > 1 - _SELF).sum())
-            raise ModelError(
-                f"{self.name}: the cosine of {count} of {len(found)} images with the template is "
-                "1, where its gradient is rounding noise: the template is that very image, or the "
-                "network gives all images one direction; enrol other images of the person, or "
-                "start at random (PGD)"
-            )
+        itself = found.detach() > 1 - _SELF
+        must_hold(~itself.any(), partial(_is_itself, self.name, itself))
         return found
 
     def confidence(self, logits: Tensor, classes: Tensor) -> Tensor:
@@ -317,13 +313,24 @@ def unit(vectors: Tensor, name: str, what: str = "an embedding") -> Tensor:
         ModelError: one has the length zero, so that it has no direction.
     """
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    if bool((lengths.detach() == 0).any()):
-        count = int((lengths == 0).sum())
-        raise ModelError(
-            f"{name}: {what} has the length zero ({count} of {len(vectors)}), so its cosine with "
-            "anything is not defined; check the network, its weights and its normalisation"
-        )
+    nowhere = lengths.detach() == 0
+    must_hold(~nowhere.any(), partial(_has_no_direction, name, what, nowhere))
     return vectors / lengths
+
+
+def _has_no_direction(name: str, what: str, nowhere: Tensor) -> ModelError:
+    return ModelError(
+        f"{name}: {what} has the length zero ({int(nowhere.sum())} of {len(nowhere)}), so its "
+        "cosine with anything is not defined; check the network, its weights and its normalisation"
+    )
+
+
+def _is_itself(name: str, itself: Tensor) -> ModelError:
+    return ModelError(
+        f"{name}: the cosine of {int(itself.sum())} of {len(itself)} images with the template is "
+        "1, where its gradient is rounding noise: the template is that very image, or the network "
+        "gives all images one direction; enrol other images of the person, or start at random (PGD)"
+    )
 
 
 def _checked(templates: Tensor, name: str) -> Tensor:

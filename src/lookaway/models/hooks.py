@@ -3,18 +3,20 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lookaway.errors import ModelError
 
+Hook = Callable[[str, nn.Module, Any], Any]
+
 
 @contextmanager
-def hooked(
-    module: nn.Module, names: Sequence[str], hook: Callable[[str, nn.Module, Any], Any]
-) -> Iterator[None]:
+def hooked(module: nn.Module, names: Sequence[str], hook: Hook) -> Iterator[None]:
     """Call ``hook(name, layer, output)`` after each run of the named layers, then leave no trace.
 
     Args:
@@ -61,19 +63,67 @@ def evaluating(module: nn.Module, name: str | None = None) -> Iterator[None]:
             part.training = True
 
 
+class Held:
+    """A network that is held for many passes: frozen, and watched by hooks that stay.
+
+    Args:
+        module: the network.
+        device: where it is.
+        dtype: what it computes in.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self._module, self.device, self.dtype = module, device, dtype
+        self._hooks: dict[str, RemovableHandle] = {}
+        self._asked: dict[str, Hook] = {}
+
+    @contextmanager
+    def hooked(self, names: Sequence[str], hook: Hook) -> Iterator[None]:
+        """As ``hooked`` of the network, in place of one that is there already."""
+        for name in names:
+            if name not in self._hooks:
+                self._hooks[name] = self._module.get_submodule(name).register_forward_hook(
+                    partial(self._call, name)
+                )
+        before, self._asked = self._asked, dict.fromkeys(names, hook)
+        try:
+            yield
+        finally:
+            self._asked = before
+
+    def release(self) -> None:
+        """Take the hooks away."""
+        for handle in self._hooks.values():
+            handle.remove()
+
+    def _call(self, name: str, layer: nn.Module, _inputs: Any, output: Any) -> Any:
+        hook = self._asked.get(name)
+        return None if hook is None else hook(name, layer, output)
+
+
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def differentiable() -> Iterator[None]:
+    """Turn autograd on, also where the caller turned it off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def frozen(module: nn.Module, name: str | None = None) -> Iterator[None]:
     """Hold a network in eval mode without parameter gradients, then put both back.
 
     Gradients that the parameters hold already are not touched. Autograd is on inside, also where
     the caller had turned it off, and for a network that was made in inference mode. Nothing is
     computed again in the backward pass (gradient checkpointing), where no hook is any more.
+
+    Args:
+        module: the network.
+        name: as in ``evaluating``.
     """
     with (
-        evaluating(module),
+        evaluating(module, name),
         _without_checkpoints(module),
-        torch.inference_mode(False),
-        torch.enable_grad(),
+        differentiable(),
         _fit_for_autograd(module),
     ):
         asking = [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -332,10 +332,11 @@ def do_cell(
     results = []
     for part in parts:
         one = replace(shard, part=part)
-        found = one.measure(clf, given, partial(sweeps.first, part))
-        shaped = one.measure_controls(clf, found, given, sweeps.next) if part.shaped else []
+        with clf.held():
+            found = one.measure(clf, given, partial(sweeps.first, part))
+            shaped = one.measure_controls(clf, found, given, sweeps.next) if part.shaped else []
+            compared = one.compare(clf, found)
         subject, settings, kept = subject_of(clf, one), one.settings, _kept(found, one)
-        compared = one.compare(clf, found)
         made = cell_result(found, shaped, subject, settings, shard.pictured, compared, kept)
         results.append(replace(made, part=part))
     return results
