@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lookaway.analysis import subgroups
 from lookaway.analysis.subgroups import gap_ends, group_rates, read_groups
 from lookaway.analysis.verification import CLEAN, Comparisons
 from lookaway.errors import DataError
+from resamples import few_resamples
 
 PEOPLE, PROBES = 55, 4
 TITLE = ("fgsm", "dodging", 0.1)
@@ -63,8 +63,7 @@ def test_the_largest_gap_names_its_two_groups_and_is_as_wide_as_so_many_people_s
         inside = [kept & np.outer(of[found.persons] == each, of == each) for each in of[[0, 30]]]
         means = [found.similarities[CLEAN][each].mean() for each in inside]
         assert told["value"].to_list() == pytest.approx([None, *means, abs(means[0] - means[1])])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subgroups, "_RESAMPLES", 20)
+    with few_resamples(20):
         frame = group_rates(found, ["north"] * 50 + ["few"] * 5, [0.01])
     alone = frame.filter(group="largest gap")
     assert set(alone["reason"]) == {"fewer than two groups of 20 people"}
@@ -81,8 +80,7 @@ def test_the_smallest_ε_is_the_median_of_a_group_s_own_decisions(found):
         similarities["a", "dodging", epsilon] = np.where(same & lost[:, None], 0.0, clean)
         held = lost & (north | (found.persons % 5 == 1))
         similarities["b", "dodging", epsilon] = np.where(same & held[:, None], 0.0, clean)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subgroups, "_RESAMPLES", 20)
+    with few_resamples(20):
         frame = group_rates(Comparisons(found.persons, similarities, {}), GROUPS, [0.01])
     frame = frame.filter(measure="epsilon@0.01")
     one, two = (
@@ -98,13 +96,13 @@ def test_the_smallest_ε_is_the_median_of_a_group_s_own_decisions(found):
     assert "south: only 20.0% of the decisions change" in two["largest gap"][0]["reason"]
 
 
-def test_an_end_of_a_gap_that_lies_beyond_the_largest_ε_is_not_told():
-    over, under = np.full(1000, 0.2), np.full(1000, 0.1)
-    over[:100], under[:50] = np.inf, np.inf
-    low, high = gap_ends(over, under, 25)
-    assert low is None  # where both lie beyond, either may be further
-    assert high is None
-    assert gap_ends(over, np.full(1000, 0.1), 25) == (pytest.approx(0.1), None)
+def test_a_gap_is_as_uncertain_as_both_groups_are_also_where_nothing_failed():
+    assert gap_ends((0.5, 0.2, 0.7), (0.1, 0.06, 0.5)) == pytest.approx(
+        (0.4 - np.hypot(0.3, 0.4), 0.4 + np.hypot(0.2, 0.04))
+    )
+    low, high = gap_ends((1.0, 0.94, 1.0), (1.0, 0.93, 1.0))
+    assert (low, high) == pytest.approx((-0.06, 0.07))
+    assert gap_ends((0.2, 0.1, None), (0.1, 0.1, 0.1)) == (pytest.approx(0.0), None)
 
 
 def test_one_probe_of_each_person_has_an_interval_too():

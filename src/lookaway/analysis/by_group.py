@@ -8,7 +8,6 @@ import polars as pl
 
 from lookaway.analysis import face_regions, scale, subgroups
 from lookaway.analysis.grouped import SETTING, Grouped, grouped, range_of
-from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.subgroups import FEW, FEWEST, GAP, NO_GAP, gap_ends
 from lookaway.errors import shown
 from lookaway.study.store import Store
@@ -21,7 +20,6 @@ _LAYER = ["method", "layer", "explained_class"]
 _KEYS = [*SETTING, "epsilon", *_LAYER]
 _NUMBERS = ["nissim", "clean_class", "attacked_class"]
 _SHARES = ("accuracy",)
-_COLUMNS = 64  # whose resamples are held at once
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(SETTING, pl.String),
     "epsilon": pl.Float64,
@@ -64,8 +62,8 @@ def by_group(frames: "Frames", groups: Mapping[str, str]) -> pl.DataFrame:
     """Accuracy, MOD and excess of the last layers, regions of the face, and error rates by group.
 
     Thresholds of error rates are the same for all groups. The largest gap is the number of the
-    group that has the highest less that of the group that has the lowest, its interval from
-    resampling the people of each; which two they are was chosen by the same numbers, so of many
+    group that has the highest less that of the group that has the lowest, its interval from both of
+    theirs; which two they are was chosen by the same numbers, so of many
     groups it is too wide a claim.
 
     Args:
@@ -142,8 +140,7 @@ def group_means(
         for group in sorted(set(groups.values())):
             tables = grouped(told.filter(pl.col("_group") == group), keys, [name])
             found += [_of_group(table, name, group, share=name in shares) for table in tables]
-        frames = [frame for frame, _ in found]
-        parts += [pl.concat(frames), _gaps(every, keys, found)]
+        parts += [pl.concat(found), _gaps(every, keys, found)]
         parts[-2:] = [
             each.with_columns(measure=pl.lit(name)).select(*keys, "measure", *_TOLD)
             for each in parts[-2:]
@@ -152,11 +149,9 @@ def group_means(
 
 
 _TOLD = ["group", "n_people", "n", "value", "low", "high", "reason"]
-# A group's numbers, and what they are resampled from: values, used, and the bootstrap.
-_Found = tuple[pl.DataFrame, tuple[np.ndarray, np.ndarray, Bootstrap]]
 
 
-def _of_group(table: Grouped, name: str, group: str, *, share: bool) -> _Found:
+def _of_group(table: Grouped, name: str, group: str, *, share: bool) -> pl.DataFrame:
     frame = (
         table.share_frame(name, "value")
         if share
@@ -166,21 +161,15 @@ def _of_group(table: Grouped, name: str, group: str, *, share: bool) -> _Found:
     np.logical_or.at(there, table.bootstrap.classes, table.used)
     people = pl.Series(there.sum(axis=0), dtype=pl.Int64)
     enough = pl.col("n_people") >= FEWEST
-    frame = frame.with_columns(n_people=people, group=pl.lit(group)).with_columns(
+    return frame.with_columns(n_people=people, group=pl.lit(group)).with_columns(
         *(pl.when(enough).then(column).alias(column) for column in ("value", "low", "high")),
         reason=pl.when(~enough).then(pl.lit(FEW)),
     )
-    return frame, (table.values[name], table.used, table.bootstrap)
 
 
-def _gaps(every: pl.DataFrame, keys: Sequence[str], found: Sequence[_Found]) -> pl.DataFrame:
+def _gaps(every: pl.DataFrame, keys: Sequence[str], found: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """The highest number less the lowest of each column, of groups that have enough people."""
-    frames = [
-        frame.with_row_index("_column").with_columns(_place=pl.lit(place))
-        for place, (frame, _) in enumerate(found)
-    ]
-    known = pl.concat(frames).drop_nulls("value")
-    resampled = [_Resampled(*parts, seed=place + 1) for place, (_, parts) in enumerate(found)]
+    known = pl.concat(found).drop_nulls("value")
     rows = []
     for key in every.iter_rows(named=True):
         same = [pl.col(name).eq_missing(pl.lit(key[name])) for name in keys]
@@ -190,37 +179,9 @@ def _gaps(every: pl.DataFrame, keys: Sequence[str], found: Sequence[_Found]) -> 
             rows.append(row | {"value": None, "low": None, "high": None, "reason": NO_GAP})
             continue
         least, most = mine.row(0, named=True), mine.row(-1, named=True)
-        high, low = (resampled[side["_place"]].of(side["_column"]) for side in (most, least))
-        ends = gap_ends(high, low, min(least["n_people"], most["n_people"]))
+        ends = gap_ends(*((side["value"], side["low"], side["high"]) for side in (most, least)))
         which = f"{shown(most['group'], 40)} less {shown(least['group'], 40)}"
         value = most["value"] - least["value"]
         rows.append(row | {"value": value, "low": ends[0], "high": ends[1], "reason": which})
     schema = {name: every.schema[name] for name in keys} | {name: SCHEMA[name] for name in _TOLD}
     return pl.DataFrame(rows, schema=schema)
-
-
-class _Resampled:
-    """A group's mean in each resample of its people, by column.
-
-    Args:
-        values: (N, G), 0 where not used.
-        used: (N, G) bool.
-        bootstrap: of the images.
-        seed: that of no other group, whose people are drawn apart.
-    """
-
-    def __init__(
-        self, values: np.ndarray, used: np.ndarray, bootstrap: Bootstrap, *, seed: int
-    ) -> None:
-        self._values, self._used = values, used.astype(float)
-        self._bootstrap = Bootstrap([str(each) for each in bootstrap.classes], seed=seed)
-        self._start, self._held = -1, np.empty(0)
-
-    def of(self, column: int) -> np.ndarray:
-        """(resamples,)."""
-        start = column - column % _COLUMNS
-        if start != self._start:
-            part = slice(start, start + _COLUMNS)
-            self._held = self._bootstrap.ratios(self._values[:, part], self._used[:, part])
-            self._start = start
-        return self._held[:, column - start]

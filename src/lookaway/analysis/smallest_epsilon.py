@@ -11,7 +11,7 @@ Found = tuple[float | None, float | None, float | None, str]
 
 def smallest_epsilon(
     before: np.ndarray, after: Mapping[float, np.ndarray], used: np.ndarray, boot: Bootstrap
-) -> tuple[Found, np.ndarray]:
+) -> Found:
     """The median of the smallest ε at which a decision is another than on the clean image.
 
     Args:
@@ -22,42 +22,27 @@ def smallest_epsilon(
 
     Returns:
         The median, the ends of its interval, and why it is None: fewer than half of the decisions
-        change at any ε, so that the median lies beyond the largest. And the median in each
-        resample: infinite where it lies there, NaN where no comparison that counts is drawn.
+        change at any ε, so that the median lies beyond the largest. An end is None where it does.
     """
     if not used.any():
-        return (None, None, None, "no decision that it could change"), np.empty(0)
+        return None, None, None, "no decision that it could change"
     smallest = np.full(len(before), np.inf)
     for epsilon in sorted(after, reverse=True):
         smallest[after[epsilon] != before] = epsilon
     order = np.argsort(smallest[used], kind="stable")
     ordered, units = smallest[used][order], boot.units[used][order]
     median = float(_medians(ordered, np.ones((1, len(units))))[0])
-    drawn = np.concatenate([_medians(ordered, each[:, units]) for each in boot.weights()])
-    ends = (None, None) if boot.tail is None else open_ends(drawn, drawn, boot.tail)
+    ends: list[float | None] = [None, None]
+    if boot.tail is not None:
+        drawn = np.concatenate([_medians(ordered, each[:, units]) for each in boot.weights()])
+        some = drawn[~np.isnan(drawn)]
+        cuts = np.quantile(some, [boot.tail, 1 - boot.tail], method="inverted_cdf")
+        ends = [float(cut) if np.isfinite(cut) else None for cut in cuts]
     if np.isfinite(median):
-        return (median, *ends, ""), drawn
+        return median, ends[0], ends[1], ""
     share = float(np.isfinite(ordered).mean())
     few = f"only {share:.1%} of the decisions change" if share else "no decision changes"
-    return (None, *ends, f"{few} at any ε"), drawn
-
-
-def open_ends(
-    lows: np.ndarray, highs: np.ndarray, tail: float
-) -> tuple[float | None, float | None]:
-    """Where a share of resamples lies below, and as large a one above; None: beyond any number.
-
-    Args:
-        lows: (resamples,) for the lower end; infinite ones count, NaN are left out.
-        highs: the same for the upper end.
-        tail: the share.
-    """
-    cuts = (
-        np.quantile(each[~np.isnan(each)], share, method="inverted_cdf")
-        for each, share in ((lows, tail), (highs, 1 - tail))
-    )
-    low, high = (float(cut) if np.isfinite(cut) else None for cut in cuts)
-    return low, high
+    return None, ends[0], ends[1], f"{few} at any ε"
 
 
 def _medians(ordered: np.ndarray, weights: np.ndarray) -> np.ndarray:

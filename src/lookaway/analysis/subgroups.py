@@ -6,18 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.special import ndtr, stdtrit
 
 from lookaway.analysis.comparisons import SCHEMA, comparisons_of
-from lookaway.analysis.drawn_people import resampled_means
-from lookaway.analysis.ends import LEVEL
 from lookaway.analysis.intervals import Bootstrap
-from lookaway.analysis.smallest_epsilon import open_ends, smallest_epsilon
+from lookaway.analysis.smallest_epsilon import smallest_epsilon
 from lookaway.analysis.verification import (
     BEFORE_THRESHOLDS,
     RATES,
     Comparisons,
-    Resampled,
+    Number,
     Setting,
     decided,
     share_of,
@@ -35,7 +32,6 @@ FEWEST = 20  # people of a group, for any claim about it
 GAP = "largest gap"
 FEW = f"under {FEWEST} people"
 NO_GAP = f"fewer than two groups of {FEWEST} people"
-_RESAMPLES = 2_000
 _NUMBERS = ("value", "low", "high")
 
 
@@ -114,7 +110,7 @@ def group_rates(
 
     Genuine comparisons are those of a group's people, impostor comparisons those of two of its
     people. The largest gap is the number of the group that has the highest less that of the group
-    that has the lowest, its interval from resampling the people of each; which two they are was
+    that has the lowest, its interval from both of theirs (``gap_ends``); which two they are was
     chosen by the same numbers, so of many groups it is too wide a claim.
 
     Args:
@@ -129,10 +125,7 @@ def group_rates(
         half of the decisions change; reason says it, and of a gap whose it is.
     """
     of = np.array(groups)
-    every = [
-        _Group(found, of == name, name, seed)
-        for seed, name in enumerate(sorted(set(groups)), start=1)
-    ]
+    every = [_Group(found, of == name, name) for name in sorted(set(groups))]
     levels = {rate: found.thresholds(rate) for rate in rates}
     rows: list[dict[str, object]] = []
 
@@ -164,13 +157,13 @@ def group_rates(
 
 @dataclass(frozen=True)
 class _Told:
-    """A number of a group, or why there is none; and in each resample of the group's people."""
+    """A number of a group, or why there is none; whether it lies beyond the largest ε."""
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
     reason: str | None = None
-    resampled: np.ndarray | None = None
+    beyond: bool = False
 
 
 class _Group:
@@ -180,16 +173,15 @@ class _Group:
         found: all comparisons.
         people: (K,) bool: who is in it.
         name: its.
-        seed: that of no other group, whose people are drawn apart.
     """
 
-    def __init__(self, found: Comparisons, people: np.ndarray, name: str, seed: int) -> None:
+    def __init__(self, found: Comparisons, people: np.ndarray, name: str) -> None:
         self.name, self.people = name, int(people.sum())
         self._found, self._of = found, people
         self._mine = people[found.persons]
         self._persons = found.persons[self._mine]
         self._same = found.genuine()[self._mine]
-        self._boot = Bootstrap([str(each) for each in self._persons], _RESAMPLES, seed)
+        self._boot = Bootstrap([str(each) for each in self._persons])
 
     def _missing(self) -> _Told | None:
         if self.people < FEWEST:
@@ -207,14 +199,13 @@ class _Group:
             "n_people": self.people,
         }
 
-    def alone(self, setting: Setting, number: Callable[..., Resampled]) -> _Told:
+    def alone(self, setting: Setting, number: Callable[..., Number]) -> _Told:
         """What takes no threshold, of the group's probes with the group's templates."""
         if missing := self._missing():
             return missing
         here = np.ix_(self._mine, self._of)
         same = self._same[:, self._of]
-        ends, resampled = number(self._found.similarities[setting][here], same, self._boot)
-        return _Told(*ends, None, resampled)
+        return _Told(*number(self._found.similarities[setting][here], same, self._boot))
 
     def share(self, meant: np.ndarray | None, trials: np.ndarray, rate: float) -> _Told:
         """How many of the comparisons (N, K) that the group's probes have are meant."""
@@ -224,8 +215,7 @@ class _Group:
             return missing
         mine = trials[self._mine]
         above = meant[self._mine] & mine
-        ends = share_of(above, mine, self._persons, self._boot)
-        return _Told(*ends, None, resampled_means(above, mine, self._same, self._boot))
+        return _Told(*share_of(above, mine, self._persons, self._boot))
 
     def smallest(self, title: tuple[str, str], threshold: np.ndarray | None, rate: float) -> _Told:
         """The median smallest ε that changes a decision about one of the group's probes."""
@@ -235,48 +225,54 @@ class _Group:
             return missing
         before, after, used = decided(self._found, title, threshold)
         changed = {epsilon: each[self._mine] for epsilon, each in after.items()}
-        ends, drawn = smallest_epsilon(before[self._mine], changed, used[self._mine], self._boot)
-        return _Told(*ends[:3], ends[3] or None, drawn if drawn.size else None)
+        some = used[self._mine]
+        found = smallest_epsilon(before[self._mine], changed, some, self._boot)
+        return _Told(*found[:3], found[3] or None, found[0] is None and bool(some.any()))
 
 
 def _gap(groups: Sequence[_Group], told: Sequence[_Told]) -> dict[str, object]:
     """The highest number less the lowest, of groups that have enough people."""
     row: dict[str, object] = dict.fromkeys((*_NUMBERS, "n_people", "n_genuine", "n_impostor"))
     row |= {"group": GAP, "reason": NO_GAP}
-    known = [(place, one) for place, one in enumerate(told) if one.resampled is not None]
+    known = [(one, each.name) for one, each in zip(told, groups, strict=True)]
+    known = [(one, name) for one, name in known if one.value is not None or one.beyond]
     if len(known) < 2:
         alike = {one.reason for one in told} - {FEW}  # such as that no threshold can be fixed
         return row if known or len(alike) != 1 else row | {"reason": alike.pop()}
-    sides: list[tuple[float, int, np.ndarray]] = []
-    for place, one in known:
-        if one.value is None or one.resampled is None:  # any other gap would be too small a claim
-            return row | {"reason": f"{shown(groups[place].name, 40)}: {one.reason}"}
-        sides.append((one.value, place, one.resampled))
-    (least, at_low, under), (most, at_high, over) = (
-        pick(sides, key=lambda side: side[:2]) for pick in (min, max)
-    )
-    people = min(groups[place].people for place in (at_low, at_high))
-    low, high = gap_ends(over, under, people)
-    which = f"{shown(groups[at_high].name, 40)} less {shown(groups[at_low].name, 40)}"
-    return row | {"value": most - least, "low": low, "high": high, "reason": which}
+    for one, name in known:
+        if one.beyond:  # any other gap would be too small a claim
+            return row | {"reason": f"{shown(name, 40)}: {one.reason}"}
+    sides = [((one.value or 0.0, one.low, one.high), name) for one, name in known]
+    (least, lower), (most, higher) = min(sides, key=_first), max(sides, key=_first)
+    low, high = gap_ends(most, least)
+    which = f"{shown(higher, 40)} less {shown(lower, 40)}"
+    return row | {"value": most[0] - least[0], "low": low, "high": high, "reason": which}
 
 
-def gap_ends(high: np.ndarray, low: np.ndarray, people: int) -> tuple[float | None, float | None]:
-    """The 95 % interval of a difference of two groups, by percentiles expanded for few people.
+def _first(side: tuple[Number, str]) -> tuple[float, str]:
+    return side[0][0], side[1]
 
-    See ``intervals.Bootstrap``.
+
+def gap_ends(most: Number, least: Number) -> tuple[float | None, float | None]:
+    """The 95 % interval of a difference of two groups of other people, from both of theirs.
+
+    The distances to the ends are added as squares (R. G. Newcombe, Interval estimation for the
+    difference between independent proportions, 1998; G. Y. Zou and A. Donner, Construction of
+    confidence limits about effect measures, 2008, for any number). A bootstrap of the difference
+    has no width where nothing failed in either group.
 
     Args:
-        high: (resamples,) of the group whose number is higher; NaN is left out.
-        low: of the other one.
-        people: of the smaller group, at least 2.
+        most: the higher number and its ends.
+        least: the lower.
 
     Returns:
-        Its ends; None where one lies beyond any number.
+        Its ends; None where an end that it needs is not known.
     """
-    with np.errstate(invalid="ignore"):
-        apart = high - low
-    both = np.isinf(high) & np.isinf(low)  # beyond the largest ε, so nothing is known
-    tail = ndtr(-stdtrit(people - 1, (1 + LEVEL) / 2) * np.sqrt(people / (people - 1)))
-    lows, highs = (np.where(both, side, apart) for side in (-np.inf, np.inf))
-    return open_ends(lows, highs, float(tail))
+    ends: list[float | None] = []
+    for sign, above, below in ((-1, most[1], least[2]), (1, most[2], least[1])):
+        if above is None or below is None:
+            ends.append(None)
+        else:
+            apart = float(np.hypot(above - most[0], below - least[0]))
+            ends.append(most[0] - least[0] + sign * apart)
+    return ends[0], ends[1]

@@ -105,8 +105,7 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
     for setting, similarities in found.similarities.items():
         told: list[tuple[str, float | None, float | None, float | None, str]] = []
         for name, number in BEFORE_THRESHOLDS.items():
-            ends, _ = number(similarities, same, boot)
-            told.append((name, *ends, ""))
+            told.append((name, *number(similarities, same, boot), ""))
         for rate, threshold in levels.items():
             if setting == CLEAN:
                 mean_threshold = None if threshold is None else float(threshold.mean())
@@ -125,7 +124,7 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
         for rate, threshold in levels.items():
             median: Found = (None, None, None, too_few(rate))
             if threshold is not None:
-                median, _ = smallest_epsilon(*decided(found, title, threshold), boot)
+                median = smallest_epsilon(*decided(found, title, threshold), boot)
             rows.append(_row(keys, counts, f"epsilon@{rate:g}", *median))
     numbers = dict.fromkeys(["epsilon", "value", "low", "high"], pl.Float64)
     return pl.DataFrame(rows, schema_overrides={**numbers, "reason": pl.String})
@@ -181,33 +180,31 @@ def decided(
     return before, match, before if target is None else ~before
 
 
-# A number with the ends of its interval, and in each resample of the people.
-Resampled = tuple[tuple[float, float | None, float | None], np.ndarray]
+# A number, and the ends of its interval.
+Number = tuple[float, float | None, float | None]
 
 
-def _equal_error(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Resampled:
+def _equal_error(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Number:
     value, resampled = equal_error(similarities, same, boot)
     low, high = boot.bounds(resampled[:, None], None, SHARE)
-    return (value, low[0], high[0]), resampled
+    return value, low[0], high[0]
 
 
-def _genuine(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Resampled:
+def _genuine(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Number:
     above = np.where(same, similarities, 0.0).sum(axis=1, dtype=float)[:, None]
     below = same.sum(axis=1, dtype=float)[:, None]
     low, high = boot.intervals(above, below, CHANGE)
-    mean = float(above.sum() / below.sum())
-    return (mean, low[0], high[0]), resampled_means(similarities, same, same, boot)
+    return float(above.sum() / below.sum()), low[0], high[0]
 
 
-def _impostor(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Resampled:
-    mean = float(similarities[~same].mean(dtype=float))
+def _impostor(similarities: np.ndarray, same: np.ndarray, boot: Bootstrap) -> Number:
     resampled = resampled_means(similarities, ~same, same, boot)
     low, high = boot.bounds(resampled[:, None], None, CHANGE)
-    return (mean, low[0], high[0]), resampled
+    return float(similarities[~same].mean(dtype=float)), low[0], high[0]
 
 
 # Numbers that take no threshold, of similarities (N, K), which are genuine, and the people.
-BEFORE_THRESHOLDS: dict[str, Callable[[np.ndarray, np.ndarray, Bootstrap], Resampled]] = {
+BEFORE_THRESHOLDS: dict[str, Callable[[np.ndarray, np.ndarray, Bootstrap], Number]] = {
     "eer": _equal_error,
     "genuine": _genuine,
     "impostor": _impostor,
