@@ -15,6 +15,7 @@ def a_plan(models=("one",), images=6, lost=0, layers=("last",), settings=None, *
     given = {
         "models": [{"name": name, "timm": kind, "train": "none"} for name, kind in timm.items()],
         "measure": {"grid": 32},
+        "controls": {"shifted": 0},
         **settings,
         "data": {"folder": "images", "image_size": 32, **settings.get("data", {})},
     }

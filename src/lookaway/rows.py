@@ -46,8 +46,6 @@ ROW_SCHEMA = {
     "attacked_dead": pl.Boolean,
 }
 _COMPARED = ("nissim", "nissim_common", "log_mass_ratio", "sliced_wasserstein")
-# Columns that rows of older runs lack.
-SINCE = ("reached_rms", "reached_linf", "clean_logit", "attacked_logit", *_COMPARED[1:])
 SHUFFLED_SCHEMA = {
     "image": pl.String,
     "label": pl.String,

@@ -11,7 +11,7 @@ import polars as pl
 from lookaway.controls import compared_otherwise
 from lookaway.errors import StoreError
 from lookaway.perturbation import Perturbation
-from lookaway.rows import ROW_SCHEMA, SHUFFLED_SCHEMA, SINCE
+from lookaway.rows import ROW_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.files import Files, check_columns
 from lookaway.study.identity import Identity
 from lookaway.study.json_files import Plan
@@ -154,7 +154,7 @@ class CellReading(Files):
             StoreError: the file is missing or damaged, or lacks some of it.
         """
         path = self.folder / self.name_of(folder, key)
-        frame, about = self.read_frame_with(path, columns, SINCE if folder == "rows" else ())
+        frame, about = self.read_frame_with(path, columns)
         schema: Mapping[str, Any] = _SCHEMAS.get(folder) or dict(frame.schema)
         wanted = {name: kind for name, kind in schema.items() if not columns or name in columns}
         check_columns(frame, wanted, path)

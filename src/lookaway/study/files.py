@@ -178,34 +178,26 @@ class Files:
 
         self.write_checked(name, parquet)
 
-    def read_frame(
-        self, path: AnyPath, columns: Sequence[str] = (), since: Sequence[str] = ()
-    ) -> pl.DataFrame:
+    def read_frame(self, path: AnyPath, columns: Sequence[str] = ()) -> pl.DataFrame:
         """Read a Parquet file, or some columns of it; see ``read_frame_with``."""
-        return self.read_frame_with(path, columns, since)[0]
+        return self.read_frame_with(path, columns)[0]
 
     def read_frame_with(
-        self, path: AnyPath, columns: Sequence[str] = (), since: Sequence[str] = ()
+        self, path: AnyPath, columns: Sequence[str] = ()
     ) -> tuple[pl.DataFrame, dict[str, str]]:
         """Read a Parquet file, or some columns of it, and what was kept with it.
 
         Args:
             path: of the file.
             columns: those to read; empty: all.
-            since: those that files of older runs lack: numbers, which are null then.
 
         Raises:
             StoreError: it is missing or damaged.
         """
         with _readable(path):
             raw = _whole(path)
-            wanted = [name for name in since if name in columns or not columns]
-            there = pl.read_parquet_schema(io.BytesIO(raw)) if wanted else {}
-            lacking = [name for name in wanted if name not in there]
-            read = [name for name in columns if name not in lacking]
-            frame = pl.read_parquet(raw, columns=read or None)
-            absent = [pl.lit(None, pl.Float64).alias(name) for name in lacking]
-            return frame.with_columns(absent), pl.read_parquet_metadata(io.BytesIO(raw))
+            frame = pl.read_parquet(raw, columns=list(columns) or None)
+            return frame, pl.read_parquet_metadata(io.BytesIO(raw))
 
     def read_metadata(self, path: AnyPath) -> dict[str, str]:
         """What was kept with a Parquet or safetensors file.

@@ -167,14 +167,6 @@ class Study(Settings):
     run: Run = Run()
     report: Report = Report()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _before_there_were_any(cls, value: Any, info: ValidationInfo) -> Any:
-        """A run that was stored before there were such controls has none."""
-        if is_stored(info) and isinstance(value, Mapping) and "controls" not in value:
-            return {**value, "controls": {"shifted": 0}}
-        return value
-
     @model_validator(mode="after")
     def _expanded(self) -> Self:
         """A model for each training of a network, where there are several seeds.
