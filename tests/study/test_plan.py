@@ -25,6 +25,7 @@ CHANGES_RESULTS = {
     "controls.shifted",
     "controls.transplanted",
     "controls.spectrum",
+    "controls.noise",
     "data.classes",
     "data.image_size",
     "data.channels",
@@ -164,7 +165,7 @@ def test_only_folder_and_models_are_required_and_defaults_are_the_design_s(faces
         "transfer_from": [],
         "epsilons": [0.01, 0.05, 0.075, 0.1],
         "quantize": False,
-        "controls": {"shifted": 2, "transplanted": 0, "spectrum": 0, "sanity": False},
+        "controls": {"shifted": 2, "transplanted": 0, "spectrum": 0, "noise": 0, "sanity": False},
         "explain": {
             "methods": ["gradcam"],
             "layers": "last",
