@@ -15,11 +15,12 @@ from scipy.stats import spearmanr
 
 import lookaway as la
 from lookaway.analysis.families import DEEP, WIDE, families
-from lookaway.analysis.resamples import Resamples
+from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.studentised import studentised
 from lookaway.result import Result
 
 LEAST = 0.8  # of the clean test images must be right
+_FEW = 3
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -59,7 +60,7 @@ class Claims:
         self.models = [model for model in self.marks if self.clean[model] >= LEAST]
         labels = dict(once.select("image", pl.col("label").cast(pl.String)).iter_rows())
         self.images = sorted(labels)
-        self.resamples = Resamples([labels[image] for image in self.images])
+        self.resamples = Bootstrap([labels[image] for image in self.images])
 
     def matrix(self, frame: pl.DataFrame, model: str, epsilon: float, value: pl.Expr) -> np.ndarray:
         """(N,) one number an image, images in order."""
@@ -248,7 +249,7 @@ class Claims:
                 continue
             ways[model] = dict(zip(moved["image"], steps / np.abs(steps), strict=True))
             length = abs(np.mean(steps / np.abs(steps)))
-            those = Resamples(moved["label"].cast(pl.String).to_list())
+            those = Bootstrap(moved["label"].cast(pl.String).to_list())
             others = [m for m in ways if m != model]
             rows.append(
                 [
@@ -361,7 +362,7 @@ def preparation(result: Result, source: str | None) -> str:
                 ).sort("image")
                 predicted = "attacked_class" if epsilon else "clean_class"
                 values.append((frame[predicted] == frame["label"]).cast(pl.Float64).to_numpy())
-            labels = Resamples(frame["label"].cast(pl.String).to_list())
+            labels = Bootstrap(frame["label"].cast(pl.String).to_list())
             shown.append(_shown(100 * (values[1] - values[0]), labels, "+.1f"))
         rows.append([model, *shown])
     heads = ["model", *(f"ε = {e:g}" for e in (0, *first.epsilons))]
@@ -372,10 +373,17 @@ def _falls(values: Sequence[float]) -> bool:
     return all(after <= before for before, after in pairwise(values))
 
 
-def _shown(values: np.ndarray, images: Resamples, form: str) -> str:
-    """A mean with its 95 % interval; whole classes are drawn where there are 20 or more."""
+def _shown(values: np.ndarray, images: Bootstrap, form: str) -> str:
+    """A mean with its 95 % interval; whole classes are drawn where there are 20 or more.
+
+    Of a few values, as what two accuracies differ by, percentiles: a resample in which hardly any
+    image differs has next to no standard error to divide by.
+    """
     counts = np.ones((len(values), 1))
-    (((low,), (high,)), _) = next(studentised(images, values[:, None], counts))
+    if len(np.unique(values)) > _FEW:
+        (((low,), (high,)), _) = next(studentised(images, values[:, None], counts))
+    else:
+        (low,), (high,) = images.bounds(images.ratios(values[:, None], counts))
     ends = "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
     return f"{values.mean():{form}}{ends}"
 
