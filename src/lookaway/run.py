@@ -39,6 +39,7 @@ from lookaway.study.schedule import Open, open_jobs, run_here
 from lookaway.study.session import Session
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
+from lookaway.study.thumbnails import keep_thumbnails
 from lookaway.study.trainings import open_trainings, train_models
 from lookaway.threads import wait_settings
 
@@ -117,6 +118,7 @@ def run_study(
             cached = replace(prepared.images, cache=cache)
             session = Session(replace(prepared, images=cached), store, reporter)
             _write_pictured(session.prepared, store)
+            keep_thumbnails(cached, store, prepared.study.data.image_size)
             left = open_jobs(session)
             if 0 < left.units < left.wanted:
                 reporter.warn(left.told())

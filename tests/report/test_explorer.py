@@ -1,5 +1,7 @@
 """The explorer's data are what the run stored, and stay small whatever the study."""
 
+import base64
+import io
 import zlib
 
 import numpy as np
@@ -7,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from lookaway.analysis.aimed import without_shaped
 from lookaway.perturbation import Perturbation
@@ -125,11 +128,43 @@ def test_where_layers_are_many_maps_are_smaller_then_images_fewer_and_it_says_so
     assert f"for the first {sum(deep)} images" in fewest.note
 
 
-def test_where_images_are_many_the_first_are_shown_and_it_says_so(finished, monkeypatch):
+def test_where_images_are_many_the_first_are_drawn_and_of_others_there_are_small_copies(
+    finished, monkeypatch
+):
     monkeypatch.setattr(explorer_module, "_CODE_BYTES", 2 * 3 * 3 * 64 * 64 // 4)
     data, found = made(finished)
-    assert len(data.about["images"]) == 2 < len(found.images)
+    images, small = data.about["images"], data.about["small"]
+    drawn = [image for image in images if image["source"]]
+    assert images[:2] == drawn
+    assert {image["name"] for image in images} == {image.image for image in found.images}
     assert f"2 of the {len(found.images)} pictured images" in data.note
+    assert "Of the others there are small copies" in data.note
+    raw = base64.b64decode(small["source"].partition(",")[2])
+    sheet = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).astype(float)
+    known = {image.image: image for image in found.images}
+    for image, tile in zip(images[small["first"] :], small["tiles"], strict=True):
+        down, right = (small["side"] * place for place in divmod(tile, small["columns"]))
+        copy = sheet[down : down + small["side"], right : right + small["side"]]
+        pixels = 255 * known[image["name"]].rgb
+        assert pixels.shape == copy.shape  # the study's images are as small
+        assert np.abs(copy - pixels).mean() < 12
+        assert not image["deep"]
+        assert image["mapped"]
+    for model, of_images in enumerate(data.about["results"]):
+        for image, result in zip(images, of_images, strict=True):
+            row = finished.frames.shown_rows.filter(
+                pl.col("source") == pl.col("model"),
+                image=image["name"],
+                model=finished.frames.models[model],
+                epsilon=0.1,
+                explained_class="clean",
+            )
+            assert result["nissim"][-1][data.about["policy"]][0][-1] == round(row["nissim"][0], 4)
+    monkeypatch.setattr(explorer_module, "_SMALL_MAP_BYTES", 0)
+    bare, _ = made(finished)
+    assert [image["mapped"] for image in bare.about["images"]] == [True] * 2 + [False] * 4
+    assert "no heatmaps" in bare.note
+    assert not any(name.startswith("maps-0-2") for name in bare.blobs)
 
 
 def test_the_page_says_how_many_of_the_test_images_it_draws(finished, monkeypatch):

@@ -26,6 +26,7 @@ from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.analysis.streamed import Streamed
 from lookaway.study.store import Store
+from lookaway.study.thumbnails import name_of, small_images
 
 REGIONS = "regions.safetensors"
 
@@ -95,19 +96,45 @@ class Frames(Described):
         return self.parts.images()
 
     @cached_property
-    def pictured_rows(self) -> pl.DataFrame:
-        """The measurements of the pictured images, models in the study's order."""
-        return self._ordered(self._of_pictured("rows"))
+    def small(self) -> pl.DataFrame:
+        """The samples of which the first variant has small copies, in their order; see there."""
+        test = small_images(self.store.samples_of("test", self.variants[0]))
+        if test.is_empty():
+            return test
+        name = name_of(self.store.identity, self.variants[0], test)
+        return test if (self.store.folder / name).is_file() else test.clear()
 
     @cached_property
-    def pictured_statistics(self) -> pl.DataFrame:
-        """What was measured of the pictured images' maps."""
-        return self._of_pictured("statistics")
+    def shown_rows(self) -> pl.DataFrame:
+        """The measurements of the images that pages show, models in the study's order.
 
-    def _of_pictured(self, folder: str) -> pl.DataFrame:
-        images = self.store.samples().filter("pictured")["image"].implode()
+        Of those with a small copy alone, of the last layers.
+        """
+        return self._ordered(self._of_shown("rows"))
+
+    @cached_property
+    def shown_statistics(self) -> pl.DataFrame:
+        """What was measured of these images' maps."""
+        return self._of_shown("statistics")
+
+    @property
+    def pictured_rows(self) -> pl.DataFrame:
+        """The measurements of the pictured images, models in the study's order."""
+        return self.shown_rows.filter(pl.col("image").is_in(self._pictured))
+
+    @cached_property
+    def _pictured(self) -> pl.Series:
+        return self.store.samples().filter("pictured")["image"].implode()
+
+    def _of_shown(self, folder: str) -> pl.DataFrame:
+        here = pl.col("image").is_in(self._pictured)
+        small = pl.col("image").is_in(self.small["image"].implode())
+        if folder == "rows":
+            last = self.plan.last_layers
+            layers = pl.col("model").replace_strict(last, return_dtype=pl.String)
+            small &= pl.col("layer") == layers
         return pl.concat(
-            frame.filter(pl.col("image").is_in(images), pl.col("method") == self.method)
+            frame.filter(here | small, pl.col("method") == self.method)
             for frame in self.store.scan(folder)
         )
 

@@ -1,6 +1,7 @@
 """What the explorer draws from: pixels, perturbations and native maps, as small as can be."""
 
 import base64
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +17,14 @@ from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
 from lookaway.perturbation import NOISE, Perturbation
 from lookaway.report.explorer_looks import Perturbed, add_looks, first_shown
-from lookaway.report.pictured import Pictured, PicturedImages
+from lookaway.report.pictured import Pictured, PicturedImages, Placed
 from lookaway.report.wording import first_method
+from lookaway.study.thumbnails import SIDE, columns_of
 
 _IMAGES = 500  # in the page, at most
 _CODE_BYTES = 10_000_000  # of all perturbations, before compression
 _MAP_BYTES = 11_000_000  # of the maps of layers before the last, before compression
+_SMALL_MAP_BYTES = 6_000_000  # of the maps of images with a small copy alone, the same
 _SIDES = (56, 28, 14, 7)  # larger maps of those layers are averaged down to one of these
 
 
@@ -51,7 +54,8 @@ class Explorer:
     """The explorer's data.
 
     Attributes:
-        about: plain data: names, sizes, predictions, NISSIM, and the clean images as PNG.
+        about: plain data: names, sizes, predictions, NISSIM, the clean images as lossless WebP,
+            and small copies of others, together in one.
         blobs: deflated bytes by name. ``codes-P-I``: perturbation P's codes for image I,
             (L, H, W, C); two bits each where they are signs, else eight: ``about["changes"]``.
             ``maps-M-I``: model M's maps of image I as 8-bit shares of their maxima: for each of
@@ -84,20 +88,26 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     perturbations.append(Perturbed(NOISE, None))
     fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
     images = found.images[: min(_IMAGES, max(1, fits))]
-    rows = frames.pictured_rows.filter(
+    drawn = {image.image for image in images}
+    others = [
+        (tile, image) for tile, image in enumerate(found.small) if image.image not in drawn
+    ][: max(0, _IMAGES - len(images))]
+    every = [*images, *(image for _, image in others)]
+    rows = frames.shown_rows.filter(
         pl.col("attack").is_in([*frames.attacks, NOISE]),
-        pl.col("image").is_in([image.image for image in images]),
+        pl.col("image").is_in([image.image for image in every]),
         pl.col("variant") == found.variant,
     )
     met = _met(frames, perturbations)
     layers, deep = _layers(frames, rows, len(images), max(map(len, met), default=0))
+    mapped = len(images) + _mapped(frames, layers, met, len(others))
     blobs = {}
     changes: list[list[dict[str, Any]]] = [[{} for _ in images] for _ in perturbations]
     for index, model in enumerate(frames.models):
-        for place in sorted(range(len(images)), key=lambda place: images[place].shard):
-            image = images[place]
+        for place in sorted(range(mapped), key=lambda place: every[place].shard):
+            image = every[place]
             for number, one in enumerate(perturbations):
-                if one.source == index:
+                if one.source == index and isinstance(image, Pictured):
                     change = found.perturbation(image, one.attack, model)
                     blobs[f"codes-{number}-{place}"], changes[number][place] = _codes(change)
             chosen = [layer for layer in layers[model] if layer.last or place < deep]
@@ -110,12 +120,12 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
         blobs[f"codes-{number}-{place}"], changes[number][place] = _codes(change)
     met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan.classes}
     classes = [name for name in frames.plan.predicted_classes() if name in met_classes]
-    results = _results(frames, rows, classes, images, perturbations, layers, met)
-    add_looks(frames, found.variant, images, perturbations, met, results)
+    results = _results(frames, rows, classes, every, perturbations, layers, met)
+    add_looks(frames, found.variant, every, perturbations, met, results)
     about = {
         "first": first_shown(
             frames,
-            results,
+            [of_images[: len(images)] for of_images in results],
             [classes.index(image.label) for image in images],
             [_place_of_last(layers[model]) for model in frames.models],
         ),
@@ -141,13 +151,16 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
                 "name": image.image,
                 "label": classes.index(image.label),
                 "deep": place < deep,
-                "source": _png(image.pixels),
+                "mapped": place < mapped,
+                "source": _webp(image.pixels) if isinstance(image, Pictured) else None,
             }
-            for place, image in enumerate(images)
+            for place, image in enumerate(every)
         ],
+        "small": _small(found, len(images), [tile for tile, _ in others]),
         "results": results,
     }
-    return Explorer(about, blobs, _note(frames, found, len(images), deep, layers))
+    note = _note(frames, found, [len(images), mapped, len(every)], deep, layers)
+    return Explorer(about, blobs, note)
 
 
 def _met(frames: Frames, perturbations: Sequence[Perturbed]) -> list[list[int]]:
@@ -193,6 +206,29 @@ def _layers(
     return found, deep
 
 
+def _mapped(
+    frames: Frames,
+    layers: Mapping[str, Sequence[Layer]],
+    met: Sequence[Sequence[int]],
+    others: int,
+) -> int:
+    """Of how many of the images with a small copy alone the maps are in the page."""
+    each = 0
+    for model, its in zip(frames.models, met, strict=True):
+        maps = len(frames.policies) * (1 + len(its) * len(frames.epsilons))
+        each += sum(maps * math.prod(layer.shown) for layer in layers[model] if layer.last)
+    return min(others, _SMALL_MAP_BYTES // max(1, each))
+
+
+def _small(found: PicturedImages, first: int, tiles: Sequence[int]) -> dict[str, Any] | None:
+    """The small copies: those of the images from ``first`` on, by their places in the file."""
+    if not tiles:
+        return None
+    source = "data:image/webp;base64," + base64.b64encode(found.thumbnails()).decode()
+    columns = columns_of(len(found.small))
+    return {"source": source, "side": SIDE, "columns": columns, "first": first, "tiles": tiles}
+
+
 def _place_of_last(layers: Sequence[Layer]) -> int:
     """Where a model's last layer is among those shown; 0 where no image is pictured."""
     return next((place for place, layer in enumerate(layers) if layer.last), 0)
@@ -209,7 +245,7 @@ def _codes(change: Perturbation) -> tuple[bytes, dict[str, Any]]:
 def _maps(
     frames: Frames,
     found: PicturedImages,
-    image: Pictured,
+    image: Placed,
     model: str,
     layers: Sequence[Layer],
     perturbations: Sequence[Perturbed],
@@ -247,7 +283,7 @@ def _results(
     frames: Frames,
     rows: pl.DataFrame,
     names: Sequence[str],
-    images: Sequence[Pictured],
+    images: Sequence[Placed],
     perturbations: Sequence[Perturbed],
     layers: Mapping[str, Sequence[Layer]],
     met: Sequence[Sequence[int]],
@@ -256,7 +292,7 @@ def _results(
 
     ``clean``: class and confidence. ``attacked``: for each perturbation that the model met, for
     each ε class, confidence and PSNR. ``nissim``: for each layer, policy of the study and such
-    perturbation, for each ε.
+    perturbation, for each ε; None for layers before the last of images that are not pictured.
     """
     epsilons = frames.epsilons
     classes = {name: place for place, name in enumerate(names)}
@@ -281,10 +317,12 @@ def _results(
                 "attacked": [[None] * len(epsilons) for _ in met[model]],
                 "nissim": [
                     [[[None] * len(epsilons) for _ in met[model]] for _ in policies]
-                    for _ in layers[name]
+                    if layer.last or isinstance(image, Pictured)
+                    else None
+                    for layer in layers[name]
                 ],
             }
-            for _ in images
+            for image in images
         ]
         for name, model in models.items()
     ]
@@ -308,11 +346,15 @@ def _results(
 def _note(
     frames: Frames,
     found: PicturedImages,
-    images: int,
+    counts: Sequence[int],
     deep: int,
     layers: Mapping[str, Sequence[Layer]],
 ) -> str:
-    """Which of the images are in the page, and what of them is not."""
+    """Which of the images are in the page, and what of them is not.
+
+    ``counts``: of those that are drawn, of these and the others with maps, of all in the page.
+    """
+    images, mapped, every = counts
     tested = frames.plan.variants[found.variant].images.test.count
     shown = first_method(frames)
     notes = [shown] if shown else []
@@ -321,6 +363,13 @@ def _note(
             f"{images:,} of the {tested:,} test images are drawn here, chosen by a hash of their "
             "content, one of each class in turn; numbers and charts are of all."
         )
+    if images < every:
+        more = f"{every - images:,} more" if every < tested else "the others"
+        maps = "heatmaps of the last layer"
+        if mapped < every:
+            maps = f"for the first {mapped - images:,} {maps}" if mapped > images else "no heatmaps"
+        notes.append(f"Of {more} there are small copies with what was measured, {maps}, and no "
+            "attacked pixels.")
     if images < len(found.images):
         notes.append(f"{images:,} of the {len(found.images):,} pictured images are in this page.")
     every = [layer for its in layers.values() for layer in its]
@@ -341,7 +390,8 @@ def _deflated(array: np.ndarray) -> bytes:
     return zlib.compress(array.tobytes())
 
 
-def _png(pixels: np.ndarray) -> str:
+def _webp(pixels: np.ndarray) -> str:
+    """Every pixel as it is."""
     buffer = BytesIO()
-    as_picture(pixels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    as_picture(pixels).convert("RGB").save(buffer, "WEBP", lossless=True, method=6)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

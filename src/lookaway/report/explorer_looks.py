@@ -9,7 +9,7 @@ import polars as pl
 
 from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
-from lookaway.report.pictured import Pictured
+from lookaway.report.pictured import Placed
 
 _Results = list[list[dict[str, Any]]]
 
@@ -25,7 +25,7 @@ class Perturbed:
 def add_looks(
     frames: Frames,
     variant: str,
-    images: Sequence[Pictured],
+    images: Sequence[Placed],
     perturbations: Sequence[Perturbed],
     met: Sequence[Sequence[int]],
     results: _Results,
@@ -62,7 +62,7 @@ def add_looks(
         for its in met
     ]
     here = pl.col("variant") == variant, pl.col("image").is_in(list(places))
-    for row in direction.each(frames.pictured_statistics.filter(*here)).iter_rows(named=True):
+    for row in direction.each(frames.shown_statistics.filter(*here)).iter_rows(named=True):
         model = models[row["model"]]
         source = None if row["source"] is None else models[row["source"]]
         slot = slots[model].get((row["attack"], source))

@@ -187,7 +187,9 @@ def _page(
     found = explored(frames, pictured)
     drawn = {chart.name: chart for chart in [*charts, *papers] if chart.spec}
     pictures = {name: static(svgs[name]) for name in drawn}
+    about = {name: each for name, each in found.about.items() if name != "results"}
     data = {
+        "results": found.about["results"],
         "charts": {name: chart.spec for name, chart in drawn.items()},
         "tables": {table.name: table.csv() for table in tables},
         "pictures": {
@@ -196,7 +198,8 @@ def _page(
     }
     blobs = found.blobs | {f"json-{name}": _deflated(each) for name, each in data.items()}
     opened = {sentence for view in views for sentence in view.opening.sentences}
-    vega = _inline(vl_convert.javascript_bundle(None))  # type: ignore[arg-type]  # None: all of it
+    vega = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None: all of it
+    blobs["vega"] = zlib.compress(vega.encode(), 9)
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
     return (
         _environment()
@@ -218,7 +221,7 @@ def _page(
             statics=pictures,
             strip=strip(frames, pictured, found.about["first"]),
             colours=_colours(),
-            explorer_data=found.about,
+            explorer_data=about,
             explorer_note=found.note,
             blobs={name: base64.b64encode(raw).decode() for name, raw in blobs.items()},
             correspondence=correspondence(frames) if papers else [],
@@ -235,7 +238,6 @@ def _page(
             ),
             css=Markup(_asset("page.css")),  # noqa: S704  our own
             script=Markup(script),  # noqa: S704  our own
-            vega=Markup(vega),  # noqa: S704  Vega's own
             policy_of_content=_content_policy(vega, script),
         )
     )

@@ -1,8 +1,8 @@
 """The pictured images of a run: pixels, perturbations and native maps, read from its store."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from io import BytesIO
 
@@ -16,26 +16,36 @@ from lookaway.errors import StoreError
 from lookaway.hashing import random_signs
 from lookaway.perturbation import Perturbation
 from lookaway.study.keys import CellKey, map_key, picture_name
+from lookaway.study.thumbnails import name_of
 
 
 @dataclass(frozen=True)
-class Pictured:
-    """One pictured image.
+class Placed:
+    """One test image.
 
     Attributes:
         image: its name.
         label: its true class.
-        pixels: (H, W, C) uint8, on the study's grid; C is 3, or 1 for grey.
         shard: of the test images.
         place: in its shard.
-        pictured_place: among the pictured images of its shard.
     """
 
     image: str
     label: str
-    pixels: np.ndarray
     shard: int
     place: int
+
+
+@dataclass(frozen=True)
+class Pictured(Placed):
+    """One pictured image.
+
+    Attributes:
+        pixels: (H, W, C) uint8, on the study's grid; C is 3, or 1 for grey.
+        pictured_place: among the pictured images of its shard.
+    """
+
+    pixels: np.ndarray
     pictured_place: int
 
     @property
@@ -46,6 +56,11 @@ class Pictured:
 
 class PicturedImages:
     """Everything that a run stores of its pictured images, one of each class in turn.
+
+    Attributes:
+        variant: of the images.
+        images: the pictured ones.
+        small: those with a small copy, of the study's first variant, in the order of the file.
 
     Args:
         frames: of a run.
@@ -61,19 +76,19 @@ class PicturedImages:
         self.variant = variant or frames.variants[0]
         self._seed: int = frames.settings.data.split.seed
         with self._readable():
-            self.images = self._find()
+            self.images, self.small = self._find()
         # The arrays of one cell at a time: callers go model by model, shard by shard.
         self._maps = lru_cache(maxsize=1)(self._store.read_maps)
         self._perturbations = lru_cache(maxsize=2)(self._store.read_perturbations)
 
-    def clean_map(self, image: Pictured, model: str, layer: str, policy: str) -> np.ndarray:
+    def clean_map(self, image: Placed, model: str, layer: str, policy: str) -> np.ndarray:
         """(h, w) float16: the clean image's native map ÷ its maximum; zeros where dead."""
         with self._readable():
             return self._map(image, model, layer, "clean", policy)
 
     def attacked_maps(
         self,
-        image: Pictured,
+        image: Placed,
         model: str,
         layer: str,
         policy: str,
@@ -118,32 +133,50 @@ class PicturedImages:
         return np.broadcast_to(changed.transpose(1, 2, 0), image.rgb.shape)
 
     def _map(
-        self, image: Pictured, model: str, layer: str, kind: str, policy: str, *made_by: str | None
+        self, image: Placed, model: str, layer: str, kind: str, policy: str, *made_by: str | None
     ) -> np.ndarray:
         key = map_key(kind, self._frames.method, policy, layer, *made_by)
         last = self._frames.plan.last_layers[model]
-        place = image.place if layer == last else image.pictured_place
+        of_all = layer == last or not isinstance(image, Pictured)
+        place = image.place if of_all else image.pictured_place
         found: np.ndarray = self._maps(self._key(model, image))[key][place]
         return found
 
-    def _key(self, model: str, image: Pictured) -> CellKey:
+    def _key(self, model: str, image: Placed) -> CellKey:
         return self._store.identity.cell(self.variant, model, image.shard)
 
-    def _find(self) -> list[Pictured]:
-        test = self._store.samples_of("test", self.variant).with_row_index("place")
-        shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
-        return [self._read(entry) for entry in shown.iter_rows(named=True)]
+    def thumbnails(self) -> bytes:
+        """The file of the small copies."""
+        frames = self._frames
+        name = name_of(self._store.identity, frames.variants[0], frames.small)
+        with self._readable():
+            return (self._store.folder / name).read_bytes()
 
-    def _read(self, entry: Mapping[str, object]) -> Pictured:
+    def _find(self) -> tuple[list[Pictured], list[Placed]]:
         identity = self._store.identity
-        shard, place = identity.place(self.variant, int(str(entry["place"])))
-        path = self._store.folder / picture_name(
-            identity.preparation(self.variant), str(entry["sha256"])
-        )
+        test = self._store.samples_of("test", self.variant).with_row_index("index")
+        placed = {
+            entry["image"]: Placed(
+                entry["image"], entry["label"], *identity.place(self.variant, entry["index"])
+            )
+            for entry in test.iter_rows(named=True)
+        }
+        shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
+        small = self._frames.small["image"] if self.variant == self._frames.variants[0] else ()
+        pictured = [
+            self._read(placed[entry["image"]], entry["sha256"])
+            for entry in shown.iter_rows(named=True)
+        ]
+        return pictured, [placed[image] for image in small]
+
+    def _read(self, image: Placed, sha256: str) -> Pictured:
+        identity = self._store.identity
+        path = self._store.folder / picture_name(identity.preparation(self.variant), sha256)
         with Image.open(BytesIO(path.read_bytes()), formats=("PNG",)) as stored:
             pixels = channels_last(stored if stored.mode == "L" else stored.convert("RGB"))
-        pictured = identity.pictured(self.variant, shard).index(place)
-        return Pictured(str(entry["image"]), str(entry["label"]), pixels, shard, place, pictured)
+        pictured = identity.pictured(self.variant, image.shard).index(image.place)
+        return Pictured(image.image, image.label, image.shard, image.place, pixels, pictured)
+
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from lookaway.study.cell_reading import FRAMES
 from lookaway.study.keys import CellKey, picture_name
 from lookaway.study.pairs import read_pairs
 from lookaway.study.store import SANITY_PARTS, Store
+from lookaway.study.thumbnails import name_of, small_images
 
 _OF_CELLS = ("scores", "signs", "maps", *FRAMES)
 _OTHERS = ("heads", "training", "drift", "sanity", "pairs", "images")
@@ -87,5 +88,7 @@ def _used(store: Store) -> Iterator[str]:
             prepared = identity.preparation(model.variant)
             yield from (picture_name(prepared, each) for each in read[0]["reference_sha256"])
     shown = store.samples().filter("pictured")["sha256"]
+    first = identity.plan.settings.data.variants[0]
+    yield name_of(identity, first, small_images(store.samples_of("test", first)))
     for variant in identity.plan.variants:
         yield from (picture_name(identity.preparation(variant), each) for each in shown)

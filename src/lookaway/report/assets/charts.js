@@ -89,6 +89,7 @@ class Charts {
     fitted(spec, room);
     const actions = { export: true, source: false, compiled: false, editor: false };
     const tooltip = { offsetX: 12, offsetY: 12 };
+    await (this.vega ??= unpackedScript("vega"));
     const { view } = await vegaEmbed(place, spec, { renderer: "svg", actions, tooltip, downloadFileName: place.dataset.chart });
     if (this.drawn.get(place) !== here) return view.finalize();
     known?.view?.finalize();

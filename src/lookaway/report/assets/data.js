@@ -4,8 +4,19 @@ function held(id) {
   return JSON.parse(document.getElementById(id).textContent);
 }
 
+async function unpackedText(name) {
+  return new TextDecoder().decode(await inflate(name));
+}
+
 async function unpackedJson(name) {
-  return JSON.parse(new TextDecoder().decode(await inflate(`json-${name}`)));
+  return JSON.parse(await unpackedText(`json-${name}`));
+}
+
+// Runs a script that the page allows by its hash.
+async function unpackedScript(name) {
+  const script = document.createElement("script");
+  script.textContent = await unpackedText(name);
+  document.head.append(script);
 }
 
 // What was unpacked last is kept, up to so many bytes; what is used again stays longest.
@@ -41,12 +52,23 @@ async function inflate(name) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// An image's clean pixels, RGBA; those of a few images are kept.
+// An image's clean pixels, RGBA; those of a few images are kept. Of images that are not pictured
+// they are those of a small copy, enlarged.
 const MOST_IMAGES = 32;
 const pixelsOf = (() => {
   const known = new Map();
+  let sheet;
+  const made = async (about, image) => {
+    const { images, side, small } = about;
+    const { source } = images[image];
+    if (source) return drawn(await decoded(source), side);
+    sheet ??= decoded(small.source);
+    const tile = small.tiles[image - small.first];
+    const place = [small.side * (tile % small.columns), small.side * Math.floor(tile / small.columns)];
+    return drawn(await sheet, side, [...place, small.side, small.side]);
+  };
   return (about, image) => {
-    const found = known.get(image) ?? decoded(about.images[image].source, about.side);
+    const found = known.get(image) ?? made(about, image);
     known.delete(image);
     known.set(image, found);
     if (known.size > MOST_IMAGES) known.delete(known.keys().next().value);
@@ -54,14 +76,18 @@ const pixelsOf = (() => {
   };
 })();
 
-async function decoded(source, side) {
+async function decoded(source) {
   const picture = new Image();
   picture.src = source;
   await picture.decode();
+  return picture;
+}
+
+function drawn(picture, side, part = [0, 0, side, side]) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = side;
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(picture, 0, 0);
+  context.drawImage(picture, ...part, 0, 0, side, side);
   return context.getImageData(0, 0, side, side).data;
 }
 
@@ -85,14 +111,16 @@ async function changeOf(about, perturbation, image, level) {
 
 // A model's maps of an image by layer and policy: { clean, attacked[slot][level] }, or null.
 async function mapsOf(about, model, image) {
-  const raw = await bytes(`maps-${model}-${image}`);
   const { layers, perturbations } = about.models[model];
+  const { mapped, deep } = about.images[image];
+  if (!mapped) return layers.map(() => about.policies.map(() => null));
+  const raw = await bytes(`maps-${model}-${image}`);
   let at = 0;
   const take = (count) => raw.subarray(at, (at += count));
   return layers.map((layer) => {
     const size = layer.shown[0] * layer.shown[1];
     const found = about.policies.map(() => null);
-    if (!layer.last && !about.images[image].deep) return found;
+    if (!layer.last && !deep) return found;
     for (const policy of layer.policies) {
       const clean = take(size);
       const attacked = perturbations.map(() => about.epsilons.map(() => take(size)));

@@ -285,6 +285,8 @@ class Explorer {
         score === null ? "" : `NISSIM of the two heatmaps: ${three(score)}.`,
       );
     }
+    const { source, mapped } = about.images[view.image];
+    if (!source) said.append(` It is not one of the pictured images: its attacked pixels${mapped ? "" : " and its heatmaps"} are not in this page.`);
     const rows = [0, ...about.epsilons].map((_, place) => {
       const [seen, confidence, psnr] = view.seen(view.image, view.model, place);
       const right = seen === about.images[view.image].label;
@@ -309,15 +311,16 @@ class Explorer {
     const { view, about } = this;
     const { side } = about;
     const [clean, maps] = await Promise.all([pixelsOf(about, view.image), mapsOf(about, view.model, view.image)]);
+    const { source, mapped } = about.images[view.image];
     const change =
-      view.level > 0 ? await changeOf(about, view.perturbation(), view.image, view.level - 1) : null;
+      source && view.level > 0 ? await changeOf(about, view.perturbation(), view.image, view.level - 1) : null;
     if (turn !== this.turn) return;
     const layer = view.models[view.model].layers[view.layer];
     const policy = view.shownPolicy();
     const found = maps[view.layer][policy];
-    const after = view.level > 0 ? found.attacked[view.slot()][view.level - 1] : found.clean;
-    const heat = (map) => (isDead(map) ? null : enlarged(map, layer.shown, side));
-    const [heatBefore, heatAfter] = [heat(found.clean), heat(after)];
+    const after = view.level > 0 ? found?.attacked[view.slot()][view.level - 1] : found?.clean;
+    const heat = (map) => (!map || isDead(map) ? null : enlarged(map, layer.shown, side));
+    const [heatBefore, heatAfter] = [heat(found?.clean), heat(after)];
     const attacked = change === null ? clean : attackedPixels(clean, change, view.epsilon());
     const how = view.drawing();
     this.heats = { before: heatBefore, after: heatAfter };
@@ -329,7 +332,12 @@ class Explorer {
       after: overlayPixels(attacked, heatAfter, how),
       difference: differencePixels(clean, heatBefore, heatAfter),
     };
-    for (const [name, pixels] of Object.entries(pictures)) show(byId(`picture-${name}`), pixels, side);
+    for (const [name, pixels] of Object.entries(pictures)) {
+      const there = name === "clean" || (["perturbation", "attacked"].includes(name) ? source : mapped);
+      byId(`picture-${name}`).parentElement.hidden = !there;
+      if (there) show(byId(`picture-${name}`), pixels, side);
+    }
+    byId("heading-clean").textContent = source ? "Clean image" : "Clean image, small copy";
     const [first, second] = [view.seen(view.image, view.model, 0), view.seen()];
     const caption = (name, ...parts) => byId(`caption-${name}`).replaceChildren(...parts);
     const dead = (map) => (map === null ? " · dead map: no evidence for the class" : "");

@@ -84,7 +84,8 @@ async function start() {
   openTarget();
   window.addEventListener("hashchange", openTarget);
   charts = new Charts();
-  const explorer = new Explorer(held("explorer-data"));
+  const [about, results] = [held("explorer-data"), await unpackedJson("results")];
+  const explorer = new Explorer({ ...about, results });
   charts.pick = (datum) => explorer.picked(datum);
   await explorer.ready;
   document.documentElement.dataset.ready = Math.round(performance.now());

@@ -77,7 +77,8 @@ class View {
 
   nissim(image = this.image, model = this.model, layer = this.layer, level = this.level) {
     if (level === 0) return null;
-    return this.result(image, model).nissim[layer][this.policy][this.slot(model)][level - 1];
+    const found = this.result(image, model).nissim;
+    return (found[layer] ?? found[this.lastLayer(model)])[this.policy][this.slot(model)][level - 1];
   }
 
   // The explained class of the maps that are shown: layers before the last are kept for one alone.
@@ -96,7 +97,7 @@ class View {
   isDead(image = this.image, model = this.model, level = this.level) {
     const { dead } = this.result(image, model);
     const [clean, attacked] = dead[this.policy];
-    return clean || (level > 0 && attacked[this.slot(model)][level - 1]);
+    return Boolean(clean || (level > 0 && attacked[this.slot(model)][level - 1]));
   }
 
   // Class and confidence at a level.

@@ -199,7 +199,7 @@ def _said(row: dict[str, Any], which: str) -> tuple[str, ...]:
 def _shares(frames: Frames, shown: Example) -> tuple[str, str]:
     """How much of the clean heatmap's mass left its place, and how much came."""
     keys = ("image", "variant", "model", "attack", "source", "epsilon", "explained_class")
-    found = frames.pictured_statistics.filter(pl.col(key) == shown.row[key] for key in keys)
+    found = frames.shown_statistics.filter(pl.col(key) == shown.row[key] for key in keys)
     lost, gained = (
         "–"
         if found.is_empty() or found[name][0] is None
