@@ -13,6 +13,7 @@ ROOT = Path(lookaway.__file__).parent
 # Left to right: data flows this way, imports go the other.
 ORDER = [
     "errors",
+    "written",
     "places",
     "hashing",
     "memory",

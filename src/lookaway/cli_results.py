@@ -178,6 +178,9 @@ def compare(
         float | None,
         typer.Option(help="How much the aimed excess (over shifted) may rise.", metavar="X"),
     ] = None,
+    page: Annotated[
+        str | None, typer.Option(help="Write the comparison as an HTML page.", metavar="FILE")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -190,11 +193,14 @@ def compare(
     \b
     Examples:
       lookaway compare runs/main runs/branch
-      lookaway compare runs/main runs/branch --max-aimed-rise 0.02 --quiet
+      lookaway compare runs/main runs/branch --max-aimed-rise 0.02 --page compared.html
     """
     from lookaway.compare import compare as compare_runs
+    from lookaway.places import to_path
 
     found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise, max_aimed_rise)
+    if page is not None:
+        to_path(page).write_text(found.page(), encoding="utf-8")
     if as_json:
         print_json({"headline": found.headline.to_dicts(), "passed": list(found.passed)})
     elif not quiet:
@@ -207,25 +213,20 @@ def compare(
 
 def _print_comparison(headline: "pl.DataFrame") -> None:
     from lookaway.compare import what_differs
+    from lookaway.report.compared import lines_of
 
-    heads = ["model", "perturbation", "", "A", "B", "B − A, 95 % interval"]
-    lines, methods = [], headline["method"].unique(maintain_order=True).to_list()
-    for row in headline.iter_rows(named=True):
-        if row["measure"] == "accuracy" and row["method"] != methods[0]:
-            continue  # it is the same for all
-        pair = {row["model_a"], row["model_b"]}
-        interval = "" if row["low"] is None else f" ({row['low']:+.3f}, {row['high']:+.3f})"
-        lines.append(
-            [
-                row["model_a"] if len(pair) == 1 else f"{row['model_a']} → {row['model_b']}",
-                row["scope"] + (f" ({row['variant']})" if row["variant"] != "none" else ""),
-                ("MOD" if row["measure"] == "mod" else row["measure"])
-                + (f", {row['method']}" if row["measure"] != "accuracy" and methods[1:] else ""),
-                f"{row['before']:.3f}",
-                f"{row['after']:.3f}",
-                f"{row['difference']:+.3f}{interval}",
-            ]
-        )
+    heads = ["model", "perturbation", "", "A", "B", "B less A (95 %)"]
+    lines = [
+        [
+            line.model,
+            line.perturbation,
+            line.number,
+            line.before,
+            line.after,
+            f"{line.difference}{f' ({line.interval})' if line.interval else ''}",
+        ]
+        for line in lines_of(headline, {})
+    ]
     first = headline.row(0, named=True)
     print_table(
         heads, lines, f"ε = {first['epsilon']:g}, explained class: {first['explained_class']}"

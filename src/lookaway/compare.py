@@ -10,8 +10,10 @@ import polars as pl
 from lookaway.analysis import comparison
 from lookaway.errors import InputError, StoreError
 from lookaway.places import AnyPath
+from lookaway.report.compared import compared_page
 from lookaway.result import Result, open_result
 from lookaway.study.json_files import Plan
+from lookaway.written import signed
 
 _SAME = ("image_size", "channels", "range", "norm", "quantize", "methods", "ssim", "grid")
 
@@ -26,11 +28,20 @@ class RunComparison:
         headline: those of the largest common ε, of the clean image's class where both runs have
             it, and of all pairs, dead ones too.
         passed: a sentence for each rise whose whole 95 % interval lies above its limit.
+        runs: the places of the two.
+        limits: how much a measure may rise, by its name: mod, excess, aimed.
     """
 
     differences: pl.DataFrame
     headline: pl.DataFrame
     passed: tuple[str, ...]
+    runs: tuple[str, str]
+    limits: Mapping[str, float]
+
+    def page(self) -> str:
+        """The comparison as one HTML file: what passes its limit and what fails, and every ε."""
+        differs = what_differs(self.headline)
+        return compared_page(self.runs, self.differences, self.headline, self.limits, differs)
 
 
 def compare(
@@ -59,9 +70,10 @@ def compare(
         InputError: a limit is not a finite number.
         StoreError: a run cannot be read, or the two are not of the same images and measure.
     """
-    limits = {"mod": max_mod_rise, "excess": max_excess_rise, "aimed": max_aimed_rise}
+    given = {"mod": max_mod_rise, "excess": max_excess_rise, "aimed": max_aimed_rise}
+    limits = {measure: limit for measure, limit in given.items() if limit is not None}
     for measure, limit in limits.items():
-        if limit is not None and not math.isfinite(limit):
+        if not math.isfinite(limit):
             raise InputError(
                 f"max_{measure}_rise must be a finite number, such as 0.02; got {limit}"
             )
@@ -92,10 +104,10 @@ def compare(
     passed = [
         sentence
         for measure, limit in limits.items()
-        if limit is not None
         for sentence in _passed(headline.filter(pl.col("measure") == measure), limit)
     ]
-    return RunComparison(differences, headline, tuple(passed))
+    places = str(runs[0].folder), str(runs[1].folder)
+    return RunComparison(differences, headline, tuple(passed), places, limits)
 
 
 def what_differs(headline: pl.DataFrame, most: int = 6) -> str:
@@ -115,7 +127,7 @@ def what_differs(headline: pl.DataFrame, most: int = 6) -> str:
         return "Nothing differs clearly: every 95 % interval of a difference holds 0."
     several = headline["method"].n_unique() > 1
     named = [
-        f"{_called(row, several)} {row['difference']:+.3f}"
+        f"{_called(row, several)} {signed(row['difference'])}"
         for row in clear.head(most).iter_rows(named=True)
     ]
     more = clear.height - len(named)
@@ -177,8 +189,8 @@ def _headline(differences: pl.DataFrame) -> pl.DataFrame:
 def _passed(rows: pl.DataFrame, limit: float) -> list[str]:
     several = rows["method"].n_unique() > 1
     return [
-        f"{_called(row, several)} at ε = {row['epsilon']:g} rose by {row['difference']:+.3f} (95 % "
-        f"interval {row['low']:+.3f} to {row['high']:+.3f}), more than {limit:g}"
+        f"{_called(row, several)} at ε = {row['epsilon']:g} rose by {signed(row['difference'])} "
+        f"(95 % interval {signed(row['low'])} to {signed(row['high'])}), more than {limit:g}"
         for row in rows.iter_rows(named=True)
         if row["low"] is not None and row["low"] > limit
     ]

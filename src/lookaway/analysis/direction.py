@@ -4,15 +4,16 @@ import polars as pl
 
 from lookaway.analysis.grouped import SETTING, measure_frames
 from lookaway.errors import InputError
+from lookaway.written import percent
 
 WORDS = ("stayed", "moved", "spread", "shrank", "inverted", "died")
 MUCH = 0.25  # of the clean heatmap's mass
 REVERSED = -0.5  # rank correlation
 RULE = (
-    f"died: the attacked map is dead; stayed: less than {MUCH:.0%} of the clean heatmap's mass was "
-    "lost and less was gained; spread: much was gained and little lost; shrank: much was lost and "
-    "little gained; otherwise moved, or inverted where the rank correlation of the two maps is at "
-    f"most {REVERSED:g}".replace("-", "−")
+    f"died: the attacked map is dead; stayed: less than {percent(MUCH)} of the clean heatmap's "
+    "mass was lost and less was gained; spread: much was gained and little lost; shrank: much was "
+    "lost and little gained; otherwise moved, or inverted where the rank correlation of the "
+    f"two maps is at most {REVERSED:g}".replace("-", "−")
 )
 _KEYS = [*SETTING, "method", "explained_class", "epsilon"]
 _MEASURES = [

@@ -8,6 +8,7 @@ import polars as pl
 from lookaway.analysis.decomposition import beside_controls
 from lookaway.analysis.ends import CHANGE
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
+from lookaway.written import percent
 
 _KEYS = [*SETTING, "method", "explained_class", "control"]
 _IMAGE = ["image", "label", "variant", "model", "method", "explained_class", "epsilon"]
@@ -77,7 +78,9 @@ def _lines(table: Grouped) -> list[dict[str, Any]]:
         resampled = at_equal_accuracy(*curves)["difference"]
         known, reason = float(np.isfinite(resampled).mean()), None
         if known < _OVERLAP:
-            reason = f"no interval: in {1 - known:.0%} of the resamples no accuracy is left by both"
+            reason = (
+                f"no interval: in {percent(1 - known)} of the resamples no accuracy is left by both"
+            )
         else:
             ends = table.bootstrap.bounds(
                 resampled[:, None], used.max(axis=1, keepdims=True) > 0, CHANGE
@@ -142,5 +145,7 @@ def _number(one: np.ndarray) -> float | None:
 
 def _apart(*accuracies: np.ndarray) -> str:
     """That no accuracy is left by both, and what each leaves."""
-    attack, control = (f"{each.min():.1%} to {each.max():.1%}" for each in accuracies)
+    attack, control = (
+        f"{percent(each.min(), 1)} to {percent(each.max(), 1)}" for each in accuracies
+    )
     return f"no accuracy is left by both: {attack} under the attack, {control} under the control"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lookaway.analysis.intervals import Bootstrap
+from lookaway.written import percent
 
 Found = tuple[float | None, float | None, float | None, str]
 
@@ -41,7 +42,7 @@ def smallest_epsilon(
     if np.isfinite(median):
         return median, ends[0], ends[1], ""
     share = float(np.isfinite(ordered).mean())
-    few = f"only {share:.1%} of the decisions change" if share else "no decision changes"
+    few = f"only {percent(share, 1)} of the decisions change" if share else "no decision changes"
     return None, ends[0], ends[1], f"{few} at any ε"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lookaway.cost.estimate import Estimate, WorkersCost
+from lookaway.written import percent
 
 _STAGES = {
     "reading": ("reading every image once", "one process"),
@@ -114,7 +115,7 @@ def _in_ways(found: Estimate) -> str:
 def _stored(found: Estimate) -> Table:
     total = sum(found.bytes.values())
     rows = [
-        [kind, _KINDS[kind], _quantity(size, "B"), f"{size / total:.0%}"]
+        [kind, _KINDS[kind], _quantity(size, "B"), percent(size / total)]
         for kind, size in found.bytes.items()
         if size
     ]
@@ -155,16 +156,16 @@ def _dominant(found: Estimate) -> list[str]:
         whose = "training_seconds" if stage == "training" else "seconds"
         line = (
             f"With {_workers(run.workers)}, {_STAGES[stage][0]} takes "
-            f"{stages[stage] / run.seconds:.0%} of the time"
+            f"{percent(stages[stage] / run.seconds)} of the time"
         )
         if stage in ("training", "cells"):
             spans = {model.model: float(getattr(model, whose)) for model in found.models}
             model = max(spans, key=lambda name: spans[name])
-            line += f", {model} {spans[model] / sum(spans.values()):.0%} of that"
+            line += f", {model} {percent(spans[model] / sum(spans.values()))} of that"
         told.append(f"{line}.")
     kind = max(found.bytes, key=lambda name: found.bytes[name])
     share = found.bytes[kind] / sum(found.bytes.values())
-    told.append(f"Of what is stored, {share:.0%} are {kind}: {_KINDS[kind]}.")
+    told.append(f"Of what is stored, {percent(share)} are {kind}: {_KINDS[kind]}.")
     return told
 
 

@@ -10,7 +10,8 @@ from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import of_first
 from lookaway.report.pivot import listing
 from lookaway.report.table import Cell, Table
-from lookaway.report.wording import isolated, signed, with_interval
+from lookaway.report.wording import isolated, with_interval
+from lookaway.written import signed
 
 SECTION = "Networks, over their trainings"
 MEASURES = {

@@ -11,7 +11,8 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.findings import cell
 from lookaway.report.layout import Layout, in_panels, legend, levels, styles
 from lookaway.report.table import Cell, Row, Table
-from lookaway.report.wording import isolated, signed
+from lookaway.report.wording import isolated
+from lookaway.written import percent, signed
 
 _CONFUSED = 10  # classes, beyond which a confusion matrix is no table
 _COLUMNS = {
@@ -107,7 +108,7 @@ def class_warnings(frames: Frames) -> list[str]:
     told = []
     for model in frames.models:
         parts = []
-        for measure, form in (("accuracy", "{:.0%}".format), ("excess", signed)):
+        for measure, form in (("accuracy", percent), ("excess", signed)):
             found = here.filter(model=model, measure=measure).drop_nulls(["low", "high"])
             low, high = found.sort("value").head(1), found.sort("value").tail(1)
             if found.height > 1 and low["high"][0] < high["low"][0]:

@@ -14,7 +14,8 @@ from lookaway.report.findings import at_top, findings, headlines, is_positive, o
 from lookaway.report.flips import flips
 from lookaway.report.robust import robust_conclusion
 from lookaway.report.table import Cell
-from lookaway.report.wording import ONE_TRAINING, isolated, listed, method_ending, signed, trained
+from lookaway.report.wording import ONE_TRAINING, isolated, listed, method_ending, trained
+from lookaway.written import percent, signed
 
 _DID = {
     "moved": "moved to other places",
@@ -75,7 +76,7 @@ def _scale(frames: Frames) -> Conclusion:
         if cells["shuffled"].value is not None
         and (cells["noise"].value or 0.0) >= cells["shuffled"].value
     ]
-    closing = [_largest(frames), _aimed_below(frames)]
+    closing = [_largest(frames)]
     if fragile:
         closing.append(
             f"The heatmaps of {trained(fragile)} are fragile by themselves: noise alone changes "
@@ -132,30 +133,6 @@ def _largest(frames: Frames) -> str:
     return f"It adds most to random signs below the largest ε: {'; '.join(parts)}." if parts else ""
 
 
-def _aimed_below(frames: Frames) -> str:
-    """Where both excesses are clear at a smaller ε, in models in which they are not at the largest.
-
-    Of these the largest aimed one.
-    """
-    if not frames.shifted:
-        return ""
-    here = {"explained_class": frames.policy, **of_first(frames)}
-    keys = ["model", "epsilon"]
-    over = findings(frames, "excess").filter(pl.col("low") > 0, **here).select(keys)
-    both = findings(frames, "aimed").filter(pl.col("low") > 0, **here).join(over, on=keys)
-    at_largest = both.filter(epsilon=frames.top)["model"].to_list()
-    best = both.sort("value", descending=True).unique("model", keep="first", maintain_order=True)
-    most = {row["model"]: row for row in best.iter_rows(named=True)}
-    parts = [
-        f"in {isolated(model)} at ε = {most[model]['epsilon']:g} ({signed(most[model]['value'])})"
-        for model in frames.models
-        if model in most and model not in at_largest
-    ]
-    if not parts:
-        return ""
-    return f"At a smaller ε it is more than its own change in other places: {'; '.join(parts)}."
-
-
 def _depth(frames: Frames) -> Conclusion:
     """Where in each network the shift beyond noise begins."""
     rows = frames.by_depth.filter(
@@ -194,17 +171,17 @@ def _direction(frames: Frames) -> Conclusion:
             models.append((model, "every clean map is dead, so nothing can have gone anywhere"))
             continue
         share = {word: cells[word].value or 0.0 for word in direction.WORDS}
-        text = f"{share['stayed']:.0%} of the heatmaps stayed where they were"
-        text += f" ({noise[model]['stayed'].value or 0.0:.0%} under noise of the same size)"
+        text = f"{percent(share['stayed'])} of the heatmaps stayed where they were"
+        text += f" ({percent(noise[model]['stayed'].value)} under noise of the same size)"
         for word in sorted(_DID, key=lambda word: -share[word])[:2]:
-            text += f", {share[word]:.0%} {_DID[word]}" if share[word] > 0 else ""
+            text += f", {percent(share[word])} {_DID[word]}" if share[word] > 0 else ""
         text += (
-            f"; they lost {cells['lost'].value:.0%} of their participation and gained "
-            f"{cells['gained'].value:.0%} in new places{_way(cells)}"
+            f"; they lost {percent(cells['lost'].value)} of their participation and gained "
+            f"{percent(cells['gained'].value)} in new places{_way(cells)}"
         )
         if region and cells[region[0]].value is not None:
             before, after = (cells[name].value for name in region)
-            text += f"; inside the region it went from {before:.0%} to {after:.0%}"
+            text += f"; inside the region it went from {percent(before)} to {percent(after)}"
         models.append((model, text))
     opening = "Where participation went under attack:"
     return Conclusion("Direction", opening, f"words_{frames.policy}", tuple(models))
@@ -221,7 +198,7 @@ def _way(cells: Mapping[str, Cell]) -> str:
         if is_positive(cells[measure]) or (cells[measure].high or 0.0) < 0
     ]
     where = f"mostly {' and '.join(ways)}" if ways else "in no common direction"
-    return f"; the centre moved by {cells['distance'].value:.0%} of the image's side, {where}"
+    return f"; the centre moved by {percent(cells['distance'].value)} of the image's side, {where}"
 
 
 def _certainty(frames: Frames) -> Conclusion:

@@ -12,6 +12,7 @@ from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import at_top, headlines, of_first
 from lookaway.report.table import Cell
 from lookaway.report.wording import isolated, listed, trained
+from lookaway.written import percent
 
 _RIGHT, _FLIPPED, _ = outcomes.OUTCOMES
 _NISSIM, _LIKE = failing.NISSIM, (failing.NISSIM, failing.LIKE)
@@ -35,7 +36,7 @@ def consequence(frames: Frames) -> Conclusion:
     for model, cells in numbers.items():
         share, flipped, right = (cells[measure].value for measure in measures)
         over_all = told[model][_NISSIM, failing.ALL]
-        text = f"{share:.0%} of the images flipped"
+        text = f"{percent(share)} of the images flipped"
         if over_all["only"] is not None:
             text += f", all of the class {isolated(over_all['only'])}"
         if over_all["auroc"] is None:
@@ -144,4 +145,6 @@ def _dead_apart(cells: Mapping[str, Cell], outcome: str) -> str:
     share, living = cells[f"{outcome}: dead"].value, cells[f"{outcome}: mod_living"].value
     if not share:
         return ""
-    return f" ({share:.0%} dead" + ("" if living is None else f", the others {living:.3f}") + ")"
+    return (
+        f" ({percent(share)} dead" + ("" if living is None else f", the others {living:.3f}") + ")"
+    )

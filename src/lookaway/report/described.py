@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lookaway.written import decimal, percent
+
 _MOST = 12  # numbers in a sentence
 _NAMES = ("panel", "model", "source", "scope", "perturbation", "layer", "measure", "level", "ε")
 
@@ -51,5 +53,5 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def _number(value: float, form: str) -> str:
     if form.endswith("%"):
-        return f"{value:.0%}"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+        return percent(value)
+    return decimal(value, 3 if abs(value) < 10 else 1)

@@ -89,9 +89,9 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     fits = _CODE_BYTES // (len(perturbations) * channels * side * side // 4)
     images = found.images[: min(_IMAGES, max(1, fits))]
     drawn = {image.image for image in images}
-    others = [
-        (tile, image) for tile, image in enumerate(found.small) if image.image not in drawn
-    ][: max(0, _IMAGES - len(images))]
+    others = [(tile, image) for tile, image in enumerate(found.small) if image.image not in drawn][
+        : max(0, _IMAGES - len(images))
+    ]
     every = [*images, *(image for _, image in others)]
     rows = frames.shown_rows.filter(
         pl.col("attack").is_in([*frames.attacks, NOISE]),
@@ -354,22 +354,23 @@ def _note(
 
     ``counts``: of those that are drawn, of these and the others with maps, of all in the page.
     """
-    images, mapped, every = counts
+    images, mapped, shown = counts
     tested = frames.plan.variants[found.variant].images.test.count
-    shown = first_method(frames)
-    notes = [shown] if shown else []
+    notes = [*filter(None, [first_method(frames)])]
     if 0 < images < tested:
         notes.append(
             f"{images:,} of the {tested:,} test images are drawn here, chosen by a hash of their "
             "content, one of each class in turn; numbers and charts are of all."
         )
-    if images < every:
-        more = f"{every - images:,} more" if every < tested else "the others"
+    if images < shown:
+        more = f"{shown - images:,} more" if shown < tested else "the others"
         maps = "heatmaps of the last layer"
-        if mapped < every:
+        if mapped < shown:
             maps = f"for the first {mapped - images:,} {maps}" if mapped > images else "no heatmaps"
-        notes.append(f"Of {more} there are small copies with what was measured, {maps}, and no "
-            "attacked pixels.")
+        notes.append(
+            f"Of {more} there are small copies with what was measured, {maps}, and no "
+            "attacked pixels."
+        )
     if images < len(found.images):
         notes.append(f"{images:,} of the {len(found.images):,} pictured images are in this page.")
     every = [layer for its in layers.values() for layer in its]

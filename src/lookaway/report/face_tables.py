@@ -9,6 +9,7 @@ from lookaway.analysis.face_regions import REGIONS, layout
 from lookaway.analysis.frames import Frames
 from lookaway.report.pivot import LINES, pivoted
 from lookaway.report.table import Table
+from lookaway.written import percent
 
 SECTION = "Regions: where on the face?"
 
@@ -19,7 +20,7 @@ def _areas(frames: Frames) -> str:
     for variant, about in frames.plan.variants.items():
         if (covered := layout(about.aligner)) is not None:
             areas = zip(REGIONS, covered.mean(axis=(1, 2)), strict=True)
-            listed = ", ".join(f"{region} {area:.0%}" for region, area in areas)
+            listed = ", ".join(f"{region} {percent(area)}" for region, area in areas)
             told.append(f"{variant}: {listed}" if frames.several_variants else listed)
     return "; ".join(told)
 

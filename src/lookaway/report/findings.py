@@ -112,27 +112,27 @@ def headlines(frames: Frames, *measures: str, **where: str) -> dict[str, dict[st
     return numbers
 
 
-def accuracies(frames: Frames) -> dict[str, dict[str, Cell]]:
-    """Each model's accuracy on clean images, and at the largest ε under what sentences speak of.
+def accuracies(frames: Frames) -> pl.DataFrame:
+    """Each model's accuracy at every ε, under what sentences speak of.
 
     Args:
         frames: the run's summaries.
 
     Returns:
-        For each model clean, attack, noise and, where its attacks are held against their own
-        change in other places, shifted.
+        The findings, and in ``of`` clean (at ε = 0), attack, noise and, where attacks are held
+        against their own change in other places, shifted.
     """
     first = of_first(frames)
-    scopes = {"attack": first["scope"], "noise": frames.control}
+    scopes = {"clean": first["scope"], "attack": first["scope"], "noise": frames.control}
     if frames.shifted:
         scopes["shifted"] = Control(SHIFTED, 1, frames.attack).together
-    found = findings(frames, "accuracy").filter(variant=first["variant"])
-    numbers: dict[str, dict[str, Cell]] = {model: {} for model in frames.models}
-    for name, scope in {"clean": first["scope"], **scopes}.items():
-        level = 0.0 if name == "clean" else frames.top
-        for row in found.filter(scope=scope, epsilon=level).iter_rows(named=True):
-            numbers[row["model"]][name] = cell(row)
-    return numbers
+    every = findings(frames, "accuracy").filter(variant=first["variant"])
+    parts = [
+        every.filter(pl.col("scope") == scope, (pl.col("epsilon") == 0) == (name == "clean"))
+        for name, scope in scopes.items()
+    ]
+    named = zip(scopes, parts, strict=True)
+    return pl.concat(part.with_columns(of=pl.lit(name)) for name, part in named)
 
 
 def alike(frames: Frames) -> dict[str, Cell]:

@@ -3,20 +3,21 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from lookaway.analysis import dead
 from lookaway.analysis.frames import Frames
-from lookaway.controls import SHIFTED, Control
-from lookaway.report.findings import cell, findings, of_first
+from lookaway.report.findings import accuracies, cell, findings, of_first
 from lookaway.report.options import Options
 from lookaway.report.overlays import heatmap_on
 from lookaway.report.pictured import PicturedImages
 from lookaway.report.table import Cell
+from lookaway.written import percent
 
-_MEASURES = ("mod", "noise", "shuffled", "excess", "shifted", "aimed", dead.DEAD)
+_MEASURES = ("mod", "noise", "shuffled", "excess", "shifted", "aimed", dead.DEAD, dead.MOD_LIVING)
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Standing:
 
     Attributes:
         model: its name.
-        numbers: mod, noise, shuffled, excess and, where the study has them, shifted, aimed and the
-            share of pairs with a dead map.
+        numbers: mod, noise, shuffled, excess, the share of pairs with a dead map, MOD of the
+            others and, where the study has them, shifted and aimed.
         right: its accuracy: clean, attack, noise and, where the study has it, shifted.
     """
 
@@ -43,6 +44,11 @@ class Standing:
     def dead(self) -> float | None:
         """The share of pairs with a dead map."""
         return self.value(dead.DEAD)
+
+    @property
+    def living(self) -> float | None:
+        """MOD of the pairs without a dead map."""
+        return self.value(dead.MOD_LIVING)
 
     @property
     def claimed(self) -> tuple[float, float] | None:
@@ -83,7 +89,7 @@ def bars(frames: Frames) -> list[Bars]:
     """
     first = of_first(frames)
     found = findings(frames, *_MEASURES).filter(**first)
-    right = _accuracies(frames)
+    right = accuracies(frames)
     made = []
     for policy in frames.ordered_policies:
         its = found.filter(pl.col("explained_class").eq(policy).fill_null(value=True))
@@ -109,26 +115,13 @@ def _standings(
         numbers[row["model"]][row["measure"]] = cell(row)
     shares: dict[str, dict[str, Cell]] = {model: {} for model in frames.models}
     for row in right.iter_rows(named=True):
-        if row["epsilon"] == (0.0 if row["of"] == "clean" else level):
+        if row["epsilon"] in (0.0, level):
             shares[row["model"]][row["of"]] = cell(row)
     return tuple(
         Standing(model, its, shares[model])
         for model, its in numbers.items()
         if its.get("excess", Cell(None)).value is not None
     )
-
-
-def _accuracies(frames: Frames) -> pl.DataFrame:
-    """The accuracies of ``Standing.right``, with what each is of."""
-    first = of_first(frames)
-    scopes = {"clean": first["scope"], "attack": first["scope"], "noise": frames.control}
-    if frames.shifted:
-        scopes["shifted"] = Control(SHIFTED, 1, frames.attack).together
-    every = findings(frames, "accuracy").filter(variant=first["variant"])
-    parts = [
-        every.filter(scope=scope).with_columns(of=pl.lit(name)) for name, scope in scopes.items()
-    ]
-    return pl.concat(parts)
 
 
 def nice_steps(most: float) -> list[float]:
@@ -179,7 +172,7 @@ def strip(frames: Frames, pictured: PicturedImages, first: Mapping[str, int]) ->
     pixels = image.rgb, pictured.attacked(image, frames.attack, model, frames.top)
     row = _row(frames, image.image, model)
     heads = "clean", f"{frames.attack.upper()}, ε = {frames.top:g}"
-    seen = [f"{row[f'{one}_class']}, {row[f'{one}_confidence']:.0%}" for one in _SIDES]
+    seen = [f"{row[f'{one}_class']}, {percent(row[f'{one}_confidence'])}" for one in _SIDES]
     right = [row[f"{one}_class"] == image.label for one in _SIDES]
     told = [f"{text}{'' if fine else ' ✗'}" for text, fine in zip(seen, right, strict=True)]
     said = ["dead map: no evidence" if not one.max() > 0 else "" for one in maps]
@@ -193,7 +186,7 @@ def strip(frames: Frames, pictured: PicturedImages, first: Mapping[str, int]) ->
 _SIDES = ("clean", "attacked")
 
 
-def _row(frames: Frames, image: str, model: str) -> dict[str, object]:
+def _row(frames: Frames, image: str, model: str) -> dict[str, Any]:
     """What was measured of an image under a model's own attack at the largest ε."""
     found = frames.pictured_rows.filter(
         image=image,

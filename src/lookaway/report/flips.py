@@ -10,7 +10,8 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import at_top, cell, headlines, of_first
 from lookaway.report.table import Cell
-from lookaway.report.wording import explainer, isolated, signed, trained
+from lookaway.report.wording import explainer, isolated, trained
+from lookaway.written import percent, signed
 
 _EXCESS, _FLIPS, _BEYOND = decomposition.EXCESS, decomposition.FLIPS, decomposition.BEYOND
 _SAME = decomposition.SAME
@@ -70,7 +71,9 @@ def _without_class(frames: Frames) -> str:
     for model, cells in mine.items():
         whole, shown = cells["mod"].value, theirs[model]["mod"].value
         if whole and shown is not None:
-            parts.append(f"{shown / whole:.0%} in {isolated(model)} ({shown:.3f} of {whole:.3f})")
+            parts.append(
+                f"{percent(shown / whole)} in {isolated(model)} ({shown:.3f} of {whole:.3f})"
+            )
     if not parts:
         return ""
     return (
@@ -123,7 +126,8 @@ def _told(control: str, of: Mapping[str, tuple[Cell, int]], equal: Mapping[str, 
     name = "its own change in other places" if shifted else isolated(control)
     flipped, under = (of[measure][0].value or 0.0 for measure in _FLIPPED)
     sentences = [
-        f"Beside {name}: {flipped:.0%} of the images flip, under the control {under:.0%}.",
+        f"Beside {name}: {percent(flipped)} of the images flip, under the control "
+        f"{percent(under)}.",
         f"MOD is higher by {_amount(of[_EXCESS][0])}.",
     ]
     beyond, same = of[_BEYOND][0], of[_SAME][0]
@@ -141,7 +145,8 @@ def _told(control: str, of: Mapping[str, tuple[Cell, int]], equal: Mapping[str, 
     if equal is not None and equal["difference"] is not None:
         found = Cell(equal["difference"], equal["low"], equal["high"])
         sentences.append(
-            f"Where both leave {equal['accuracy']:.0%} right, MOD is higher by {_amount(found)}."
+            f"Where both leave {percent(equal['accuracy'])} right, MOD is higher by "
+            f"{_amount(found)}."
         )
     return " ".join(sentences)
 

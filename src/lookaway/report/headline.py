@@ -14,6 +14,7 @@ from lookaway.perturbation import NOISE
 from lookaway.report.findings import findings
 from lookaway.report.opening import opening
 from lookaway.report.wording import explainer, listed
+from lookaway.written import NONE, decimal, percent, signed
 
 
 def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
@@ -142,7 +143,7 @@ def headline(frames: Frames, most: int = 24) -> Headline:
     less = less if frames.shifted else {"excess": less["excess"]}
     models = []
     for (model, variant), rows in _by_model(shown):
-        clean = ("clean", f"{rows[0]['accuracy_clean']:.1%}", *[""] * (3 + len(less)))
+        clean = ("clean", percent(rows[0]["accuracy_clean"], 1), *[""] * (3 + len(less)))
         lines = [
             (row["perturbation"], *_cells(row), *(_with_ends(row, of) for of in less))
             for row in rows
@@ -152,13 +153,13 @@ def headline(frames: Frames, most: int = 24) -> Headline:
     title = f"At ε = {frames.top:g}: {explainer(frames.method)}, class: {frames.policy}"
     heads = ("right", "dead", "living", "MOD", *less.values())
     said = opening(frames)
-    verdict = " ".join([*filter(None, [said.model, said.title])]) + ". "
+    verdict = " ".join(filter(None, [said.model, f"{said.title}.", *said.lead[:1]]))
     return Headline(
         title,
         heads,
         tuple(models),
         _left_out(frames, numbers, shown),
-        verdict + "".join(said.sentences[:1]).split(". ")[0].removesuffix(".") + ".",
+        verdict,
     )
 
 
@@ -226,9 +227,9 @@ def _left_out(frames: Frames, every: list[dict[str, Any]], shown: list[dict[str,
 def _cells(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Accuracy, the share of dead pairs, MOD of living ones and of all."""
     if row["mod"] is None:
-        return f"{row['accuracy']:.1%}", "", "", "–"
-    living = "–" if row["mod_living"] is None else f"{row['mod_living']:.3f}"
-    return f"{row['accuracy']:.1%}", f"{row['dead']:.0%}", living, f"{row['mod']:.3f}"
+        return percent(row["accuracy"], 1), "", "", NONE
+    living, mod = decimal(row["mod_living"]), decimal(row["mod"])
+    return percent(row["accuracy"], 1), percent(row["dead"]), living, mod
 
 
 def _with_ends(row: Mapping[str, Any], name: str) -> str:
@@ -236,4 +237,4 @@ def _with_ends(row: Mapping[str, Any], name: str) -> str:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if value is None:
         return ""
-    return f"{value:+.3f}" if low is None else f"{value:+.3f} ({low:+.3f}, {high:+.3f})"
+    return signed(value) if low is None else f"{signed(value)} ({signed(low)}, {signed(high)})"

@@ -12,6 +12,7 @@ from lookaway.report.options import Options
 from lookaway.report.overlays import heatmap_on, shrunk
 from lookaway.report.panels import Panel, mosaic, panel_rows
 from lookaway.report.pictured import Pictured, PicturedImages
+from lookaway.written import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def prediction(row: Mapping[str, Any], which: str) -> str:
     """The class and confidence of the ``clean`` or ``attacked`` image; a wrong one has a cross."""
     predicted = row[f"{which}_class"]
     mark = "" if predicted == row["label"] else "× "
-    return f"{mark}{predicted} {row[f'{which}_confidence']:.0%}"
+    return f"{mark}{predicted} {percent(row[f'{which}_confidence'])}"
 
 
 def model_panels(

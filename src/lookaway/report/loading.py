@@ -5,6 +5,7 @@ from lookaway.analysis.loaded import CHANCE, ORDER
 from lookaway.errors import shown
 from lookaway.report.wording import isolated
 from lookaway.study.json_files import Plan
+from lookaway.written import percent
 
 
 def details(plan: Plan, *, choices: bool = False) -> list[str]:
@@ -77,4 +78,4 @@ def _plain(model: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share > 0.1 or share == 0 else f"{share:.1%}"
+    return percent(share, 0 if share > 0.1 or share == 0 else 1)

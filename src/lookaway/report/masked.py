@@ -13,6 +13,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.controls import SHIFTED, Control
 from lookaway.perturbation import NOISE
 from lookaway.report.wording import isolated
+from lookaway.written import percent
 
 _LEAST = 0.02  # of the images, and
 _IMAGES = 3  # images more that are right, with intervals that are apart
@@ -94,8 +95,8 @@ def _rise(curve: _Curve) -> Iterator[str]:
     if pairs:
         low, high = max(pairs, key=lambda pair: curve[pair[1]].share - curve[pair[0]].share)
         yield (
-            f"accuracy rises from {curve[low].share:.1%} at ε = {low:g} to "
-            f"{curve[high].share:.1%} at ε = {high:g}"
+            f"accuracy rises from {percent(curve[low].share, 1)} at ε = {low:g} to "
+            f"{percent(curve[high].share, 1)} at ε = {high:g}"
         )
 
 
@@ -105,8 +106,8 @@ def _beaten(curve: _Curve, other: _Curve, called: str) -> Iterator[str]:
     if levels:
         most = max(levels, key=lambda at: curve[at].share - other[at].share)
         yield (
-            f"at ε = {most:g} accuracy is {curve[most].share:.1%}, and {other[most].share:.1%} "
-            f"under {called}"
+            f"at ε = {most:g} accuracy is {percent(curve[most].share, 1)}, and "
+            f"{percent(other[most].share, 1)} under {called}"
         )
 
 

@@ -4,18 +4,13 @@ import base64
 import hashlib
 import json
 import zlib
-from functools import cache
-from io import BytesIO
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import vl_convert
 import yaml
 from markupsafe import Markup
-from PIL import Image
 
 from lookaway.analysis.frames import Frames
 from lookaway.places import AnyPath
@@ -39,6 +34,7 @@ from lookaway.report.static import static
 from lookaway.report.table import Table
 from lookaway.report.table import files as table_files
 from lookaway.report.tables import all_tables
+from lookaway.report.templates import ASSETS, environment
 from lookaway.report.verified import heading, verified
 from lookaway.report.warnings import warnings
 from lookaway.report.wording import (
@@ -47,12 +43,10 @@ from lookaway.report.wording import (
     first_attack,
     first_method,
     listed,
-    signed,
 )
 from lookaway.study.settings import settings_that_change_results
 from lookaway.study.store import Store
 
-_ASSETS = Path(__file__).parent / "assets"
 _SCRIPTS = [
     "data.js",
     "draw.js",
@@ -161,20 +155,6 @@ def _sections(tables: list[Table]) -> dict[str, list[Table]]:
     return found
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    """The templates, which are compiled once."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_ASSETS),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["data_uri"] = _jpeg
-    return environment
-
-
 def _page(
     frames: Frames,
     views: list[_View],
@@ -197,12 +177,12 @@ def _page(
         },
     }
     blobs = found.blobs | {f"json-{name}": _deflated(each) for name, each in data.items()}
-    opened = {sentence for view in views for sentence in view.opening.sentences}
+    opened = {sentence for view in views for sentence in view.opening.lead}
     vega = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None: all of it
     blobs["vega"] = zlib.compress(vega.encode(), 9)
     script = _inline("\n".join(["(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"]))
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             frames=frames,
@@ -214,7 +194,6 @@ def _page(
             pairs=_pairs(frames),
             without_face=_without_face(frames),
             warnings=[line for line in warnings(frames) if line not in opened],
-            signed=signed,
             sections=_sections(tables),
             charts=charts,
             first_charts=_FIRST_CHARTS,
@@ -280,13 +259,6 @@ def _colours() -> dict[str, list[Any]]:
     return {name: (255 * shades).round().astype(int).tolist() for name, shades in named.items()}
 
 
-def _jpeg(pixels: np.ndarray) -> str:
-    """An image (H, W, 3) in [0, 1] as a data URI."""
-    buffer = BytesIO()
-    Image.fromarray((255 * pixels).round().astype(np.uint8)).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def _source(figure: Figure) -> str:
     """Image panels as a data URI; empty for a chart, which the page draws itself."""
     if figure.panels is None:
@@ -295,7 +267,7 @@ def _source(figure: Figure) -> str:
 
 
 def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _inline(script: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 
@@ -137,8 +137,9 @@ class PicturedImages:
     ) -> np.ndarray:
         key = map_key(kind, self._frames.method, policy, layer, *made_by)
         last = self._frames.plan.last_layers[model]
-        of_all = layer == last or not isinstance(image, Pictured)
-        place = image.place if of_all else image.pictured_place
+        place = image.place
+        if isinstance(image, Pictured) and layer != last:
+            place = image.pictured_place
         found: np.ndarray = self._maps(self._key(model, image))[key][place]
         return found
 
@@ -153,21 +154,20 @@ class PicturedImages:
             return (self._store.folder / name).read_bytes()
 
     def _find(self) -> tuple[list[Pictured], list[Placed]]:
-        identity = self._store.identity
-        test = self._store.samples_of("test", self.variant).with_row_index("index")
+        test = self._store.samples_of("test", self.variant)
+        images, labels = test["image"].to_list(), test["label"].to_list()
         placed = {
-            entry["image"]: Placed(
-                entry["image"], entry["label"], *identity.place(self.variant, entry["index"])
-            )
-            for entry in test.iter_rows(named=True)
+            images[index]: Placed(images[index], labels[index], shard, place)
+            for shard, indices in enumerate(self._store.identity.shards(self.variant))
+            for place, index in enumerate(indices)
         }
         shown = test.filter("pictured").sort(pl.col("image").rank("ordinal").over("label"), "label")
         small = self._frames.small["image"] if self.variant == self._frames.variants[0] else ()
         pictured = [
-            self._read(placed[entry["image"]], entry["sha256"])
-            for entry in shown.iter_rows(named=True)
+            self._read(placed[name], sha256)
+            for name, sha256 in shown.select("image", "sha256").iter_rows()
         ]
-        return pictured, [placed[image] for image in small]
+        return pictured, [placed[name] for name in small]
 
     def _read(self, image: Placed, sha256: str) -> Pictured:
         identity = self._store.identity
@@ -176,7 +176,6 @@ class PicturedImages:
             pixels = channels_last(stored if stored.mode == "L" else stored.convert("RGB"))
         pictured = identity.pictured(self.variant, image.shard).index(image.place)
         return Pictured(image.image, image.label, image.shard, image.place, pixels, pictured)
-
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

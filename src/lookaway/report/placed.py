@@ -11,6 +11,7 @@ from lookaway.report.findings import at_top, headlines
 from lookaway.report.pivot import listing, pivoted
 from lookaway.report.table import Table
 from lookaway.report.wording import isolated
+from lookaway.written import percent
 
 _SCALE = "Scale: more than its controls?"
 _HEADS = {
@@ -100,9 +101,7 @@ def ceiling(frames: Frames, model: str) -> str:
     for row in found.iter_rows(named=True):
         if row["place"] is None:
             return f"{text}: not clearly further than random signs move them."
-        share, low, high = (
-            f"{row[name]:.0%}".replace("-", "−") for name in ("place", "low", "high")
-        )
+        share, low, high = (percent(row[name]) for name in ("place", "low", "high"))
         text += f"; {frames.attack.upper()} stands at {share} of the way from random signs "
         text += f"({row['floor_mod']:.3f}) to there (95 % interval {low} to {high})"
     return f"{text}."

@@ -13,7 +13,8 @@ from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import of_first
 from lookaway.report.pivot import listing
 from lookaway.report.table import Table
-from lookaway.report.wording import adversaries, isolated, signed
+from lookaway.report.wording import adversaries, isolated
+from lookaway.written import percent, signed
 
 SECTION = "Robust training: does it look elsewhere less?"
 FEWEST = 10  # images that both get right, of which the sentence speaks
@@ -143,4 +144,4 @@ def _interval(row: _Told) -> str:
 
 
 def _shares(row: _Told) -> str:
-    return f"{row['of_robust']:.1%} against {row['of_standard']:.1%}"
+    return f"{percent(row['of_robust'], 1)} against {percent(row['of_standard'], 1)}"

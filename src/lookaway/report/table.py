@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
+from lookaway.written import decimal, percent, signed
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -62,10 +64,11 @@ class Table:
 
     def shown(self, value: float | None, column: int = 0) -> str:
         """A number of a column as it is read."""
-        if value is None:
-            return "–"
         form = self.formats[min(column, len(self.formats) - 1)]
-        return f"{100 * value:.1f} %" if form == "%" else f"{value:{form}}".replace("-", "−")
+        if form == "%":
+            return percent(value, 1)
+        places = int(form.strip("+.f"))
+        return signed(value, places) if form[0] == "+" else decimal(value, places)
 
     def interval(self, cell: Cell, column: int = 0) -> str:
         """The interval of a column's number as it is read."""

@@ -12,7 +12,8 @@ from lookaway.metrics.verification import needed
 from lookaway.report.findings import cell
 from lookaway.report.pivot import LINES, pivoted
 from lookaway.report.table import Cell, Table
-from lookaway.report.wording import isolated, signed, with_interval
+from lookaway.report.wording import isolated, with_interval
+from lookaway.written import decimal, percent, signed
 
 SECTION = "Verification: what became of the comparisons?"
 _WHERE = "ε"
@@ -187,11 +188,9 @@ def _cells(here: pl.DataFrame, attack: str, source: str | None, epsilon: float) 
 
 
 def _percent(found: Cell, *, interval: bool = True) -> str:
-    if found.value is None:
-        return "–"
-    told = f"{100 * found.value:.1f} %"
+    told = percent(found.value, 1)
     if interval and found.low is not None and found.high is not None:
-        told += f" (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f} %)"
+        told += f" (95 % interval {decimal(100 * found.low, 1)} to {percent(found.high, 1)})"
     return told
 
 

@@ -11,6 +11,7 @@ from lookaway.report.loading import doubts
 from lookaway.report.masked import masked
 from lookaway.report.wording import of_method
 from lookaway.study import overfitting
+from lookaway.written import percent
 
 TOO_MANY = 0.01  # of the images
 APART = 0.1  # of the RMS of what reaches a network
@@ -59,9 +60,9 @@ def _not_attacked(frames: Frames) -> list[str]:
         where = f" ({row['variant']})" if frames.several_variants else ""
         lines.append(
             f"{row['model']}{where}, {row['scope']}, ε = {row['epsilon']:g}: no pixel was changed "
-            f"in {round(row['value'] * row['n'])} of {row['n']} images ({row['value']:.1%}), as "
-            f"where the gradient is exactly zero. That is no stability: MOD{of_method(frames)} is "
-            f"{with_them:.3f} with them, {rest}"
+            f"in {round(row['value'] * row['n'])} of {row['n']} images "
+            f"({percent(row['value'], 1)}), as where the gradient is exactly zero. That is no "
+            f"stability: MOD{of_method(frames)} is {with_them:.3f} with them, {rest}"
         )
     return lines
 
@@ -87,9 +88,9 @@ def _weaker(frames: Frames) -> list[str]:
                 continue
             apart = rms / row["value"] - 1
             line = (
-                f"{abs(apart):.0%} {'less' if apart < 0 else 'more'} of {control} than of {whose} "
-                f"is left where it reaches the network (RMS {rms:.3f} and {row['value']:.3f} of "
-                f"its normalised input at ε = {row['epsilon']:g}): there they are not of one size"
+                f"{percent(abs(apart))} {'less' if apart < 0 else 'more'} of {control} than of "
+                f"{whose} is left where it reaches the network (RMS {rms:.3f} and "
+                f"{row['value']:.3f} of its normalised input at ε = {row['epsilon']:g}): there they are not of one size"
             )
             key = row["variant"], row["model"], whose, control
             if abs(apart) > APART:  # at the largest such ε

@@ -7,6 +7,7 @@ from lookaway.analysis.frames import Frames
 from lookaway.report.table import Cell
 from lookaway.study.keys import stems
 from lookaway.study.settings import Adversarial, Study
+from lookaway.written import percent, signed
 
 _EXPLAINERS = {  # by the names of the literature; others by their own
     "gradcam": "Grad-CAM",
@@ -41,11 +42,6 @@ BASELINE = {
         "first."
     ),
 }
-
-
-def signed(value: float) -> str:
-    """A number with its sign, as it is read."""
-    return f"{value:+.3f}".replace("-", "−")
 
 
 def with_interval(cell: Cell, *, sign: bool = False) -> str:
@@ -101,7 +97,7 @@ def adversaries(study: Study) -> dict[str, str]:
 def _adversary(attack: Adversarial) -> str:
     name = attack.attack.upper()
     text = f"{name} at ε = {attack.epsilon:.3g}{' (L2)' if attack.norm == 'l2' else ''}"
-    return f"{text}, {attack.clean:.0%} of them clean" if attack.clean else text
+    return f"{text}, {percent(attack.clean)} of them clean" if attack.clean else text
 
 
 def explainer(name: str) -> str:

@@ -16,6 +16,7 @@ from lookaway.report.panels import Panel, mosaic, panel_rows
 from lookaway.report.paper.form import PaperForm
 from lookaway.report.pictured import Pictured, PicturedImages
 from lookaway.report.wording import isolated
+from lookaway.written import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -203,7 +204,7 @@ def _shares(frames: Frames, shown: Example) -> tuple[str, str]:
     lost, gained = (
         "–"
         if found.is_empty() or found[name][0] is None
-        else f"{found[name][0]:.0%} of the clean mass"
+        else f"{percent(found[name][0])} of the clean mass"
         for name in ("lost", "gained")
     )
     return lost, gained
