@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from html import escape
 
 import polars as pl
 import pytest
@@ -87,6 +88,33 @@ def test_a_rise_beyond_the_limit_is_named_and_exits_with_1(finished, worse):
         r"Clearly different: .* of (two|one) under .* \+0\.100; and \d+ more\.", first
     )
     assert first.split(";")[0] in told.stdout
+
+
+def test_a_page_says_what_fails_its_limit_and_what_passes(finished, worse, tmp_path):
+    page = tmp_path / "<b>compared.html"
+    told = run(finished.folder, worse, "--max-mod-rise", 0.05, "--page", page)
+    assert told.exit_code == 1
+    text = page.read_text()
+    found = compare(finished.folder, worse, 0.05)
+    judged = found.headline.filter(measure="mod").height
+    assert f"<h1>Fails: {len(found.passed)} of {judged} rises clearly above" in text
+    assert text.count('class="fails">fails') == len(found.passed) < judged
+    assert text.count('class="passes">passes') == judged - len(found.passed)
+    names = la.open_result(worse).frames.models
+    assert all(escape(name) in text for name in names)
+    passed = compare(finished.folder, finished.folder, max_excess_rise=0.01).page()
+    assert "<h1>Passes: none of " in passed
+    assert "above its limit: excess 0.01." in passed
+    assert "<h1>What changed</h1>" in compare(finished.folder, worse).page()
+
+
+def test_a_page_shows_names_as_they_are(tmp_path):
+    bad = "<script>alert(1)</script>"
+    for name in ("first", "second"):
+        made_up(tmp_path / name, (bad,))
+    text = compare(tmp_path / "first", tmp_path / "second").page()
+    assert bad not in text
+    assert escape(bad) in text
 
 
 def test_a_rise_of_what_is_aimed_has_a_limit_of_its_own(finished, tmp_path):

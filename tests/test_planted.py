@@ -92,5 +92,5 @@ def test_only_what_is_aimed_has_an_aimed_excess(found):
     (said,) = (each.opening for each in conclusions(measurement.frames) if each.title == "Scale")
     assert ("that is aimed at the image" in said) == aimed
     assert ("any smooth change" in said) != aimed
-    for sentence in (said, *opening(measurement.frames).sentences):
+    for sentence in (said, *opening(measurement.frames).lead):
         assert "noise" not in sentence  # which control is meant is said

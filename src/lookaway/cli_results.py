@@ -200,7 +200,7 @@ def compare(
 
     found = compare_runs(run_a, run_b, max_mod_rise, max_excess_rise, max_aimed_rise)
     if page is not None:
-        to_path(page).write_text(found.page(), encoding="utf-8")
+        to_path(page).write_bytes(found.page().encode())
     if as_json:
         print_json({"headline": found.headline.to_dicts(), "passed": list(found.passed)})
     elif not quiet:
@@ -215,7 +215,7 @@ def _print_comparison(headline: "pl.DataFrame") -> None:
     from lookaway.compare import what_differs
     from lookaway.report.compared import lines_of
 
-    heads = ["model", "perturbation", "", "A", "B", "B less A (95 %)"]
+    heads = ["model", "perturbation", "number", "A", "B", "B less A (95 %)"]
     lines = [
         [
             line.model,

@@ -63,7 +63,7 @@ def test_dead_maps_come_before_all_else_in_the_rule():
 
 def test_the_rule_is_told_with_its_thresholds():
     assert (MUCH, REVERSED) == (0.25, -0.5)
-    assert "25%" in RULE
+    assert "25 %" in RULE
     assert "−0.5" in RULE
     assert all(word in RULE for word in WORDS)
 

@@ -68,7 +68,7 @@ def test_the_curves_are_those_of_numpy_and_the_first_epsilon_counts():
             (0.5, 0.4, 0.3),
             (0.98, 0.9, 0.8),
             EPSILONS,
-            "no accuracy is left by both: 30.0% to 50.0% under the attack, 80.0% to 98.0% under",
+            "no accuracy is left by both: 30.0 % to 50.0 % under the attack, 80.0 % to 98.0 %",
         ),
         ((0.5,), (0.9,), (0.1,), "there is one ε alone"),
     ],

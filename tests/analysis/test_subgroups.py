@@ -93,7 +93,7 @@ def test_the_smallest_ε_is_the_median_of_a_group_s_own_decisions(found):
     assert one["few"][0]["reason"] == "under 20 people"
     assert two["south"][0]["value"] is None
     assert two["largest gap"][0]["value"] is None
-    assert "south: only 20.0% of the decisions change" in two["largest gap"][0]["reason"]
+    assert "south: only 20.0 % of the decisions change" in two["largest gap"][0]["reason"]
 
 
 def test_a_gap_is_as_uncertain_as_both_groups_are_also_where_nothing_failed():

@@ -54,9 +54,9 @@ def told():
 def test_what_dominates_is_told_for_one_worker_and_for_most(told):
     said = sentences(told)
     cells = "measuring (cells)"
-    assert said[0] == f"With one worker, {cells} takes 73% of the time, large 75% of that."
-    assert said[1] == "With 8 workers, training takes 75% of the time, large 100% of that."
-    assert said[2].startswith("Of what is stored, 88% are maps")
+    assert said[0] == f"With one worker, {cells} takes 73 % of the time, large 75 % of that."
+    assert said[1] == "With 8 workers, training takes 75 % of the time, large 100 % of that."
+    assert said[2].startswith("Of what is stored, 88 % are maps")
 
 
 def test_what_does_not_fit_into_memory_is_told(told):

@@ -195,8 +195,8 @@ def test_catastrophic_overfitting_is_to_withstand_the_one_attack_and_not_pgd():
     fallen = trained((0.3, 0.2), (None, None), (0.9, 0.1), (0.95, 0.0))
     assert fallen.overfitted.epoch == 3
     (line,) = doubts(fallen, 10)
-    assert "90.0% of the validation images" in line
-    assert "10.0% under PGD" in line
+    assert "90.0 % of the validation images" in line
+    assert "10.0 % under PGD" in line
     assert "Epoch 1 is kept" in line
     # What fails under every attack has not overfitted to one; it withstands nothing.
     (line,) = doubts(trained((0.1, 0.05)), 10)

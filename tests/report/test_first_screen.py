@@ -37,6 +37,8 @@ def test_bars_hold_the_frames_numbers_of_each_policy_and_epsilon(finished):
                 pairs="all",
             ).iter_rows(named=True)
             assert one.numbers["excess"].value == row["excess"]
+            assert one.value("mod") == row["mod"]
+            assert one.numbers["noise"].low is None
             low, high = one.claimed
             assert high - low <= row["high"] - row["low"] + 1e-12
             assert low <= row["noise"] + row["excess"] <= high + 1e-9

@@ -47,23 +47,23 @@ FINE = {("fgsm", "m"): (0.5, 0.2), ("noise", None): (1.0, 0.9)}
         (
             {("fgsm", "m"): (0.2, 0.6)},
             {},
-            "accuracy rises from 20.0% at ε = 0.05 to 60.0% at ε = 0.1",
+            "accuracy rises from 20.0 % at ε = 0.05 to 60.0 % at ε = 0.1",
         ),
         (
             {("square", "m"): (0.5, 0.0)},
             {"blind": ["square"]},
-            "at ε = 0.1 accuracy is 20.0%, and 0.0% under square, which knows no gradient",
+            "at ε = 0.1 accuracy is 20.0 %, and 0.0 % under square, which knows no gradient",
         ),
         (
             {("fgsm", "other"): (0.1, 0.2)},
             {"sources": ["other"]},
-            "at ε = 0.05 accuracy is 50.0%, and 10.0% under perturbations of other",
+            "at ε = 0.05 accuracy is 50.0 %, and 10.0 % under perturbations of other",
         ),
-        ({("noise", None): (0.5, 0.0)}, {}, "and 0.0% under noise of the same size"),
+        ({("noise", None): (0.5, 0.0)}, {}, "and 0.0 % under noise of the same size"),
         (
             {("pgd2", "m"): (0.5, 0.1), ("pgd20", "m"): (0.5, 0.5)},
             {"attacks": [FEW, MANY]},
-            "m, pgd20 white-box: at ε = 0.1 accuracy is 50.0%, and 10.0% under pgd2, which takes",
+            "m, pgd20 white-box: at ε = 0.1 accuracy is 50.0 %, and 10.0 % under pgd2, which takes",
         ),
     ],
 )

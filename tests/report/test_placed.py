@@ -9,6 +9,7 @@ import torch
 import lookaway as la
 from lookaway.analysis.beside_nissim import beside_nissim
 from lookaway.report.placed import ceiling, common, placed_tables
+from lookaway.written import percent
 from rows import labels_of, line, measured
 
 
@@ -29,7 +30,7 @@ def test_the_verdict_says_how_far_a_network_can_be_made_to_look_elsewhere(found)
     if row["place"] is None:
         assert "not clearly further than random signs" in text
     else:
-        assert f"FGSM stands at {row['place']:.0%}".replace("-", "−") in text
+        assert f"FGSM stands at {percent(row['place'])} " in text
     tables = {table.name for policy in frames.policies for table in placed_tables(frames, policy)}
     assert tables == {"place_own", "place_clean", "beside_nissim_own", "beside_nissim_clean"}
 

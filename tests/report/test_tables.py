@@ -52,7 +52,11 @@ def test_the_headline_of_the_terminal_says_what_is_beyond_noise_and_ends_with_no
     )
     dead = 1 - living["n"][0] / own["n"][0]
     assert dead > 0
-    assert line[2:5] == (f"{dead:.0%}", f"{living['mod'][0]:.3f}", f"{own['mod'][0]:.3f}")
+    assert line[2:5] == (
+        f"{dead:.0%}".replace("%", " %"),
+        f"{living['mod'][0]:.3f}",
+        f"{own['mod'][0]:.3f}",
+    )
     assert line[5].startswith(f"{own['excess'][0]:+.3f} (")
     assert [row[5] for rows in models.values() for row in rows if row[0] == "noise"] == ["", ""]
     kinds = ("shifted", "same-class transplant", "other-class transplant")

@@ -106,7 +106,7 @@ def test_an_order_that_nothing_says_is_doubted_on_terminal_and_page(
     told = capsys.readouterr().err
     assert accuracy(result) == pytest.approx(2 / 12)
     doubt = (
-        "one is right on 17% of the 36 clean test images (8.3% by chance), but on 100% if its "
+        "one is right on 17 % of the 36 clean test images (8.3 % by chance), but on 100 % if its "
         "outputs stand for the classes in natural order"
     )
     assert doubt in told

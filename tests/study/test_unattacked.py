@@ -19,6 +19,7 @@ from lookaway.report.page import build_report
 from lookaway.report.warnings import warnings
 from lookaway.study import load
 from lookaway.study.settings import Controls
+from lookaway.written import percent
 from odd import Odd
 from rows import labels_of, line, measured, shuffled_rows
 
@@ -96,7 +97,7 @@ def test_a_study_counts_them_warns_and_gives_mod_without_them(
     said = next(line for line in warnings(result.frames) if "no pixel" in line)
     told = f"one, fgsm white-box, ε = {result.frames.plan.settings.epsilons[0]:g}"
     assert said.startswith(f"{told}: no pixel was changed in ")
-    assert f"({share:.1%})" in said
+    assert f"({percent(share, 1)})" in said
     page = result.report.read_text()
     assert "That is no stability: MOD is" in page
     assert "Images that were not attacked" in page
@@ -141,7 +142,7 @@ def test_one_image_in_a_hundred_is_told_in_the_table_alone():
     both = [measured(m, np.full(200, 0.2), labels, unattacked=not_attacked) for m in "mn"]
     said = warnings(frames_of(pl.concat(both)))
     assert [line.partition(", ε")[0] for line in said] == ["m, fgsm white-box", "n, fgsm from m"]
-    assert all("in 3 of 200 images (1.5%)" in line for line in said)
+    assert all("in 3 of 200 images (1.5 %)" in line for line in said)
 
 
 def test_where_no_image_was_attacked_mod_without_them_is_null_not_0():
@@ -165,7 +166,7 @@ def test_a_control_of_which_less_reaches_the_network_is_told():
         ]
     )
     (line,) = warnings(frames_of(rows))
-    assert line.startswith("m: 20% less of noise than of fgsm is left where it reaches the network")
+    assert line.startswith("m: 20 % less of noise than of fgsm is left where it reaches")
     assert "RMS 0.080 and 0.100" in line
     same = rows.with_columns(reached_rms=pl.lit(0.1))
     assert warnings(frames_of(same)) == []

@@ -194,4 +194,4 @@ def test_the_median_smallest_ε_counts_decisions_that_never_change_as_beyond_the
     assert one["value"] == np.median(smallest)
     assert one["low"] <= one["value"] <= one["high"]
     assert two["value"] is None
-    assert two["reason"] == "only 18.4% of the decisions change at any ε"
+    assert two["reason"] == "only 18.4 % of the decisions change at any ε"

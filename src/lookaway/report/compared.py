@@ -11,7 +11,7 @@ from lookaway.report.templates import ASSETS, environment
 from lookaway.report.wording import explainer
 from lookaway.written import decimal, percent, signed
 
-_NAMES = {"mod": "MOD", "excess": "excess over random signs", "aimed": "aimed excess"}
+_NAMES = {"mod": "MOD", "excess": "excess", "aimed": "aimed excess"}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def _weaker(frames: Frames) -> list[str]:
             line = (
                 f"{percent(abs(apart))} {'less' if apart < 0 else 'more'} of {control} than of "
                 f"{whose} is left where it reaches the network (RMS {rms:.3f} and "
-                f"{row['value']:.3f} of its normalised input at ε = {row['epsilon']:g}): there they are not of one size"
+                f"{row['value']:.3f} of its normalised input at ε = {row['epsilon']:g}): there "
+                "they are not of one size"
             )
             key = row["variant"], row["model"], whose, control
             if abs(apart) > APART:  # at the largest such ε
