@@ -98,7 +98,9 @@ def test_accuracy_stands_beside_that_under_each_control(finished):
     found = opening(finished.frames)
     (text,) = (one for one in found.lead if one.startswith("Its accuracy"))
     (model,) = (
-        name for name in finished.frames.models if f"network {isolated(name)} by" in found.lead[0]
+        name
+        for name in finished.frames.models
+        if f"network {isolated(name)} by" in " ".join(found.lead)
     )
     right = finished.accuracy().filter(epsilon=0.1, model=model)
     shown = {
