@@ -8,5 +8,5 @@ HOSTILE = {
     "end": "</script><script>window.hacked = true</script>",
 }
 EPSILONS = [0.01, 0.05, 0.075, 0.1]
-PICTURED = 9
+PICTURED, TESTED = 9, 15
 OPEN_ALL = "document.querySelectorAll('details.fold').forEach(one => { one.open = true; })"

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from browser_pages import EPSILONS, HOSTILE, OPEN_ALL, PICTURED
+from browser_pages import EPSILONS, HOSTILE, OPEN_ALL, PICTURED, TESTED
 from lookaway.analysis.frames import Frames
 from lookaway.explainers.base import heatmap
 from lookaway.report.overlays import coloured, hatched
@@ -305,7 +305,7 @@ def test_images_are_sorted_by_nissim_and_filtered_by_outcome(page):
         for text in page.locator("#gallery .tile").all_inner_texts()
         for found in re.findall(r"NISSIM (\d\.\d+)", text)
     ]
-    assert len(scores) == PICTURED
+    assert len(scores) == TESTED  # the pictured ones and those with a small copy
     assert scores == sorted(scores, reverse=True)
     choose(page, "sort", value="class")
     for word, told in (
@@ -317,7 +317,26 @@ def test_images_are_sorted_by_nissim_and_filtered_by_outcome(page):
         texts = page.locator("#gallery .tile").all_inner_texts()
         assert all(told in text for text in texts)
     choose(page, "only", value="all")
-    assert page.locator("#gallery .tile").count() == PICTURED
+    alive = []
+    for which in ("living", "dead"):
+        choose(page, "alive", value=which)
+        texts = page.locator("#gallery .tile").all_inner_texts()
+        assert all(("dead map" in text) == (which == "dead") for text in texts)
+        alive += texts
+    assert len(alive) == TESTED
+    choose(page, "alive", value="all")
+
+
+def test_an_image_that_is_not_pictured_is_a_small_copy_with_its_heatmaps(page):
+    page.locator("#gallery .tile").nth(PICTURED).click()
+    page.settle()
+    assert "It is not one of the pictured images" in page.text("#said")
+    assert not page.locator("#picture-attacked").is_visible()
+    assert page.locator("#picture-after").is_visible()
+    assert page.pixels("picture-clean").std() > 5
+    page.locator("#gallery .tile").nth(0).click()
+    page.settle()
+    assert page.locator("#picture-attacked").is_visible()
 
 
 def test_pictures_are_chosen_with_the_mouse_and_the_keyboard(page):

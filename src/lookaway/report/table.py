@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from lookaway.written import decimal, percent, signed
+from lookaway.written import NONE, decimal, percent, signed
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Table:
         form = self.formats[min(column, len(self.formats) - 1)]
         if form == "%":
             return percent(value, 1)
+        if value is None or not form.endswith("f"):
+            return NONE if value is None else f"{value:{form}}".replace("-", "−")
         places = int(form.strip("+.f"))
         return signed(value, places) if form[0] == "+" else decimal(value, places)
 
