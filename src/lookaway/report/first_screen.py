@@ -98,7 +98,12 @@ def bars(frames: Frames) -> list[Bars]:
             end or 0.0
             for standings in of_levels.values()
             for one in standings
-            for end in (*map(one.value, _MEASURES[:3]), one.value("shifted"), *(one.claimed or ()))
+            for end in (
+                *map(one.value, _MEASURES[:3]),
+                one.value("shifted"),
+                one.living,
+                *(one.claimed or ()),
+            )
         ]
         scale = max(ends, default=0.0) or 1.0
         levels = sorted(of_levels, key=lambda level: level != frames.top)
