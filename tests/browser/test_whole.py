@@ -240,7 +240,7 @@ def test_a_bar_opens_its_images(page):
 
 def test_a_chart_is_told_in_a_sentence_and_a_table(page):
     said = page.page.locator("#said-accuracy").text_content()
-    assert re.search(r"^Accuracy at ε = 0.1: .*\d+%", said)
+    assert re.search(r"^Accuracy at ε = 0.1: .*\d+ %", said)
     assert page.locator("[data-chart=accuracy] svg.marks").get_attribute("aria-hidden") == "true"
     numbers = page.locator("details[data-numbers=accuracy]")
     numbers.locator("summary").click()
