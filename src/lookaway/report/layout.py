@@ -14,6 +14,15 @@ COLOURS = ["#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255"]
 OTHER_ATTACKS = ["#8c3b00", "#b8860b", "#5b3a29", "#e08a6a", "#6b5b00"]
 # Charts are laid out in Liberation Sans, whose letters are as wide as Arial's and Helvetica's.
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+# As everywhere else: a minus sign, and a space before the percent sign.
+_NUMBERS = {
+    "decimal": ".",
+    "thousands": ",",
+    "grouping": [3],
+    "currency": ["", ""],
+    "percent": "\u00a0%",
+    "minus": "\u2212",
+}
 DASHES = [[1, 0], [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [3, 1]]
 _AXIS, _SYMBOL, _LETTER = 85, 45, 6.6  # px: left of panels; of a legend's symbol; of a letter
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
@@ -166,7 +175,7 @@ def faceted(
     by = {name: _plain(channel) for name, channel in facets.items()}
     return {
         "$schema": alt.SCHEMA_URL,
-        "config": _plain(config),
+        "config": _plain(config) | {"locale": {"number": _NUMBERS}},
         "data": {"name": "rows"},
         "datasets": {"rows": rows},
         "facet": by.get("facet", by),
