@@ -22,6 +22,7 @@ from lookaway.report.paper.figures import correspondence, paper_figures
 from lookaway.report.paper.form import paper_form
 from lookaway.report.pictured import PicturedImages
 from lookaway.study.keys import plain
+from lookaway.written import percent
 from plans import with_settings
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -223,15 +224,15 @@ def test_the_pictures_of_an_attack_say_what_was_measured(layered):
     attack = words_of(layered.figure("paper_fig2_attack"))
     for words in (shift, attack):
         for which in ("clean", "attacked"):
-            told = f"{row[f'{which}_class']} {row[f'{which}_confidence']:.0%}"
+            told = f"{row[f'{which}_class']} {percent(row[f'{which}_confidence'])}"
             assert any(told in one for one in words)
     assert f"+ {shown.epsilon:g} ×" in attack
     assert f"PSNR {row['psnr']:.1f} dB" in attack
     assert f"ε = {shown.epsilon:g}, NISSIM {row['nissim']:.3f}" in shift
     keys = ("image", "model", "attack", "source", "epsilon", "explained_class")
     look = frames.statistics.filter(pl.col(key) == row[key] for key in keys)
-    assert f"{look['lost'][0]:.0%} of the clean mass" in shift
-    assert f"{look['gained'][0]:.0%} of the clean mass" in shift
+    assert f"{percent(look['lost'][0])} of the clean mass" in shift
+    assert f"{percent(look['gained'][0])} of the clean mass" in shift
     assert shown.caption in layered.figure("paper_fig1_shift").note
 
 
@@ -300,7 +301,7 @@ def test_a_transfer_shows_every_model_under_the_sources_perturbations(finished):
     assert rows["model"].to_list() == [HOSTILE] * 2 + ["two"] * 2
     for row in rows.iter_rows(named=True):
         assert f"NISSIM {row['nissim']:.3f}" in words
-        assert any(f"{row['attacked_confidence']:.0%}" in one for one in words)
+        assert any(percent(row["attacked_confidence"]) in one for one in words)
     assert sum(one == "clean" for one in words) == 2
     assert any(one.endswith(("white-box)", "…")) for one in words)
 

@@ -105,7 +105,7 @@ def test_other_layers_are_told_of_the_pictured_images_and_tables_show_all(result
     assert moved.rows[0].names[0] == "clean"
     assert sum(cell.value for cell in moved.rows[0].cells) == pytest.approx(1.0)
     area = round(100 * layout(result.plan.variants["landmarks"].aligner)[0].mean())
-    assert f"by the standard layout: eyes {area}%, nose" in moved.note
+    assert f"by the standard layout: eyes {area} %, nose" in moved.note
     assert {row.names[0] for row in beyond.rows} == {"dodge white-box"}
 
 

@@ -117,7 +117,7 @@ class Frames(Described):
         """What was measured of these images' maps."""
         return self._of_shown("statistics")
 
-    @property
+    @cached_property
     def pictured_rows(self) -> pl.DataFrame:
         """The measurements of the pictured images, models in the study's order."""
         return self.shown_rows.filter(pl.col("image").is_in(self._pictured))
