@@ -108,7 +108,7 @@ def refuse(*_):
     raise AssertionError("the whole run was read")
 
 
-@pytest.mark.parametrize(("store", "rows"), [("all", 400), ("pictured", 1500)], indirect=["store"])
+@pytest.mark.parametrize(("store", "rows"), [("all", 1500), ("pictured", 1500)], indirect=["store"])
 def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatch, rows):
     frames = in_parts(store, monkeypatch, rows)
     monkeypatch.setattr(store, "frame", refuse)

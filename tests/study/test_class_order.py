@@ -1,6 +1,7 @@
 """Which of a network's outputs are a study's classes: given, found, checked, and doubted."""
 
 import json
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -88,11 +89,18 @@ def study(numbered, by_timm, tmp_path):
             },
             "models": [{**spec, "train": "none", "input_size": 96, **settings}],
             "epsilons": [0.05],
+            "controls": {"shifted": 0},
             "explain": {"explained_class": ["own"], "pictured": 2},
             "measure": {"grid": 32},
         }
 
     return make
+
+
+@pytest.fixture
+def run_quickly(run_quickly):
+    """All images in a cell."""
+    return partial(run_quickly, shard=36)
 
 
 def accuracy(result):
