@@ -117,7 +117,7 @@ def test_every_chart_is_drawn_and_tells_values_on_hover(run, shared):
     page.wait_for_selector("#vg-tooltip-element.visible")
     told = page.text("#vg-tooltip-element")
     assert any(model in told for model in run.frames.models)  # whose mark lies on top
-    assert re.search(r"accuracy\s+\d+%\s+95 % from\s+\d+%\s+to\s+\d+%", told)
+    assert re.search(r"accuracy\s+\d+\s%\s+95 % from\s+\d+\s%\s+to\s+\d+\s%", told)
     check_tooltip(page, 1280, 900)
 
 

@@ -1,10 +1,12 @@
 """What a network takes: its channels and their normalisation, and its size."""
 
 from collections.abc import Iterable, Sequence, Sized
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from lookaway.errors import InputError, shown
+
+if TYPE_CHECKING:  # a report is made without torch
+    from torch import nn
 
 
 def check_channels(
@@ -54,7 +56,7 @@ def sides_of(input_size: int | tuple[int, int] | None) -> tuple[int, int] | None
 
 
 def normalisation(
-    module: nn.Module,
+    module: "nn.Module",
     channels: int | None,
     mean: float | Sequence[float],
     std: float | Sequence[float],
@@ -65,7 +67,9 @@ def normalisation(
         InputError: they contradict each other, or the network.
     """
     lengths = {len(each) for each in (mean, std) if isinstance(each, Sized)} - {0}
-    takes = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), 3)
+    from torch.nn import Conv2d
+
+    takes = next((part.in_channels for part in module.modules() if isinstance(part, Conv2d)), 3)
     known = takes if takes in (1, 3) else 3
     count = channels if channels is not None else next(iter(lengths), known)
     if count not in (1, 3) or not lengths <= {count}:
