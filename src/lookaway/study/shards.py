@@ -81,7 +81,7 @@ def _halved(
 
 def _dividing(items: list[_Item], least: int) -> int:
     """The first bit whose halves have at least so many images, of two classes if that can be."""
-    for classes in (2, 1):
+    for classes in (2, 1) if any(item.label != items[0].label for item in items) else (1,):
         for bit in range(_BITS):
             halves = [[item for item in items if item.bits >> bit & 1 == one] for one in (0, 1)]
             if all(
