@@ -150,7 +150,7 @@ def plan(
     """
     _choose_wait(quiet)
     from lookaway.cost.estimate import estimate
-    from lookaway.cost.told import sentences, tables
+    from lookaway.cost.tables import sentences, tables
 
     _find_own_code(trust_code)
     there: list[str] = []

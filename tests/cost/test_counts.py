@@ -42,7 +42,7 @@ def test_no_image_is_read(faces, monkeypatch):
 def test_imagined_images_are_as_many_as_asked_and_every_class_has_a_share(classes, more, split):
     train, val, test = map(float, split)
     study = a_study("sample:lfw_subset", split={"train": train, "val": val, "test": test})
-    counts = imagined(study, 3 * classes + more, classes)
+    counts = imagined(study, 3 * classes + more, classes, 4)
     assert counts.used == counts.read == 3 * classes + more
     assert len(set(counts.classes)) == classes
     assert counts.parts["test"] >= classes
@@ -50,4 +50,4 @@ def test_imagined_images_are_as_many_as_asked_and_every_class_has_a_share(classe
 
 
 def test_imagined_images_use_the_number_of_classes_that_the_study_draws():
-    assert len(imagined(a_study("sample:lfw_subset", classes=5), 100, None).classes) == 5
+    assert len(imagined(a_study("sample:lfw_subset", classes=5), 100, None, 4).classes) == 5

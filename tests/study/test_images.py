@@ -110,7 +110,7 @@ def test_classes_are_drawn_among_those_that_each_part_has(parted):
 
 def test_images_cannot_be_imagined_in_folders_of_parts(parted):
     with pytest.raises(InputError, match="split: folders keeps; give a study with split:"):
-        imagined(a_study(parted, split="folders"), 100, 4)
+        imagined(a_study(parted, split="folders"), 100, 4, 4)
 
 
 def test_a_leak_between_given_parts_is_reported(parted):

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from lookaway.errors import DataError, EngineError
+from lookaway.study.job import Job
 from lookaway.study.keys import CellKey, ModelKey
 from lookaway.study.settings import ModelSpec
-from lookaway.study.worker import Job
 from plans import a_plan
 
 pytest.importorskip("ray")

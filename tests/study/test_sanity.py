@@ -7,7 +7,7 @@ from torch import nn
 
 import lookaway as la
 from lookaway.analysis.sanity import TRAINED
-from lookaway.models.randomise import randomise
+from lookaway.models.randomise import randomise, refit
 from lookaway.report.conclusions import conclusions
 from lookaway.report.tables import all_tables
 from oracles import pixels
@@ -44,6 +44,17 @@ def test_the_weights_of_a_part_are_drawn_anew_by_the_seed_alone(part, changed):
     if part == "all":  # the norm's statistics are those of the images
         entered = nn.functional.conv2d(images, made[0]["0.weight"], made[0]["0.bias"])
         assert torch.allclose(made[0]["1.running_mean"], entered.mean((0, 2, 3)), atol=1e-5)
+
+
+def test_statistics_of_images_keep_an_untrained_network_in_range():
+    clf = la.load_classifier("resnet26", num_classes=5, pretrained=False, input_size=64)
+    refit(clf, clf.module, pixels(4, 3, 64, 64))
+    assert not any(part.training for part in clf.module.modules())
+    seen = []
+    clf.module.layer4.register_forward_hook(lambda _m, _i, output: seen.append(output))
+    with torch.no_grad():
+        clf(pixels(4, 3, 64, 64, seed=2))
+    assert 0.1 < float(seen[0].std()) < 10
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,11 @@ from lookaway.metrics.shuffled import OTHER_CLASS, SAME_CLASS
 from lookaway.progress import Silent
 from lookaway.rows import SHUFFLED_SCHEMA
 from lookaway.study import prepare
+from lookaway.study.cell import Shard, do_cell
 from lookaway.study.identity import Identity
+from lookaway.study.job import Job
 from lookaway.study.keys import map_key
 from lookaway.study.plan import parse_study
-from lookaway.study.worker import Job, Shard, do_cell
 
 
 def test_stored_rows_are_what_the_public_calls_give_from_stored_maps(looked):

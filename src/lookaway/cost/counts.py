@@ -1,14 +1,17 @@
 """How many images a study would have: from the names in its folder, or imagined."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 
 from lookaway.data.folder import ImageSource, Record
-from lookaway.data.samples import open_source
+from lookaway.data.samples import PREFIX, open_source
 from lookaway.data.split import PARTS, part_sizes
 from lookaway.errors import InputError
 from lookaway.study.images import divide
 from lookaway.study.settings import FolderSplit, Study
+
+SAMPLE = f"{PREFIX}lfw_subset"  # in place of images that are imagined
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,14 @@ class Counts:
         read: how many are read before classes are drawn.
         classes: names, in order.
         parts: how many images train, val and test have.
-        source: of the images; None where they are imagined.
-        some: a few records, to try the study on; those of a folder have no hash yet. Empty where
-            images are imagined.
+        source: of the images, or of others in place of imagined ones.
+        some: a few records, to try the study on; those of a folder have no hash yet.
     """
 
     read: int
     classes: Sequence[str]
     parts: Mapping[str, int]
-    source: ImageSource | None
+    source: ImageSource
     some: list[Record]
 
     @property
@@ -42,7 +44,7 @@ def listed(study: Study, classes: int | None, some: int) -> Counts:
     Args:
         study: checked settings.
         classes: in place of ``data.classes``.
-        some: how many records to give.
+        some: how many records to give, about.
 
     Raises:
         DataError: there are too few images.
@@ -56,17 +58,18 @@ def listed(study: Study, classes: int | None, some: int) -> Counts:
         classes=sorted({record.label for record in used}),
         parts={part: len(records) for part, records in parts.items()},
         source=source,
-        some=test[:: max(1, len(test) // some)][:some],
+        some=spread(test, some),
     )
 
 
-def imagined(study: Study, images: int, classes: int | None) -> Counts:
+def imagined(study: Study, images: int, classes: int | None, some: int) -> Counts:
     """Count images that are not there, spread evenly over classes.
 
     Args:
         study: checked settings.
         images: how many.
         classes: of how many classes; None: as many as the study draws.
+        some: how many records to give, about.
 
     Raises:
         InputError: the numbers make no study.
@@ -88,9 +91,19 @@ def imagined(study: Study, images: int, classes: int | None) -> Counts:
         )
     each, more = divmod(images, count)
     parts = dict.fromkeys(PARTS, 0)
-    for size, so_many in ((each + 1, more), (each, count - more)):
-        if so_many:
+    for size, alike in ((each + 1, more), (each, count - more)):
+        if alike:
             for part, part_size in part_sizes(size, fractions).items():
-                parts[part] += so_many * part_size
+                parts[part] += alike * part_size
     names = [f"n{index:06d}" for index in range(count)]
-    return Counts(images, names, parts, None, [])
+    source = open_source(SAMPLE)
+    sample = [
+        replace(record, label=name)
+        for record, name in zip(spread(source.listed(), some), cycle(names), strict=False)
+    ]
+    return Counts(images, names, parts, source, sample)
+
+
+def spread(records: Sequence[Record], count: int) -> list[Record]:
+    """So many records from all over, or all where there are fewer."""
+    return list(records[:: max(1, len(records) // count)][:count])

@@ -11,8 +11,17 @@ from typing import Any
 
 import torch
 
-from lookaway.cost.counts import Counts, imagined, listed
-from lookaway.cost.trial import KINDS, LEAST, SAMPLE, ModelTrial, open_bench, try_model
+from lookaway.cost.counts import SAMPLE, Counts, imagined, listed
+from lookaway.cost.trial import (
+    KINDS,
+    LEAST,
+    SECONDS,
+    CellTrial,
+    TrainingTrial,
+    open_bench,
+    try_cells,
+    try_training,
+)
 from lookaway.errors import InputError
 from lookaway.progress import Reporter, Silent, Terminal
 from lookaway.study.machine import Machine
@@ -49,25 +58,6 @@ class ModelCost:
 
 
 @dataclass(frozen=True)
-class WorkersCost:
-    """The study's time on so many machines like this one.
-
-    Attributes:
-        workers: how many train networks and do cells; all else is done by one process.
-        seconds: from reading the images to the numbers behind the page.
-        training_seconds: of these, while workers train.
-        cells_seconds: while they do cells.
-        bytes_per_second: of results that come from the workers while they do cells.
-    """
-
-    workers: int
-    seconds: float
-    training_seconds: float
-    cells_seconds: float
-    bytes_per_second: float
-
-
-@dataclass(frozen=True)
 class Estimate:
     """What a study would take.
 
@@ -78,10 +68,9 @@ class Estimate:
         parts: how many images train, val and test have, in each variant.
         variants: names.
         models: each model's part.
-        reading_seconds: to read every image once, in the beginning.
-        faces_seconds: to find the faces of all variants.
+        stages: seconds of each stage, in order, by how many machines like this one train networks
+            and do cells; all else is done by one process. First of one.
         memory: bytes of memory of this machine, where the models work.
-        workers: the time with one worker, and with more.
         trial_images: how many images each model was tried on.
         trial_seconds: how long all trials took together.
         machine: what the trial ran on.
@@ -93,46 +82,28 @@ class Estimate:
     parts: Mapping[str, int]
     variants: tuple[str, ...]
     models: tuple[ModelCost, ...]
-    reading_seconds: float
-    faces_seconds: float
+    stages: Mapping[int, Mapping[str, float]]
     memory: int
-    workers: tuple[WorkersCost, ...]
     trial_images: int
     trial_seconds: float
     machine: str
 
     @property
-    def stages(self) -> dict[str, float]:
-        """Seconds of each stage with one worker, in order."""
-        return {
-            "reading": self.reading_seconds,
-            "faces": self.faces_seconds,
-            "training": sum(model.training_seconds for model in self.models),
-            "cells": sum(model.seconds for model in self.models),
-        }
-
-    @property
     def bytes(self) -> dict[str, int]:
         """Bytes stored, by kind."""
-        kinds = {kind: 0 for model in self.models for kind in model.bytes}
-        for model in self.models:
-            for kind, size in model.bytes.items():
-                kinds[kind] += size
-        return kinds
-
-    @property
-    def training_memory(self) -> int:
-        """The most memory that a training needs for the outputs of its frozen trunk."""
-        return max(model.training_memory for model in self.models)
+        return {kind: sum(model.bytes[kind] for model in self.models) for kind in (*KINDS, "heads")}
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data, totals too."""
         return {
             **asdict(self),
             "cells": sum(model.cells for model in self.models),
-            "stages": self.stages,
             "bytes": self.bytes,
-            "training_memory": self.training_memory,
+            "stages": self.stages[1],
+            "workers": [
+                {"workers": count, "seconds": sum(stages.values()), **stages}
+                for count, stages in self.stages.items()
+            ],
         }
 
 
@@ -170,36 +141,30 @@ def estimate(
     checked, lines, source = open_study(
         study, SAMPLE if images is not None else data, trust_code=trust_code
     )
-    if images is not None:
-        counts = imagined(checked, images, classes)
-    else:
-        counts = listed(checked, classes, trial)
-    began = time.perf_counter()
-    found = {}
+    counts = (
+        listed(checked, classes, trial)
+        if images is None
+        else imagined(checked, images, classes, trial)
+    )
+    began, models = time.perf_counter(), []
     with open_bench(checked, counts, trial, lines, source) as bench:
+        shard, device = bench.prepared.plan.shard, bench.prepared.device
         with reporter.stage("trial", len(checked.models), "models") as advance:
             for index, spec in enumerate(checked.models):
-                found[spec.name] = try_model(bench, index)
+                cells, training = try_cells(bench, index), try_training(bench, index)
+                models.append(_model(checked, spec, counts, shard, cells, training))
                 advance(1)
-        reading, faces = counts.read * bench.reading, counts.used * bench.faces
-        shard, device = bench.prepared.plan.shard, bench.prepared.device
-    models = tuple(
-        _model(checked, spec, counts, found[spec.name], shard) for spec in checked.models
-    )
+    once = {"reading": counts.read * bench.reading, "faces": counts.used * bench.faces}
+    variants = checked.data.variants
     return Estimate(
         imagined=images is not None,
         read=counts.read,
         classes=len(counts.classes),
         parts=counts.parts,
-        variants=tuple(checked.data.variants),
-        models=models,
-        reading_seconds=reading,
-        faces_seconds=faces,
+        variants=tuple(variants),
+        models=tuple(models),
+        stages={count: once | _shared(count, models, len(variants)) for count in (1, *workers)},
         memory=Machine.found(checked.run.device).memory,
-        workers=tuple(
-            _on(count, models, reading + faces, len(checked.data.variants))
-            for count in dict.fromkeys([1, *workers])
-        ),
         trial_images=trial,
         trial_seconds=time.perf_counter() - began,
         machine=_machine(device),
@@ -218,63 +183,51 @@ def _check(images: int | None, classes: int | None, workers: Sequence[int], tria
 
 
 def _model(
-    study: Study, spec: ModelSpec, counts: Counts, trial: ModelTrial, shard: int
+    study: Study,
+    spec: ModelSpec,
+    counts: Counts,
+    shard: int,
+    tried: CellTrial,
+    training: TrainingTrial,
 ) -> ModelCost:
     """A model's part of the study: its images, times what one took."""
     variants, test = len(study.data.variants), counts.parts["test"]
     images, cells = variants * test, variants * likely_count(test, shard)
-    pictured = variants * min(study.explain.pictured, test)
-    stored = {
-        kind: round(
-            cells * trial.file_bytes[kind]
-            + images * trial.image_bytes[kind]
-            + pictured * trial.pictured_bytes[kind]
-        )
-        for kind in KINDS
-    }
+    taken = tried.of(cells, images, variants * min(study.explain.pictured, test))
     epochs, adversarial = spec.epochs or study.training.epochs, study.adversarial(spec)
     train, val = counts.parts["train"], counts.parts["val"]
     kept = val if adversarial else train + val
-    training = trial.trunk * kept + epochs * trial.epoch * (train + val / 3)
-    if adversarial:
-        training += math.ceil(epochs / adversarial.check_every) * trial.check * val
+    checks = math.ceil(epochs / adversarial.check_every) if adversarial else 0
+    seconds = training.once * kept + checks * training.attacked * val
+    seconds += epochs * (training.learnt * train + training.checked * val)
     return ModelCost(
         model=spec.name,
         cells=cells,
         images=images,
-        seconds=trial.image * images + trial.pictured * pictured,
+        seconds=taken.pop(SECONDS),
         trained=spec.train,
-        training_seconds=training * variants,
-        bytes={**stored, "heads": variants * trial.weight_bytes},
-        training_memory=kept * trial.kept_bytes,
+        training_seconds=seconds * variants,
+        bytes={kind: round(size) for kind, size in taken.items()}
+        | {"heads": variants * training.weight_bytes},
+        training_memory=kept * training.kept_bytes,
     )
 
 
-def _on(workers: int, models: Sequence[ModelCost], once: float, variants: int) -> WorkersCost:
-    """Workers share the trainings and the cells, whole ones; the rest stays with one process."""
-    cells = sum(model.cells for model in models)
-    share = -(-cells // workers) / cells
-    parallel = share * sum(model.seconds for model in models)
-    spans = [model.training_seconds / variants for model in models] * variants
-    training = max(_shared(workers, spans))
-    results = sum(size for model in models for kind, size in model.bytes.items() if kind in KINDS)
-    return WorkersCost(workers, once + training + parallel, training, parallel, results / parallel)
-
-
-def _shared(workers: int, spans: Sequence[float]) -> list[float]:
-    """When each worker is done, the next of whom is free takes the next piece of work."""
+def _shared(workers: int, models: Sequence[ModelCost], variants: int) -> dict[str, float]:
+    """Seconds of what workers share: trainings and cells, whole ones, the next to whom is free."""
     busy = [0.0] * workers
-    for span in spans:
+    for span in [model.training_seconds / variants for model in models] * variants:
         busy[busy.index(min(busy))] += span
-    return busy
+    cells = sum(model.cells for model in models)
+    share = math.ceil(cells / workers) / cells
+    return {"training": max(busy), "cells": share * sum(model.seconds for model in models)}
 
 
 def _machine(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    count = os.cpu_count() or 1
     return (
-        f"{platform.processor() or platform.machine()}, {count} processors, "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count() or 1} processors, "
         f"{threads} thread{'s' if threads > 1 else ''}"
     )

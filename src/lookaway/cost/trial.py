@@ -1,4 +1,4 @@
-"""A study tried on a few images: its real cells and trainings, timed, and their files weighed.
+"""A study tried on a few images: real cells and steps of training, timed, their files weighed.
 
 Networks have random weights, for what they hold changes no cost, so none is fetched.
 """
@@ -14,36 +14,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from lookaway.cost.counts import Counts
+from lookaway.cost.counts import SAMPLE, Counts
 from lookaway.data.align import find_faces, open_aligner
 from lookaway.data.folder import Files, Record
-from lookaway.data.samples import PREFIX, open_source
 from lookaway.errors import DataError
-from lookaway.hashing import seed_from
 from lookaway.memory import kept_memory
 from lookaway.models.classifier import Classifier
 from lookaway.models.folding import fold_batch_norm
 from lookaway.models.gallery import Gallery
-from lookaway.models.stages import stages
-from lookaway.models.training import Recipe, train
-from lookaway.perturbation import Perturbation
+from lookaway.models.randomise import refit
+from lookaway.models.randomness import seeded
+from lookaway.models.stages import AT_ONCE, Stage, stages
+from lookaway.models.training import Recipe, one_pass, optimizer_of
 from lookaway.progress import Silent
+from lookaway.study.cell import Shard, do_cell, perturb_cell
 from lookaway.study.grid_cache import grid_cache
 from lookaway.study.identity import Identity
 from lookaway.study.images import Grids, Variant
+from lookaway.study.job import Given, Job
 from lookaway.study.keys import CellKey
 from lookaway.study.load import load_model
 from lookaway.study.prepare import Prepared, prepare, training_precision
 from lookaway.study.settings import ModelSpec, Split, Study
 from lookaway.study.store import Store
 from lookaway.study.trained import placed, quick
-from lookaway.study.worker import Given, Job, Shard, do_cell, perturb_cell
 from lookaway.study.yaml_lines import Lines
 
 LEAST = 6  # images of a trial
-SAMPLE = f"{PREFIX}lfw_subset"  # in place of images that are imagined
 KINDS = {  # of a cell's files, and their endings
     "rows": "parquet",
     "maps": "safetensors",
@@ -52,34 +50,49 @@ KINDS = {  # of a cell's files, and their endings
     "statistics": "parquet",
     "scores": "safetensors",
 }
-_LEARNT, _CHECKED, _EPOCHS = 8, 2, 3  # of a trained trial
+SECONDS = "seconds"  # beside these kinds
+_LEARNT, _CHECKED = 8, 4  # images of a trial of training
 
 
 @dataclass(frozen=True)
-class ModelTrial:
-    """What one model takes: seconds, and bytes by kind of file.
+class CellTrial:
+    """What one model's cells take: seconds, and bytes by kind of file.
 
     Attributes:
-        image: seconds for a test image of a variant.
-        pictured: seconds for a pictured one, beyond that.
-        file_bytes: of a cell's files, whatever is in them.
-        image_bytes: for each image.
-        pictured_bytes: for a pictured one, beyond that.
-        trunk: seconds of a training for an image, once.
-        epoch: seconds for a training image in an epoch; a validation image takes a third.
-        check: seconds to check a network on an attacked validation image; 0 where none is.
+        cell: a cell, whatever is in it.
+        image: each image of it.
+        pictured: a pictured one, beyond that.
+    """
+
+    cell: dict[str, float]
+    image: dict[str, float]
+    pictured: dict[str, float]
+
+    def of(self, cells: int, images: int, pictured: int) -> dict[str, float]:
+        """What so many cells, images and pictured images take."""
+        return {
+            kind: cells * self.cell[kind] + images * each + pictured * self.pictured[kind]
+            for kind, each in self.image.items()
+        }
+
+
+@dataclass(frozen=True)
+class TrainingTrial:
+    """What one model's training takes.
+
+    Attributes:
+        once: seconds for an image that goes through a frozen trunk once, or is enrolled.
+        learnt: seconds for a training image in an epoch.
+        checked: seconds for a validation image in an epoch.
+        attacked: seconds for one in an epoch that is checked under attack.
         kept_bytes: of memory that hold an image while a frozen trunk's head is trained.
         weight_bytes: of the trained weights.
     """
 
-    image: float
-    pictured: float
-    file_bytes: dict[str, float]
-    image_bytes: dict[str, float]
-    pictured_bytes: dict[str, float]
-    trunk: float = 0.0
-    epoch: float = 0.0
-    check: float = 0.0
+    once: float = 0.0
+    learnt: float = 0.0
+    checked: float = 0.0
+    attacked: float = 0.0
     kept_bytes: int = 0
     weight_bytes: int = 0
 
@@ -131,12 +144,12 @@ def open_bench(
         grid_cache(Path(folder)) as cache,
     ):
         prepared = prepare(_small(study), lines, None, Silent(), source)
-        its_source = counts.source or open_source(SAMPLE)
-        records, reading = _read(counts, images)
+        readable, reading = _read(counts)
+        records = list(islice(cycle(readable), images))
         here = Variant("none", dict.fromkeys(("train", "val", "test"), records), {}, {})
         few = replace(
             prepared.images,
-            source=its_source,
+            source=counts.source,
             classes=list(counts.classes),
             parts=here.parts,
             pictured=frozenset(),
@@ -145,49 +158,14 @@ def open_bench(
         )
         faces = 0.0
         if "cascade" in study.data.variants and (aligner := open_aligner("cascade", None)):
-            began = time.perf_counter()
-            find_faces(aligner, its_source, records, {}, lambda _: None, lambda _: None)
-            faces = (time.perf_counter() - began) / len(records)
+            faces = _timed(
+                lambda: find_faces(
+                    aligner, counts.source, records, {}, lambda _: None, lambda _: None
+                )
+            ) / len(records)
         store = Store(Path(folder) / "run")
         store.use(prepared.plan, None)
         yield Bench(study, replace(prepared, images=few), store, reading, faces)
-
-
-def try_model(bench: Bench, index: int) -> ModelTrial:
-    """Try one model.
-
-    Args:
-        bench: the study.
-        index: the model's place in it.
-
-    Raises:
-        ModelError: it cannot be trained as the study asks.
-    """
-    study, spec = bench.study, bench.prepared.study.models[index]
-    clf = quick(_network(bench, spec), bench.prepared, spec)
-    half, whole = len(bench.records) // 2, len(bench.records)
-
-    def cell(count: int, pictured: bool = False) -> tuple[float, dict[str, int]]:
-        return _cell(bench, clf, _key(bench, spec.name), count, pictured)
-
-    _, few = cell(half)  # which warms up, too
-    seconds, many = cell(whole)
-    image = seconds / whole
-    each = {kind: (many[kind] - few[kind]) / (whole - half) for kind in KINDS}
-    found = ModelTrial(
-        image=image + _perturbing(bench, clf, index),
-        pictured=0.0,
-        file_bytes={kind: few[kind] - half * each[kind] for kind in KINDS},
-        image_bytes=each,
-        pictured_bytes=dict.fromkeys(KINDS, 0.0),
-    )
-    if study.explain.pictured:
-        seconds, shown = cell(half, pictured=True)
-        more = {kind: (shown[kind] - few[kind]) / half for kind in KINDS}
-        found = replace(found, pictured=max(0.0, seconds / half - image), pictured_bytes=more)
-    if study.models[index].train == "none":
-        return found
-    return _trained(bench, index, found)
 
 
 def _small(study: Study) -> Study:
@@ -196,174 +174,168 @@ def _small(study: Study) -> Study:
     Where the clean and the attacked image's own classes are explained, the trial explains two
     classes that are never the same, as if every attack changed the class.
     """
+    data: dict[str, Any] = dict.fromkeys(("table", "classes", "landmarks", "range"))
+    data |= {"folder": SAMPLE, "variants": ["none"], "split": Split(seed=study.data.split.seed)}
+    untrained: dict[str, Any] = dict.fromkeys(("checkpoint", "averaged", "classes", "enrol"))
+    untrained |= {"pretrained": False, "other_classes": "cut"}
+    loaded = {"train": "none"}
     own = set(study.explain.explained_class) == {"own", "clean"}
-    nothing = {
-        "folder": SAMPLE,
-        "table": None,
-        "classes": None,
-        "variants": ["none"],
-        "landmarks": None,
-    }
-    data = study.data.model_copy(
-        update={**nothing, "range": None, "split": Split(seed=study.data.split.seed)}
+    explained = {"explained_class": ["clean", "label"]} if own else {}
+    return study.model_copy(
+        update={
+            "data": study.data.model_copy(update=data),
+            "explain": study.explain.model_copy(update=explained),
+            "models": [
+                spec.model_copy(
+                    update=untrained | (loaded if spec.timm and spec.train != "enrol" else {})
+                )
+                for spec in study.models
+            ],
+        }
     )
-    untrained: dict[str, Any] = {"pretrained": False, "checkpoint": None, "averaged": None}
-    untrained |= {"classes": None, "other_classes": "cut"}
-    explain = study.explain.model_copy(
-        update={"explained_class": ["clean", "label"]} if own else {}
-    )
-    models = [
-        spec.model_copy(
-            update=untrained
-            | {"enrol": None}
-            | ({"train": "none"} if spec.timm and spec.train != "enrol" else {})
-        )
-        for spec in study.models
-    ]
-    return study.model_copy(update={"data": data, "models": models, "explain": explain})
 
 
-def _read(counts: Counts, count: int) -> tuple[list[Record], float]:
+def _read(counts: Counts) -> tuple[list[Record], float]:
     """Images to try a study on, and the seconds that reading one takes, as a study reads it."""
-    records, seconds = counts.some, 0.0
-    if isinstance(counts.source, Files):
-        began = time.perf_counter()
-        read = list(counts.source.read(record.image for record in records))
-        seconds = (time.perf_counter() - began) / len(read)
-        records = [found for _, found in read if isinstance(found, Record)]
-        if not records:
-            name, reason = read[0]
-            raise DataError(f"none of {len(read)} images can be read, such as {name!r}: {reason}")
-    if counts.source is None:
-        every = open_source(SAMPLE).listed()
-        sample = every[:: max(1, len(every) // count)]
-        labels = cycle(counts.classes)
-        records = [replace(record, label=next(labels)) for record in sample]
-    return list(islice(cycle(records), count)), seconds
+    if not isinstance(counts.source, Files):
+        return counts.some, 0.0
+    began = time.perf_counter()
+    read = list(counts.source.read(record.image for record in counts.some))
+    seconds = (time.perf_counter() - began) / len(read)
+    records = [found for _, found in read if isinstance(found, Record)]
+    if not records:
+        name, reason = read[0]
+        raise DataError(f"none of {len(read)} images can be read, such as {name!r}: {reason}")
+    return records, seconds
+
+
+def try_cells(bench: Bench, index: int) -> CellTrial:
+    """Try a model's cells.
+
+    Args:
+        bench: the study.
+        index: the model's place in it.
+    """
+    study, spec = bench.study, bench.prepared.study.models[index]
+    clf = quick(_network(bench, spec), bench.prepared, spec)
+    half, whole = len(bench.records) // 2, len(bench.records)
+    few = _cell(bench, clf, spec, half, pictured=False)  # which warms up, too
+    many = _cell(bench, clf, spec, whole, pictured=False)
+    image = {kind: (many[kind] - few[kind]) / (whole - half) for kind in KINDS}
+    cell = {kind: few[kind] - half * image[kind] for kind in KINDS}
+    image[SECONDS], cell[SECONDS] = many[SECONDS] / whole, 0.0
+    more = dict.fromkeys(image, 0.0)
+    if study.explain.pictured:
+        shown = _cell(bench, clf, spec, half, pictured=True)
+        more = {kind: (shown[kind] - few[kind]) / half for kind in KINDS}
+        more[SECONDS] = max(0.0, shown[SECONDS] / half - image[SECONDS])
+    if len(study.transfer_from) > 1 and spec.name in study.transfer_from:
+        # Sources that need each other's perturbations make them once more, before all cells.
+        shard = _shard(bench, spec, LEAST, pictured=False)
+        image[SECONDS] += _timed(lambda: perturb_cell(clf, shard)) / LEAST
+    return CellTrial(cell, image, more)
 
 
 def _network(bench: Bench, spec: ModelSpec) -> Classifier:
-    """A model with random weights that keep its activations in range, where it works."""
+    """A model with random weights, where it works.
+
+    Its batch norms have the statistics of noise: an untrained network's activations grow or vanish
+    from layer to layer otherwise, and numbers near zero are slow.
+    """
     clf, _ = load_model(bench.prepared.study, spec, bench.prepared.images.classes)
-    settle(clf)
+    sides = clf.input_size or (224, 224)
+    noise = torch.rand(4, clf.channels, *sides, generator=torch.Generator().manual_seed(0))
+    refit(clf, clf.module, noise)
     return placed(clf, bench.prepared)
 
 
-def settle(clf: Classifier) -> None:
-    """Make the statistics of batch norm those of a batch of noise, in place.
-
-    An untrained network's activations grow or vanish from layer to layer otherwise, and numbers
-    near zero are slow.
-    """
-    norms = [part for part in clf.module.modules() if isinstance(part, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    sides = clf.input_size or (224, 224)
-    noise = torch.rand(4, clf.channels, *sides, generator=torch.Generator().manual_seed(0))
-    if not norms:
-        return
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    with torch.no_grad():
-        clf.module(clf.prepare(noise))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.eval()
-        norm.momentum = momentum
-
-
 def _cell(
-    bench: Bench, clf: Classifier, key: CellKey, count: int, pictured: bool
-) -> tuple[float, dict[str, int]]:
+    bench: Bench, clf: Classifier, spec: ModelSpec, count: int, *, pictured: bool
+) -> dict[str, float]:
     """Do a cell of so many images, as an engine does; its seconds, and the bytes of its files."""
-    study, store = bench.study, bench.store
-    shard = _shard(bench, key, count, pictured)
-    sides = (study.data.image_size, study.data.image_size)
-    shape = (count, study.data.channels, *sides)
-    signs = 2 * np.random.default_rng(seed_from("signs", count)).integers(0, 2, shape) - 1
+    shard = _shard(bench, spec, count, pictured)
+    sources = [name for name in bench.study.transfer_from if name != spec.name]
     given: Given = {
-        (attack.name, source): Perturbation.of_signs(
-            signs.astype(np.int8), bench.prepared.plan.norm
-        )
-        for source in study.transfer_from
-        for attack in study.attacks
-        if source != key.model
+        (attack.name, each): shard.noise for each in sources for attack in bench.study.attacks
     }
-
-    def work() -> None:
-        store.write_cell(key, do_cell(clf, shard, given))
-
-    seconds = _timed(work)
+    key, store = shard.job.key, bench.store
+    seconds = _timed(lambda: store.write_cell(key, do_cell(clf, shard, given)))
     names = {kind: f"{kind}/{key.id}.{ending}" for kind, ending in KINDS.items()}
-    return seconds, {kind: len(store.read_bytes(name) or b"") for kind, name in names.items()}
+    sizes = {kind: len(store.read_bytes(name) or b"") for kind, name in names.items()}
+    return {**sizes, SECONDS: seconds}
 
 
-def _key(bench: Bench, model: str) -> CellKey:
-    """A cell of the trial, whatever it holds."""
-    of_model = Identity(bench.prepared.plan).model("none", model)
-    return CellKey("none", model, 0, of_model.id, of_model)
-
-
-def _perturbing(bench: Bench, clf: Classifier, index: int) -> float:
-    """Seconds of a source's perturbations for the other sources, for an image."""
-    name, sources = bench.study.models[index].name, bench.study.transfer_from
-    if len(sources) < 2 or name not in sources:
-        return 0.0
-    shard = _shard(bench, _key(bench, name), LEAST, pictured=False)
-    return _timed(lambda: perturb_cell(clf, shard)) / LEAST
-
-
-def _shard(bench: Bench, key: CellKey, count: int, pictured: bool) -> Shard:
-    spec = next(each for each in bench.prepared.study.models if each.name == key.model)
-    job = Job(spec, key, range(count))
+def _shard(bench: Bench, spec: ModelSpec, count: int, pictured: bool) -> Shard:
+    of_model = Identity(bench.prepared.plan).model("none", spec.name)
+    job = Job(spec, CellKey("none", spec.name, 0, of_model.id, of_model), range(count))
     return replace(Shard.load(bench.prepared, job), pictured=np.full(count, pictured))
 
 
-def _trained(bench: Bench, index: int, found: ModelTrial) -> ModelTrial:
-    """With what training takes: the real one, of a few images and epochs."""
+def try_training(bench: Bench, index: int) -> TrainingTrial:
+    """Try a model's training: each of its steps once.
+
+    Args:
+        bench: the study.
+        index: the model's place in it.
+
+    Raises:
+        ModelError: it cannot be trained as the study asks.
+    """
     study, spec = bench.study, bench.study.models[index]
+    if spec.train == "none":
+        return TrainingTrial()
     clf = _network(bench, bench.prepared.study.models[index])
-    if spec.train != "all":
+    whole, size = spec.train == "all", study.data.image_size
+    if not whole:
         fold_batch_norm(clf)
     if isinstance(clf, Gallery):
-        pixels = torch.rand(_LEARNT, clf.channels, *[study.data.image_size] * 2)
+        pixels = torch.rand(_LEARNT, clf.channels, size, size)
         with torch.no_grad():
             seconds = _timed(lambda: clf(pixels))
-        return replace(found, trunk=seconds / _LEARNT, weight_bytes=clf.templates.nbytes)
+        return TrainingTrial(once=seconds / _LEARNT, weight_bytes=clf.templates.nbytes)
     precision = training_precision(study, None, bench.prepared.device)
     rate = spec.learning_rate or study.training.learning_rate
-    recipe = Recipe(_EPOCHS, min(_LEARNT, study.training.batch_size), rate, 0, precision)
-    size = study.data.image_size
+    recipe = Recipe(1, study.training.batch_size, rate, 0, precision)
     learnt, checked = (
         Grids(bench.prepared.images, "none", list(islice(cycle(bench.records), count)), size)
         for count in (_LEARNT, _CHECKED)
     )
-    kept = 0
-    if spec.train != "all":
-        clf.module.requires_grad_(True)
-        fit = stages(clf, spec.train, checked, checked, precision).fit
-        kept = next(iter(fit.load([[0]])))[0].nbytes
-    stamps = [time.perf_counter()]
     adversarial = study.adversarial(spec)
-    training = train(
-        clf,
-        spec.train,
-        learnt,
-        checked,
-        recipe,
-        lambda _: stamps.append(time.perf_counter()),
-        adversary=replace(adversarial.make(), check_every=_EPOCHS) if adversarial else None,
+    module = clf.module.requires_grad_(True)
+    began = time.perf_counter()
+    found = stages(
+        clf, spec.train, learnt, checked, precision, adversarial.make() if adversarial else None
     )
-    last = 2 if adversarial else 1  # whose last epoch alone is checked under attack
-    epoch = (stamps[-last] - stamps[1]) / (_EPOCHS - last)
-    before = 0.0 if spec.train == "all" else max(0.0, stamps[1] - stamps[0] - epoch)
-    check = max(0.0, stamps[-1] - stamps[-2] - epoch) if adversarial else 0.0
-    return replace(
-        found,
-        trunk=before / (_CHECKED if adversarial else _LEARNT + _CHECKED),
-        epoch=epoch / (_LEARNT + _CHECKED / 3),
-        check=check / _CHECKED,
-        kept_bytes=kept,
-        weight_bytes=sum(value.nbytes for value in training.weights.values()),
+    once = (time.perf_counter() - began) / (_CHECKED + (0 if adversarial else _LEARNT))
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in found.learning)
+    optimizer = optimizer_of([p for p in module.parameters() if p.requires_grad], recipe)
+
+    def seconds_of(stage: Stage, batch: int, optimizer: torch.optim.Optimizer | None) -> float:
+        every = list(range(stage.count))
+        return _timed(lambda: one_pass(stage, every, batch, optimizer)) / stage.count
+
+    with seeded(recipe.seed):
+        module.train(whole)
+        _, learning = (seconds_of(found.fit, recipe.batch_size, optimizer) for _ in range(2))
+        module.eval()
+        with torch.no_grad():
+            checking, *attacked = (
+                seconds_of(stage, AT_ONCE, None)
+                for stage in (found.check, found.met, found.robust)
+                if stage is not None
+            )
+    inputs, _ = next(iter(found.check.load([[0]])))
+    weights = [
+        each for name, each in module.state_dict().items() if whole or name in found.learning
+    ]
+    return TrainingTrial(
+        once=0.0 if whole else once,
+        learnt=learning,
+        checked=checking,
+        attacked=sum(attacked),
+        kept_bytes=inputs.nbytes if inputs.is_floating_point() else 0,  # else an image as it was
+        weight_bytes=sum(each.nbytes for each in weights),
     )
 
 

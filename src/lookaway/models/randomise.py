@@ -41,14 +41,21 @@ def randomise(clf: Classifier, part: Part, images: Tensor, seed: int = 0) -> Non
                 for parameter in each.parameters(recurse=False):
                     order = torch.randperm(parameter.numel()).to(parameter.device)
                     parameter.copy_(parameter.flatten()[order].view_as(parameter))
-    norms = [each for each in root.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    if norms:
-        _refit(clf, norms, images)
+    refit(clf, root, images)
     clf.forget()
 
 
-def _refit(clf: Classifier, norms: list[nn.modules.batchnorm._BatchNorm], images: Tensor) -> None:
-    """Give batch norms the statistics of images."""
+def refit(clf: Classifier, part: nn.Module, images: Tensor) -> None:
+    """Give the batch norms in a part of a network the statistics of images, in place.
+
+    Args:
+        clf: the classifier.
+        part: of its network, or all of that.
+        images: (N, C, H, W) float pixels in [0, 1].
+    """
+    norms = [each for each in part.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     with evaluating(clf.module), torch.no_grad():
         try:

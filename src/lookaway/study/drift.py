@@ -8,11 +8,11 @@ import torch
 
 from lookaway.explainers.base import heatmap
 from lookaway.kernel import Key, Measured
+from lookaway.study.cell import Shard
 from lookaway.study.json_files import Drift
 from lookaway.study.schedule import cells
 from lookaway.study.session import Session
 from lookaway.study.trained import ready_model, trained_bytes, weights_made
-from lookaway.study.worker import Shard
 
 IMAGES = 16
 

@@ -24,12 +24,13 @@ from lookaway.models.precision import computing
 from lookaway.study.beside import Behind
 from lookaway.study.cell_result import CellResult
 from lookaway.study.grid_cache import grid_cache
+from lookaway.study.job import Given, Job
 from lookaway.study.keys import ModelKey
 from lookaway.study.prepare import Prepared
 from lookaway.study.schedule import Open, given_to, keep
 from lookaway.study.session import Session
 from lookaway.study.trained import trained_bytes
-from lookaway.study.worker import Given, Job, Worker
+from lookaway.study.worker import Worker
 
 # A process of its own that knows nothing of the caller's script, which may have no guard.
 _COMMAND = [sys.executable, "-c", "from lookaway.study.on_devices import serve; serve()"]

@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from lookaway.errors import EngineError, LookawayError
+from lookaway.study.job import Given, Job
 from lookaway.study.keys import CellKey, ModelKey
 from lookaway.study.prepare import Prepared
 from lookaway.study.ray_cluster import (
@@ -34,7 +35,7 @@ from lookaway.study.schedule import Open, given_to, keep, sources_of
 from lookaway.study.session import Session
 from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes
-from lookaway.study.worker import Given, Job, Worker
+from lookaway.study.worker import Worker
 
 _IN_HAND = 2  # cells of a worker: one in work, one waiting
 _PATIENCE = 60.0  # seconds without any worker until that is told

@@ -12,11 +12,12 @@ from lookaway.errors import ModelError
 from lookaway.kernel import measure_images
 from lookaway.models.precision import computing
 from lookaway.models.randomise import Part
+from lookaway.study.cell import Shard, subject_of
+from lookaway.study.job import Job
 from lookaway.study.kept import cell_result
 from lookaway.study.schedule import cells
 from lookaway.study.session import Session
 from lookaway.study.trained import drawn_model, trained_bytes, weights_made
-from lookaway.study.worker import Job, Shard, subject_of
 
 PARTS: tuple[Part, ...] = get_args(Part)
 _REFITTED = 32  # images for the statistics of batch norms

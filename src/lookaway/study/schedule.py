@@ -9,11 +9,12 @@ from itertools import groupby, product
 
 from lookaway.perturbation import Perturbation, Source
 from lookaway.study.beside import Behind
+from lookaway.study.job import Job
 from lookaway.study.keys import CellKey, trained_name
 from lookaway.study.session import Session
 from lookaway.study.store import CellResult
 from lookaway.study.trained import trained_bytes, weights_made
-from lookaway.study.worker import Job, Worker
+from lookaway.study.worker import Worker
 
 
 def cells(session: Session) -> list[Job]:
