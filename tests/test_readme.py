@@ -27,6 +27,7 @@ from lookaway.cost import estimate, trial
 from lookaway.places import to_path
 from lookaway.study import settings
 from lookaway.study.plan import open_study, parse_study
+from shared_runs import leave_out_pages
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -45,6 +46,14 @@ def blocks(page, kind):
 
 def pages(kind):
     return [page for page in PAGES if blocks(page, kind)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pages():
+    """They are made, and read, where commands and reports are tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_pages(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +81,7 @@ def place(faces_for_all, tmp_path_factory):
         study = smaller(yaml.safe_load(blocks("README.md", "yaml")[0]))
         Path("study.yaml").write_text(yaml.safe_dump(study))
         la.run_study("study.yaml", "runs/first", progress=False)
+        Path("runs/first/report.html").write_text("<h1>The page</h1>")
         for name in ("second", "demo"):
             shutil.copytree("runs/first", f"runs/{name}")
         yield folder
@@ -118,8 +128,6 @@ def test_what_is_shown_of_commands_runs(page, place, request, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setattr("lookaway.run.run_study", begun)
     monkeypatch.setattr("lookaway.cost.estimate.estimate", estimated)
-    for home in ("run", "report.page"):  # a page takes seconds; the place has one
-        monkeypatch.setattr(f"lookaway.{home}.build_report", lambda *_a, **_k: None)
     if "s3://" in PAGES[page]:
         request.getfixturevalue("stored")
     before = Path("study.yaml").read_text()
@@ -153,12 +161,18 @@ def call(program="", *arguments):
 _run_study, _estimate = la.run_study, estimate.estimate
 
 
+@cache
+def first_run():
+    """The README's run, whose sums are made once."""
+    return la.open_result("runs/first")
+
+
 def begun(study, out, *, progress, **options):
     """``run_study``; what takes a cluster or hours is only checked."""
     if str(study) == "study.yaml" and not options["engine"]:
         return _run_study(study, out, progress=False, **options)
     open_study(study, **options)
-    return la.open_result("runs/first")
+    return first_run()
 
 
 def estimated(study, **_options):
@@ -241,7 +255,6 @@ def test_the_files_in_configs_are_studies(name, faces_for_all):
 def test_the_check_for_a_pipeline_runs_as_it_is_written(faces, tmp_path, monkeypatch):
     study, workflow = blocks("ci.md", "yaml")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
     given = yaml.safe_load(study)
     given["data"] |= {"folder": str(faces), "image_size": 64}
     given["models"][0] |= {"timm": "test_resnet", "input_size": 64}

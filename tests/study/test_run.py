@@ -21,6 +21,7 @@ from lookaway.rows import ROW_SCHEMA
 from lookaway.study import prepare, worker
 from lookaway.study.plan import parse_study
 from lookaway.study.store import Store
+from shared_runs import run_bare
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,19 +44,28 @@ def bare(small_study, faces_for_all, tmp_path_factory):
     place = tmp_path_factory.mktemp("bare")
     shutil.copytree(faces_for_all, place / "faces")
     (place / "faces" / "ann" / "<b>broken.jpg").write_bytes(b"no image")
-    data = {**small_study["data"], "folder": str(place / "faces")}
+    few = {"models": small_study["models"][:1], "epsilons": [0.1], "explain": {"pictured": 0}}
+    study = {**of_folder(small_study, place / "faces"), **few}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SHARD", 1)
-        few = {"models": small_study["models"][:1], "epsilons": [0.1], "explain": {"pictured": 0}}
-        return again(small_study, place / "out", page=True, data=data, **few)
+        return la.run_study(study, place / "out", progress=False)
 
 
-def again(study, out, *, page=False, progress=False, **changes):
-    """Run a study with changed settings; its page takes seconds, so only where it is read."""
-    with pytest.MonkeyPatch.context() as patch:
-        if not page:
-            patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-        return la.run_study({**study, **changes}, out, progress=progress)
+def again(study, out, *, progress=False, **changes):
+    """Run a study with changed settings, without its page."""
+    return run_bare({**study, **changes}, out, progress=progress)
+
+
+@pytest.fixture
+def light(small_study):
+    """One untrained model and one ε, for what no model has a part in."""
+    models = [{**small_study["models"][0], "train": "none"}]
+    return {**small_study, "models": models, "transfer_from": [], "epsilons": [0.1]}
+
+
+def of_folder(study, folder):
+    """A study of other images."""
+    return {**study, "data": {**study["data"], "folder": str(folder)}}
 
 
 def test_a_row_for_each_image_attack_source_epsilon_layer_and_policy(finished):
@@ -132,18 +142,11 @@ def stored_model(spec, count, weights):
     return clf
 
 
-def test_the_same_study_twice_gives_bit_equal_rows(finished, small_study, tmp_path):
-    second = again(small_study, tmp_path / "out")
-    assert_frame_equal(finished.rows(), second.rows(), check_exact=True)
-
-
-def test_batch_sizes_agree_on_classes_and_mod(small_study, tmp_path):
-    one, many = (
-        again(small_study, tmp_path / str(size), run={"batch_size": size}) for size in (1, 64)
-    )
+def test_batch_sizes_agree_on_classes_and_mod(finished, small_study, tmp_path):
+    one = again(small_study, tmp_path / "out", run={"batch_size": 1})
     for column in ("image", "clean_class", "attacked_class"):
-        assert one.rows()[column].to_list() == many.rows()[column].to_list()
-    np.testing.assert_allclose(one.mod()["mod"], many.mod()["mod"], atol=1e-3)
+        assert one.rows()[column].to_list() == finished.rows()[column].to_list()
+    np.testing.assert_allclose(one.mod()["mod"], finished.mod()["mod"], atol=1e-3)
 
 
 def test_a_finished_study_computes_nothing_again(finished, small_study, tmp_path, monkeypatch):
@@ -153,7 +156,7 @@ def test_a_finished_study_computes_nothing_again(finished, small_study, tmp_path
     assert_frame_equal(again(small_study, copy).rows(), finished.rows(), check_exact=True)
 
 
-def test_an_interrupted_study_goes_on_and_ends_with_the_same_rows(
+def test_an_interrupted_study_goes_on_and_ends_with_the_same_rows_to_the_bit(
     finished, small_study, tmp_path, monkeypatch
 ):
     done = []
@@ -189,22 +192,19 @@ def test_a_run_of_another_version_in_the_same_folder_is_refused(
     assert sorted(path.name for path in copy.rglob("*")) == before
 
 
-def test_another_image_in_the_same_folder_is_told_by_name(small_study, faces, tmp_path, capsys):
-    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
+def test_another_image_in_the_same_folder_is_told_by_name(light, faces, tmp_path, capsys):
+    study = of_folder(light, faces)
     again(study, tmp_path / "out")
     (faces / "ann" / "0.png").write_bytes((faces / "bob" / "0.png").read_bytes())
     again(study, tmp_path / "out", progress=True)
     assert "of other content: ann/0.png" in capsys.readouterr().err
 
 
-def test_the_folder_may_move_between_runs(small_study, faces, tmp_path, monkeypatch):
-    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
-    first = again(study, tmp_path / "out").rows()
-    moved = shutil.move(faces, tmp_path / "elsewhere")
+def test_the_folder_may_move_between_runs(finished, small_study, faces, tmp_path, monkeypatch):
+    copy = shutil.copytree(finished.folder, tmp_path / "out")
     monkeypatch.setattr(worker, "do_cell", None)
-    assert (
-        again(study, tmp_path / "out", data={**study["data"], "folder": moved}).rows().equals(first)
-    )
+    monkeypatch.setattr("lookaway.study.trainings.train", None)
+    assert again(of_folder(small_study, faces), copy).rows().equals(finished.rows())
 
 
 def test_broken_images_are_set_aside_and_listed_in_plan_and_page(bare):
@@ -278,26 +278,14 @@ def test_all_layers_and_the_label_policy_and_quantized_images(small_study, tmp_p
     assert (same["own"] == same["clean"]).all()
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_a_trained_checkpoint_is_measured_without_training(
-    small_study, faces_for_all, tmp_path, ending
-):
+def test_a_trained_checkpoint_is_measured_without_training(light, tmp_path):
     clf = la.load_classifier("test_resnet", num_classes=3, pretrained=False, seed=5)
-    path = tmp_path / f"mine.{ending}"
-    weights = clf.module.state_dict()
-    save_file(weights, path) if ending == "safetensors" else torch.save({"model": weights}, path)
+    path = tmp_path / "mine.pt"
+    torch.save({"model": clf.module.state_dict()}, path)
+    data = {**light["data"], "split": {"train": 0.0, "val": 0.0, "test": 1.0}}
     spec = {"name": "mine", "timm": "test_resnet", "checkpoint": str(path), "train": "none"}
-    study = {
-        **small_study,
-        "data": {
-            "folder": str(faces_for_all),
-            "image_size": 64,
-            "split": {"train": 0.0, "val": 0.0, "test": 1.0},
-        },
-        "models": [{**spec, "input_size": 64}],
-        "transfer_from": [],
-    }
-    result = again(study, tmp_path / "out")
+    models = [{**spec, "input_size": 64}]
+    result = again(light, tmp_path / "out", data=data, models=models)
     assert not (result.folder / "heads").exists()
     assert result.rows()["image"].n_unique() == 24
     clf = la.load_classifier("test_resnet", checkpoint=path, input_size=64)
@@ -319,8 +307,7 @@ def test_problems_of_images_and_models_are_told_together_before_anything_is_comp
     )
     tiny = {"timm": "test_resnet", "input_size": 64}
     study = {
-        **small_study,
-        "data": {**small_study["data"], "folder": str(faces)},
+        **of_folder(small_study, faces),
         "models": [
             {
                 **tiny,
@@ -369,9 +356,8 @@ def test_a_class_without_a_usable_image_is_an_error_not_a_smaller_study(
     small_study, faces, tmp_path
 ):
     (faces / "dan").mkdir()
-    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
     with pytest.raises(StudyError, match="hold no usable image: 'dan'"):
-        again(study, tmp_path / "out")
+        again(of_folder(small_study, faces), tmp_path / "out")
 
 
 def test_a_study_without_pictures_has_a_page(bare):
@@ -381,33 +367,17 @@ def test_a_study_without_pictures_has_a_page(bare):
     assert "Drift of" not in page
 
 
-def test_drawn_classes_are_stored(small_study, tmp_path):
-    data = {**small_study["data"], "classes": 2}
-    result = again(small_study, tmp_path / "out", data=data)
+def test_drawn_classes_are_stored(light, tmp_path):
+    result = again(light, tmp_path / "out", data={**light["data"], "classes": 2})
     assert len(result.plan.classes) == 2
     assert set(result.samples()["label"]) == set(result.plan.classes)
 
 
-def test_all_weights_can_be_trained_from_scratch(small_study, tmp_path):
-    spec = {
-        "name": "s",
-        "timm": "test_resnet",
-        "pretrained": False,
-        "train": "all",
-        "input_size": 64,
-    }
-    results = [
-        again(
-            small_study,
-            tmp_path / name,
-            models=[spec],
-            transfer_from=[],
-            training={"epochs": 2, "batch_size": 8, "learning_rate": 0.001},
-        )
-        for name in "ab"
-    ]
-    assert results[0].rows().equals(results[1].rows())
-    stored = next((tmp_path / "a" / "heads").glob("*.json"))
+def test_all_weights_can_be_trained_from_scratch(light, tmp_path):
+    training = {"epochs": 2, "batch_size": 8, "learning_rate": 0.001}
+    models = [{**light["models"][0], "train": "all"}]
+    again(light, tmp_path / "out", models=models, training=training)
+    stored = next((tmp_path / "out" / "heads").glob("*.json"))
     assert len(json.loads(stored.read_text())["history"]) == 2
 
 
@@ -429,9 +399,8 @@ def test_damaged_signs_of_a_source_are_made_again(finished, small_study, tmp_pat
 
 
 def test_a_run_s_folder_inside_the_images_is_refused(small_study, faces):
-    study = {**small_study, "data": {**small_study["data"], "folder": str(faces)}}
     with pytest.raises(StoreError, match="inside the image folder"):
-        again(study, faces / "runs" / "first")
+        again(of_folder(small_study, faces), faces / "runs" / "first")
 
 
 def test_a_finished_run_with_a_missing_row_file_is_not_summed_up(finished, tmp_path):
@@ -471,19 +440,9 @@ def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
 ):
     untrained = [{**spec, "train": "none"} for spec in small_study["models"]]
     small_study = {**small_study, "models": untrained, "epsilons": [0.1]}
-    both = {**small_study, "transfer_from": ["one", "two"]}
-    whole = again(both, tmp_path / "whole").rows()
-    sources = whole.select("model", "source").drop_nulls().unique().sort("model", "source").rows()
-    assert sources == [("one", "one"), ("one", "two"), ("two", "one"), ("two", "two")]
-    alone = again({**small_study, "transfer_from": ["two"]}, tmp_path / "alone").rows()
-    shared = ["model", "source", "epsilon", "explained_class", "image"]
-    from_two = [
-        found.filter(pl.col("source") == "two").sort(shared).select(*shared, "nissim", "linf")
-        for found in (whole, alone)
-    ]
-    assert_frame_equal(*from_two)
-    # Stopped between the two sources' cells, it goes on and ends with the same rows.
-    real, done = worker.do_cell, []
+    # Stopped between the two sources' cells, it goes on.
+    both, done = {**small_study, "transfer_from": ["one", "two"]}, []
+    real = worker.do_cell
 
     def once(*given, **named):
         if done:
@@ -491,11 +450,22 @@ def test_sources_may_need_each_other_s_perturbations_and_give_the_whole_matrix(
         done.append(1)
         return real(*given, **named)
 
-    monkeypatch.setattr(worker, "do_cell", once)
-    with pytest.raises(KeyboardInterrupt):
-        again(both, tmp_path / "stopped")
-    monkeypatch.setattr(worker, "do_cell", real)
-    assert_frame_equal(again(both, tmp_path / "stopped").rows(), whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "do_cell", once)
+        with pytest.raises(KeyboardInterrupt):
+            again(both, tmp_path / "whole")
+    whole = again(both, tmp_path / "whole").rows()
+    sources = whole.select("model", "source").drop_nulls().unique().sort("model", "source").rows()
+    assert sources == [("one", "one"), ("one", "two"), ("two", "one"), ("two", "two")]
+    shared = ["model", "source", "epsilon", "explained_class", "image"]
+    for source in ("one", "two"):
+        alone = again({**small_study, "transfer_from": [source]}, tmp_path / source).rows()
+        assert_frame_equal(
+            *(
+                found.filter(source=source).sort(shared).select(*shared, "nissim", "linf")
+                for found in (whole, alone)
+            )
+        )
 
 
 def test_images_that_have_no_partner_have_no_shuffled_level_and_the_page_says_so(bare):
