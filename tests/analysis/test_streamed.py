@@ -50,31 +50,46 @@ def fewer_resamples():
 
 @pytest.fixture(scope="module", params=["all", "pictured"])
 def store(request, tmp_path_factory):
+    """A run whose layers before the last are of all images, or of the pictured alone."""
     folder = tmp_path_factory.mktemp(request.param) / "run"
     return write_run(folder, 45, layers_of=request.param, **RUN)
 
 
+of_all_images = pytest.mark.parametrize("store", ["all"], indirect=True)
+
+
 @pytest.fixture(scope="module")
-def kept(store):
-    """Every frame, of the run as a whole: its rows in memory, given to the formulas."""
-    frames = Frames(store)
-    every, all_last, compared = frames.rows, frames.last_rows, store.frame("shuffled")
-    rows, last = aimed.without_shaped(every), aimed.without_shaped(all_last)
+def of_layers(store):
+    """The frames that tell of every layer: the whole run's rows, given to the formulas."""
+    every, compared = store.frame("rows"), store.frame("shuffled")
+    rows = aimed.without_shaped(every)
     excess = scale.excess(rows, compared)
-    by_depth = _of_variants(scale.by_depth(rows, excess)).sort("depth", maintain_order=True)
+    made = {
+        "mod": summary.mod(every),
+        "spread": summary.spread(rows),
+        "shuffled": scale.shuffled(compared),
+        "excess": excess,
+        "by_depth": scale.by_depth(rows, excess).sort("depth", maintain_order=True),
+    }
+    found = {name: _of_variants(frame) for name, frame in made.items()}
+    return found | {"by_depth": found["by_depth"].sort("model", "variant", maintain_order=True)}
+
+
+@pytest.fixture(scope="module")
+def kept(store, of_layers):
+    """Every frame, made in the same way."""
+    frames = Frames(store)
+    every, all_last = frames.rows, frames.last_rows
+    rows, last = aimed.without_shaped(every), aimed.without_shaped(all_last)
     measured = conventions.measured(last, frames.statistics, "gaussian11", 32)
     made = {
         "accuracy": summary.accuracy(every),
         "psnr": summary.psnr(rows),
         "reached": summary.reached(every),
         "unattacked": summary.unattacked(rows),
-        "mod": summary.mod(every),
         "aimed": aimed.aimed(all_last),
         "place": place.place(all_last, None),
         "beside_nissim": beside_nissim.beside_nissim(all_last),
-        "spread": summary.spread(rows),
-        "shuffled": scale.shuffled(compared),
-        "excess": excess,
         "direction": direction.direction(frames.statistics),
         "by_class": by_class.by_class(last),
         "outcomes": outcomes.outcomes(last),
@@ -84,12 +99,11 @@ def kept(store):
         "dead": dead.dead(all_last),
         "transfer": outcomes.transfer(scale.beside_noise(last)),
         "compare_models": comparison.compare_models(all_last),
-        "vid": pl.concat(_of_variants(vid(last, way, False)) for way in VID_WAYS),
     }
-    found = {name: _of_variants(frame) for name, frame in made.items() if name != "vid"}
-    found["by_depth"] = by_depth.sort("model", "variant", maintain_order=True)
+    found = {name: _of_variants(frame) for name, frame in made.items()} | of_layers
     found["conventions"] = conventions.with_scopes(_of_variants(measured))
-    return found | {"vid": made["vid"]}
+    found["vid"] = pl.concat(_of_variants(vid(last, way, False)) for way in VID_WAYS)
+    return found
 
 
 def _of_variants(frame):
@@ -108,9 +122,9 @@ def refuse(*_):
     raise AssertionError("the whole run was read")
 
 
-@pytest.mark.parametrize(("store", "rows"), [("all", 1500), ("pictured", 1500)], indirect=["store"])
-def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatch, rows):
-    frames = in_parts(store, monkeypatch, rows)
+@of_all_images
+def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatch):
+    frames = in_parts(store, monkeypatch, 1500)
     monkeypatch.setattr(store, "frame", refuse)
     made = frames.to_keep()
     assert set(made) == set(kept) | {"robustness_of_ranking", "loaded"}
@@ -118,30 +132,36 @@ def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatc
         assert_frame_equal(made[name], frame, rel_tol=1e-5, abs_tol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("way", "include_zero"), [*((way, False) for way in VID_WAYS), ("image", True)]
-)
+@pytest.mark.parametrize("store", ["pictured"], indirect=True)
+def test_frames_of_layers_of_the_pictured_are_those_of_the_whole_run(store, of_layers, monkeypatch):
+    frames = in_parts(store, monkeypatch, 1500)
+    for name, frame in of_layers.items():
+        assert_frame_equal(getattr(frames, name), frame, rel_tol=1e-5, abs_tol=1e-7)
+
+
+@of_all_images
 def test_a_result_s_vid_is_that_of_the_kept_frame_and_reads_no_large_run_whole(
-    store, kept, monkeypatch, way, include_zero
+    store, kept, monkeypatch
 ):
     last = aimed.without_shaped(store.frame("rows").filter(pl.col("layer") == "last"))
-    expected = vid(last, way, include_zero)
-    small = Result(store.folder).vid(way, include_zero)
     order = [*SETTING, "method", "explained_class", "pairs"]
-    assert_frame_equal(small.sort(order), expected.sort(order))
-    if not include_zero:
-        assert_frame_equal(small, kept["vid"].filter(per=way))
+    ways = [*((way, False) for way in VID_WAYS), ("image", True)]
+    small, result = {}, Result(store.folder)
+    for way in ways:
+        small[way] = result.vid(*way)
+        assert_frame_equal(small[way].sort(order), vid(last, *way).sort(order))
+        if way[1] is False:
+            assert_frame_equal(small[way], kept["vid"].filter(per=way[0]))
     monkeypatch.setattr(parts, "ROWS_AT_ONCE", 100)
     monkeypatch.setattr(Store, "frame", refuse)
-    large = Result(store.folder).vid(way, include_zero)
-    assert_frame_equal(large, small, rel_tol=1e-5, abs_tol=1e-7)
-
-
-def test_a_way_of_reading_vid_that_is_unknown_is_refused(store):
+    result = Result(store.folder)
+    for way in ways:
+        assert_frame_equal(result.vid(*way), small[way], rel_tol=1e-5, abs_tol=1e-7)
     with pytest.raises(InputError, match="possible: image, level, pooled"):
-        Result(store.folder).vid("median")
+        result.vid("median")
 
 
+@of_all_images
 def test_frames_of_the_shared_images_are_those_of_the_whole_run(store, monkeypatch):
     shared = Frames(store).shared
     whole = {"accuracy": shared.accuracy, "mod": shared.mod}
@@ -173,6 +193,7 @@ def test_parts_hold_each_row_once_and_are_no_larger_than_need_be(store, monkeypa
     ]
 
 
+@of_all_images
 def test_nissim_comes_in_parts_with_each_number_once(store, monkeypatch):
     one = Frames(store).of("layercam")
     (whole,) = one.last_parts("none", "own")

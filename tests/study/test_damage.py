@@ -14,6 +14,7 @@ from lookaway.export import export
 from lookaway.models import training
 from lookaway.study import prepare
 from lookaway.study.store import Store
+from shared_runs import run_bare
 from widened import widened
 
 KINDS = {  # those of cells with their model and shard
@@ -67,11 +68,7 @@ def given(request, small_study):
 
 @pytest.fixture(scope="module")
 def finished(given, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "SHARD", 4)
-        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-        folder = tmp_path_factory.mktemp("damage") / "out"
-        return la.run_study(given, folder, progress=False)
+    return run_bare(given, tmp_path_factory.mktemp("damage") / "out", shard=4)
 
 
 def cut(raw):
@@ -100,6 +97,7 @@ def contents(folder):
 
 def test_each_kind_of_stored_file_is_damaged_here(finished):
     assert {kind for kinds in TOGETHER for kind in kinds} == set(KINDS)
+    assert {kind for kinds in UNREAD for kind in kinds} == set(KINDS) - set(READS)
     kept = {path.parent.name for path in finished.folder.rglob("*") if path.is_file()}
     kept -= {"log", "out"}
     assert kept == {pattern.split("/")[0] for pattern in KINDS.values() if "/" in pattern}
@@ -115,10 +113,14 @@ TOGETHER = [
     ["signs-of-the-pictured", "plan"],
     ["samples"],
 ]
+UNREAD = [["picture", "weights", "study"], ["signs-of-the-pictured"]]  # but by a study
 
 
-@pytest.mark.parametrize("damage", [cut, flipped])
-@pytest.mark.parametrize("kinds", TOGETHER, ids="-".join)
+@pytest.mark.parametrize(
+    ("kinds", "damage"),
+    [*((kinds, flipped) for kinds in TOGETHER), *((kinds, cut) for kinds in UNREAD)],
+    ids=lambda given: "-".join(given) if isinstance(given, list) else given.__name__,
+)
 def test_damaged_files_are_named_and_made_again(
     finished, given, run_quickly, tmp_path, capsys, kinds, damage
 ):
@@ -127,8 +129,8 @@ def test_damaged_files_are_named_and_made_again(
     paths = {kind: path_of(kind, copy) for kind in kinds}
     for kind, path in paths.items():
         whole = path.read_bytes()
-        if kind in READS:
-            path.write_bytes(damage(whole))
+        for each in (cut, flipped) if kind in READS else ():
+            path.write_bytes(each(whole))
             with pytest.raises(StoreError, match=path.name):
                 READS[kind](copy)
             path.write_bytes(whole)

@@ -12,7 +12,7 @@ from commands import lookaway
 from killable import Killable, Moment, stage_of
 from lookaway.study import prepare, prune, worker
 from lookaway.study.store import Store
-from shared_runs import made_once
+from shared_runs import made_once, run_bare
 
 UNTRAINED = {"pretrained": False, "train": "none", "input_size": 64}
 MODELS = [
@@ -29,6 +29,7 @@ WHOLE = {
     "explain": {"methods": ["gradcam", "eigencam"], "layers": "stages", "pictured": 2},
 }
 LESS = {  # what each step takes away
+    "model and epsilon": {"models": MODELS[1:], "epsilons": [0.1]},
     "models": {"models": MODELS[1:]},
     "attack": {"attacks": ["fgsm"]},
     "another attack": {"attacks": WHOLE["attacks"][1:]},
@@ -40,7 +41,7 @@ LESS = {  # what each step takes away
 }
 
 
-QUICK = ("epsilon", "models")
+QUICK = ("model and epsilon",)
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +62,7 @@ def files(folder):
 def fresh(whole, tmp_path_factory):
     """The whole study, run at once; tests read it and change nothing."""
 
-    def run(out):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(prepare, "SHARD", 4)
-            patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-            la.run_study(whole, out, progress=False)
-
-    return made_once(tmp_path_factory, "whole", run)
+    return made_once(tmp_path_factory, "whole", lambda out: run_bare(whole, out, shard=4))
 
 
 def check_same(grown, fresh):
@@ -159,7 +154,7 @@ def test_added_images_and_an_epsilon_are_measured_alone_and_the_page_is_as_if_ma
         "measure": {"grid": 32},
     }
     study.write_text(json.dumps(whole))
-    la.run_study({**whole, "epsilons": [0.1]}, out, progress=False)
+    run_bare({**whole, "epsilons": [0.1]}, out)
     old = {path.stem for path in (out / "rows").iterdir()}
     code, told, _ = lookaway("plan", study, "--out", out, "--trial", 6)
     assert code == 0
