@@ -37,3 +37,12 @@ def run_bare(study, out, shard=None, *, progress=False, **options):
         if shard:
             patch.setattr("lookaway.study.prepare.SHARD", shard)
         return la.run_study(study, out, progress=progress, **options)
+
+
+def frames_of(result):
+    """A run's frames, some of which a test may replace; what is summed up once stays so."""
+    from lookaway.analysis.frames import Frames
+
+    found, made = Frames(result.store), result.frames
+    found.__dict__ |= {"parts": made.parts, "_streamed": made._streamed}
+    return found

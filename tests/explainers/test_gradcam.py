@@ -195,6 +195,8 @@ def test_a_call_takes_one_forward_pass_once_the_network_is_known(tiny):
 
 
 def test_gradients_by_the_pixels_come_from_the_same_pass_and_change_nothing(family, explained):
+    if family.name in ("inception_v3", "legacy_xception"):
+        pytest.skip("takes longest, of layers that the others have too")
     layers, classes, alone = explained
     labels = (classes + 1) % family.clf.num_classes
     attack = FGSM()

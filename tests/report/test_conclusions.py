@@ -7,13 +7,13 @@ import pytest
 
 from hostile import HOSTILE
 from lookaway.analysis.direction import WORDS
-from lookaway.analysis.frames import Frames
 from lookaway.report.conclusions import conclusions
 from lookaway.report.opening import opening
 from lookaway.report.warnings import warnings
 from lookaway.report.wording import isolated
 from lookaway.written import percent
 from plans import with_settings
+from shared_runs import frames_of
 
 
 def found_in(frames):
@@ -65,7 +65,7 @@ def test_sentences_hold_the_numbers_of_the_frames(finished):
     ],
 )
 def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finished, lows, said):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.excess = finished.excess().with_columns(
         low=pl.col("model").replace_strict(frames.models, lows),
         excess=0.3 - pl.col("epsilon"),
@@ -92,7 +92,7 @@ def test_a_shift_counts_as_more_than_noise_only_where_its_interval_says_so(finis
     ],
 )
 def test_what_is_no_more_than_the_change_s_shape_is_no_effect_of_the_attack(finished, lows, said):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.excess = finished.excess().with_columns(low=pl.lit(0.01))
     frames.aimed = finished.aimed().with_columns(
         low=pl.col("model").replace_strict(frames.models, lows)
@@ -127,7 +127,7 @@ def test_what_is_no_more_than_the_change_s_shape_is_no_effect_of_the_attack(fini
 def test_what_is_left_at_equal_outcome_is_said_to_be_only_where_both_ways_say_so(
     finished, lows, said
 ):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     values = {
         "excess": (0.3, 0.2),
         "equal outcome": (lows[0] and 0.1, lows[0]),
@@ -159,7 +159,7 @@ def test_what_is_left_at_equal_outcome_is_said_to_be_only_where_both_ways_say_so
 
 
 def test_a_network_with_the_same_heatmap_for_every_image_is_told_first_and_heads_no_page(finished):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     level = finished.shuffled().with_columns(shuffled=0.3, low=0.2, high=0.4)
     two = (pl.col("model") == "two") & (pl.col("explained_class") == "own")
     frames.shuffled = level.with_columns(
@@ -172,18 +172,18 @@ def test_a_network_with_the_same_heatmap_for_every_image_is_told_first_and_heads
     assert found.model != "two"
     assert "trained network two" not in found.lead[1]
     assert warnings(frames)[0] == found.lead[0]
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.shuffled = level.with_columns(shuffled=0.004, low=0.003, high=0.005)
     nothing = opening(frames)
     assert nothing.model is None
     assert nothing.lead[0].startswith("MOD cannot mean anything for the trained networks")
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.shuffled = level.with_columns(shuffled=0.019, low=0.018, high=0.021)
     assert "cannot mean" not in opening(frames).lead[0]
 
 
 def test_what_holds_for_one_class_policy_alone_is_no_sign_of_failing(finished):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.outcomes = finished.outcomes().with_columns(value=pl.lit(0.3))
     p = pl.col("explained_class").replace_strict({"clean": 0.01, "own": 0.3})
     numbers = dict.fromkeys(["auroc", "low", "high"], pl.lit(0.9))
@@ -197,7 +197,7 @@ def test_what_holds_for_one_class_policy_alone_is_no_sign_of_failing(finished):
 def test_looking_elsewhere_goes_with_failing_only_where_it_adds_to_class_and_confidence(
     finished, p
 ):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.outcomes = finished.outcomes().with_columns(value=pl.lit(0.3))
     like = pl.col("within") == "classes and confidence"
     frames.failing = finished.failing().with_columns(
@@ -232,7 +232,7 @@ def test_looking_elsewhere_goes_with_failing_only_where_it_adds_to_class_and_con
 
 
 def test_heatmaps_that_were_inverted_are_said_to_be(finished):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     inverted = (pl.col("measure") == "inverted").cast(float)
     value = pl.when(pl.col("measure").is_in(WORDS)).then(inverted).otherwise("value")
     frames.direction = finished.direction().with_columns(value=value)
@@ -242,7 +242,7 @@ def test_heatmaps_that_were_inverted_are_said_to_be(finished):
 
 
 def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(layered):
-    frames = Frames(layered.store)
+    frames = frames_of(layered)
     rows = layered.by_depth().filter(layer=layered.plan.last_layers["one"])
 
     def text(*lows):
@@ -260,10 +260,10 @@ def test_the_shift_begins_where_every_deeper_layer_is_clearly_beyond_noise(layer
 
 
 def test_a_method_that_knows_no_class_says_how_much_of_the_shift_needs_none(finished):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     assert found_in(frames)["Flips"].closing == ""
     frames.plan = with_settings(frames.plan, explain={"methods": ["gradcam", "eigencam"]})
-    other = Frames(finished.store)
+    other = frames_of(finished)
     for each, mod in ((frames, 0.4), (other, 0.1)):
         each.mod = finished.mod().with_columns(mod=pl.lit(mod))
     frames.of = lambda method, attack: other

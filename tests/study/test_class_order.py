@@ -14,7 +14,6 @@ from timm.data import create_dataset
 from torch import nn
 
 import lookaway as la
-from growth import check_beside, results_in
 from lookaway.cli_results import report
 from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
@@ -24,6 +23,7 @@ from lookaway.progress import Silent
 from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
 from lookaway.study.class_order import find_order
+from lookaway.study.identity import Identity
 from lookaway.study.json_files import CheckpointUse
 from lookaway.study.load import load_model
 from lookaway.study.plan import parse_study
@@ -103,6 +103,14 @@ def run_quickly(run_quickly):
     return partial(run_quickly, shard=36)
 
 
+def planned(study):
+    """The plan of a study, and what its results are kept under."""
+    plan = prepare(parse_study(study), None, None, Silent(), "the study").plan
+    identity = Identity(plan)
+    key = identity.model("none", "one")
+    return plan, (key, [identity.unit(key, unit) for unit in identity.units("one")])
+
+
 def accuracy(result):
     return result.accuracy().filter(pl.col("epsilon") == 0)["accuracy"][0]
 
@@ -145,7 +153,7 @@ def test_with_the_order_given_a_network_of_timm_s_script_is_right(
     beside = {"class_to_idx": order} if kind == "checkpoint" else None
     given = study(beside, **settings)
     if kind in ("list", "file", "json"):  # the rest of the way is the same
-        plan = prepare(parse_study(given), None, None, Silent(), "the study").plan
+        plan, _ = planned(given)
         assert plan.class_order["one"].logits == [int(name) for name in sorted(NUMBERS)]
         return
     result = run_quickly(given, tmp_path / "out", shard=64, progress=True)
@@ -157,17 +165,14 @@ def test_with_the_order_given_a_network_of_timm_s_script_is_right(
     assert result.manifest.loaded["one"].classes
 
 
-def test_what_a_file_of_names_says_is_known_by_its_content(study, tmp_path, run_quickly):
+def test_what_a_file_of_names_says_is_known_by_its_content(study, tmp_path):
     for name in ("first.txt", "moved.txt"):
         (tmp_path / name).write_text("\n".join(NUMBERS))
-    run_quickly(study(classes=str(tmp_path / "first.txt")), tmp_path / "out")
-    before = results_in(tmp_path / "out")
-    run_quickly(study(classes=str(tmp_path / "moved.txt")), tmp_path / "out")
-    run_quickly(study(classes=NUMBERS), tmp_path / "out")
-    assert results_in(tmp_path / "out") == before
+    _, first = planned(study(classes=str(tmp_path / "first.txt")))
+    assert planned(study(classes=str(tmp_path / "moved.txt")))[1] == first
+    assert planned(study(classes=NUMBERS))[1] == first
     (tmp_path / "moved.txt").write_text("\n".join(sorted(NUMBERS)))
-    other = study(classes=str(tmp_path / "moved.txt"))
-    check_beside(before, run_quickly(other, tmp_path / "out"), run_quickly(other, tmp_path / "new"))
+    assert planned(study(classes=str(tmp_path / "moved.txt")))[1] != first
 
 
 @pytest.fixture
@@ -326,11 +331,8 @@ def test_the_weights_that_are_taken_are_told_and_may_be_chosen(
         prefix="module.",
         new_head=False,
     )
-    before = results_in(tmp_path / "out")
-    run_quickly(study(beside, averaged=True), tmp_path / "out")
-    assert results_in(tmp_path / "out") == before  # the same weights
-    raw = study(beside, averaged=False)
-    check_beside(before, run_quickly(raw, tmp_path / "out"), run_quickly(raw, tmp_path / "new"))
+    weights = [planned(study(beside, averaged=kind))[0].weights for kind in (True, False)]
+    assert weights[0] == result.plan.weights != weights[1]
 
 
 def test_a_trunk_alone_is_trained_a_head_and_refused_where_nothing_is_trained(

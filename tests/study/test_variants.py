@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 import lookaway as la
-from growth import check_beside, results_in
+from growth import results_in
 from lookaway.errors import StudyError
 from lookaway.export import export
 from lookaway.study import images
 from lookaway.study.keys import picture_name
+from shared_runs import run_bare
 
 POINTS = [f"P{place}{axis}" for place in range(1, 6) for axis in "XY"]
 FACE = np.array([[20, 20], [44, 20], [32, 32], [23, 44], [41, 44]], dtype=float)
@@ -63,26 +64,20 @@ def landmarks(small_study, unseen, tmp_path_factory):
 def cropped(small_study, landmarks, tmp_path_factory):
     """Both variants; images without a face are cropped in the centre."""
     study = with_data(small_study, variants=["none", "landmarks"], landmarks=str(landmarks))
-    return without_page(study, tmp_path_factory.mktemp("variants") / "out")
-
-
-def without_page(study, out):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-        return la.run_study(study, out, progress=False)
+    return run_bare(study, tmp_path_factory.mktemp("variants") / "out")
 
 
 @pytest.fixture(scope="module")
-def dropped(small_study, landmarks, tmp_path_factory):
-    """Both variants; images without a face are set aside."""
-    study = with_data(
-        small_study,
-        variants=["landmarks", "none"],
-        landmarks=str(landmarks),
-        without_face="drop",
-    )
-    out = tmp_path_factory.mktemp("variants") / "out"
-    return la.run_study(study, out, progress=False)
+def dropping(small_study, landmarks):
+    """One model on both variants; images without a face are set aside."""
+    points = {"landmarks": str(landmarks), "without_face": "drop"}
+    study = with_data(small_study, variants=["landmarks", "none"], **points)
+    return {**study, "models": study["models"][:1]}
+
+
+@pytest.fixture(scope="module")
+def dropped(dropping, tmp_path_factory):
+    return la.run_study(dropping, tmp_path_factory.mktemp("variants") / "out", progress=False)
 
 
 def of(result, variant):
@@ -113,8 +108,8 @@ def test_every_variant_has_the_same_images_in_the_same_parts(cropped, unseen):
 
 
 def test_a_variant_beside_another_changes_nothing(cropped, small_study, tmp_path):
-    alone = without_page(small_study, tmp_path / "out")
-    assert alone.rows().equals(of(cropped, "none"))
+    alone = run_bare({**small_study, "models": small_study["models"][:1]}, tmp_path / "out")
+    assert alone.rows().equals(of(cropped, "none").filter(model="one"))
 
 
 def test_models_learn_from_each_variant_and_see_other_images(cropped):
@@ -197,15 +192,11 @@ def test_exported_test_sets_stand_below_their_variant(dropped, tmp_path):
     assert counts[0] + 1 == counts[2]
 
 
-def test_a_run_that_goes_on_does_not_search_again(dropped, small_study, landmarks, tmp_path):
+def test_a_run_that_goes_on_does_not_search_again(dropped, dropping, tmp_path):
     copy = shutil.copytree(dropped.folder, tmp_path / "out")
     before = (copy / "faces/landmarks.parquet").stat().st_mtime_ns
     (copy / "manifest.json").unlink()
-    study = with_data(
-        small_study, variants=["landmarks", "none"], landmarks=str(landmarks), without_face="drop"
-    )
-    again = without_page(study, copy)
-    assert again.rows().equals(dropped.rows())
+    assert run_bare(dropping, copy).rows().equals(dropped.rows())
     assert (copy / "faces/landmarks.parquet").stat().st_mtime_ns == before
 
 
@@ -213,14 +204,14 @@ def test_other_landmarks_are_another_study(cropped, small_study, tmp_path):
     other = write_landmarks(tmp_path / "other.csv", all_names(small_study), shift=3.0)
     study = with_data(small_study, variants=["none", "landmarks"], landmarks=str(other))
     before = results_in(shutil.copytree(cropped.folder, tmp_path / "out"))
-    beside, alone = (without_page(study, tmp_path / name) for name in ("out", "new"))
-    identity = cropped.store.identity
-    ids = {key.id for key in identity.cells("none")}
-    ids |= {key.head for key in identity.models() if key.variant == "none"}
+    beside = run_bare(study, tmp_path / "out")
+    after, identity = results_in(tmp_path / "out"), beside.store.identity
     # What stands beside is of the landmarks alone: the images as they are stay as they were.
-    shared = {name for name in before if Path(name).stem in ids}
-    assert 0 < len(shared) < len(before)
-    check_beside(before, beside, alone, shared)
+    ids = {key.id for key in identity.cells("landmarks")}
+    ids |= {key.head for key in identity.models() if key.variant == "landmarks"}
+    assert {Path(name).stem for name in after.keys() - before.keys()} == ids
+    assert before.items() <= after.items()
+    assert of(beside, "none").equals(of(cropped, "none"))
 
 
 def test_a_variant_that_takes_a_class_s_whole_part_is_refused(small_study, tmp_path):

@@ -14,6 +14,7 @@ from lookaway.analysis.verification import CLEAN, Comparisons
 from lookaway.attacks.base import attack_of
 from lookaway.errors import InputError
 from lookaway.metrics import verification
+from shared_runs import run_bare
 
 HALVES = {"train": 0.5, "val": 0, "test": 0.5}
 LEVELS = [0.01, 0.05]
@@ -25,15 +26,17 @@ def network():
     return embedder()
 
 
-@pytest.fixture(autouse=True)
-def few_people(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def few_people():
     """A threshold takes fewer comparisons."""
-    monkeypatch.setattr(verification, "_HITS", 1)
-    monkeypatch.setattr(comparisons, "RATES", (RATE,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verification, "_HITS", 1)
+        patch.setattr(comparisons, "RATES", (RATE,))
+        yield
 
 
-@pytest.fixture
-def result(quick_study, run_quickly, network, tmp_path):
+@pytest.fixture(scope="module")
+def result(few_people, quick_study, network, tmp_path_factory):
     data = {**quick_study["data"], "split": HALVES}
     study = study_of(
         quick_study,
@@ -46,10 +49,10 @@ def result(quick_study, run_quickly, network, tmp_path):
         transfer_from=["plain"],
         explain={"explained_class": ["label"], "pictured": 0},
     )
-    return run_quickly(study, tmp_path / "out", models={"faces": network})
+    return run_bare(study, tmp_path_factory.mktemp("run") / "out", models={"faces": network})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def verified(result, network):
     """The same by ``la.verify``, in memory."""
     (path,) = (result.folder / "heads").glob("*.safetensors")
@@ -170,6 +173,7 @@ def test_a_study_without_enrolled_people_has_no_error_rates(looked):
 
 def test_too_few_people_leave_rates_null_with_the_reason(result, monkeypatch):
     monkeypatch.setattr(verification, "_HITS", 10)
+    result = la.open_result(result.folder)
     told = result.verification().filter(pl.col("measure").str.starts_with("fnmr@"))
     assert told["value"].null_count() == told.height
     assert told["reason"].str.contains("a clean FMR of .* takes .* impostor comparisons").all()
