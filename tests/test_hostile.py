@@ -31,12 +31,13 @@ from lookaway.data.pixels import FORMATS
 from lookaway.errors import LookawayError, ModelError, StoreError, StudyError, WeightsError
 from lookaway.export import export
 from lookaway.models import zoo
-from lookaway.models.weights import fit_weights, read_weights, tensors_only
+from lookaway.models.checkpoint import read_checkpoint
+from lookaway.models.weights import fit_weights, tensors_only
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA
 from lookaway.study.checksum import embed
 from lookaway.study.keys import plain
 from lookaway.study.lock import NAME, locked
-from lookaway.study.plan import read_study
+from lookaway.study.plan import open_study
 from lookaway.study.settings import Study
 from lookaway.study.store import Store
 from plans import write_json
@@ -122,7 +123,7 @@ def test_a_hostile_study_file_is_a_study_error_and_nothing_in_it_runs(
     path = tmp_path / "study.yaml"
     path.write_text(study_file(faces, extra), encoding="utf-8", errors="surrogatepass")
     with pytest.raises(StudyError) as caught:
-        read_study(path)
+        open_study(path)
     assert all(len(problem.message) < 2000 for problem in caught.value.problems)
 
 
@@ -131,7 +132,7 @@ def test_names_in_a_study_are_text_and_nothing_else(tmp_path, faces, witness):
     models = [{"name": name, "timm": "test_resnet", "pretrained": False} for name in names]
     given_ = {"data": {"folder": str(faces)}, "models": models}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(given_))
-    study, _ = read_study(tmp_path / "study.yaml")
+    study, *_ = open_study(tmp_path / "study.yaml")
     assert [spec.name for spec in study.models] == names
     for name in names:
         stem = plain(name)
@@ -163,7 +164,7 @@ def test_no_pickle_in_a_checkpoint_runs(tmp_path, witness, kind, ending):
     path = tmp_path / f"mine.{ending}"
     path.write_bytes(pickles(witness)[kind])
     with pytest.raises(WeightsError, match=r"mine\."):
-        read_weights(path)
+        read_checkpoint(path)
     with pytest.raises(WeightsError, match=r"mine\."):
         la.load_classifier("test_resnet", checkpoint=path)
 
@@ -196,7 +197,7 @@ def test_no_member_of_an_archive_leaves_it(tmp_path, witness, member):
     path.write_bytes(buffer.getvalue())
     before = sorted(tmp_path.rglob("*"))
     try:
-        weights = read_weights(path)
+        weights = read_checkpoint(path).weights
     except WeightsError:
         weights = {}
     assert set(weights) <= {"fc.weight"}
@@ -212,7 +213,7 @@ def test_no_member_of_an_archive_leaves_it(tmp_path, witness, member):
 def test_a_checkpoint_without_a_state_dict_is_told(tmp_path, loaded):
     torch.save(loaded, tmp_path / "mine.pt")
     with pytest.raises(WeightsError, match=r"mine\.pt"):
-        read_weights(tmp_path / "mine.pt")
+        read_checkpoint(tmp_path / "mine.pt")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -420,7 +421,7 @@ def targets(run, folder):
 
     def feed_study(raw):
         (folder / "study.yaml").write_bytes(raw)
-        found, _ = read_study(folder / "study.yaml")
+        found, *_ = open_study(folder / "study.yaml")
         assert isinstance(found, Study)
 
     def feed_file(name, read):
@@ -467,7 +468,7 @@ def targets(run, folder):
     def feed_weights(ending):
         def feed(raw):
             (folder / f"x.{ending}").write_bytes(raw)
-            found = read_weights(folder / f"x.{ending}")
+            found = read_checkpoint(folder / f"x.{ending}").weights
             fit_weights(torch.nn.ModuleDict({"fc": torch.nn.Linear(2, 2, bias=False)}), found, "x")
 
         return feed

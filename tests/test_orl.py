@@ -7,7 +7,7 @@ import pytest
 
 import lookaway as la
 from lookaway.data.folder import FolderSource
-from lookaway.study.plan import read_study
+from lookaway.study.plan import open_study
 
 ROOT = Path(__file__).parents[1]
 ORL = Path(os.environ.get("LOOKAWAY_ORL", ROOT.parent / "shared" / "data" / "orl-faces"))
@@ -25,7 +25,7 @@ def test_it_is_forty_people_with_ten_images_each():
 
 
 def test_the_study_file_fits_it():
-    study, _ = read_study(ROOT / "configs" / "orl-lite.yaml", data=ORL)
+    study, *_ = open_study(ROOT / "configs" / "orl-lite.yaml", data=ORL)
     assert len(study.models) == 3
 
 

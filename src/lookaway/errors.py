@@ -120,6 +120,17 @@ def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
     return f" Nearest: {', '.join(found)}." if found else ""
 
 
+def listed(names: Iterable[str], count: int = 5) -> str:
+    """The first names, and how many there are beside them.
+
+    >>> listed(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - count} more" if len(every) > count else ""
+    return ", ".join(every[:count]) + more
+
+
 def shown(text: str, limit: int = 200) -> str:
     r"""Text from elsewhere as it may stand in an error: one line, printable, of bounded length.
 

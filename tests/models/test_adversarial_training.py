@@ -9,11 +9,12 @@ import torch.nn.functional as F
 import lookaway as la
 from lookaway.attacks.adversarial import AdversarialTraining
 from lookaway.errors import InputError, ModelError
+from lookaway.models.epoch import Epoch
 from lookaway.models.randomness import seeded
 from lookaway.models.stages import LabelledImages
 from lookaway.models.training import Recipe, train
 from lookaway.models.weights import weights_hash
-from lookaway.study.json_files import EpochLog, TrainedModel
+from lookaway.study.json_files import TrainedModel
 from lookaway.study.overfitting import doubts
 
 FAST = AdversarialTraining(epsilon=8 / 255, check_every=2, check_steps=2)
@@ -174,7 +175,7 @@ def test_an_adversary_that_is_none_is_refused(wrong, told):
 
 def trained(*epochs):
     history = [
-        EpochLog(
+        Epoch(
             epoch=number,
             train_loss=1.0,
             train_accuracy=0.9,

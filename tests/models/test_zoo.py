@@ -11,7 +11,8 @@ import lookaway as la
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import InputError, ModelError, WeightsError
 from lookaway.models import zoo
-from lookaway.models.weights import fit_weights, read_weights, weights_hash
+from lookaway.models.checkpoint import read_checkpoint
+from lookaway.models.weights import fit_weights, weights_hash
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
@@ -129,7 +130,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
     torch.save({"state_dict": Bomb()}, tmp_path / "bad.pt")
     with pytest.raises(WeightsError, match="weights_only"):
-        read_weights(tmp_path / "bad.pt")
+        read_checkpoint(tmp_path / "bad.pt")
     assert not (tmp_path / "boom").exists()
 
 
@@ -144,7 +145,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 def test_a_broken_checkpoint_is_a_clear_error(tmp_path, name, content, part):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=part):
-        read_weights(tmp_path / name)
+        read_checkpoint(tmp_path / name)
 
 
 def test_state_dicts_come_wrapped_and_with_a_data_parallel_prefix(tmp_path):
@@ -152,7 +153,7 @@ def test_state_dicts_come_wrapped_and_with_a_data_parallel_prefix(tmp_path):
     wrapped = {"state_dict": {f"module.{key}": value for key, value in net.state_dict().items()}}
     torch.save(wrapped, tmp_path / "w.pt")
     other = la.load_classifier("test_resnet", num_classes=3, pretrained=False, seed=9).module
-    fit_weights(other, read_weights(tmp_path / "w.pt"), "w.pt")
+    fit_weights(other, read_checkpoint(tmp_path / "w.pt").weights, "w.pt")
     assert weights_hash(other) == weights_hash(net)
 
 

@@ -246,7 +246,7 @@ def test_a_mapping_may_name_some_outputs_alone_and_by_names_that_mean_the_same(t
     spec = spec_of(classes=str(tmp_path / "index.json"))
     for classes in (["n01", "n03"], ["saw", "tench"]):
         order = find_order(spec, network(1000), classes)
-        assert sorted(order.logits) == [0, 491]
+        assert sorted(order.outputs.logits) == [0, 491]
     keep = spec.model_copy(update={"other_classes": "keep"})
     with pytest.raises(ModelError, match=r"none for 997 of them, such as 1"):
         find_order(keep, network(1000), ["n01", "n03"])
@@ -254,14 +254,14 @@ def test_a_mapping_may_name_some_outputs_alone_and_by_names_that_mean_the_same(t
 
 def test_names_match_in_either_form_of_unicode():
     order = find_order(spec_of(classes=["\u00e9", "b"]), network(2), ["b", "e\u0301"])
-    assert order.logits == (1, 0)
+    assert order.outputs.logits == [1, 0]
 
 
 def test_an_imagenet_network_knows_the_folders_of_its_synsets():
     clf = la.load_classifier("tf_efficientnet_lite0")
     classes = ["n02123045", "n04008634", "n07920052"]  # tabby, projectile, espresso
     order = find_order(spec_of(classes="imagenet"), clf, classes)
-    clf.choose(order.logits)
+    clf.choose(order.outputs.logits)
     pictures = [Image.fromarray(getattr(skimage.data, n)()) for n in ("coffee", "chelsea")]
     pixels = torch.from_numpy(as_floats([to_grid(picture, 224) for picture in pictures]))
     with torch.no_grad():

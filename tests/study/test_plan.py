@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from lookaway.attacks.base import Attack
 from lookaway.errors import StudyError
 from lookaway.study.attack_settings import AttackSpec
-from lookaway.study.plan import parse_study, read_study, write_study
+from lookaway.study.plan import open_study, parse_study, write_study
 from lookaway.study.settings import (
     RUNTIME_SETTINGS,
     Study,
@@ -108,7 +108,7 @@ def problems(text, tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(text)
     with pytest.raises(StudyError) as caught:
-        read_study(path)
+        open_study(path)
     return {(p.line, p.where): p.message for p in caught.value.problems}
 
 
@@ -324,10 +324,10 @@ def test_every_setting_is_classed_as_changing_results_or_not(faces):
 
 def test_relative_paths_are_taken_from_the_study_file(tmp_path, faces):
     (tmp_path / "study.yaml").write_text(f"data: {{folder: {faces.name}}}\nmodels: [resnet18]\n")
-    study, _ = read_study(tmp_path / "study.yaml")
+    study, *_ = open_study(tmp_path / "study.yaml")
     assert study.data.folder == str(faces)
     with pytest.raises(StudyError, match="does not exist"):
-        read_study(tmp_path / "study.yaml", data="elsewhere")
+        open_study(tmp_path / "study.yaml", data="elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_numbers_may_be_written_as_powers_of_ten(tmp_path, faces):
         f"data: {{folder: {faces}}}\nmodels: [resnet18]\n"
         "training: {learning_rate: 1e-3}\nepsilons: [1e-2, 1]\n"
     )
-    study, _ = read_study(path)
+    study, *_ = open_study(path)
     assert study.training.learning_rate == 0.001
     assert study.epsilons == [0.01, 1.0]
 
@@ -417,7 +417,7 @@ def test_epsilons_may_be_written_as_fractions(tmp_path, faces):
     path.write_text(
         f"data: {{folder: {faces}}}\nmodels: [resnet18]\nepsilons: [8/255, 1/4, 2 / 255]\n"
     )
-    study, _ = read_study(path)
+    study, *_ = open_study(path)
     assert study.epsilons == [2 / 255, 8 / 255, 0.25]
     path.write_text(write_study(study))
-    assert read_study(path)[0] == study
+    assert open_study(path)[0] == study

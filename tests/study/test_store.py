@@ -6,9 +6,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
+from lookaway.models.epoch import Epoch
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
-from lookaway.study.json_files import EpochLog, TrainedModel
+from lookaway.study.json_files import TrainedModel
 from lookaway.study.keys import map_key
 from lookaway.study.store import CellResult, Store
 from plans import a_manifest, a_plan, with_settings, write_json
@@ -285,7 +286,7 @@ def test_trained_models_come_back_by_name_and_variant_with_every_epoch(store):
     store.begin(a_plan({"a/model": "test_resnet"}, images=1, settings=settings), samples())
     assert store.trained() == {}
     epoch = {"epoch": 1, "train_loss": 1.5, "train_accuracy": 0.5}
-    history = [EpochLog(**epoch, val_loss=2.0, val_accuracy=0.25)]
+    history = [Epoch(**epoch, val_loss=2.0, val_accuracy=0.25)]
     about = {"model": "a/model", "trained": "head", "sha256": "x", "history": history}
     keys = list(store.identity.models())
     assert len({key.head for key in keys}) == 1  # all has no aligner here, so they learn the same

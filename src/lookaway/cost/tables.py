@@ -35,11 +35,7 @@ class Table(NamedTuple):
 
 
 def tables(found: Estimate) -> list[Table]:
-    """What is trained, the cells, what is stored, and the time.
-
-    Args:
-        found: the estimate.
-    """
+    """What is trained, the cells, what is stored, and the time."""
     trained = [_training(found)] if found.stages[1]["training"] else []
     return [*trained, _cells(found), _stored(found), _time(found)]
 
@@ -108,11 +104,7 @@ def _time(found: Estimate) -> Table:
 
 
 def sentences(found: Estimate) -> list[str]:
-    """What does not fit, how it was measured and what is not in it.
-
-    Args:
-        found: the estimate.
-    """
+    """What does not fit, how it was measured and what is not in it."""
     images = "sample images" if found.imagined else "images of the folder"
     return [
         *_memory(found),

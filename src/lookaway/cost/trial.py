@@ -125,14 +125,7 @@ class Bench:
 def open_bench(
     study: Study, counts: Counts, images: int, lines: Lines | None, source: str
 ) -> Iterator[Bench]:
-    """A place to try a study's models; nothing stays.
-
-    Args:
-        study: checked settings.
-        counts: of its images.
-        images: how many to try it on, at least ``LEAST``.
-        lines: of the study file, for errors.
-        source: its name, for errors.
+    """A place to try a study's models on so many images, at least ``LEAST``; nothing stays.
 
     Raises:
         StudyError: a model cannot be used.
@@ -210,12 +203,7 @@ def _read(counts: Counts) -> tuple[list[Record], float]:
 
 
 def try_cells(bench: Bench, index: int) -> CellTrial:
-    """Try a model's cells.
-
-    Args:
-        bench: the study.
-        index: the model's place in it.
-    """
+    """Try the cells of the model at a place of the study."""
     study, spec = bench.study, bench.prepared.study.models[index]
     clf = quick(_network(bench, spec), bench.prepared, spec)
     half, whole = len(bench.records) // 2, len(bench.records)
@@ -243,8 +231,8 @@ def _network(bench: Bench, spec: ModelSpec) -> Classifier:
     from layer to layer otherwise, and numbers near zero are slow.
     """
     clf, _ = load_model(bench.prepared.study, spec, bench.prepared.images.classes)
-    sides = clf.input_size or (224, 224)
-    noise = torch.rand(4, clf.channels, *sides, generator=torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(0)
+    noise = torch.rand(4, clf.channels, *clf.sides_at(), generator=random)
     refit(clf, clf.module, noise)
     return placed(clf, bench.prepared)
 
@@ -272,11 +260,7 @@ def _shard(bench: Bench, spec: ModelSpec, count: int, pictured: bool) -> Shard:
 
 
 def try_training(bench: Bench, index: int) -> TrainingTrial:
-    """Try a model's training: each of its steps once.
-
-    Args:
-        bench: the study.
-        index: the model's place in it.
+    """Try the training of the model at a place of the study: each of its steps once.
 
     Raises:
         ModelError: it cannot be trained as the study asks.

@@ -124,10 +124,6 @@ def find_faces(
 def check_found(aligner: Aligner, found: Mapping[str, Pose | None]) -> None:
     """Stop a study of which most images would have no face.
 
-    Args:
-        aligner: what looked for faces.
-        found: what ``find_faces`` gave.
-
     Raises:
         DataError: there is no face in more than half of the images.
     """

@@ -53,11 +53,7 @@ class CascadeAligner:
         }
 
     def find(self, image_name: str, pixels: np.ndarray | None) -> Pose | None:
-        """Find the largest face.
-
-        Args:
-            image_name: not looked at.
-            pixels: (H, W, 3) uint8, RGB, upright.
+        """Find the largest face in pixels (H, W, 3) uint8, RGB, upright.
 
         Returns:
             The square around it, or None where there is no face.

@@ -25,9 +25,6 @@ class Duplicates:
 def duplicates(parts: Mapping[str, Sequence[Record]]) -> dict[str, Duplicates]:
     """Contents that stand in more than one part (a leak), or in more than one class.
 
-    Args:
-        parts: records of train, val and test.
-
     Returns:
         Those ``across_parts`` and those ``across_classes``; and, where a class has several
         subjects, those ``subjects_across_parts``.

@@ -35,7 +35,7 @@ _SYSTEM = {
     "@eadir",
     "#recycle",
 }
-_BESIDE = "beside the class folders, not in one"
+BESIDE = "beside the class folders, not in one"
 _LOOP = "a link that loops"
 
 Item = TypeVar("Item")
@@ -131,11 +131,6 @@ class Entry:
     name: str
     is_folder: bool
     odd: str
-
-    @classmethod
-    def plain(cls, name: str, is_folder: bool) -> "Entry":
-        """A file or folder with nothing strange about it."""
-        return cls(name, is_folder, "" if is_folder else _BESIDE)
 
 
 class Files(ABC):
@@ -234,7 +229,7 @@ class ClassFolders(Files):
             others = [name for name in folders if name not in parts]
             self._parted = bool(parts) and all(map(self._without_images, others))
             if self._parted:
-                self._stray |= dict.fromkeys(others, _BESIDE)
+                self._stray |= dict.fromkeys(others, BESIDE)
                 inner = [
                     (f"{part}/{entry.name}", entry.odd)
                     for part in parts
@@ -316,20 +311,18 @@ class FolderSource(ClassFolders):
         super().__init__(Path(root), value_range)
 
     def _entries(self, folder: str) -> list[Entry]:
-        return [
-            Entry(entry.name, _is_dir(entry), self._odd(entry))
-            for entry in os.scandir(self.root / folder)
-        ]
+        return [self._entry(found) for found in os.scandir(self.root / folder)]
 
-    def _odd(self, entry: os.DirEntry[str]) -> str:
-        """Why an entry beside the class folders is none; empty for one that is."""
-        if _is_loop(entry):
-            return _LOOP
-        if not _is_dir(entry):
-            return _BESIDE
-        if entry.is_symlink() and self.root.resolve().is_relative_to(Path(entry.path).resolve()):
-            return "a link to a folder around it"
-        return ""
+    def _entry(self, found: os.DirEntry[str]) -> Entry:
+        try:
+            is_folder = found.is_dir()
+        except OSError as error:
+            return Entry(found.name, False, _LOOP if error.errno == errno.ELOOP else BESIDE)
+        if not is_folder:
+            return Entry(found.name, False, BESIDE)
+        if found.is_symlink() and self.root.resolve().is_relative_to(Path(found.path).resolve()):
+            return Entry(found.name, True, "a link to a folder around it")
+        return Entry(found.name, True, "")
 
     def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
         def unreadable(error: OSError) -> None:
@@ -355,24 +348,7 @@ class FolderSource(ClassFolders):
 
 def _is_image(entry: Entry) -> bool:
     """Whether it is a file that is named as an image."""
-    return entry.odd == _BESIDE and entry.name.lower().endswith(ENDINGS)
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder, or a link to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that loops
-        return False
-
-
-def _is_loop(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link that leads back to itself."""
-    try:
-        entry.is_dir()
-    except OSError as error:
-        return error.errno == errno.ELOOP
-    return False
+    return entry.odd == BESIDE and entry.name.lower().endswith(ENDINGS)
 
 
 def _printable(name: str) -> str:

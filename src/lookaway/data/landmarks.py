@@ -16,7 +16,7 @@ import polars as pl
 
 from lookaway.data.folder import canonical, is_hidden, part_of
 from lookaway.data.pose import MARGIN, TEMPLATE, TEMPLATE_SIZE, Pose, around, fitted
-from lookaway.errors import DataError
+from lookaway.errors import DataError, listed
 
 _NAMES = ("name_id", "image")
 _POINTS = (
@@ -77,7 +77,7 @@ class LandmarkAligner:
                 points.append(five)
         ranked = pl.concat(rows) if rows else pl.DataFrame({"name": []})
         if not len(ranked):
-            raise DataError(f"{_listed(files)}: no rows; {_EXPECTED}")
+            raise DataError(f"{listed(map(str, files))}: no rows; {_EXPECTED}")
         self.example: str = ranked["name"][0]
         best = (
             ranked.with_row_index("row")
@@ -94,11 +94,7 @@ class LandmarkAligner:
                 self._otherwise.setdefault(canonical(given), []).append(given)
 
     def find(self, image_name: str, pixels: np.ndarray | None = None) -> Pose | None:
-        """Look an image up.
-
-        Args:
-            image_name: its path below the data folder, with slashes.
-            pixels: not looked at.
+        """Look an image up by its path below the data folder, with slashes.
 
         Returns:
             The square, or None where the files tell no face.
@@ -172,10 +168,6 @@ def _files(path: Path) -> list[Path]:
     if not files:
         raise DataError(f"the folder {str(path)!r} holds no CSV file; {_FORM}")
     return files
-
-
-def _listed(files: list[Path]) -> str:
-    return ", ".join(str(file) for file in files)
 
 
 def _sha256(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from lookaway.data.folder import ClassFolders, Entry, is_hidden
+from lookaway.data.folder import BESIDE, ClassFolders, Entry, is_hidden
 from lookaway.places import RemotePath
 
 _ODD_PARTS = ("", ".", "..")
@@ -25,7 +25,10 @@ class RemoteSource(ClassFolders):
         super().__init__(root, value_range)
 
     def _entries(self, folder: str) -> list[Entry]:
-        return [Entry.plain(*found) for found in (self.root / folder).entries()]
+        return [
+            Entry(name, is_folder, "" if is_folder else BESIDE)
+            for name, is_folder in (self.root / folder).entries()
+        ]
 
     def _files(self, set_aside: dict[str, str]) -> Iterator[str]:
         for top in self._folders:

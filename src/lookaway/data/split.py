@@ -1,14 +1,12 @@
 """Train, validation and test parts: seeded, stratified, each class in every part."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 
 from lookaway.data.folder import Record, part_of
-from lookaway.errors import DataError
+from lookaway.errors import DataError, listed
 from lookaway.hashing import digest
 
 PARTS = ("train", "val", "test")
-_NAMED = 5  # of what is wrong
 _EXAMPLE = "{train: 0.8, val: 0.1, test: 0.1}"
 
 
@@ -44,7 +42,7 @@ def split(
         raise DataError(
             f"{len(small)} of {len(sizes)} classes have too few images for {', '.join(wanted)} (at "
             f"least {len(wanted)} each): "
-            f"{_listed(f'{label!r} ({sizes[label]})' for label in small)}; data.classes: N draws "
+            f"{listed(f'{label!r} ({sizes[label]})' for label in small)}; data.classes: N draws "
             f"among those that have enough ({enough} here), or add images, remove these classes, "
             "or give a part the fraction 0"
         )
@@ -86,12 +84,7 @@ def part_sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 
 def check_parts(records: Sequence[Record], needed: Sequence[str], by: str = "folders") -> None:
-    """Refuse images whose own parts cannot be kept.
-
-    Args:
-        records: the images.
-        needed: the parts that must have images.
-        by: what says the parts: folders, or a table.
+    """Refuse images whose own parts, by folders or a table, cannot be kept.
 
     Raises:
         DataError: they are not divided, or a needed part has no image.
@@ -102,7 +95,7 @@ def check_parts(records: Sequence[Record], needed: Sequence[str], by: str = "fol
         if missing:
             raise DataError(
                 f"split: table needs images in {' and '.join(missing)}, and the table has "
-                f"{_listed(sorted(there)) or 'no column part'}; change the table, or give split: "
+                f"{listed(sorted(there)) or 'no column part'}; change the table, or give split: "
                 f"{_EXAMPLE}, which divides all images anew"
                 + ("" if missing == ["test"] else "; models with train: none need test alone")
             )
@@ -118,7 +111,7 @@ def check_parts(records: Sequence[Record], needed: Sequence[str], by: str = "fol
         trained = "" if missing == ["test"] else "; models with train: none need test alone"
         raise DataError(
             f"split: folders needs images in {' and '.join(missing)}, and the folders are "
-            f"{_listed(map(repr, folders))}; add or rename a folder, or give split: {_EXAMPLE}, "
+            f"{listed(map(repr, folders))}; add or rename a folder, or give split: {_EXAMPLE}, "
             f"which divides all images anew{trained}"
         )
 
@@ -126,12 +119,7 @@ def check_parts(records: Sequence[Record], needed: Sequence[str], by: str = "fol
 def keep_parts(
     records: Sequence[Record], needed: Sequence[str], by: str = "folders"
 ) -> dict[str, list[Record]]:
-    """Keep the parts that the images have.
-
-    Args:
-        records: the images.
-        needed: the parts that must have images; with train each class of test needs some in it.
-        by: what says the parts: folders, or a table.
+    """Keep the parts that the images have; with train each class of test needs some in it.
 
     Returns:
         The records of each part, in the order of ``records``.
@@ -146,7 +134,7 @@ def keep_parts(
     if unseen:
         raise DataError(
             f"{len(unseen)} classes of test have no image in train, so that no model can learn "
-            f"them: {_listed(map(repr, unseen))}; add images, remove the classes, or give split: "
+            f"them: {listed(map(repr, unseen))}; add images, remove the classes, or give split: "
             f"{_EXAMPLE}, which divides all images anew"
         )
     return parts
@@ -168,8 +156,8 @@ def check_unsaid(records: Sequence[Record]) -> None:
     if len(shared) > 1:
         folders = sorted({folder for label in shared for folder in where[label]})
         raise DataError(
-            f"{len(shared)} classes ({_listed(map(repr, shared))}) lie in more than one of the "
-            f"folders {_listed(map(repr, folders))}, and the study does not say how its images are "
+            f"{len(shared)} classes ({listed(map(repr, shared))}) lie in more than one of the "
+            f"folders {listed(map(repr, folders))}, and the study does not say how its images are "
             f"divided: split: folders keeps these parts; split: {_EXAMPLE}, written out, divides "
             "all images anew, so that a network trained on the given train would be measured on it"
         )
@@ -186,7 +174,7 @@ def check_classes(records: Sequence[Record]) -> None:
         direct = [record.image for record in records if record.image.count("/") == 1]
         such = f", such as {direct[0]!r}" if direct else ""
         raise DataError(
-            f"the classes would be {_listed(map(repr, labels))}, which are parts of a data set; "
+            f"the classes would be {listed(map(repr, labels))}, which are parts of a data set; "
             f"image files lie directly in one of them{such}: put them into class folders, as in "
             "train/class/image, or remove them"
         )
@@ -198,8 +186,8 @@ def draw_classes(
     seed: int,
     at_least: int,
     in_parts: Sequence[str] = (),
-) -> tuple[list[Record], list[str]]:
-    """Draw classes at random among those with enough images.
+) -> list[Record]:
+    """The records of classes that are drawn at random among those with enough images.
 
     Args:
         records: the images.
@@ -207,9 +195,6 @@ def draw_classes(
         seed: another seed, other classes.
         at_least: images that a class needs.
         in_parts: parts in each of which it needs one.
-
-    Returns:
-        The records of the drawn classes, and the drawn classes, sorted.
 
     Raises:
         DataError: there are fewer such classes.
@@ -230,10 +215,4 @@ def draw_classes(
         )
     ordered = sorted(enough, key=lambda label: digest(str(seed), "class", label))
     drawn = set(ordered[:count])
-    return [record for record in records if record.label in drawn], sorted(drawn)
-
-
-def _listed(names: Iterable[str]) -> str:
-    """The first names, and that there are more."""
-    first = list(islice(names, _NAMED + 1))
-    return ", ".join([*first[:_NAMED], *(["…"] if len(first) > _NAMED else [])])
+    return [record for record in records if record.label in drawn]

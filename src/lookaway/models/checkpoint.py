@@ -1,7 +1,7 @@
 """Checkpoints as people save them: the weights in a file, and which of them were taken."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lookaway.errors import WeightsError, shown
+from lookaway.errors import WeightsError, listed, shown
 from lookaway.models.class_names import Names, names_in
 from lookaway.models.refused import what_it_is, why_refused
 
@@ -236,22 +236,21 @@ def _one_of(found: Mapping[Place, str], averaged: bool | None, path: Path) -> Pl
     kinds = [kind for kind in ("averaged", "raw") if kind in found.values()]
     if averaged is not None:
         kinds = [kind for kind in kinds if kind == ("averaged" if averaged else "raw")]
-    there = _listed(found) or "none"
+    there = _places(found) or "none"
     if not kinds:
         wanted = {True: "averaged weights", False: "raw weights", None: "weights"}[averaged]
         raise WeightsError(f"{path.name!r} holds no {wanted} of a network; weights in it: {there}")
     places = [place for place, kind in found.items() if kind == kinds[0]]
     if len(places) > 1:
         raise WeightsError(
-            f"{path.name!r} holds several state dicts ({_listed(places)}), and which is the "
+            f"{path.name!r} holds several state dicts ({_places(places)}), and which is the "
             "network's is not known; save that one alone, as .safetensors or with torch.save"
         )
     return places[0]
 
 
-def _listed(places: Mapping[Place, str] | list[Place], count: int = 6) -> str:
-    names = [_told(place) or "at the top" for place in places]
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if names[count:] else "")
+def _places(places: Iterable[Place]) -> str:
+    return listed((_told(place) or "at the top" for place in places), 6)
 
 
 def _told(place: Place) -> str:

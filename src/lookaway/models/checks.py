@@ -12,11 +12,6 @@ from lookaway.models.postponed import must_hold
 def check_pixels(images: Tensor, channels: int = 3, name: str = "the classifier") -> None:
     """Refuse a batch that is not pixels in [0, 1].
 
-    Args:
-        images: what was given.
-        channels: that the network takes.
-        name: of the network, for the error.
-
     Raises:
         InputError: with the shape, dtype or range that was given.
     """

@@ -165,7 +165,7 @@ class Classifier(nn.Module):
         Raises:
             ModelError: the network gives no logits, or probabilities that nobody announced.
         """
-        sides = self._sides_at(size)
+        sides = self.sides_at(size)
         if sides not in self._num_classes:
             noise = self._noise(sides)
             dark, light = torch.full_like(noise, 0.25), torch.full_like(noise, 0.75)
@@ -270,7 +270,7 @@ class Classifier(nn.Module):
         Args:
             size: (H, W) in px of the images, for a network that takes them as they come.
         """
-        sides = self._sides_at(size)
+        sides = self.sides_at(size)
         if sides not in self._traces:
             self.classes_at(size)  # what its outputs mean is known before anything is explained
             with torch.inference_mode(False), torch.no_grad():
@@ -345,7 +345,12 @@ class Classifier(nn.Module):
         random = torch.Generator().manual_seed(0)
         return 0.25 + 0.5 * torch.rand(1, self.channels, *sides, generator=random)
 
-    def _sides_at(self, size: tuple[int, int] | None) -> tuple[int, int]:
+    def blank(self) -> Tensor:
+        """One grey image as the network wants it, (1, C, h, w)."""
+        return self.prepare(torch.full((1, self.channels, *self.sides_at()), 0.5))
+
+    def sides_at(self, size: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Height and width, px, of what the network gets of images of a size, by default 224."""
         return self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
 
 

@@ -53,9 +53,8 @@ def fold_batch_norm(
         How many were folded.
     """
     module = clf.module
-    sides = clf.input_size or (224, 224)
     random = torch.Generator().manual_seed(0)
-    probe = torch.rand(2, clf.channels, *sides, generator=random).to(clf.device)
+    probe = torch.rand(2, clf.channels, *clf.sides_at(), generator=random).to(clf.device)
     with torch.no_grad():
         before = clf(probe)
         pairs, names = _pairs(module, clf.prepare(probe[:1]), keep, shift)
@@ -74,16 +73,9 @@ def fold_batch_norm(
 
 
 def before_norms(clf: Classifier, layers: Collection[str]) -> list[str]:
-    """Those of some layers whose outputs folding would scale and shift, in order.
-
-    Args:
-        clf: a classifier; it stays as it is.
-        layers: names.
-    """
-    sides = clf.input_size or (224, 224)
-    probe = torch.full((1, clf.channels, *sides), 0.5, device=clf.device)
+    """Those of some layers whose outputs folding would scale and shift, in order."""
     with torch.no_grad():
-        pairs, names = _pairs(clf.module, clf.prepare(probe), (), layers)
+        pairs, names = _pairs(clf.module, clf.blank(), (), layers)
     return [name for name in layers if any(name in names[conv] for conv, _ in pairs)]
 
 
@@ -97,15 +89,11 @@ def _same_logits(clf: Classifier, probe: Tensor, before: Tensor) -> bool:
 
 
 def compute_in(clf: Classifier, precision: str) -> None:
-    """Let a network compute in a precision, in place.
+    """Let a network, its parameters frozen, compute in a precision, in place.
 
     For bfloat16 the weights of convolutions and fully connected layers are cast once; norms and
     whatever else the network holds keep their precision, under autocast. Logits, losses and maps
     are float32 as ever.
-
-    Args:
-        clf: a classifier whose network may be changed, its parameters frozen.
-        precision: float32, tf32 or bfloat16; see ``precision.computing``.
     """
     if precision == "bfloat16":
         for part in clf.module.modules():

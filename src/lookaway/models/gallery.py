@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lookaway.errors import InputError, ModelError, shown
+from lookaway.errors import InputError, ModelError, listed, shown
 from lookaway.models import dlib_resnet
 from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
@@ -261,7 +261,7 @@ class Gallery(Classifier):
         count = max(sums) + 1 if names is None else len(names)
         known = _names(names, count)
         if missing := [name for place, name in enumerate(known) if place not in sums]:
-            few = ", ".join(shown(name, 40) for name in missing[:5])
+            few = listed(shown(name, 40) for name in missing)
             raise InputError(f"{len(missing)} of {count} persons have no image to enrol: {few}")
         if max(sums) >= count:
             raise InputError(f"labels go up to {max(sums)}, but there are {count} names")

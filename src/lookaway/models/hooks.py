@@ -37,10 +37,6 @@ def hooked(module: nn.Module, names: Sequence[str], hook: Hook) -> Iterator[None
 def evaluating(module: nn.Module, name: str | None = None) -> Iterator[None]:
     """Hold a network in eval mode, then give every part its own mode back.
 
-    Args:
-        module: the network.
-        name: for the error; the class of the network by default.
-
     Raises:
         ModelError: the network turned on training mode by itself meanwhile.
     """
@@ -64,13 +60,7 @@ def evaluating(module: nn.Module, name: str | None = None) -> Iterator[None]:
 
 
 class Held:
-    """A network that is held for many passes: frozen, and watched by hooks that stay.
-
-    Args:
-        module: the network.
-        device: where it is.
-        dtype: what it computes in.
-    """
+    """A network that is held for many passes: frozen, and watched by hooks that stay."""
 
     def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         self._module, self.device, self.dtype = module, device, dtype
@@ -115,10 +105,6 @@ def frozen(module: nn.Module, name: str | None = None) -> Iterator[None]:
     Gradients that the parameters hold already are not touched. Autograd is on inside, also where
     the caller had turned it off, and for a network that was made in inference mode. Nothing is
     computed again in the backward pass (gradient checkpointing), where no hook is any more.
-
-    Args:
-        module: the network.
-        name: as in ``evaluating``.
     """
     with (
         evaluating(module, name),

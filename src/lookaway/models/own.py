@@ -29,12 +29,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of a funct
 
 
 def build(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
-    """Build a network, its random weights seeded.
-
-    Args:
-        name: ``package.module:build``, what makes it: a function or a class.
-        arguments: of that.
-        seed: of whatever it draws.
+    """Build a network by ``package.module:build``, whatever that draws at random seeded.
 
     Raises:
         InputError: there is no such module, or nothing of that name in it.
@@ -143,9 +138,8 @@ def classification_layer(clf: Classifier) -> str:
     def note(name: str, _layer: nn.Module, output: Tensor) -> None:
         given.append((name, output))
 
-    blank = clf.prepare(torch.full((1, clf.channels, *(clf.input_size or (224, 224))), 0.5))
     with evaluating(module), torch.no_grad(), hooked(module, linear, note):
-        logits = output_tensor(module(blank), clf.name)
+        logits = output_tensor(module(clf.blank()), clf.name)
     found = [name for name, output in given if output.data_ptr() == logits.data_ptr()]
     if len(found) != 1:
         raise ModelError(

@@ -19,12 +19,7 @@ _DOUBTS: ContextVar[list[Tensor] | None] = ContextVar("doubts", default=None)
 
 
 def must_hold(flag: Tensor, error: Callable[[], LookawayError]) -> None:
-    """Refuse what does not hold: at once, or where checks are postponed, when they are read.
-
-    Args:
-        flag: a bool.
-        error: what is raised where it is false.
-    """
+    """Refuse what does not hold: at once, or where checks are postponed, when they are read."""
     checks = _CHECKS.get()
     if checks is not None:
         checks.append((flag.detach(), error))

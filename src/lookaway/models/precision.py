@@ -50,11 +50,7 @@ def computing(precision: str = "float32") -> Iterator[None]:
 
 
 def fast_bfloat16(device: str) -> bool:
-    """Whether a device computes in bfloat16 faster than in float32.
-
-    Args:
-        device: ``cpu``, ``cuda`` or ``cuda:0``.
-    """
+    """Whether a device computes in bfloat16 faster than in float32."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())

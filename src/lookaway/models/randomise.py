@@ -48,10 +48,7 @@ def randomise(clf: Classifier, part: Part, images: Tensor, seed: int = 0) -> Non
 def refit(clf: Classifier, part: nn.Module, images: Tensor) -> None:
     """Give the batch norms in a part of a network the statistics of images, in place.
 
-    Args:
-        clf: the classifier.
-        part: of its network, or all of that.
-        images: (N, C, H, W) float pixels in [0, 1].
+    Images are (N, C, H, W) float pixels in [0, 1].
     """
     norms = [each for each in part.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
     if not norms:

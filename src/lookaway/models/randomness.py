@@ -20,11 +20,10 @@ def generators() -> list[torch.Generator]:
 def seeded(seed: int | None = None) -> Iterator[None]:
     """Draw from a seed on every device that is in use, then put the generators back.
 
+    Without a seed go on with the caller's random numbers.
+
     ``torch.manual_seed`` would also reseed CUDA, where a forked CPU generator does not put it back,
     and would overrule the caller's seed for a CUDA that is not in use yet.
-
-    Args:
-        seed: None: go on with the caller's random numbers.
     """
     found = generators()
     states = [generator.get_state() for generator in found]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lookaway.errors import shown
+from lookaway.errors import listed, shown
 
 _ALONE = "torch.save(model.state_dict(), 'weights.pt'), or as .safetensors"
 _ARCHIVES = {
@@ -19,15 +19,11 @@ _ARCHIVES = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<script")
-_TOLD = 5  # refused names
 _LARGEST_INDEX = 100_000_000  # bytes of a JSON file that is looked into
 
 
 def what_it_is(path: Path) -> str | None:
     """What a file is that cannot be weights, from its first bytes; None where it may be some.
-
-    Args:
-        path: a file that is there.
 
     Returns:
         The end of a sentence that begins with the file's name, with the remedy.
@@ -57,18 +53,12 @@ def what_it_is(path: Path) -> str | None:
 
 
 def why_refused(path: Path, error: Exception) -> str:
-    """Why PyTorch refuses a file, in words of its own; see ``what_it_is``.
-
-    Args:
-        path: the file.
-        error: from ``torch.load`` with ``weights_only=True``.
-    """
+    """Why ``torch.load`` with ``weights_only=True`` refuses a file; see ``what_it_is``."""
     names = _unsafe(path, str(error))
     if names:
-        more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-        listed = ", ".join(shown(name, 100) for name in names[:_TOLD])
+        told = listed(shown(name, 100) for name in names)
         return (
-            f"holds more than tensors and plain data: {listed}{more}. Loading these may run a "
+            f"holds more than tensors and plain data: {told}. Loading these may run a "
             "program, so the file is refused (weights_only=True); where you trust it, save the "
             f"weights alone: {_ALONE}"
         )

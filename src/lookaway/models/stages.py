@@ -258,8 +258,7 @@ def _fully_connected(clf: Classifier) -> set[str]:
         ModelError: what stands there in a network that is not timm's is more than such layers.
     """
     module = clf.module
-    sides = clf.input_size or (224, 224)
-    blank = clf.prepare(torch.full((1, clf.channels, *sides), 0.5))
+    blank = clf.blank()
     named = dict(module.named_parameters())
 
     def cut(_name: str, _layer: nn.Module, output: Any) -> Any:

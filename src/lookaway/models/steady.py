@@ -18,10 +18,6 @@ def check_steady(clf: Classifier, images: Tensor) -> None:
     It is asked a few times, and once about the first image among others. What changes only after
     many calls cannot be seen in this way.
 
-    Args:
-        clf: the classifier.
-        images: (N, C, H, W) float pixels in [0, 1].
-
     Raises:
         ModelError: it keeps state between calls, draws at random, or mixes the images of a batch.
     """

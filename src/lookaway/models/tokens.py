@@ -166,11 +166,7 @@ def reach(
 ) -> dict[str, float]:
     """At what share of each layer's places the score has a gradient, 0 to 1.
 
-    Args:
-        module: the network; it is afterwards as it was.
-        pixels: (1, C, H, W), as the network wants them.
-        layers: layouts by name.
-        name: of the network, for errors.
+    Pixels are (1, C, H, W), as the network wants them, which is afterwards as it was.
     """
     added: dict[str, Tensor] = {}
 

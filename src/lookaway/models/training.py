@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lookaway.errors import ModelError
 from lookaway.models.classifier import Classifier
+from lookaway.models.epoch import Epoch
 from lookaway.models.outputs import as_columns
 from lookaway.models.randomness import generators, seeded
 from lookaway.models.stages import (
@@ -45,32 +46,6 @@ class Recipe:
     learning_rate: float
     seed: int
     precision: str = "float32"
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch.
-
-    Where there is an adversary, those of training are of what it made of the images. In epochs in
-    which that was checked, ``met_accuracy`` is that on validation images that it attacks in the
-    same way, and the robust ones on such that are attacked more strongly.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    met_accuracy: float | None = None
-    robust_loss: float | None = None
-    robust_accuracy: float | None = None
-
-    @property
-    def rank(self) -> tuple[float, float, int]:
-        """The smallest is the best epoch's, of those that were checked alike."""
-        if self.robust_accuracy is not None and self.robust_loss is not None:
-            return -self.robust_accuracy, self.robust_loss, self.epoch
-        return -self.val_accuracy, self.val_loss, self.epoch
 
 
 @dataclass(frozen=True)

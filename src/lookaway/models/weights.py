@@ -1,26 +1,14 @@
-"""Weights in and out of networks: safe files only, and every misfit named."""
+"""Weights into networks, every misfit named, and what weights are."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lookaway.errors import WeightsError, shown
+from lookaway.errors import WeightsError, listed, shown
 from lookaway.hashing import digest
-from lookaway.models.checkpoint import check_path as check_path
-from lookaway.models.checkpoint import read_checkpoint
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint; see ``read_checkpoint``.
-
-    Raises:
-        WeightsError: there is no such file, or no tensors that can be read safely.
-    """
-    return read_checkpoint(path).weights
 
 
 @contextmanager
@@ -124,5 +112,4 @@ def weights_hash(module: nn.Module) -> str:
 
 
 def _few(names: list[str], count: int = 4) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(shown(name, 120) for name in names[:count]) + more
+    return listed((shown(name, 120) for name in names), count)

@@ -26,7 +26,7 @@ from lookaway.models.classifier import Classifier
 from lookaway.models.image_size import bring_to
 from lookaway.models.map_layout import Tokens
 from lookaway.models.randomness import seeded
-from lookaway.models.weights import fit_weights, prefixes, read_weights, tensors_only
+from lookaway.models.weights import fit_weights, prefixes, tensors_only
 from lookaway.places import local_path
 
 # Names that people use for what timm calls otherwise.
@@ -281,7 +281,7 @@ def _fit_bundled(module: nn.Module, name: str, channels: int) -> None:
     files = sorted((home / "models").glob("*.pth"))
     if len(files) != 1:
         raise WeightsError(f"the package {package} holds {len(files)} weight files, not one")
-    values = list(read_weights(files[0]).values())
+    values = list(read_checkpoint(files[0]).weights.values())
     values[0] = adapt_input_conv(channels, values[0])  # the first convolution's
     own = module.state_dict()
     if [tuple(value.shape) for value in values] != [tuple(v.shape) for v in own.values()]:

@@ -56,11 +56,6 @@ class Shard:
     def load(cls, prepared: Prepared, job: Job, each: Each = map) -> "Shard":
         """Read a cell's images, and draw their noise.
 
-        Args:
-            prepared: the study, its images and plan.
-            job: the cell.
-            each: as ``map``, perhaps several at a time.
-
         Raises:
             DataError: one is not what was scanned.
         """
@@ -198,14 +193,7 @@ def do_cell(
     given: Given,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[CellResult]:
-    """Perturb, explain and compare every image of a cell, as far as its job asks for it.
-
-    Args:
-        clf: the model.
-        shard: the cell's images.
-        given: other models' perturbations of them.
-        advance: told of each batch of images done.
-    """
+    """Perturb, explain and compare every image of a cell, as far as its job asks for it."""
     parts = shard.job.parts or (shard.part,)
     sweeps = _Sweeps(len(shard.names), parts, advance)
     results = []
@@ -239,13 +227,7 @@ def subject_of(clf: Classifier, shard: Shard) -> Subject:
 
 
 class _Sweeps:
-    """Tells of a cell's images as they are done, though they are gone through again and again.
-
-    Args:
-        images: of the cell.
-        parts: of it.
-        advance: told of images, of each image once.
-    """
+    """Tells of a cell's images as they are done, though they are gone through again and again."""
 
     def __init__(self, images: int, parts: Sequence[Part], advance: Callable[[int], None]) -> None:
         self._total = sum(len(part.met) + len(part.shaped) for part in parts)

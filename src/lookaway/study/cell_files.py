@@ -99,12 +99,9 @@ class CellFiles(CellReading):
     def write_cell(
         self, key: CellKey, results: CellResult | Sequence[CellResult], weights: str = ""
     ) -> None:
-        """Keep what was measured of a cell: everything else first, then the rows that count.
+        """Keep what was measured of a cell, part by part: the rows, which count, last.
 
-        Args:
-            key: which cell.
-            results: what was measured, part by part.
-            weights: the hash of the trained weights that it was made with; each file has it.
+        Each file has the hash of the trained weights that it was made with.
         """
         given = [results] if isinstance(results, CellResult) else list(results)
         whole = self.identity.whole(key.model)

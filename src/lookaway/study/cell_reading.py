@@ -132,11 +132,7 @@ class CellReading(Files):
     ) -> Iterator[pl.DataFrame]:
         """The stored frames of cells, one at a time, in their order: memory follows from one cell.
 
-        Args:
-            folder: rows, shuffled or statistics.
-            columns: those to read; empty: all.
-            variant: of the cells; None: of all.
-            model: of the cells; None: of all.
+        Of one variant or model, and of some columns, where they are given.
 
         Raises:
             StoreError: there are none, or a file is damaged.
@@ -226,11 +222,7 @@ class CellReading(Files):
         return found
 
     def read_perturbations(self, key: CellKey, shape: tuple[int, ...]) -> dict[str, Perturbation]:
-        """A model's perturbations by attack.
-
-        Args:
-            key: of its cell.
-            shape: (C, H, W) of an image.
+        """A model's perturbations of a cell by attack, of images of a shape (C, H, W).
 
         Raises:
             StoreError: they are missing or damaged.

@@ -8,12 +8,7 @@ import polars as pl
 
 
 def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
-    """What changed, setting by setting.
-
-    Args:
-        old: plain data.
-        new: plain data.
-        place: where they stand, for the names.
+    """What changed in plain data, setting by setting; ``place`` is where it stands.
 
     Yields:
         A line for each change, such as ``measure.grid: 224 → 112``.
@@ -38,12 +33,7 @@ def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
 
 
 def changed_images(old: pl.DataFrame, new: pl.DataFrame) -> list[str]:
-    """Which images came, went or have another content.
-
-    Args:
-        old: samples, with image and sha256.
-        new: the same.
-    """
+    """Which images of samples came, went or have another content."""
     before, after = (dict(frame.select("image", "sha256").iter_rows()) for frame in (old, new))
     faults = {
         "added": [name for name in after if name not in before],

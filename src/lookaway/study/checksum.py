@@ -21,12 +21,7 @@ def placeholder() -> str:
 
 
 def embed(raw: bytes, place: str, name: str) -> bytes:
-    """A file's content with its checksum in the place of its placeholder.
-
-    Args:
-        raw: the content, with the placeholder in it.
-        place: the placeholder.
-        name: of the file, without its folders.
+    """A file's content with its checksum in the place of its placeholder; its name has no folder.
 
     >>> place = placeholder()
     >>> is_whole(embed(b"some text " + place.encode(), place, "a.txt"), "a.txt")

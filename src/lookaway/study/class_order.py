@@ -2,9 +2,9 @@
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from lookaway.errors import ModelError, nearest, shown
+from lookaway.errors import ModelError, listed, nearest, shown
 from lookaway.models.class_names import Names, natural_order, output_names, read_names
 from lookaway.models.classifier import Classifier
 from lookaway.models.gallery import Gallery
@@ -12,26 +12,12 @@ from lookaway.places import local_path
 from lookaway.study.json_files import OutputOrder
 from lookaway.study.settings import ModelSpec
 
-_TOLD = 5  # classes in an error
 
+class ClassOrder(NamedTuple):
+    """Which outputs of a network are kept as which classes, and what says so."""
 
-@dataclass(frozen=True)
-class ClassOrder:
-    """Which outputs of a network are which classes.
-
-    Attributes:
-        logits: the places of the outputs that are kept: the study's classes, then the others.
-        others: names of the others, which the images do not have.
-        source: what says so.
-    """
-
-    logits: tuple[int, ...]
-    others: tuple[str, ...]
+    outputs: OutputOrder
     source: str
-
-    def plan(self) -> OutputOrder:
-        """What of it changes results."""
-        return OutputOrder(logits=list(self.logits), others=list(self.others))
 
 
 def find_order(
@@ -72,7 +58,7 @@ def find_order(
     _check_count(spec, clf.num_classes, names, source)
     places = _places(spec, names, classes, source)
     if spec.other_classes == "cut":
-        return ClassOrder(places, (), source)
+        return ClassOrder(OutputOrder(logits=places, others=[]), source)
     rest = [place for place in range(clf.num_classes) if place not in set(places)]
     nameless = [place for place in rest if place not in names]
     if nameless:
@@ -80,7 +66,8 @@ def find_order(
             f"other_classes: keep needs a name for every output of {spec.name!r}; {source} has "
             f"none for {len(nameless)} of them, such as {nameless[0]}"
         )
-    return ClassOrder((*places, *rest), tuple(names[place][0] for place in rest), source)
+    others = [names[place][0] for place in rest]
+    return ClassOrder(OutputOrder(logits=[*places, *rest], others=others), source)
 
 
 def _names(spec: ModelSpec, clf: Classifier, classes: Sequence[str]) -> tuple[str, Names] | None:
@@ -125,7 +112,7 @@ def _check_count(spec: ModelSpec, count: int, names: Names, source: str) -> None
         )
 
 
-def _places(spec: ModelSpec, names: Names, classes: Sequence[str], source: str) -> tuple[int, ...]:
+def _places(spec: ModelSpec, names: Names, classes: Sequence[str], source: str) -> list[int]:
     """The output of each class of the study."""
     columns = max(map(len, names.values()))
     found = [_column(names, column) for column in range(columns)]
@@ -134,13 +121,11 @@ def _places(spec: ModelSpec, names: Names, classes: Sequence[str], source: str) 
     if missing:
         near = shown(nearest(missing[0], [each[0] for each in names.values()]))
         near = f" {near}" if near else ""
-        listed = ", ".join(repr(shown(name, 60)) for name in missing[:_TOLD])
-        more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
-        first = ", ".join(shown(names[place][0], 40) for place in list(names)[:_TOLD])
+        lacks = listed(repr(shown(name, 60)) for name in missing)
+        has = listed(shown(each[0], 40) for each in names.values())
         raise ModelError(
             f"{spec.name!r} does not know {len(missing)} of the images' {len(classes)} classes: "
-            f"{listed}{more}.{near} By {source} it has {first}"
-            f"{', …' if len(names) > _TOLD else ''}; `classes` says it otherwise: names in the "
+            f"{lacks}.{near} By {source} it has {has}; `classes` says it otherwise: names in the "
             "network's order as the images' folders have them, or a file of them"
         )
     places = [best[_same(name)] for name in classes]
@@ -150,7 +135,7 @@ def _places(spec: ModelSpec, names: Names, classes: Sequence[str], source: str) 
             f"{source} has the name {shown(twice[0], 60)!r} for several outputs of {spec.name!r}: "
             f"{', '.join(map(str, best[_same(twice[0])]))}"
         )
-    return tuple(its[0] for its in places)
+    return [its[0] for its in places]
 
 
 def _column(names: Names, column: int) -> dict[str, list[int]]:

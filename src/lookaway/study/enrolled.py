@@ -6,15 +6,13 @@ import torch
 from torch import Tensor
 
 from lookaway.data.folder import Record
-from lookaway.errors import LookawayError, ModelError, shown
+from lookaway.errors import LookawayError, ModelError, listed, shown
 from lookaway.hashing import digest
 from lookaway.models.classifier import Classifier
 from lookaway.models.gallery import Embedder, Gallery
 from lookaway.models.stages import AT_ONCE
 from lookaway.study.images import Grids, Images, Variant
 from lookaway.study.settings import ModelSpec
-
-_TOLD = 5  # names in an error
 
 
 def enrolled(variant: Variant, count: int | None, seed: int) -> list[Record]:
@@ -44,11 +42,6 @@ def enrolled(variant: Variant, count: int | None, seed: int) -> list[Record]:
 def check_enrolment(images: Images, spec: ModelSpec, seed: int) -> None:
     """Refuse people who cannot be enrolled, or compared with a template of other images.
 
-    Args:
-        images: of the study.
-        spec: of a model with ``train: enrol``.
-        seed: of the study's division.
-
     Raises:
         ModelError: a person has no image to enrol, or fewer than asked for, or a test image is all
             that its own template is made of.
@@ -66,7 +59,7 @@ def check_enrolment(images: Images, spec: ModelSpec, seed: int) -> None:
         if few:
             raise ModelError(
                 f"{spec.name!r} enrols {spec.enrol or 'at least 1'} of each person's train images, "
-                f"and {len(few)} of {len(images.classes)} people have fewer: {_first(few)}; add "
+                f"and {len(few)} of {len(images.classes)} people have fewer: {listed(few)}; add "
                 "images, remove these people, or change enrol or split"
             )
         alone = [
@@ -78,7 +71,7 @@ def check_enrolment(images: Images, spec: ModelSpec, seed: int) -> None:
             raise ModelError(
                 f"{len(alone)} test images are the only content that their person's template would "
                 f"be made of, and a comparison of an image with itself says nothing: "
-                f"{_first(alone)}; remove the copies, or enrol more images"
+                f"{listed(alone)}; remove the copies, or enrol more images"
             )
 
 
@@ -90,15 +83,7 @@ def enrol(
     size: int,
     told: Callable[[int], None],
 ) -> Tensor:
-    """The templates of a study's classes, (K, D) float32 of length 1.
-
-    Args:
-        embedder: the network.
-        images: of the study.
-        variant: how they are prepared.
-        records: the enrolled ones.
-        size: of the grid, px.
-        told: of the images done.
+    """The templates of a study's classes, (K, D) float32 of length 1, from some of its records.
 
     Raises:
         ModelError: an image's embedding, or the mean of a person's, has the length zero; the
@@ -128,12 +113,7 @@ def raise_named(
 ) -> None:
     """Raise a network's error again with the images named to which it gives no direction, if any.
 
-    Args:
-        error: what it raised for some of the images.
-        network: that gives embeddings, or their cosines.
-        names: of the images.
-        pixels: (1, C, H, W) of each.
-        what: the images are for.
+    ``pixels`` gives (1, C, H, W) of a place among the names; ``what`` says what they are for.
 
     Raises:
         ModelError: there are such images.
@@ -146,7 +126,7 @@ def raise_named(
     if bad:
         raise ModelError(
             f"{network.name!r} gives no direction for {len(bad)} of "
-            f"{len(names)} images {what}: {_first(bad)}; remove them ({error})"
+            f"{len(names)} images {what}: {listed(bad)}; remove them ({error})"
         ) from error
 
 
@@ -163,7 +143,3 @@ def _has_direction(network: Embedder | Classifier, pixels: Tensor) -> bool:
     except LookawayError:
         return False
     return True
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join([*names[:_TOLD], *(["…"] if len(names) > _TOLD else [])])

@@ -33,14 +33,7 @@ def find_poses(
     store: Store | None,
     progress: Reporter,
 ) -> dict[str, Pose | None]:
-    """Where each image's face lies, from what is kept or searched for now.
-
-    Args:
-        aligner: what searches.
-        source: of the images.
-        records: the images.
-        store: the run's files, where poses are kept; None: nowhere.
-        progress: told of the images done.
+    """Where each image's face lies, from what the run keeps, or searched for now and kept.
 
     Raises:
         DataError: the aligner finds no face in more than half of the images.

@@ -70,10 +70,6 @@ class Files:
     def read_model(self, name: str, kind: type[_Model]) -> _Model | None:
         """What a JSON file of the run holds, or None where it is not there.
 
-        Args:
-            name: of the file.
-            kind: what it holds.
-
         Raises:
             StoreError: it is damaged, or holds something else; with the place.
         """
@@ -186,10 +182,6 @@ class Files:
         self, path: AnyPath, columns: Sequence[str] = ()
     ) -> tuple[pl.DataFrame, dict[str, str]]:
         """Read a Parquet file, or some columns of it, and what was kept with it.
-
-        Args:
-            path: of the file.
-            columns: those to read; empty: all.
 
         Raises:
             StoreError: it is missing or damaged.

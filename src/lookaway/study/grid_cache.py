@@ -33,12 +33,7 @@ class GridCache:
         return GridCache, ()
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The grid of a key, uint8, made where it is not kept; a file that fails is done without.
-
-        Args:
-            key: of the grid.
-            make: makes it.
-        """
+        """The grid of a key, uint8, made where it is not kept, or the file fails."""
         with self._lock:
             kept = self._read(key)
         if kept is not None:
@@ -72,8 +67,7 @@ class GridCache:
 def grid_cache(folder: AnyPath) -> Iterator[GridCache]:
     """A cache in a nameless file, which goes with the process however that ends.
 
-    Args:
-        folder: of the run; where it is in an object store, the file is with other temporary ones.
+    It is in the run's folder; for one in an object store, with other temporary files.
     """
     place = str(folder) if isinstance(folder, Path) else tempfile.gettempdir()
     with ExitStack() as stack:

@@ -141,14 +141,7 @@ class Images:
 
 
 class Grids(LabelledImages):
-    """Some of a study's images on its grid, loaded when they are asked for.
-
-    Args:
-        images: of the study.
-        variant: how they are prepared.
-        records: which of them.
-        size: of the grid, px.
-    """
+    """Some of a study's images on its grid, loaded when they are asked for."""
 
     def __init__(self, images: Images, variant: str, records: list[Record], size: int) -> None:
         self._images, self._variant, self._records, self._size = images, variant, records, size
@@ -170,14 +163,9 @@ def prepared_grid(
     size: int,
     channels: int = 3,
 ) -> np.ndarray:
-    """One image on the grid: its face aligned where one was found, else its centre.
+    """One image on the grid: its face aligned where a pose says so, else its centre.
 
-    Args:
-        source: where it comes from.
-        record: the image.
-        poses: of faces, by image.
-        size: side of the grid in px.
-        channels: 3, or 1 for luminance: 0.299 R + 0.587 G + 0.114 B (ITU-R 601, Pillow's L).
+    Grey is luminance: 0.299 R + 0.587 G + 0.114 B (ITU-R 601, Pillow's L).
 
     Returns:
         (size, size, C) uint8.
@@ -194,12 +182,7 @@ def prepared_grid(
 def divide(
     study: Study, records: Sequence[Record], count: int | None
 ) -> tuple[list[Record], dict[str, list[Record]]]:
-    """The images that a study uses, of all that there are, and its parts.
-
-    Args:
-        study: checked settings.
-        records: all images.
-        count: how many classes to draw; None: all.
+    """The images that a study uses, of all or of so many classes, and its parts.
 
     Returns:
         The used images, in order, and those of train, val and test.
@@ -214,14 +197,14 @@ def divide(
         needed = PARTS if tasks - {"enrol"} else ("train", "test") if tasks else ("test",)
         check_parts(records, needed, chosen.by)
         if count is not None:
-            used, _ = draw_classes(records, count, chosen.seed, 1, needed)
+            used = draw_classes(records, count, chosen.seed, 1, needed)
         return used, keep_parts(used, needed, chosen.by)
     if not chosen.model_fields_set & {*PARTS}:
         check_unsaid(records)
     fractions = {part: float(getattr(chosen, part)) for part in PARTS}
     if count is not None:
         at_least = sum(fraction > 0 for fraction in fractions.values())
-        used, _ = draw_classes(records, count, chosen.seed, at_least)
+        used = draw_classes(records, count, chosen.seed, at_least)
     return used, split(used, fractions, chosen.seed)
 
 
@@ -230,11 +213,7 @@ def find_images(
 ) -> Images:
     """Scan and divide a study's images, and find the faces in them where a variant needs them.
 
-    Args:
-        study: checked settings.
-        store: the run's files, where faces that were found are kept; None: nowhere.
-        progress: told of the images done, and of files that are set aside.
-        given: the images, where the caller gives them in Python.
+    Faces that were found are kept in the store, if there is one.
 
     Raises:
         DataError: with the reason why a study cannot be made of them.

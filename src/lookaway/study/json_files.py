@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lookaway.data.duplicates import Duplicates
+from lookaway.models.epoch import Epoch
 from lookaway.perturbation import NOISE, Source, own_size_noise
 from lookaway.study.parts import Part
 from lookaway.study.settings import Study, settings_that_change_results
@@ -219,24 +220,6 @@ class Plan(JsonFile):
         return list(dict.fromkeys([*self.classes, *others]))
 
 
-class EpochLog(JsonFile):
-    """Loss (cross-entropy, mean) and accuracy (0 to 1) of one epoch, from 1.
-
-    Of an adversarial training those of ``train`` are of the attacked images. In the epochs that
-    were checked so, ``met_accuracy`` is that on the validation images under the attack that was
-    trained with, and the ``robust`` ones on the same under PGD.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    met_accuracy: float | None = None
-    robust_loss: float | None = None
-    robust_accuracy: float | None = None
-
-
 FALL = 0.2  # of robust accuracy, at which Wong et al. (2020) stop a training; see ``overfitted``
 
 
@@ -254,7 +237,7 @@ class TrainedModel(JsonFile):
     trained: str
     best_epoch: int
     sha256: str
-    history: list[EpochLog]
+    history: list[Epoch]
 
     @model_validator(mode="after")
     def _best_is_an_epoch(self) -> Self:
@@ -273,7 +256,7 @@ class TrainedModel(JsonFile):
         return self.history[self.best_epoch - 1].robust_accuracy if self.history else None
 
     @property
-    def overfitted(self) -> EpochLog | None:
+    def overfitted(self) -> Epoch | None:
         """Catastrophic overfitting: the first checked epoch at which it was seen; None: at none.
 
         On the validation images the network is right under the attack that it was trained with by

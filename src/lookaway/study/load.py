@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from lookaway.errors import ModelError, shown
+from lookaway.errors import ModelError, listed, shown
 from lookaway.models.classifier import Classifier
 from lookaway.models.gallery import Embedder, Gallery, load_embedder
 from lookaway.models.own import build, own_classifier
@@ -66,13 +66,12 @@ def load_model(
     order = None
     if classes is not None:
         order = find_order(spec, clf, classes, counted)
-        _choose(clf, order.logits if order is not None else None)
-        others = order.others if order is not None else ()
+        _choose(clf, order.outputs.logits if order is not None else None)
+        others = order.outputs.others if order is not None else []
         if clf.num_classes != len(classes) + len(others):
             raise ModelError(
                 f"{spec.name!r} tells {clf.num_classes} classes apart, but the images have "
-                f"{len(classes)} ({', '.join(shown(name, 60) for name in classes[:5])}"
-                f"{', …' if len(classes) > 5 else ''}); "
+                f"{len(classes)} ({listed(shown(name, 60) for name in classes)}); "
                 "`classes` says which of its outputs these are (names in the network's order, a "
                 "file of them, or imagenet), or with train: head it gets a new classification layer"
             )

@@ -30,9 +30,6 @@ class Machine:
     def found(cls, asked: str) -> "Machine":
         """What a study's ``run.device`` means on this machine.
 
-        Args:
-            asked: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``all``.
-
         Raises:
             ModelError: there is no such device, or those of ``all`` differ.
         """

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -86,12 +86,7 @@ def _done(
 
 
 class _Hand:
-    """A process that does cells on one device.
-
-    Args:
-        device: of PyTorch.
-        prepared: the study, its images and plan.
-    """
+    """A process that does cells on one device."""
 
     def __init__(self, device: str, prepared: Prepared) -> None:
         self.device = device
@@ -105,6 +100,8 @@ class _Hand:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
         )
+        self._input = cast(IO[bytes], self._process.stdin)
+        self._output = cast(IO[bytes], self._process.stdout)
         threads = max(1, torch.get_num_threads() // len(prepared.devices))
         here = replace(prepared, device=device, devices=(device,))
         self._given: Any = here, threads
@@ -127,12 +124,7 @@ class _Hand:
         return job
 
     def do(self, job: Job, given: Given, weights: Callable[[], bytes | None]) -> list[CellResult]:
-        """Do a cell.
-
-        Args:
-            job: which.
-            given: other models' perturbations of its images.
-            weights: asked for the model's trained weights where it has another one.
+        """Do a cell; trained weights are asked for where the process has another model's.
 
         Raises:
             EngineError: the process ended, or failed.
@@ -156,16 +148,6 @@ class _Hand:
             raise found
         results: list[CellResult] = found
         return results
-
-    @property
-    def _input(self) -> IO[bytes]:
-        assert self._process.stdin is not None  # noqa: S101  it is a pipe
-        return self._process.stdin
-
-    @property
-    def _output(self) -> IO[bytes]:
-        assert self._process.stdout is not None  # noqa: S101  it is a pipe
-        return self._process.stdout
 
 
 def serve() -> None:

@@ -44,9 +44,7 @@ _PATIENCE = 60.0  # seconds without any worker until that is told
 def run_cells(session: Session, left: Open) -> None:
     """Do what is not done yet, on a cluster; this process alone writes files.
 
-    Args:
-        session: of the run; each worker must find the images where this process does.
-        left: what is to be done.
+    Each worker must find the images where this process does.
 
     Raises:
         EngineError: the cluster cannot be reached or has no room, a machine has other versions of

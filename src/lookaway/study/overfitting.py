@@ -6,12 +6,7 @@ from lookaway.written import percent
 
 
 def doubts(trained: TrainedModel, classes: int) -> list[str]:
-    """Catastrophic overfitting, and a network that withstands no more than guessing.
-
-    Args:
-        trained: how the network was trained.
-        classes: how many there are.
-    """
+    """Catastrophic overfitting, and a network that withstands no more than guessing."""
     robust = trained.robust_accuracy
     if robust is None:
         return []

@@ -57,12 +57,7 @@ def _known(session: Session, key: ModelKey, pairs: Sequence[Pair], weights: str)
 
 
 class _Pairs:
-    """The pairs of a gallery.
-
-    Args:
-        session: of the run.
-        key: of the gallery.
-    """
+    """The pairs of a gallery."""
 
     def __init__(self, session: Session, key: ModelKey) -> None:
         self._session, self._key = session, key

@@ -47,13 +47,7 @@ class Pieces:
 
     @classmethod
     def read(cls, columns: Sequence[str], frame: pl.DataFrame, told: str) -> "Pieces":
-        """A stored frame, some or all of whose columns were read.
-
-        Args:
-            columns: what a piece's rows have in common.
-            frame: as stored.
-            told: what ``told`` said of it.
-        """
+        """A stored frame, some or all of whose columns were read, by what ``told`` said of it."""
         frames: dict[str, tuple[Names, pl.DataFrame]] = {}
         start = 0
         for id_, count, *names in json.loads(told):

@@ -22,13 +22,7 @@ def parse_study(
     source: str = "the study",
     trust_code: bool = False,
 ) -> Study:
-    """Check a study as plain data, all of it at once.
-
-    Args:
-        given: what the file holds.
-        problems_at: ``Lines`` of the file, if there is one.
-        source: the file's name, for the error.
-        trust_code: whether code of the user's own that it names may run.
+    """Check a study as plain data, all of it at once; code of the user's own only where trusted.
 
     Raises:
         StudyError: with every problem.
@@ -58,45 +52,6 @@ def parse_study(
     return study
 
 
-def read_study(
-    path: Path | str,
-    data: str | AnyPath | None = None,
-    engine: str | None = None,
-    address: str | None = None,
-    trust_code: bool = False,
-    given: Collection[str] = (),
-) -> tuple[Study, Lines]:
-    """Read and check a study file.
-
-    Relative paths in it are taken from its own folder.
-
-    Args:
-        path: the file.
-        data: in place of ``data.folder``, taken from the working folder.
-        engine: in place of ``run.engine``.
-        address: in place of ``run.address``.
-        trust_code: whether code of the user's own that it names may run.
-        given: names of models in whose place the caller has classifiers.
-
-    Returns:
-        The study and the lines of its settings.
-
-    Raises:
-        StudyError: with every problem, each with its line.
-    """
-    path = local_path(path, "a study file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StudyError([Problem(0, "file", f"cannot be read: {reason}")], str(path)) from error
-    read, lines = read_yaml(text, str(path))
-    if isinstance(read, dict):
-        read = with_engine(with_data(with_models(read, given), data), engine, address)
-        read = anchored(read, path.parent)
-    return parse_study(read, lines, str(path), trust_code), lines
-
-
 def open_study(
     study: str | Path | Mapping[str, Any],
     data: str | AnyPath | None = None,
@@ -108,7 +63,8 @@ def open_study(
     """Check a study, given as a file or as what one holds.
 
     Args:
-        study: the file, or a dictionary, whose relative paths are taken from the working folder.
+        study: the file, from whose folder its relative paths are taken; or a dictionary, whose
+            relative paths are taken from the working folder.
         data: in place of ``data.folder``, taken from the working folder.
         engine: in place of ``run.engine``.
         address: in place of ``run.address``.
@@ -119,14 +75,24 @@ def open_study(
         The study, the lines of its settings where it is a file, and its name for errors.
 
     Raises:
-        StudyError: with every problem.
+        StudyError: with every problem, those of a file with their lines.
     """
     if isinstance(study, Mapping):
-        read = with_engine(with_data(with_models(dict(study), given), data), engine, address)
-        checked = parse_study(anchored(read, Path.cwd()), trust_code=trust_code)
-        return checked, None, "the study"
-    checked, lines = read_study(study, data, engine, address, trust_code, given)
-    return checked, lines, str(study)
+        read: Any = dict(study)
+        lines, source, folder = None, "the study", Path.cwd()
+    else:
+        path = local_path(study, "a study file")
+        source, folder = str(path), path.parent
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StudyError([Problem(0, "file", f"cannot be read: {reason}")], source) from error
+        read, lines = read_yaml(text, source)
+    if isinstance(read, dict):
+        read = with_engine(with_data(with_models(read, given), data), engine, address)
+        read = anchored(read, folder)
+    return parse_study(read, lines, source, trust_code), lines, source
 
 
 def write_study(study: Study) -> str:

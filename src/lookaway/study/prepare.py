@@ -128,7 +128,7 @@ def prepare(
             try:
                 classes, counted = (images.classes, images.order) if images else (None, None)
                 clf, order = load_model(study, spec, classes, given=given, counted=counted)
-                orders |= {spec.name: order.plan()} if order is not None else {}
+                orders |= {spec.name: order.outputs} if order is not None else {}
                 loaded[spec.name] = about_loading(clf, order)
                 layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]

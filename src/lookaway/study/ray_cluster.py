@@ -130,11 +130,7 @@ def what_it_takes(prepared: Prepared) -> dict[str, Any]:
 
 
 class OnMachine:
-    """What runs on one of the cluster's machines.
-
-    Args:
-        prepared: the study, its images and plan.
-    """
+    """What runs on one of the cluster's machines."""
 
     def __init__(self, prepared: Prepared) -> None:
         if prepared.device == "cpu":
@@ -165,11 +161,7 @@ class OnMachine:
 
 
 def started(prepared: Prepared, reference: Any) -> Mapping[str, Any]:
-    """What a worker that has started is, where it computes what this process would.
-
-    Args:
-        prepared: the study, its images and plan.
-        reference: of its ``OnMachine.about``.
+    """What ``OnMachine.about`` gave, of a worker that computes what this process would.
 
     Raises:
         EngineError: it cannot start, or would compute something else.
@@ -185,10 +177,6 @@ def started(prepared: Prepared, reference: Any) -> Mapping[str, Any]:
 
 def check_alike(prepared: Prepared, about: Mapping[str, Any]) -> None:
     """Refuse a machine that would compute something else than this one.
-
-    Args:
-        prepared: the study, its images and plan.
-        about: what ``OnMachine.about`` tells of it.
 
     Raises:
         EngineError: it has other versions of what makes the numbers, or of the user's own code.

@@ -28,9 +28,7 @@ def cell_scores(
 ) -> dict[str, np.ndarray]:
     """A cell's scores by ``score_key``; empty where none were asked for.
 
-    Args:
-        found: places of images, and what was measured of them, first of all of them.
-        attacks: the names of the model's own, in order.
+    The first group of ``found`` is of all images; ``attacks`` are the model's own, in order.
     """
     names = ("clean_scores", "scores", "targets")
     whole = {key.name: each for key, each in found[0][1].arrays.items() if key.name in names}

@@ -24,9 +24,6 @@ def small_images(test: pl.DataFrame) -> pl.DataFrame:
     """The test images that have a small copy: the pictured ones, then others by their hash.
 
     None where the study pictures none.
-
-    Args:
-        test: the test images of a variant, from ``Store.samples_of``.
     """
     if not test["pictured"].any():
         return test.clear()
@@ -46,11 +43,6 @@ def columns_of(count: int) -> int:
 
 def keep_thumbnails(images: "Images", store: Store, size: int) -> None:
     """Write the small copies of the first variant's test images, where they are not there.
-
-    Args:
-        images: the study's.
-        store: the run's files.
-        size: of the grid, px.
 
     Raises:
         DataError: an image is not what was scanned.

@@ -25,14 +25,9 @@ TEMPLATES = "templates"  # of a gallery, in place of weights
 def drawn_model(
     prepared: Prepared, spec: ModelSpec, trained: bytes | None, part: Part, images: Tensor
 ) -> Classifier:
-    """A model of the study with weights drawn anew, as ``ready_model`` makes it.
+    """A model of the study, no gallery, with weights drawn anew, as ``ready_model`` makes it.
 
-    Args:
-        prepared: the study, its images and plan.
-        spec: the model, no gallery.
-        trained: its trained weights as they are stored; None for one that is not trained.
-        part: what is drawn; see ``randomise``.
-        images: (N, C, H, W) float pixels in [0, 1], for the statistics of batch norms.
+    Batch norms get the statistics of images, (N, C, H, W) float pixels in [0, 1].
 
     Raises:
         ModelError: its head is to be drawn, and it does not end in one linear layer.
@@ -50,11 +45,7 @@ def ready_model(
 ) -> Classifier:
     """A model of the study with its trained weights, where and as it works fastest.
 
-    Args:
-        prepared: the study, its images and plan.
-        spec: the model.
-        trained: its trained weights as they are stored; None for one that is not trained.
-        precision: what it computes in; None: what the study says.
+    ``trained`` is their file, None for one that is not trained; ``precision`` None is the study's.
     """
     clf = _with_weights(prepared, spec, trained)
     return quick(placed(clf, prepared), prepared, spec, precision)
@@ -95,11 +86,7 @@ def quick(
 ) -> Classifier:
     """A study's own model as it works fastest, in place: batch norm folded, and its precision.
 
-    Args:
-        clf: the model.
-        prepared: the study and its plan.
-        spec: of the model.
-        precision: what it computes in; None: what the study says.
+    ``precision`` None is the study's.
     """
     wanted = {*prepared.plan.explained_layers(spec.name)}
     if all(method.make().undoes_scale for method in prepared.study.explain.methods):
@@ -125,11 +112,6 @@ def weights_made(store: Store, key: ModelKey, spec: ModelSpec) -> str:
 
 def trained_bytes(store: Store, key: ModelKey, spec: ModelSpec) -> bytes | None:
     """A model's trained weights as they are stored; None for one that is not trained.
-
-    Args:
-        store: the run's files.
-        key: of the model.
-        spec: its settings.
 
     Raises:
         StoreError: they are missing or damaged.

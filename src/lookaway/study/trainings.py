@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from lookaway.models.training import Recipe, Training, train
 from lookaway.study.checksum import placeholder
 from lookaway.study.enrolled import enrol, enrolled
 from lookaway.study.images import Grids
-from lookaway.study.json_files import EpochLog, TrainedModel
+from lookaway.study.json_files import TrainedModel
 from lookaway.study.keys import ModelKey, trained_name
 from lookaway.study.overfitting import doubts
 from lookaway.study.prepare import Prepared
@@ -124,8 +124,16 @@ def learn(
         seed=study.random("training", job.spec),
         precision=prepared.plan.training_precision,
     )
-    state = None if saved is None else _unpacked(saved)
+    state: dict[str, Any] | None = None
+    if saved is not None:
+        state = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
     del saved  # several times as large as the network
+
+    def keep_packed(state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        keep(buffer.getvalue())
+
     found = train(
         clf,
         job.spec.train,
@@ -134,7 +142,7 @@ def learn(
         recipe,
         advance,
         state,
-        lambda state: keep(_packed(state)),
+        keep_packed,
         adversarial.make() if adversarial is not None else None,
     )
     return _learnt(job, found.weights, found)
@@ -179,17 +187,6 @@ def _learnt(job: TrainingJob, weights: dict[str, Tensor], found: Training) -> Le
         trained=job.spec.train,
         best_epoch=found.best,
         sha256=digest(raw),
-        history=[EpochLog(**asdict(epoch)) for epoch in found.history],
+        history=found.history,
     )
     return Learnt(raw, about)
-
-
-def _packed(state: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-def _unpacked(raw: bytes) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    return state

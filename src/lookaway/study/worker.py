@@ -19,11 +19,7 @@ from lookaway.study.trained import ready_model
 
 
 class Worker:
-    """Does one cell after another, and reads the images of the next meanwhile.
-
-    Args:
-        prepared: the study, its images and plan.
-    """
+    """Does one cell after another, and reads the images of the next meanwhile."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared

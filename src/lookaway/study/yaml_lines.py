@@ -83,10 +83,6 @@ def _told(error: Exception) -> str:
 def read_yaml(text: str, source: str) -> tuple[Any, Lines]:
     """Parse YAML without constructing any object.
 
-    Args:
-        text: the file's content.
-        source: its name, for the error.
-
     Raises:
         StudyError: it is no YAML, or holds tags, or a key twice.
     """
