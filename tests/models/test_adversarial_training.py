@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import lookaway as la
 from lookaway.attacks.adversarial import AdversarialTraining
 from lookaway.errors import InputError, ModelError
-from lookaway.models.epoch import Epoch
+from lookaway.models.provenance import Epoch
 from lookaway.models.randomness import seeded
 from lookaway.models.stages import LabelledImages
 from lookaway.models.training import Recipe, train

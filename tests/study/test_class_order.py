@@ -19,12 +19,12 @@ from lookaway.data.folder import FolderSource
 from lookaway.data.pixels import as_floats, to_grid
 from lookaway.errors import ModelError, StudyError
 from lookaway.export import export
+from lookaway.models.provenance import Origin
 from lookaway.progress import Silent
 from lookaway.report.explorer import explorer
 from lookaway.report.pictured import PicturedImages
 from lookaway.study.class_order import find_order
 from lookaway.study.identity import Identity
-from lookaway.study.json_files import CheckpointUse
 from lookaway.study.load import load_model
 from lookaway.study.plan import parse_study
 from lookaway.study.prepare import prepare
@@ -324,10 +324,10 @@ def test_the_weights_that_are_taken_are_told_and_may_be_chosen(
     told = capsys.readouterr().err
     assert "averaged weights from state_dict_ema of its checkpoint, not state_dict" in told
     assert "`averaged: false` takes the raw ones" in told
-    assert result.plan.loaded["one"].checkpoint == CheckpointUse(
+    assert result.plan.loaded["one"].checkpoint == Origin(
         taken="state_dict_ema",
         averaged=True,
-        left=["state_dict"],
+        left=("state_dict",),
         prefix="module.",
         new_head=False,
     )

@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from lookaway.errors import StoreError
-from lookaway.models.epoch import Epoch
+from lookaway.models.provenance import Epoch
 from lookaway.perturbation import Perturbation
 from lookaway.rows import ROW_SCHEMA, SAMPLE_SCHEMA, SHUFFLED_SCHEMA, STATISTIC_KEYS
 from lookaway.study.json_files import TrainedModel

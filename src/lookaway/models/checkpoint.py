@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lookaway.errors import WeightsError, listed, shown
 from lookaway.models.class_names import Names, names_in
+from lookaway.models.provenance import Origin
 from lookaway.models.refused import what_it_is, why_refused
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".th")
@@ -37,38 +38,13 @@ class Checkpoint:
 
     Attributes:
         weights: tensors by name.
-        taken: where they lay in the file, such as ``state_dict_ema``; empty: at its top.
-        averaged: whether they are averaged over the training.
-        left: where other weights of a network lie that were not taken.
+        origin: where they lay in it.
         names: of the network's outputs, where the file has them, and under which name.
     """
 
     weights: dict[str, Tensor]
-    taken: str = ""
-    averaged: bool = False
-    left: tuple[str, ...] = ()
+    origin: Origin
     names: tuple[str, Names] | None = None
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What of a checkpoint a network holds.
-
-    Attributes:
-        taken: where the weights lay in the file, such as ``state_dict_ema``; empty: at its top.
-        averaged: whether they are averaged over the training.
-        left: where other weights lie that were not taken.
-        prefix: what was taken off before the names of all weights; mostly empty.
-        new_head: whether the file has no classification layer, so that the network's is new.
-        names: of the outputs, and where in the file they stand; None: the file has none.
-    """
-
-    taken: str
-    averaged: bool
-    left: tuple[str, ...]
-    prefix: str
-    new_head: bool
-    names: tuple[str, Names] | None
 
 
 def check_path(path: Path) -> None:
@@ -180,9 +156,11 @@ def _chosen(loaded: Any, path: Path, averaged: bool | None) -> Checkpoint:
     taken = _one_of(kinds, averaged, path)
     return Checkpoint(
         weights=_tensors(found[taken], path),
-        taken=_told(taken),
-        averaged=kinds[taken] == "averaged",
-        left=tuple(_told(place) for place in found if place != taken),
+        origin=Origin(
+            taken=_told(taken),
+            averaged=kinds[taken] == "averaged",
+            left=tuple(_told(place) for place in found if place != taken),
+        ),
         names=names_in(loaded),
     )
 

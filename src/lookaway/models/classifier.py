@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lookaway.errors import InputError, ModelError, shown
 from lookaway.models.channels import normalisation, sides_of
-from lookaway.models.checkpoint import Origin
 from lookaway.models.checks import check_shape, refuse_closed
+from lookaway.models.class_names import Names
 from lookaway.models.hooks import Held, Hook, differentiable, evaluating, frozen, hooked
 from lookaway.models.layers import LayerTrace
 from lookaway.models.map_layout import Tokens
@@ -26,6 +26,7 @@ from lookaway.models.outputs import (
 )
 from lookaway.models.postponed import must_hold
 from lookaway.models.precision import computing
+from lookaway.models.provenance import Origin
 from lookaway.models.token_grid import check_tokens
 
 _PROBE_SIZE = 224
@@ -60,6 +61,7 @@ class Classifier(nn.Module):
 
     Attributes:
         origin: what of a checkpoint the network holds; None: it is from none.
+        output_names: those of its outputs in that checkpoint, and under which name they stand.
 
     Raises:
         InputError: mean, std, input_size, channels, outputs, logits or tokens make no sense.
@@ -93,6 +95,7 @@ class Classifier(nn.Module):
         refuse_closed(module, name or type(module).__name__)
         self.choose(logits)
         self.origin: Origin | None = None
+        self.output_names: tuple[str, Names] | None = None
         # A new wrapper starts in the network's own mode, so that wrapping changes nothing.
         self.training = module.training
         self.module = module

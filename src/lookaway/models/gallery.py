@@ -78,7 +78,8 @@ class Embedder(nn.Module):
             channels=clf.channels,
             tokens=clf.tokens,
         )
-        found.network.origin, found.network.shifts = clf.origin, clf.shifts
+        found.network.origin, found.network.output_names = clf.origin, clf.output_names
+        found.network.shifts = clf.shifts
         return found
 
     @property
@@ -211,7 +212,7 @@ class Gallery(Classifier):
             outputs=Cosines(templates=templates, name=of.name),
             tokens=of.tokens,
         )
-        self.origin, self.shifts = of.origin, of.shifts
+        self.origin, self.output_names, self.shifts = of.origin, of.output_names, of.shifts
         self.templates = templates
         self.names = _names(names, len(templates))
 

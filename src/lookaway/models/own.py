@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from lookaway.errors import LookawayError, ModelError, shown
 from lookaway.hashing import digest, seed_from
 from lookaway.models.channels import check_channels
-from lookaway.models.checkpoint import Origin, read_checkpoint
+from lookaway.models.checkpoint import read_checkpoint
 from lookaway.models.classifier import Classifier
 from lookaway.models.hooks import evaluating, hooked
 from lookaway.models.map_layout import Tokens
@@ -201,7 +202,8 @@ def _load(clf: Classifier, path: Path, averaged: bool | None, num_classes: int |
             new = [key for key in clf.module.state_dict() if key.rpartition(".")[0] == layer]
     prefix = fit_weights(clf.module, found.weights, path.name, new)
     alone = bool(new) and {f"{prefix}{key}" for key in new}.isdisjoint(found.weights)
-    clf.origin = Origin(found.taken, found.averaged, found.left, prefix, alone, found.names)
+    clf.origin = replace(found.origin, prefix=prefix, new_head=alone)
+    clf.output_names = found.names
 
 
 def _resize_head(clf: Classifier, count: int, seed: int) -> None:

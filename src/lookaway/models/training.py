@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lookaway.errors import ModelError
 from lookaway.models.classifier import Classifier
-from lookaway.models.epoch import Epoch
 from lookaway.models.outputs import as_columns
+from lookaway.models.provenance import Epoch
 from lookaway.models.randomness import generators, seeded
 from lookaway.models.stages import (
     AT_ONCE,

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lookaway.errors import InputError, ModelError, WeightsError, nearest, shown
 from lookaway.hashing import seed_from
 from lookaway.models import dlib_resnet
 from lookaway.models.channels import check_channels
-from lookaway.models.checkpoint import Origin, read_checkpoint
+from lookaway.models.checkpoint import Checkpoint, read_checkpoint
 from lookaway.models.classifier import Classifier
 from lookaway.models.image_size import bring_to
 from lookaway.models.map_layout import Tokens
@@ -103,10 +104,10 @@ def load_classifier(
         raise InputError(f"channels must be 1 (grey) or 3 (RGB); got {channels}")
     if averaged is not None and checkpoint is None:
         raise InputError("averaged says which weights of a checkpoint to take; give a checkpoint")
-    origin = None
+    found = None
     if checkpoint is not None:
         path = local_path(checkpoint, "a checkpoint")
-        module, origin = _from_checkpoint(
+        module, found = _from_checkpoint(
             timm_name, path, num_classes, seed, channels, averaged, input_size
         )
     elif pretrained:
@@ -134,7 +135,8 @@ def load_classifier(
         logits=logits,
         tokens=tokens,
     )
-    clf.origin = origin
+    if found is not None:
+        clf.origin, clf.output_names = found.origin, found.names
     return clf
 
 
@@ -209,7 +211,7 @@ def _from_checkpoint(
     channels: int,
     averaged: bool | None,
     input_size: int | None,
-) -> tuple[nn.Module, Origin]:
+) -> tuple[nn.Module, Checkpoint]:
     found = read_checkpoint(path, averaged)
     heads = _classification_layers(name)
     kept = _classes_of(heads, found.weights)
@@ -224,9 +226,9 @@ def _from_checkpoint(
             prefix = fit_weights(module, found.weights, path.name, new)  # trained at that size
     except WeightsError as error:
         more = ""
-        if found.averaged and found.left:
-            more = f". Taken were the averaged weights ({found.taken}); `averaged: false` takes "
-            more += f"others ({', '.join(found.left)})"
+        if found.origin.averaged and found.origin.left:
+            more = f". Taken were the averaged weights ({found.origin.taken}); `averaged: false` "
+            more += f"takes others ({', '.join(found.origin.left)})"
         if re.search(r"-\d+-of-\d+", path.name):
             more += ". It is one of several files (shards) of a network, and the whole is needed"
         raise WeightsError(f"{error}{more}") from error
@@ -236,8 +238,9 @@ def _from_checkpoint(
             f"({', '.join(new)}); `train: head` (in Python `num_classes`) gives it a new one"
         )
     _resize_head(module, num_classes, seed)
-    origin = Origin(found.taken, found.averaged, found.left, prefix, kept is None, found.names)
-    return module, origin
+    return module, replace(
+        found, origin=replace(found.origin, prefix=prefix, new_head=kept is None)
+    )
 
 
 def _classification_layers(name: str) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def _names(spec: ModelSpec, clf: Classifier, classes: Sequence[str]) -> tuple[st
     """The names of a model's outputs, and what says so."""
     given = spec.classes
     if given is None:
-        named = clf.origin.names if clf.origin is not None else None
+        named = clf.output_names
         return (f"the checkpoint's {named[0]}", named[1]) if named is not None else None
     if given == "natural":
         return "classes: natural", output_names(natural_order(classes))

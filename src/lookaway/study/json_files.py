@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lookaway.data.duplicates import Duplicates
-from lookaway.models.epoch import Epoch
+from lookaway.models.provenance import Epoch, Origin
 from lookaway.perturbation import NOISE, Source, own_size_noise
 from lookaway.study.parts import Part
 from lookaway.study.settings import Study, settings_that_change_results
@@ -49,20 +49,10 @@ class OutputOrder(JsonFile):
     others: list[str]
 
 
-class CheckpointUse(JsonFile):
-    """What was taken of a checkpoint; see ``models.checkpoint.Origin``."""
-
-    taken: str
-    averaged: bool
-    left: list[str]
-    prefix: str
-    new_head: bool
-
-
 class Loading(JsonFile):
     """Where a model's weights and the order of its classes come from; None: neither is given."""
 
-    checkpoint: CheckpointUse | None = None
+    checkpoint: Origin | None = None
     classes: str | None = None
 
 

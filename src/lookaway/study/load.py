@@ -12,7 +12,7 @@ from lookaway.models.own import build, own_classifier
 from lookaway.models.token_grid import check_tokens
 from lookaway.models.zoo import load_classifier
 from lookaway.study.class_order import ClassOrder, find_order
-from lookaway.study.json_files import CheckpointUse, Loading, OutputOrder
+from lookaway.study.json_files import OutputOrder
 from lookaway.study.settings import GIVEN, ModelSpec, Study
 
 
@@ -185,17 +185,3 @@ def _choose(clf: Classifier, places: Sequence[int] | None) -> None:
     """Choose logits, by their places among those that are chosen already."""
     if places is not None:
         clf.choose(places if clf.logits is None else [clf.logits[place] for place in places])
-
-
-def about_loading(clf: Classifier, order: ClassOrder | None) -> Loading:
-    """What was taken of a checkpoint, and what says which classes there are."""
-    used, about = None, clf.origin
-    if about is not None:
-        used = CheckpointUse(
-            taken=about.taken,
-            averaged=about.averaged,
-            left=list(about.left),
-            prefix=about.prefix,
-            new_head=about.new_head,
-        )
-    return Loading(checkpoint=used, classes=None if order is None else order.source)

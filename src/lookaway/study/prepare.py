@@ -33,7 +33,7 @@ from lookaway.registry import ATTACKS
 from lookaway.study.enrolled import check_enrolment
 from lookaway.study.images import Images, find_images
 from lookaway.study.json_files import LAYOUT, Loading, OutputOrder, Plan
-from lookaway.study.load import about_loading, load_model
+from lookaway.study.load import load_model
 from lookaway.study.machine import Machine
 from lookaway.study.settings import ModelSpec, Study
 from lookaway.study.store import Store
@@ -129,7 +129,8 @@ def prepare(
                 classes, counted = (images.classes, images.order) if images else (None, None)
                 clf, order = load_model(study, spec, classes, given=given, counted=counted)
                 orders |= {spec.name: order.outputs} if order is not None else {}
-                loaded[spec.name] = about_loading(clf, order)
+                said = order.source if order is not None else None
+                loaded[spec.name] = Loading(checkpoint=clf.origin, classes=said)
                 layers[spec.name] = clf.layer_names(study.explain.layers)
                 last[spec.name] = clf.layer_names("last")[0]
                 size = study.data.image_size

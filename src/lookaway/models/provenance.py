@@ -1,6 +1,25 @@
-"""How an epoch of a training went; read without PyTorch."""
+"""Where a network's weights come from: a checkpoint, and the epochs of a training. No PyTorch."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What of a checkpoint a network holds.
+
+    Attributes:
+        taken: where the weights lay in the file, such as ``state_dict_ema``; empty: at its top.
+        averaged: whether they are averaged over the training.
+        left: where other weights lie that were not taken.
+        prefix: what was taken off before the names of all weights; mostly empty.
+        new_head: whether the file has no classification layer, so that the network's is new.
+    """
+
+    taken: str
+    averaged: bool
+    left: tuple[str, ...]
+    prefix: str = ""
+    new_head: bool = False
 
 
 @dataclass(frozen=True)
