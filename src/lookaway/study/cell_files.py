@@ -1,7 +1,7 @@
 """What a run stores of its cells: files that grow with the study, keyed by what made them."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -81,8 +81,8 @@ class CellFiles(CellReading):
 
         left = [unit for unit in units if not is_there(unit)]
         parts = parts_of(left, whole.shaped)
-        made = {each for part in parts for each in self._signs_of(key, part, source=source)}
-        needed = set(self._signs_of(key, whole, source=source)) - made
+        made = {each for part in parts for each in self._signs_of(part, source=source)}
+        needed = set(self._signs_of(whole, source=source)) - made
         if not source:  # of all images they are of the pictured ones, too
             signs |= {_of_pictured(each) for each in signs}
         return Missing(parts, not needed <= signs, len(left), len(units))
@@ -91,7 +91,7 @@ class CellFiles(CellReading):
         """Whether a model's perturbations of a cell are all there, made with these weights."""
         identity = self.identity
         source = key.model in identity.plan.settings.transfer_from
-        needed = self._signs_of(key, identity.whole(key.model), source=source)
+        needed = self._signs_of(identity.whole(key.model), source=source)
         return {*needed} <= self.stored("signs", key, weights, told=False)
 
     # Writing
@@ -234,7 +234,7 @@ class CellFiles(CellReading):
             return {each.id for each in self.wanted(folder, key)}
         if folder == "signs":
             source = key.model in identity.plan.settings.transfer_from
-            return {*self._signs_of(key, whole, source=source)}
+            return {*self._signs_of(whole, source=source)}
         if folder == "scores":
             met = [
                 identity.scored(of, source, epsilon)
@@ -265,10 +265,8 @@ class CellFiles(CellReading):
         weights = self.read_metadata(path)["weights"]
         if folder in FRAMES:
             frame, about = self.read_frame_with(path)
-            pieces = Pieces.read(FRAMES[folder], frame, about["units"])
-            kept = Pieces(pieces.columns, {}).with_those_of(
-                _without(pieces, asked), self.wanted(folder, key)
-            )
+            pieces = Pieces.read(FRAMES[folder], frame, about["units"]).only(asked)
+            kept = pieces.with_those_of(pieces, self.wanted(folder, key))
             self.write_frame(name, kept.frame(), {"weights": weights, "units": kept.told()})
         elif folder == "signs":
             data = self.identity.plan.settings.data
@@ -278,7 +276,7 @@ class CellFiles(CellReading):
         else:
             self._merge(folder, key, weights, {}, [], lambda unit: unit in asked)
 
-    def _signs_of(self, key: CellKey, part: Part, *, source: bool) -> list[str]:
+    def _signs_of(self, part: Part, *, source: bool) -> list[str]:
         """The keys of the perturbations that a part makes."""
         images = EVERY if source else PICTURED
         return [
@@ -286,11 +284,6 @@ class CellFiles(CellReading):
             for attack in self.identity.plan.perturbing(part)
             for _, epsilon in self.levels(attack, part)
         ]
-
-
-def _without(pieces: Pieces, ids: Collection[str]) -> Pieces:
-    kept = {id_: piece for id_, piece in pieces.frames.items() if id_ in ids}
-    return Pieces(pieces.columns, kept)
 
 
 def _of_pictured(sign: str) -> str:

@@ -174,9 +174,9 @@ class Files:
 
         self.write_checked(name, parquet)
 
-    def read_frame(self, path: AnyPath, columns: Sequence[str] = ()) -> pl.DataFrame:
-        """Read a Parquet file, or some columns of it; see ``read_frame_with``."""
-        return self.read_frame_with(path, columns)[0]
+    def read_frame(self, path: AnyPath) -> pl.DataFrame:
+        """Read a Parquet file; see ``read_frame_with``."""
+        return self.read_frame_with(path)[0]
 
     def read_frame_with(
         self, path: AnyPath, columns: Sequence[str] = ()

@@ -50,13 +50,7 @@ def run_cells(session: Session, left: Open) -> None:
         pool = stack.enter_context(ThreadPoolExecutor(max(1, len(hands)), "lookaway-device"))
         for hand in hands:
             stack.callback(hand.end)  # before the pool waits for it
-        for jobs, what in (
-            (left.perturbing, "perturbations for the others"),
-            (left.jobs, "measuring"),
-        ):
-            images = sum(len(job.images) for job in jobs)
-            if not jobs:
-                continue
+        for what, jobs, images in left.stages:
             name = f"{len(hands)} devices: {what}"
             with session.progress.stage(name, images, "images") as advance:
                 made_first = [job for job in jobs if job.spec.name in sources]

@@ -50,17 +50,12 @@ def run_cells(session: Session, left: Open) -> None:
         EngineError: the cluster cannot be reached or has no room, a machine has other versions of
             what makes the numbers, or a cell ends every worker that tries it.
     """
-    if not left.jobs and not left.perturbing:
+    if not left.stages:
         return
     with connected(session.study), closing(_Pool(session)) as pool:
-        for found, what in (
-            (left.perturbing, "perturbations for the others"),
-            (left.jobs, "measuring"),
-        ):
-            images = sum(len(job.images) for job in found)
-            if found:
-                with session.progress.stage(f"Ray: {what}", images, "images") as advance:
-                    pool.run(found, advance)
+        for what, jobs, images in left.stages:
+            with session.progress.stage(f"Ray: {what}", images, "images") as advance:
+                pool.run(jobs, advance)
 
 
 class _Remote(OnMachine):

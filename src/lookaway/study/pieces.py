@@ -1,7 +1,7 @@
 """Files that grow: frames and arrays in pieces, each under the key of what made it."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -74,6 +74,10 @@ class Pieces:
             return self._whole
         found = [self._named(self.frames[id_], names) for id_, names in wanted]
         return pl.concat(found) if found else pl.DataFrame()
+
+    def only(self, ids: Collection[str]) -> "Pieces":
+        """Those of some keys."""
+        return Pieces(self.columns, {id_: each for id_, each in self.frames.items() if id_ in ids})
 
     def with_those_of(self, other: "Pieces", wanted: Sequence[Wanted]) -> "Pieces":
         """These and more, those that are wanted first, in their order and with their names."""

@@ -49,6 +49,12 @@ class Open:
     units: int
     wanted: int
 
+    @property
+    def stages(self) -> list[tuple[str, list[Job], int]]:
+        """What is done, one after the other: what it is called, its cells and their images."""
+        named = [("perturbations for the others", self.perturbing), ("measuring", self.jobs)]
+        return [(what, jobs, sum(len(job.images) for job in jobs)) for what, jobs in named if jobs]
+
     def told(self) -> str:
         """How much is stored, and how much is to be measured, as a sentence."""
         share = math.floor(100 * (1 - self.units / self.wanted))
@@ -119,11 +125,10 @@ def run_here(session: Session, left: Open) -> None:
 
     The next cell's images are read, and the last one's files written, beside a cell's work.
     """
-    stages = [(left.perturbing, "perturbations for the others"), (left.jobs, "measuring")]
-    everything = [job for jobs, _ in stages for job in jobs]
+    everything = [*left.perturbing, *left.jobs]
     following = dict(zip(map(id, everything), everything[1:], strict=False))
     with closing(Worker(session.prepared)) as worker, Behind() as behind:
-        for jobs, what in stages:
+        for what, jobs, _ in left.stages:
             for model, same_model in groupby(jobs, key=lambda job: job.model):
                 mine = list(same_model)
                 images = sum(len(job.images) for job in mine)
