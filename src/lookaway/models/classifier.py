@@ -114,6 +114,22 @@ class Classifier(nn.Module):
         self._traces: dict[tuple[int, int], LayerTrace] = {}
         self._held: Held | None = None
 
+    def like(self) -> dict[str, Any]:
+        """The arguments with which its network is wrapped again, but for what its outputs mean."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "input_size": self.input_size,
+            "name": self.name,
+            "channels": self.channels,
+            "tokens": self.tokens,
+        }
+
+    def take_over(self, other: "Classifier") -> None:
+        """Know of the network, which is another one's too, where it comes from and its shifts."""
+        self.origin, self.output_names = other.origin, other.output_names
+        self.shifts = other.shifts
+
     def forget(self) -> None:
         """Find out anew what was found out about the network, for it was changed."""
         self._outputs = None

@@ -69,17 +69,8 @@ class Embedder(nn.Module):
     @classmethod
     def of(cls, clf: Classifier) -> "Embedder":
         """What a classifier's network gives, as embeddings; the network is shared."""
-        found = cls(
-            clf.module,
-            mean=clf.mean,
-            std=clf.std,
-            input_size=clf.input_size,
-            name=clf.name,
-            channels=clf.channels,
-            tokens=clf.tokens,
-        )
-        found.network.origin, found.network.output_names = clf.origin, clf.output_names
-        found.network.shifts = clf.shifts
+        found = cls(clf.module, **clf.like())
+        found.network.take_over(clf)
         return found
 
     @property
@@ -202,17 +193,9 @@ class Gallery(Classifier):
     ) -> None:
         of = embedder.network
         templates = _checked(templates, of.name).to(of.device)
-        super().__init__(
-            of.module,
-            mean=of.mean,
-            std=of.std,
-            input_size=of.input_size,
-            name=of.name,
-            channels=of.channels,
-            outputs=Cosines(templates=templates, name=of.name),
-            tokens=of.tokens,
-        )
-        self.origin, self.output_names, self.shifts = of.origin, of.output_names, of.shifts
+        outputs = Cosines(templates=templates, name=of.name)
+        super().__init__(of.module, outputs=outputs, **of.like())
+        self.take_over(of)
         self.templates = templates
         self.names = _names(names, len(templates))
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -78,26 +79,29 @@ def load_model(
     return clf, order
 
 
+def _taken(study: Study, spec: ModelSpec) -> dict[str, Any]:
+    """What every kind of network is loaded with."""
+    return {
+        "checkpoint": spec.checkpoint,
+        "averaged": spec.averaged,
+        "mean": spec.mean,
+        "std": spec.std,
+        "input_size": spec.input_size,
+        "channels": study.data.channels,
+        "tokens": check_tokens(spec.tokens),
+        "seed": study.random("weights", spec),
+    }
+
+
 def _embedder(
     study: Study, spec: ModelSpec, given: Mapping[str, Classifier | Embedder]
 ) -> Embedder:
     """The network of a model whose people are enrolled."""
-    if spec.timm is not None:
-        found = load_embedder(
-            spec.timm,
-            pretrained=spec.pretrained,
-            checkpoint=spec.checkpoint,
-            averaged=spec.averaged,
-            mean=spec.mean,
-            std=spec.std,
-            input_size=spec.input_size,
-            channels=study.data.channels,
-            tokens=check_tokens(spec.tokens),
-            seed=study.random("weights", spec),
-        )
-        found.network.name = spec.name
-        return Embedder.of(found.network)
-    return Embedder.of(_network(study, spec, None, given))
+    if spec.timm is None:
+        return Embedder.of(_network(study, spec, None, given))
+    found = load_embedder(spec.timm, pretrained=spec.pretrained, **_taken(study, spec))
+    found.network.name = spec.name
+    return found
 
 
 def _gallery(embedder: Embedder, classes: Sequence[str]) -> Gallery:
@@ -114,24 +118,9 @@ def _network(
     given: Mapping[str, Classifier | Embedder],
 ) -> Classifier:
     """A model as a timm name, code of the user's own or the caller's own classifier gives it."""
-    seed = study.random("weights", spec)
-    outputs = None if spec.outputs == "auto" else spec.outputs
-    tokens = check_tokens(spec.tokens)
+    taken = _taken(study, spec) | {"outputs": None if spec.outputs == "auto" else spec.outputs}
     if spec.timm is not None:
-        clf = load_classifier(
-            spec.timm,
-            num_classes=count,
-            pretrained=spec.pretrained,
-            checkpoint=spec.checkpoint,
-            averaged=spec.averaged,
-            mean=spec.mean,
-            std=spec.std,
-            input_size=spec.input_size,
-            channels=study.data.channels,
-            outputs=outputs,
-            tokens=tokens,
-            seed=seed,
-        )
+        clf = load_classifier(spec.timm, num_classes=count, pretrained=spec.pretrained, **taken)
         clf.name = spec.name
         return clf
     if spec.module == GIVEN and spec.of_network not in given:
@@ -142,7 +131,7 @@ def _network(
     made = (
         _copied(given[spec.of_network])
         if spec.module == GIVEN
-        else build(str(spec.module), spec.arguments, seed)
+        else build(str(spec.module), spec.arguments, taken["seed"])
     )
     enrols = spec.train == "enrol"
     if isinstance(made, Embedder):
@@ -154,20 +143,7 @@ def _network(
             f"{spec.name!r} is a gallery, which has its templates; use train: none, or give the "
             "Embedder alone"
         )
-    return own_classifier(
-        made,
-        spec.name,
-        mean=spec.mean,
-        std=spec.std,
-        input_size=spec.input_size,
-        channels=study.data.channels,
-        outputs=outputs,
-        tokens=tokens,
-        checkpoint=spec.checkpoint,
-        averaged=spec.averaged,
-        num_classes=count,
-        seed=seed,
-    )
+    return own_classifier(made, spec.name, num_classes=count, **taken)
 
 
 def _copied(clf: Classifier | Embedder) -> Classifier | Embedder:
