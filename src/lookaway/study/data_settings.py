@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -30,6 +32,7 @@ from lookaway.study.fields import (
     Seed,
     Settings,
     is_stored,
+    looked_up,
     mended,
     text,
     unique,
@@ -92,10 +95,10 @@ class Data(Settings):
     image_size: Annotated[int, Field(ge=16, le=2048)] = 224
     channels: Literal[1, 3] = 3
     range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
-    variants: Annotated[list[Literal["none", "cascade", "landmarks"]], Field(min_length=1)] = [
-        "none"
-    ]
-    landmarks: PathText | None = None
+    variants: Annotated[
+        list[Literal["none", "cascade", "landmarks"]], Field(min_length=1), AfterValidator(unique)
+    ] = ["none"]
+    landmarks: Annotated[PathText, looked_up(partial(local_path, what="landmarks"))] | None = None
     margin: Fraction = MARGIN
     without_face: Literal["crop", "drop"] = "crop"
     split: Annotated[
@@ -139,22 +142,12 @@ class Data(Settings):
             raise ValueError(f"got {value!r}; of a table say so: data: {{table: …}}")
         return value and mended(value, lambda: open_source(value), info)
 
-    @field_validator("landmarks")
-    @classmethod
-    def _here(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return value and mended(value, lambda: local_path(value, "landmarks"), info)
-
     @field_validator("range")
     @classmethod
     def _rising(cls, value: list[float] | None) -> list[float] | None:
         if value is not None and not -math.inf < value[0] < value[1] < math.inf:
             raise ValueError(f"got {value}; give the number that is black, then a larger for white")
         return value
-
-    @field_validator("variants")
-    @classmethod
-    def _once(cls, value: list[str]) -> list[str]:
-        return unique(value)
 
     @property
     def source(self) -> str:

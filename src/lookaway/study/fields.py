@@ -4,10 +4,11 @@ import math
 import re
 from collections.abc import Callable
 from fractions import Fraction as Rational
+from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from lookaway.errors import LookawayError
 from lookaway.places import RemotePath
@@ -47,6 +48,11 @@ def level(value: Any) -> Any:
 def text(value: Any) -> Any:
     """A path as text."""
     return str(value) if isinstance(value, PurePath | RemotePath) else value
+
+
+def looked_up(check: Callable[[str], object]) -> AfterValidator:
+    """What a setting names must be there: a check raises LookawayError; see ``mended``."""
+    return AfterValidator(lambda value, info: mended(value, partial(check, value), info))
 
 
 Number = Annotated[float, BeforeValidator(number)]

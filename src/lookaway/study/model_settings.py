@@ -21,6 +21,7 @@ from lookaway.study.fields import (
     PathText,
     Seed,
     Settings,
+    looked_up,
     mended,
     number,
     text,
@@ -96,10 +97,10 @@ class ModelSpec(Settings):
     """
 
     name: Annotated[str, Field(min_length=1, max_length=300)]
-    timm: Annotated[str, Field(min_length=1)] | None = None
+    timm: Annotated[str, Field(min_length=1), looked_up(_check_name)] | None = None
     module: Annotated[str, Field(min_length=1)] | None = None
     arguments: dict[str, JsonValue] = {}
-    checkpoint: PathText | None = None
+    checkpoint: Annotated[PathText, looked_up(_check_checkpoint)] | None = None
     averaged: bool | None = None
     pretrained: bool = True
     train: Literal["head", "fully_connected", "all", "none", "enrol"] = "head"
@@ -150,11 +151,6 @@ class ModelSpec(Settings):
                 given["name"] = given["timm"]
         return given
 
-    @field_validator("timm")
-    @classmethod
-    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return value and mended(value, partial(_check_name, value), info)
-
     @field_validator("module")
     @classmethod
     def _builds(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -164,11 +160,6 @@ class ModelSpec(Settings):
             raise ValueError(f"got {value!r}; possible: package.module:build, or {GIVEN}")
         check_trusted(value, info)
         return mended(value, partial(imported, value, "network"), info)
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _there(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return value and mended(value, partial(_check_checkpoint, value), info)
 
     @field_validator("classes")
     @classmethod

@@ -48,7 +48,9 @@ class Explain(Settings):
     layers: Literal["last", "convs", "stages"] | Annotated[list[str], Field(min_length=1)] = "last"
     layers_of: Literal["all", "pictured"] = "all"
     explained_class: Annotated[
-        list[Literal["own", "clean", "label"]], Field(min_length=1, max_length=3)
+        list[Literal["own", "clean", "label"]],
+        Field(min_length=1, max_length=3),
+        AfterValidator(unique),
     ] = ["own", "clean"]
     pictured: Annotated[int, Field(ge=0, le=MOST)] = 24
 
@@ -60,11 +62,6 @@ class Explain(Settings):
         if "methods" in value:
             raise ValueError("method and methods are given; leave method out")
         return {"methods": [value["method"]], **{k: v for k, v in value.items() if k != "method"}}
-
-    @field_validator("explained_class")
-    @classmethod
-    def _once(cls, value: list[str]) -> list[str]:
-        return unique(value)
 
 
 class Measure(Settings):
@@ -153,7 +150,7 @@ class Study(Settings):
     attacks: Annotated[list[AttackSpec], Field(min_length=1), _Once] = [
         AttackSpec.model_construct(name="fgsm", kind="fgsm")
     ]
-    transfer_from: list[str] = []
+    transfer_from: Annotated[list[str], AfterValidator(unique)] = []
     epsilons: Annotated[list[Annotated[float, BeforeValidator(level)]], Field(min_length=1)] = [
         0.01,
         0.05,
@@ -231,11 +228,6 @@ class Study(Settings):
             return None
         own = spec.adversarial
         return self.training.adversarial if own is None else own or None
-
-    @field_validator("transfer_from")
-    @classmethod
-    def _sources(cls, value: list[str]) -> list[str]:
-        return unique(value)
 
     @field_validator("attacks")
     @classmethod
