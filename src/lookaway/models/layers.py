@@ -240,11 +240,11 @@ class LayerTrace:
         )
 
 
-def _some(layers: dict[str, Layer], count: int = 12) -> str:
+def _some(layers: dict[str, Layer]) -> str:
     names = [name for name in layers if name]
     if not names:
         return "there is none"
-    shown = names if len(names) <= count else [*names[: count - 2], "…", names[-1]]
+    shown = names if len(names) <= 12 else [*names[:10], "…", names[-1]]
     return ", ".join(shown) + f" ({len(names)} in all)"
 
 

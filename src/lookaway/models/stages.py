@@ -142,15 +142,9 @@ def check_trainable(clf: Classifier, part: str) -> None:
 
 
 def augment(image: Tensor) -> Tensor:
-    """Flip an image left to right or not, and shift it by up to a sixteenth of its side.
+    """Flip an image (C, H, W) left to right or not, and shift it by up to a sixteenth of its side.
 
     Drawn from torch's own random numbers; the border's pixels are repeated.
-
-    Args:
-        image: (C, H, W).
-
-    Returns:
-        The same shape.
     """
     height, width = image.shape[1:]
     reach = [max(1, width // 16), max(1, height // 16)]

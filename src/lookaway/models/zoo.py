@@ -118,16 +118,14 @@ def load_classifier(
     module.eval()
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
     sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
-    of_channels = {
-        what: check_channels(
-            what, _timms(config[what], channels) if said is None else said, channels
-        )
+    mean, std = (
+        check_channels(what, _timms(config[what], channels) if said is None else said, channels)
         for what, said in (("mean", mean), ("std", std))
-    }
+    )
     clf = Classifier(
         module.to(device),
-        mean=of_channels["mean"],
-        std=of_channels["std"],
+        mean=mean,
+        std=std,
         input_size=(int(sides[0]), int(sides[1])),
         name=name,
         channels=channels,

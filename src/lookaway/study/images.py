@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -344,9 +345,6 @@ def _pictured(test: list[Record], count: int) -> frozenset[str]:
     by_class: dict[str, list[str]] = {}
     for record in sorted(test, key=lambda record: record.sha256):
         by_class.setdefault(record.label, []).append(record.image)
-    chosen: list[str] = []
-    turn = 0
-    while len(chosen) < min(count, len(test)):
-        chosen += [names[turn] for _, names in sorted(by_class.items()) if turn < len(names)]
-        turn += 1
+    turns = zip_longest(*(names for _, names in sorted(by_class.items())))
+    chosen = [name for turn in turns for name in turn if name is not None]
     return frozenset(chosen[:count])

@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import ray
@@ -67,15 +66,10 @@ class _Remote(OnMachine):
 
     def do(self, job: Job, given: Given, weights: list[Any]) -> list[CellResult]:
         """Do a cell; the weights come as a reference, fetched when the model is loaded."""
-        return self._worker.do(job, given, partial(_fetched, weights))
+        return self._worker.do(job, given, lambda: ray.get(weights[0]))
 
 
 _ACTOR: Any = ray.remote(max_restarts=0)(_Remote)
-
-
-def _fetched(weights: list[Any]) -> bytes | None:
-    found: bytes | None = ray.get(weights[0])
-    return found
 
 
 @dataclass

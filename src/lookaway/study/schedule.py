@@ -135,10 +135,7 @@ def run_here(session: Session, left: Open) -> None:
                 name = f"{trained_name(model.name, model.variant)}: {what}"
                 with session.progress.stage(name, images, "images") as advance:
                     for job in mine:
-
-                        def weights(job: Job = job) -> bytes | None:
-                            return trained_bytes(session.store, job.model, job.spec)
-
+                        weights = partial(trained_bytes, session.store, job.model, job.spec)
                         given = given_to(session, job)
                         found = worker.do(job, given, weights, advance, following.get(id(job)))
                         behind.do(partial(keep, session, job, found))

@@ -56,7 +56,7 @@ class Training(Settings):
     A model may have epochs, a rate and an adversary of its own. ``precision`` is that of networks
     trained whole: auto is bfloat16 where the processor has it. Heads are always trained in float32.
     ``adversarial``: None: on the images as they are. ``seeds``: each network is trained once with
-    each; see ``Study.expanded``.
+    each, as a model of its own.
     """
 
     epochs: _Count = 60

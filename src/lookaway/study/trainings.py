@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,10 +73,7 @@ def train_models(session: Session) -> bool:
             continue
         epochs = job.epochs(session.study)
         with session.progress.stage(f"{job.name}: training", epochs, "epochs") as advance:
-
-            def keep(raw: bytes, job: TrainingJob = job) -> None:
-                keep_state(session.store, job, raw)
-
+            keep = partial(keep_state, session.store, job)
             learnt = learn(session.prepared, job, saved_state(session.store, job), keep, advance)
         keep_learnt(session, job, learnt)
     return bool(left)
