@@ -10,8 +10,8 @@ from lookaway.analysis import scale
 from lookaway.analysis.grouped import measure_frames
 from lookaway.analysis.verification import CLEAN, RATES, Comparisons, Setting, verification
 from lookaway.study.json_files import Plan
-from lookaway.study.scores import CLEAN as CLEAN_KEY
-from lookaway.study.scores import score_key
+from lookaway.study.keys import CLEAN as CLEAN_KEY
+from lookaway.study.keys import score_key
 from lookaway.study.store import Store
 
 OF = ["variant", "model", "attack", "source"]

@@ -18,10 +18,9 @@ from lookaway.study.cell_reading import (
     sign_id,
 )
 from lookaway.study.cell_result import CellResult
-from lookaway.study.keys import CellKey
+from lookaway.study.keys import CLEAN, CellKey
 from lookaway.study.parts import Part, Unit, parts_of
 from lookaway.study.pieces import Pieces
-from lookaway.study.scores import CLEAN
 
 
 class Missing(NamedTuple):

@@ -15,10 +15,9 @@ from lookaway.rows import ROW_SCHEMA, SHUFFLED_SCHEMA
 from lookaway.study.files import Files, check_columns
 from lookaway.study.identity import Identity
 from lookaway.study.json_files import Plan
-from lookaway.study.keys import CellKey, map_key
+from lookaway.study.keys import CLEAN, CellKey, map_key, score_key
 from lookaway.study.parts import Part, Unit
 from lookaway.study.pieces import Pieces, Wanted
-from lookaway.study.scores import CLEAN, score_key
 
 FRAMES: dict[str, tuple[str, ...]] = {  # and what tells their pieces apart
     "shuffled": ("variant", "model", "method", "layer"),
@@ -205,7 +204,7 @@ class CellReading(Files):
         return found
 
     def read_scores(self, key: CellKey) -> dict[str, np.ndarray]:
-        """The cosines of a gallery's cell; see ``study.scores``."""
+        """The cosines of a gallery's cell; see ``keys.score_key``."""
         identity, of = self.identity, key.of_model
         stored = self.read_arrays(self.folder / self.name_of("scores", key))
         whole = identity.whole(key.model)

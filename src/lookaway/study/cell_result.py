@@ -21,7 +21,7 @@ class CellResult:
             (n, E, h, w) of attacked ones; and the maxima, float32.
         perturbations: of the model's own attacks, by name, for every image of the cell
             where other models need them, else for the pictured ones.
-        scores: of a gallery's cell; see ``study.scores``.
+        scores: of a gallery's cell; see ``keys.score_key``.
         part: what of the cell was measured; None: all that the study asks for.
     """
 

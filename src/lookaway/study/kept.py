@@ -17,8 +17,7 @@ from lookaway.rows import (
     statistic_rows,
 )
 from lookaway.study.cell_result import CellResult
-from lookaway.study.keys import map_key
-from lookaway.study.scores import cell_scores
+from lookaway.study.keys import CLEAN, map_key, score_key
 
 
 def cell_result(
@@ -50,7 +49,7 @@ def cell_result(
         shuffled=shuffled_rows(compared, subject),
         maps=_stored_maps(found, clean, pictured, settings.last),
         perturbations=perturbations,
-        scores=cell_scores(found, list(found[0][1].perturbations)),
+        scores=_scores(found, list(found[0][1].perturbations)),
     )
 
 
@@ -87,3 +86,21 @@ def _store(stored: dict[str, np.ndarray], maps: np.ndarray, what: str, *of: str 
     scaled = maps / np.where(peaks > 0, peaks, 1.0)[..., None, None]
     stored[map_key(what, *of)] = scaled.astype(np.float16)
     stored[map_key(f"{what} peak", *of)] = peaks.astype(np.float32)
+
+
+def _scores(found: Found, attacks: Sequence[str]) -> dict[str, np.ndarray]:
+    """A cell's scores by ``score_key``; empty where none were asked for.
+
+    The first group of ``found`` is of all images; ``attacks`` are the model's own, in order.
+    """
+    names = ("clean_scores", "scores", "targets")
+    whole = {key.name: each for key, each in found[0][1].arrays.items() if key.name in names}
+    if not whole:
+        return {}
+    scores = {score_key(CLEAN): whole["clean_scores"].astype(np.float32)}
+    for place, source in enumerate(found[0][1].sources):
+        scores[score_key("attacked", *source)] = whole["scores"][:, place].astype(np.float32)
+    for place, attack in enumerate(attacks):
+        if (whole["targets"][:, place] >= 0).all():
+            scores[score_key("target", attack)] = whole["targets"][:, place]
+    return scores

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+CLEAN = "clean"  # of a gallery's scores
+
 
 @dataclass(frozen=True)
 class ModelKey:
@@ -91,3 +93,14 @@ def map_key(
         source: the model that made their perturbations; None: noise.
     """
     return json.dumps([what, method, policy, layer, attack, source], ensure_ascii=True)
+
+
+def score_key(what: str, *of: str | None) -> str:
+    """The name of an array; any text is safe in it.
+
+    Args:
+        what: ``clean``, (N, K) float32; ``attacked`` by attack and source, (N, E, K), the source
+            None of a control; or ``target`` by attack, (N,) int64.
+        of: what it is of.
+    """
+    return json.dumps([what, *of])
