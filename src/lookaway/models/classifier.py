@@ -21,6 +21,7 @@ from lookaway.models.outputs import (
     Outputs,
     as_columns,
     check_said,
+    entering_softmax,
     found_outputs,
     output_tensor,
 )
@@ -256,7 +257,7 @@ class Classifier(nn.Module):
             stack.enter_context(self._passing())
             entered: dict[int, tuple[Tensor, Tensor]] = {}
             if self._said == "probabilities":
-                entered = stack.enter_context(_entering(self.module))
+                entered = stack.enter_context(entering_softmax(self.module))
             raw = output_tensor(self.module(pixels), self.name)
         inner = entered[id(raw)][0] if id(raw) in entered else None
         found = [as_columns(each) for each in (raw, inner) if each is not None]
@@ -371,21 +372,6 @@ class Classifier(nn.Module):
     def sides_at(self, size: tuple[int, int] | None = None) -> tuple[int, int]:
         """Height and width, px, of what the network gets of images of a size, by default 224."""
         return self.input_size or size or (_PROBE_SIZE, _PROBE_SIZE)
-
-
-@contextmanager
-def _entering(module: nn.Module) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
-    """What enters each softmax and sigmoid module, by the id of what comes out (kept too)."""
-    found: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def note(_part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        found[id(output)] = inputs[0], output
-
-    with ExitStack() as stack:
-        for part in module.modules():
-            if isinstance(part, nn.Softmax | nn.Sigmoid):
-                stack.callback(part.register_forward_hook(note).remove)
-        yield found
 
 
 @lru_cache(maxsize=64)

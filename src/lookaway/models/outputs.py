@@ -1,12 +1,13 @@
 """What a network's outputs mean, and the logits that follow from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lookaway.errors import InputError, ModelError
@@ -193,6 +194,21 @@ class LastOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if before is not None:
                     self._from[id(given)] = before, given
         return given
+
+
+@contextmanager
+def entering_softmax(module: nn.Module) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+    """What enters each softmax and sigmoid module, by the id of what comes out (kept too)."""
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def note(_part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        found[id(output)] = inputs[0], output
+
+    with ExitStack() as stack:
+        for part in module.modules():
+            if isinstance(part, nn.Softmax | nn.Sigmoid):
+                stack.callback(part.register_forward_hook(note).remove)
+        yield found
 
 
 _FINAL = {"sigmoid": "sigmoid", "sigmoid_": "sigmoid", "_softmax": "softmax"}

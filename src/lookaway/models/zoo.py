@@ -117,7 +117,6 @@ def load_classifier(
     bring_to(module, name, input_size)
     module.eval()
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg")  # noqa: B009  timm sets it
-    sides = (input_size, input_size) if input_size else tuple(config["input_size"][1:])
     mean, std = (
         check_channels(what, _timms(config[what], channels) if said is None else said, channels)
         for what, said in (("mean", mean), ("std", std))
@@ -126,7 +125,7 @@ def load_classifier(
         module.to(device),
         mean=mean,
         std=std,
-        input_size=(int(sides[0]), int(sides[1])),
+        input_size=input_size or tuple(config["input_size"][1:]),
         name=name,
         channels=channels,
         outputs=outputs,
