@@ -15,7 +15,7 @@ from lookaway.models.stages import LabelledImages
 from lookaway.models.training import Recipe, train
 from lookaway.models.weights import weights_hash
 from lookaway.study.json_files import TrainedModel
-from lookaway.study.trainings import doubts
+from lookaway.study.overfitting import doubts
 
 FAST = AdversarialTraining(epsilon=8 / 255, check_every=2, check_steps=2)
 
