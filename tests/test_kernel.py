@@ -206,18 +206,17 @@ def test_classes_are_compared_once_however_many_policies_explain_them(
     flipped = arrays[Key("attacked_class")] != arrays[Key("clean_class")][:, None, None]
     wrong = (arrays[Key("clean_class")] != labels.numpy())[:, None, None]
     pairs = 5 * len(EPSILONS) + flipped.sum() + np.broadcast_to(wrong, flipped.shape).sum()
-    assert met == [pairs]
+    assert sum(met) == pairs
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_each_image_passes_once_clean_and_for_each_attacked_copy_once_at_the_last_layer(
+def test_each_image_passes_once_clean_and_once_for_each_attacked_copy(
     clf, images, labels, settings, deep
 ):
     few = settings if deep else replace(settings, layers=(settings.last,))
     with Passes(clf.module) as passes:
         measure_images(clf, images, labels, replace(few, batch_size=5), [la.FGSM()], [la.GradCAM()])
-    # The attack and the noise; all layers of the trunk, which need a graph, have one pass more.
-    assert passes.count == 1 + 2 * len(EPSILONS) * (2 if deep else 1)
+    assert passes.count == 1 + 2 * len(EPSILONS)  # the attack and the noise
     assert passes.images == 5 * passes.count
 
 

@@ -24,9 +24,7 @@ from lookaway.perturbation import NOISE, Perturbation, Source, check_given, own_
 from lookaway.registry import check_names
 from lookaway.seen import Seen, see
 
-_IMAGES_AT_ONCE = 32  # in a pass that keeps no graph of the trunk
 _POLICIES = ("own", "clean", "label")  # which class is explained
-_WIDER = 4  # times the batch size at most; as many in a pass of an attack of several steps
 
 
 def measure_images(
@@ -46,7 +44,7 @@ def measure_images(
 
     What is measured at one ε, under one perturbation, by one explainer and at one layer is bit for
     bit the same whatever else is measured: the images of a pass follow from all images and the
-    batch size alone.
+    batch size alone, and one pass serves all layers.
 
     Args:
         clf: the classifier; it is afterwards as it was.
@@ -73,7 +71,7 @@ def measure_images(
     keep = torch.full((len(images),), True, device="cpu") if keep is None else keep
     found = []
     with clf.held():
-        for places in _together(len(images), settings.batch_size):
+        for places in _batches(len(images), settings.batch_size):
             some = {source: each.of(places) for source, each in (given or {}).items()}
             known = None if own is None else {name: each.of(places) for name, each in own.items()}
             batch = _Batch(clf, images[places], labels[places], settings, explainers, keep[places])
@@ -96,7 +94,7 @@ def perturbations_of(
         return joined_by_name(
             [
                 _Batch(clf, images[places], labels[places], settings, explainers).perturb(attacks)
-                for places in _together(len(images), settings.batch_size)
+                for places in _batches(len(images), settings.batch_size)
             ]
         )
 
@@ -126,7 +124,7 @@ def measure_under(
     alone = replace(settings, layers=(settings.last,), scores=False)
     found = []
     with clf.held(), postponed():
-        for places in _together(len(images), settings.batch_size):
+        for places in _batches(len(images), settings.batch_size):
             some = {key: array[places] for key, array in clean.items()}
             batch = _Batch(clf, images[places], labels[places], alone, explainers)
             found.append(batch.measure_under(some, source, perturbation.of(places)))
@@ -134,7 +132,7 @@ def measure_under(
 
 
 class _Batch:
-    """Images that are measured together, in passes of the batch size, or all in one."""
+    """Images that are measured together: all of them are in each pass."""
 
     def __init__(
         self,
@@ -151,7 +149,6 @@ class _Batch:
         self.kept = keep.nonzero()[:, 0].to(clf.device) if keep is not None and some else None
         self.images = images.to(clf.device)
         self.labels = labels.to(clf.device)
-        self._every = slice(0, len(images))
         self._predicted: Tensor | None = None  # of the clean images, as soon as it is known
         self._prepared: Tensor | None = None
         # For each perturbation a tensor (E, N, …).
@@ -176,22 +173,16 @@ class _Batch:
                     self.images,
                     self.labels,
                     self.settings.epsilons,
-                    _WIDER * self.settings.batch_size,
+                    self.settings.batch_size,
                 )
         return {attack.name: found[attack.name] for attack in attacks}
 
     def _see_clean(self, attacks: Sequence[GradientAttack]) -> list[Tensor]:
         """Look at the clean images, and give the gradients that attacks need."""
-        layers = list(dict.fromkeys([*self.settings.layers, self.settings.last]))
-        looks = []
-        for places in _batches(len(self.images), self.settings.batch_size):
-            pixels, labels = self.images[places], self.labels[places]
-            losses = [attack.of_logits(self.clf, pixels, labels) for attack in attacks]
-            looks.append(partial(self._explain, pixels, places, layers, losses=losses))
-        seen, gradients = zip(*settled(looks), strict=True)
-        self.clean = Seen.joined(seen)
+        losses = [attack.of_logits(self.clf, self.images, self.labels) for attack in attacks]
+        ((self.clean, gradients),) = settled([partial(self._explain, self.images, losses)])
         self._predicted = self.clean.predicted
-        return [torch.cat(each) for each in zip(*gradients, strict=True)]
+        return gradients
 
     def measure(
         self,
@@ -284,7 +275,8 @@ class _Batch:
         ]
         if self.settings.quantize:
             attacked = [(each * 255.0).round() / 255.0 for each in attacked]
-        seen = self._see(attacked)
+        looks = settled([partial(self._explain, pixels) for pixels in attacked])
+        seen = [each for each, _ in looks]
         levels = []
         for pixels, each in zip(attacked, seen, strict=True):
             found = {Key(name): values for name, values in self._changes(pixels).items()}
@@ -316,72 +308,26 @@ class _Batch:
         if self._prepared is None:
             self._prepared = self.clf.prepare(self.images).float()
         reached = (self.clf.prepare(changed).float() - self._prepared).flatten(1)
-        length = torch.linalg.vector_norm(reached, dim=1, dtype=torch.float64)
+        length = torch.linalg.vector_norm(reached.double(), dim=1)
         rms = length / reached.shape[1] ** 0.5
         largest, ratio = linf_and_psnr(self.images, changed)
         found = dict(zip(REACHED, (rms, reached.abs().amax(dim=1).double()), strict=True))
         # Unattacked as where the gradient is zero everywhere.
         return {"linf": largest, "psnr": ratio, **found, "unattacked": largest == 0}
 
-    def _see(self, attacked: Sequence[Tensor]) -> list[Seen]:
-        """What the classifier sees in the attacked images (N, C, H, W) of each ε.
+    def _explain(self, pixels: Tensor, losses: Sequence[Loss] = ()) -> tuple[Seen, list[Tensor]]:
+        """What the classifier sees in the images, clean or attacked; gradients of losses by pixels.
 
-        At the last layer in one pass, for there the trunk runs without a graph, and larger passes
-        are faster; at the others in passes of the batch size, for the graph of each lies in memory.
-        So the numbers of one layer never depend on which others are explained.
-        """
-        last, size = self.settings.last, self.settings.batch_size
-        looks = [partial(self._explain, each, self._every, [last]) for each in attacked]
-        seen = [each for each, _ in settled(looks)]
-        others = [layer for layer in self.settings.layers if layer != last]
-        if not others:
-            return seen
-        same = self.clean.predicted, self.labels
-        known = torch.stack([*(each.predicted for each in seen), *same]).tolist()
-        looks = []
-        for pixels, one, own in zip(attacked, seen, known[:-2], strict=True):
-            tensors = dict(zip(_POLICIES, (one.predicted, *same), strict=True))
-            numbers = dict(zip(_POLICIES, (own, *known[-2:]), strict=True))
-            for places in _batches(len(pixels), size):
-                classes: dict[str, Tensor | None] = {}
-                for policy in self.settings.policies:  # one tensor where they agree
-                    wanted = numbers[policy][places]
-                    alike = next((p for p in classes if numbers[p][places] == wanted), policy)
-                    classes[policy] = classes.get(alike, tensors[policy][places])
-                looks.append(partial(self._explain, pixels[places], places, others, classes))
-        found = iter(settled(looks))
-        passes = len(looks) // len(seen)
-        return [
-            one.with_layers_of(Seen.joined([next(found)[0] for _ in range(passes)])) for one in seen
-        ]
-
-    def _explain(
-        self,
-        pixels: Tensor,
-        places: slice,
-        layers: Sequence[str],
-        classes: Mapping[str, Tensor | None] | None = None,
-        losses: Sequence[Loss] = (),
-    ) -> tuple[Seen, list[Tensor]]:
-        """What the classifier sees in some of the images; and the gradients of losses by pixels.
+        The last layer is always explained.
 
         Args:
-            pixels: of the images, clean or attacked.
-            places: which they are.
-            layers: the explained ones.
-            classes: by policy, where they are all known; else as far as they are.
+            pixels: of the images.
             losses: of the logits.
         """
-        labels = self.labels[places]
-        if classes is None:
-            clean = None if self._predicted is None else self._predicted[places]
-            known = dict(zip(_POLICIES, (None, clean, labels), strict=True))
-            classes = {policy: known[policy] for policy in self.settings.policies}
-        return see(self.clf, self.explainers, pixels, labels, classes, layers, losses)
-
-
-def _together(count: int, size: int) -> list[slice]:  # what one wide pass takes
-    return _batches(count, size * max(1, min(_WIDER, _IMAGES_AT_ONCE // size)))
+        known = dict(zip(_POLICIES, (None, self._predicted, self.labels), strict=True))
+        classes = {policy: known[policy] for policy in self.settings.policies}
+        layers = list(dict.fromkeys([*self.settings.layers, self.settings.last]))
+        return see(self.clf, self.explainers, pixels, self.labels, classes, layers, losses)
 
 
 def _batches(count: int, size: int) -> list[slice]:

@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lookaway.explainers.base import Explainer, Explanation, Loss
@@ -28,38 +27,6 @@ class Seen:
     logits: Tensor
     predicted: Tensor
     confidence: Tensor
-
-    @classmethod
-    def joined(cls, parts: Sequence["Seen"]) -> "Seen":
-        """Images of several passes as one."""
-        if len(parts) == 1:
-            return parts[0]
-        logits, predicted, confidence = (
-            torch.cat([getattr(part, name) for part in parts])
-            for name in ("logits", "predicted", "confidence")
-        )
-        views = {
-            view: Explanation(
-                {name: torch.cat([part.views[view].maps[name] for part in parts]) for name in maps},
-                {name: torch.cat([part.views[view].dead[name] for part in parts]) for name in maps},
-                logits,
-                torch.cat([part.views[view].classes for part in parts]),
-            )
-            for view, maps in ((view, each.maps) for view, each in parts[0].views.items())
-        }
-        return cls(views, logits, predicted, confidence)
-
-    def with_layers_of(self, other: "Seen") -> "Seen":
-        """The same with the maps of more layers, of another pass of the same images."""
-        views = {
-            view: replace(
-                each,
-                maps={**each.maps, **other.views[view].maps},
-                dead={**each.dead, **other.views[view].dead},
-            )
-            for view, each in self.views.items()
-        }
-        return replace(self, views=views)
 
 
 def see(

@@ -1,8 +1,9 @@
 """Training of a classifier's fully connected layers, or of all of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,10 +71,10 @@ class _Keeping:
     def __init__(self, keep: Callable[[dict[str, Any]], None]) -> None:
         self._keep, self._next = keep, time.monotonic() + KEEP_EVERY
 
-    def __call__(self, state: dict[str, Any]) -> None:
+    def __call__(self, state: Callable[[], dict[str, Any]]) -> None:
         began = time.monotonic()
         if began >= self._next:
-            self._keep(state)
+            self._keep(state())
             done = time.monotonic()
             self._next = done + max(KEEP_EVERY, KEEP_SHARE * (done - began))
 
@@ -146,9 +147,10 @@ def _run(
     whole: bool,
 ) -> Training:
     module, fit, check = clf.module, found.fit, found.check
-    parameters = [p for name, p in module.named_parameters() if name in found.learning]
-    optimizer = optimizer_of(parameters, recipe)
+    learning = {name: p for name, p in module.named_parameters() if name in found.learning}
+    optimizer = optimizer_of(list(learning.values()), recipe)
     order = torch.Generator().manual_seed(recipe.seed)
+    module.eval()
     history: list[Epoch] = []
     best: tuple[float, float, int] | None = None
     weights: dict[str, Tensor] = {}
@@ -164,10 +166,12 @@ def _run(
             saved.clear()  # what the module holds now need not lie in memory twice
             advance(len(history))
         for number in range(len(history) + 1, recipe.epochs + 1):
-            module.train(whole)
+            if whole:  # to walk through all of a network takes longer than to train its head
+                module.train()
             shuffled = torch.randperm(fit.count, generator=order).tolist()
             loss, accuracy = one_pass(fit, shuffled, recipe.batch_size, optimizer)
-            module.eval()
+            if whole:
+                module.eval()
             with torch.no_grad():
                 val_loss, val_accuracy = one_pass(check, list(range(check.count)), AT_ONCE, None)
                 under = _under_attack(found, number, every, recipe.epochs)
@@ -179,17 +183,8 @@ def _run(
             history.append(Epoch(number, loss, accuracy, val_loss, val_accuracy, *under))
             rank = history[-1].rank if found.robust is None or under else None
             if rank is not None and (best is None or rank < best):
-                best, weights = rank, _copy(module, found.learning, whole=whole)
-            keeping(
-                {
-                    "module": module.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "random": [generator.get_state() for generator in random],
-                    "history": [asdict(epoch) for epoch in history],
-                    "best": best,
-                    "weights": weights,
-                }
-            )
+                best, weights = rank, _copied(module.state_dict() if whole else learning)
+            keeping(partial(_state, module, optimizer, random, history, best, weights))
             advance(1)
     module.load_state_dict(weights, strict=False)
     return Training(weights, history, best[2] if best else 0)
@@ -240,9 +235,24 @@ def one_pass(
     return total / len(indices), right / len(indices)
 
 
-def _copy(module: nn.Module, learning: set[str], *, whole: bool) -> dict[str, Tensor]:
+def _state(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    random: Sequence[torch.Generator],
+    history: Sequence[Epoch],
+    best: tuple[float, float, int] | None,
+    weights: Mapping[str, Tensor],
+) -> dict[str, Any]:
+    """Where a training stands; it goes on from there."""
     return {
-        name: value.detach().cpu().clone()
-        for name, value in module.state_dict().items()
-        if whole or name in learning
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": [generator.get_state() for generator in random],
+        "history": [asdict(epoch) for epoch in history],
+        "best": best,
+        "weights": weights,
     }
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
