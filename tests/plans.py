@@ -71,6 +71,8 @@ def with_settings(plan, **sections):
     for name, new in sections.items():
         old = about["settings"][name]
         about["settings"][name] = {**old, **new} if isinstance(new, dict) else new
+    for variant in about["settings"]["data"]["variants"]:
+        about["variants"].setdefault(variant, next(iter(about["variants"].values())))
     return Plan.model_validate_json(json.dumps(about), context=STORED)
 
 

@@ -13,6 +13,7 @@ import lookaway as la
 from commands import lookaway
 from lookaway import cli
 from lookaway.errors import InputError, StudyError
+from shared_runs import leave_out_pages
 
 
 def test_the_command_is_a_process_whose_exit_code_is_2_for_a_mistake(tmp_path):
@@ -103,8 +104,7 @@ def done(study):
 
 
 def test_run_again_trains_nothing_and_says_what_report_says(study, done, monkeypatch):
-    for home in ("run", "report.page"):  # the page is there
-        monkeypatch.setattr(f"lookaway.{home}.build_report", lambda *_a, **_k: None)
+    leave_out_pages(monkeypatch)  # it is there
     code, again, err = lookaway(*study)
     assert code == 0, err
     assert again.rstrip().endswith(f"Report: {done[0] / 'report.html'}")
@@ -138,7 +138,7 @@ def test_json_is_one_document_with_the_headline_and_quiet_says_nothing_else(done
 
 
 def test_quiet_prints_nothing(done, monkeypatch):
-    monkeypatch.setattr("lookaway.report.page.build_report", lambda *_a, **_k: None)
+    leave_out_pages(monkeypatch)
     out, _ = done
     for arguments in (
         ["report", str(out), "--quiet"],
@@ -218,7 +218,7 @@ def test_plan_tells_models_bytes_and_time_of_a_study_whose_folder_is_not_there(
     arguments = [*common, "--images", "6000", "--classes", "5"]
     told = CliRunner().invoke(cli.app, arguments)
     assert told.exit_code == 0, told.output
-    for part in ("6,000 images (imagined)", "3 workers", "train", "maps", "takes"):
+    for part in ("6,000 images (imagined)", "3 workers", "Training on", "maps", "together"):
         assert part in " ".join(told.output.split())
     document = json.loads(CliRunner().invoke(cli.app, [*arguments, "--quiet", "--json"]).stdout)
     assert [model["images"] for model in document["models"]] == [600]

@@ -14,6 +14,7 @@ from lookaway.compare import compare, what_differs
 from lookaway.errors import InputError, StoreError
 from lookaway.study.store import Store
 from plans import a_manifest, with_settings
+from shared_runs import run_bare
 from stored import write_run
 
 
@@ -22,14 +23,7 @@ def finished(small_study, tmp_path_factory):
     split = {"train": 0.25, "val": 0.125, "test": 0.625, "seed": 0}
     study = {**small_study, "data": {**small_study["data"], "split": split}}
     study["controls"] = {"shifted": 1}
-    return run_study(study, tmp_path_factory.mktemp("run") / "out")
-
-
-def run_study(study, out):
-    """Run it without its page, which is not compared."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
-        return la.run_study(study, out, progress=False)
+    return run_bare(study, tmp_path_factory.mktemp("run") / "out")
 
 
 def altered(finished, folder, **columns):
@@ -162,7 +156,7 @@ def test_a_rise_that_is_in_doubt_passes(finished, tmp_path):
 
 
 def test_runs_of_other_images_or_measures_are_refused(finished, small_study, tmp_path):
-    other = run_study(small_study, tmp_path / "images")
+    other = run_bare(small_study, tmp_path / "images")
     with pytest.raises(StoreError, match="not made on the same test images"):
         compare(finished.folder, other.folder)
     others = {

@@ -134,7 +134,7 @@ def test_every_frame_is_that_of_the_whole_run_row_by_row(store, kept, monkeypatc
 
 @pytest.mark.parametrize("store", ["pictured"], indirect=True)
 def test_frames_of_layers_of_the_pictured_are_those_of_the_whole_run(store, of_layers, monkeypatch):
-    frames = in_parts(store, monkeypatch, 1500)
+    frames = in_parts(store, monkeypatch, 100)
     for name, frame in of_layers.items():
         assert_frame_equal(frames.whole(name), frame, rel_tol=1e-5, abs_tol=1e-7)
 

@@ -145,20 +145,6 @@ def test_it_stays_between_minus_1_and_1(seed, height, width, power, preset):
         (pixels(1, 16, 16).numpy(), pixels(1, 16, 16), "gaussian11", "float tensor"),
         (pixels(1, 16, 16), pixels(1, 16, 16), "gauss", "'gauss'.*gaussian11, uniform7"),
     ],
-    ids=[
-        "count",
-        "size",
-        "small-11",
-        "small-7",
-        "2-d",
-        "colour",
-        "255",
-        "negative",
-        "nan",
-        "integer",
-        "numpy",
-        "preset",
-    ],
 )
 def test_what_cannot_be_compared_is_refused(a, b, preset, said):
     with pytest.raises(InputError, match=said):

@@ -89,6 +89,12 @@ CASES |= {
 }
 CASES |= {("excess", alive): ("ExcessShift", {}, excess_by_formula, alive) for alive in (0, 1)}
 
+of_each_kind = pytest.mark.parametrize(
+    "case",
+    [("NISSIM", 0), ("MeanObservedDissimilarity", 1), ("VID", "image", True, 1), ("excess", 0)],
+    indirect=True,
+)
+
 
 @pytest.fixture(params=CASES, ids=lambda key: " ".join(map(str, key)))
 def case(request):
@@ -143,6 +149,7 @@ def test_states_merge_and_are_not_stored_with_weights(case):
     assert isinstance(hash(metric), int)
 
 
+@of_each_kind
 def test_it_says_what_it_is_and_has_no_gradient(case):
     metric, batches, _ = case
     assert (metric.higher_is_better, metric.is_differentiable) == (False, False)
@@ -160,6 +167,7 @@ def test_it_can_be_scripted(name):
     torch.jit.script(getattr(metrics, name)(levels=2))
 
 
+@of_each_kind
 def test_a_number_does_not_depend_on_dtype_moves_or_autocast(case):
     metric, batches, slow = case
     metric = metric.half().float().to("cpu")

@@ -5,15 +5,15 @@ import html
 import polars as pl
 import pytest
 
-from lookaway.analysis.frames import Frames
 from lookaway.report.opening import opening
 from lookaway.report.wording import isolated, listed
 from lookaway.written import percent, signed
+from shared_runs import frames_of
 
 
 def with_mods(finished, *, mod=(0.2, 0.4), p=(0.01, 0.01), excess=(0.1, 0.2), low=(0.05, 0.15)):
     """The run's frames, with these numbers of its two models, and these of MOD and excess."""
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
 
     def each(values):
         return pl.col("model").replace_strict(frames.models, values)
@@ -118,7 +118,7 @@ def test_accuracy_stands_beside_that_under_each_control(finished):
     }
     told = f"to {shown['attack']}; under random signs it is {shown['noise']}, under its own change "
     assert f"{told}in other places {shown['shifted']}" in text
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.accuracy = finished.accuracy().with_columns(accuracy=pl.lit(0.5))
     said = " ".join(opening(frames).lead)
     assert "noise fails it as often, so here that is no attack" in said

@@ -3,10 +3,10 @@
 import polars as pl
 
 from hostile import HOSTILE
-from lookaway.analysis.frames import Frames
 from lookaway.report import curves
 from lookaway.report.headline import headline
 from lookaway.report.tables import all_tables
+from shared_runs import frames_of
 
 
 def table_of(frames, name):
@@ -128,7 +128,7 @@ def test_shares_of_heatmaps_that_spread_are_no_spread_of_nissim(finished):
 
 
 def test_tables_without_dead_maps_have_the_numbers_without_them(finished):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     frames.counts = (10, 1)
     places = pl.col("pairs").replace_strict({"all": 0.1, "alive": 0.2, "attacked": 0.3})
     frames.mod = finished.mod().with_columns(mod=places)
@@ -142,7 +142,7 @@ def test_tables_without_dead_maps_have_the_numbers_without_them(finished):
 
 
 def test_tables_say_why_a_number_is_missing(finished):
-    frames = Frames(finished.store)
+    frames = frames_of(finished)
     reason = "not resolvable: for a reason"
     empty = pl.lit(None, dtype=pl.Float64)
     frames.excess = finished.excess().with_columns(share=empty, share_reason=pl.lit(reason))

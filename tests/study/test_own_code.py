@@ -113,13 +113,12 @@ def test_a_study_attacks_and_explains_by_code_of_the_user_s_own(
     found = PicturedImages(result.frames)
     data = explorer(result.frames, found)
     assert [one["attack"] for one in data.about["perturbations"]][2:4] == ["three steps"] * 2
-    image = found.images[0]
-    for level, epsilon in enumerate([0.02, 0.1]):
+    image, folders = found.images[0], export(out, tmp_path / "files", kind="npy")
+    for epsilon in (0.02, 0.1):
         attacked = found.attacked(image, "three steps", "one", epsilon)
         change = np.abs(attacked - image.rgb).max()
         linf = rows.filter(image=image.image, attack="three steps", source="one", epsilon=epsilon)
         assert change == pytest.approx(linf["linf"][0], abs=1e-6)
-        folders = export(out, tmp_path / f"files-{level}", kind="npy")
         (folder,) = (
             f
             for f in folders
@@ -135,11 +134,10 @@ def test_a_study_attacks_and_explains_by_code_of_the_user_s_own(
     with pytest.raises(InputError, match=r"my_nets\.py' was changed since .* old code would run"):
         run_quickly(own_study, out, trust_code=True)
     load_anew(own_module)
-    beside, alone = (
-        run_quickly(own_study, folder, trust_code=True) for folder in (out, tmp_path / "new")
-    )
-    assert_frame_equal(beside.rows(), alone.rows(), check_exact=True)
-    assert not beside.rows().equals(rows)
+    beside = run_quickly(own_study, out, trust_code=True)
+    changed = pl.col("attack").str.contains("three steps")
+    assert beside.rows().filter(~changed).equals(rows.filter(~changed))
+    assert not beside.rows().filter(changed).equals(rows.filter(changed))
     old, new = result.store.identity, beside.store.identity
     assert old.attack("fgsm") == new.attack("fgsm")
     assert old.attack("three steps") != new.attack("three steps")

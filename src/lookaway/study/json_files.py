@@ -110,7 +110,7 @@ class Plan(JsonFile):
     loaded: dict[str, Loading]
     layers: dict[str, list[str]]
     last_layers: dict[str, str]
-    last_sizes: dict[str, list[int]]
+    last_sizes: dict[str, Annotated[list[int], Field(min_length=2, max_length=2)]]
     unfolded: dict[str, list[str]] = Field(default_factory=dict)
     layouts: dict[str, dict[str, str]] = Field(default_factory=dict)
     aims: dict[str, str] = Field(default_factory=dict)
@@ -122,6 +122,15 @@ class Plan(JsonFile):
         if value != LAYOUT:
             raise ValueError(f"got {value}; this version of lookaway reads layout {LAYOUT}")
         return value
+
+    @model_validator(mode="after")
+    def _nothing_is_missing(self) -> Self:
+        of_models = ("batch_sizes", "weights", "layers", "last_layers", "last_sizes")
+        needed = [(name, self.models) for name in of_models]
+        for name, all_of in [*needed, ("variants", self.settings.data.variants)]:
+            if missing := set(all_of) - set(getattr(self, name)):
+                raise ValueError(f"{name} says nothing of {', '.join(sorted(missing))}")
+        return self
 
     def results(self) -> dict[str, Any]:
         """What of it changes results, as plain data.
