@@ -1,5 +1,6 @@
 """What a run's JSON files hold: its plan, its trained models, its drift and its manifest."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -126,10 +127,13 @@ class Plan(JsonFile):
     @model_validator(mode="after")
     def _nothing_is_missing(self) -> Self:
         of_models = ("batch_sizes", "weights", "layers", "last_layers", "last_sizes")
-        needed = [(name, self.models) for name in of_models]
-        for name, all_of in [*needed, ("variants", self.settings.data.variants)]:
-            if missing := set(all_of) - set(getattr(self, name)):
-                raise ValueError(f"{name} says nothing of {', '.join(sorted(missing))}")
+        needed: Mapping[str, Sequence[str]] = {
+            **dict.fromkeys(of_models, self.models),
+            "variants": self.settings.data.variants,
+        }
+        for name, all_of in needed.items():
+            if missing := [each for each in all_of if each not in getattr(self, name)]:
+                raise ValueError(f"{name} says nothing of {', '.join(missing)}")
         return self
 
     def results(self) -> dict[str, Any]:
