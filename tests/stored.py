@@ -65,7 +65,7 @@ def write_run(
         classes=sorted({name[:3] for name in names}),
         last_layers=dict.fromkeys(models, "last"),
     )
-    shown = set(names[images // 2 : images // 2 + 2])
+    shown = set(names[images // 3 : images // 3 + 12])
     samples = [
         (name, name[:3], "test", False, str(place), [v for v in variants if name in of[v]], [])
         for of in [{variant: set(some) for variant, some in of.items()}]
