@@ -67,16 +67,9 @@ class LandmarkAligner:
             "margin": margin,
             "sha256": [_sha256(file) for file in files],
         }
-        rows: list[pl.DataFrame] = []
-        poses: list[np.ndarray] = []
-        points: list[np.ndarray] = []
-        for file in files:
-            for some, where, five in _read(file, margin):
-                rows.append(some)
-                poses.append(where)
-                points.append(five)
-        ranked = pl.concat(rows) if rows else pl.DataFrame({"name": []})
-        if not len(ranked):
+        parts = [part for file in files for part in _read(file, margin)]
+        ranked = pl.concat([rows for rows, _, _ in parts]) if parts else pl.DataFrame()
+        if ranked.is_empty():
             raise DataError(f"{listed(map(str, files))}: no rows; {_EXPECTED}")
         self.example: str = ranked["name"][0]
         best = (
@@ -87,7 +80,8 @@ class LandmarkAligner:
         )
         self._names = best["name"].rechunk()
         chosen = best["row"].to_numpy()
-        self._poses, self._points = (np.concatenate(each)[chosen] for each in (poses, points))
+        self._poses = np.concatenate([poses for _, poses, _ in parts])[chosen]
+        self._points = np.concatenate([points for _, _, points in parts])[chosen]
         self._otherwise: dict[str, list[str]] = {}  # names that are not canonical, by what they are
         for given in self._names.filter(self._names.str.contains(r"[^\x00-\x7F]|\\")):
             if given != canonical(given):

@@ -1,6 +1,7 @@
 """Train, validation and test parts: seeded, stratified, each class in every part."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from lookaway.data.folder import Record, part_of
 from lookaway.errors import DataError, listed
@@ -30,7 +31,6 @@ def split(
     Raises:
         DataError: classes have too few images; the first ones are named.
     """
-    parts: dict[str, list[Record]] = {part: [] for part in PARTS}
     wanted = [part for part in PARTS if fractions[part] > 0]
     by_class: dict[str, list[Record]] = {}
     for record in records:
@@ -48,16 +48,10 @@ def split(
         )
     place: dict[str, str] = {}
     for members in by_class.values():
-        ordered = sorted(members, key=lambda record: digest(str(seed), record.image))
-        counts = part_sizes(len(ordered), fractions)
-        start = 0
-        for part in PARTS:
-            for record in ordered[start : start + counts[part]]:
-                place[record.image] = part
-            start += counts[part]
-    for record in records:
-        parts[place[record.image]].append(record)
-    return parts
+        ordered = iter(sorted(members, key=lambda record: digest(str(seed), record.image)))
+        for part, count in part_sizes(len(members), fractions).items():
+            place |= {record.image: part for record in islice(ordered, count)}
+    return {part: [each for each in records if place[each.image] == part] for part in PARTS}
 
 
 def part_sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -89,30 +83,24 @@ def check_parts(records: Sequence[Record], needed: Sequence[str], by: str = "fol
     Raises:
         DataError: they are not divided, or a needed part has no image.
     """
-    if by == "table":
-        there = {record.part for record in records if record.part}
-        missing = [part for part in needed if part not in there]
-        if missing:
-            raise DataError(
-                f"split: table needs images in {' and '.join(missing)}, and the table has "
-                f"{listed(sorted(there)) or 'no column part'}; change the table, or give split: "
-                f"{_EXAMPLE}, which divides all images anew"
-                + ("" if missing == ["test"] else "; models with train: none need test alone")
-            )
-        return
-    folders = list(dict.fromkeys(r.image.partition("/")[0] for r in records if r.part))
-    if not folders:
-        raise DataError(
-            "split is folders, but the images do not lie in folders of parts, such as "
-            f"train/class/image and test/class/image; divide them so, or give split: {_EXAMPLE}"
-        )
     missing = [part for part in needed if part not in {record.part for record in records}]
+    if by == "table":
+        there = sorted({record.part for record in records if record.part})
+        has, change = f"the table has {listed(there) or 'no column part'}", "change the table"
+    else:
+        folders = dict.fromkeys(r.image.partition("/")[0] for r in records if r.part)
+        has, change = f"the folders are {listed(map(repr, folders))}", "add or rename a folder"
+        if not folders:
+            raise DataError(
+                "split is folders, but the images do not lie in folders of parts, such as "
+                "train/class/image and test/class/image; divide them so, or give split: "
+                f"{_EXAMPLE}"
+            )
     if missing:
         trained = "" if missing == ["test"] else "; models with train: none need test alone"
         raise DataError(
-            f"split: folders needs images in {' and '.join(missing)}, and the folders are "
-            f"{listed(map(repr, folders))}; add or rename a folder, or give split: {_EXAMPLE}, "
-            f"which divides all images anew{trained}"
+            f"split: {by} needs images in {' and '.join(missing)}, and {has}; {change}, or give "
+            f"split: {_EXAMPLE}, which divides all images anew{trained}"
         )
 
 
