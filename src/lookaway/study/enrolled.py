@@ -1,6 +1,7 @@
 """The people of a study's galleries: which images are enrolled, and the templates made of them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, islice
 
 import torch
 from torch import Tensor
@@ -26,15 +27,11 @@ def enrolled(variant: Variant, count: int | None, seed: int) -> list[Record]:
     train = variant.parts["train"]
     if count is None:
         return train
-    by_person: dict[str, list[Record]] = {}
-    for record in train:
-        by_person.setdefault(record.label, []).append(record)
+    ordered = sorted(train, key=lambda each: (each.label, digest(str(seed), "enrol", each.image)))
     drawn = {
         record.image
-        for records in by_person.values()
-        for record in sorted(records, key=lambda record: digest(str(seed), "enrol", record.image))[
-            :count
-        ]
+        for _, persons in groupby(ordered, key=lambda record: record.label)
+        for record in islice(persons, count)
     }
     return [record for record in train if record.image in drawn]
 

@@ -133,15 +133,11 @@ class _Pairs:
             there = [each for each in there if each.sha256 != probe.sha256]
             if not there:
                 raise ModelError(f"all enrolled images of {person!r} are the probe again")
-            best: tuple[float, Record, Tensor] | None = None
-            for record in there:
-                pixels = self._pixels(record)
-                with torch.no_grad():
-                    cosine = float(self._embedder(pixels)[0] @ template)
-                if best is None or cosine > best[0]:
-                    best = cosine, record, pixels
-            assert best is not None  # noqa: S101
-            self._references[known] = best[1:]
+            images = ((record, self._pixels(record)) for record in there)
+            with torch.no_grad():
+                self._references[known] = max(
+                    images, key=lambda each: float(self._embedder(each[1])[0] @ template)
+                )
         return self._references[known]
 
     def _states(self, pair: Pair, probe: Record, place: int) -> Tensor:
