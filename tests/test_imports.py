@@ -40,6 +40,7 @@ ORDER = [
     "analysis",
     "verification",
     "report",
+    "summaries",
     "result",
     "batches",
     "measurement",

@@ -32,9 +32,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+StudyFile = Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="An image folder or table, in place of the study's.", metavar="PATH"),
+]
 Out = Annotated[str, typer.Option("--out", help="The run's folder, or a URL.", metavar="DIR")]
-
-
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Import and run the package.module:Name it names.")
 ]
@@ -61,12 +64,9 @@ def demo(out: Out = "runs/demo", quiet: Quiet = False, as_json: Json = False) ->
 
 @app.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")],
+    study: StudyFile,
     out: Out,
-    data: Annotated[
-        str | None,
-        typer.Option(help="An image folder or table, in place of the study's.", metavar="PATH"),
-    ] = None,
+    data: Data = None,
     engine: Annotated[
         str | None,
         typer.Option(help="In place of run.engine: local, or ray.", metavar="local|ray"),
@@ -109,11 +109,8 @@ def run(
 
 @app.command()
 def plan(
-    study: Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="An image folder or table, in place of the study's.", metavar="PATH"),
-    ] = None,
+    study: StudyFile,
+    data: Data = None,
     images: Annotated[
         int | None,
         typer.Option(help="Imagine so many images; the folder need not be there.", metavar="N"),

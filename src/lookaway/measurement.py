@@ -37,7 +37,6 @@ from lookaway.models.checks import check_classes, check_pixels
 from lookaway.models.classifier import Classifier
 from lookaway.models.layers import Layer
 from lookaway.perturbation import Perturbation, Source, check_given
-from lookaway.result import Summaries
 from lookaway.rows import Subject
 from lookaway.shaped import measure_controls
 from lookaway.study.fields import STORED
@@ -46,6 +45,7 @@ from lookaway.study.json_files import LAYOUT, ImageList, PartImages, Plan, Varia
 from lookaway.study.kept import cell_result
 from lookaway.study.settings import GIVEN, Controls, Study
 from lookaway.study.store import CellResult
+from lookaway.summaries import Summaries
 
 POLICIES = ("own", "clean", "label")
 

@@ -4,29 +4,20 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from lookaway.analysis.columns import schema
 from lookaway.analysis.ends import CHANGE
-from lookaway.analysis.grouped import HEATMAP, SETTING, by_pairs, grouped
+from lookaway.analysis.grouped import HEATMAP, SETTING, by_pairs, grouped, whose
 from lookaway.controls import OTHER_CLASS, SAME_CLASS, SHIFTED, Control, shaped
-from lookaway.perturbation import made_by
 
 CLASS = "aimed at the class"
 _SAME = ["image", "epsilon", "variant", "model", *HEATMAP]
 _KEYS = [*SETTING, *HEATMAP, "epsilon", "control"]
-_NUMBERS: dict[str, pl.DataType] = {
-    "replicates": pl.Int64(),
-    "pairs": pl.String(),
-    "n": pl.Int64(),
-    **dict.fromkeys(["mod", "control_mod", "spread", "aimed", "low", "high"], pl.Float64()),
-    "interval": pl.String(),
-}
+_NUMBERS = ["replicates", "pairs", "n", "mod", "control_mod", "spread", "aimed", "low", "high"]
+_COLUMNS = [*_KEYS, *_NUMBERS, "interval"]
 
 
 def without_shaped(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of attacks and noise: without controls of the attacks' own shape.
-
-    Args:
-        rows: measurements.
-    """
+    """The rows of attacks and noise: without controls of the attacks' own shape."""
     controls = _controls(rows)
     return (
         rows.filter(~pl.col("attack").cast(pl.String).is_in(list(controls))) if controls else rows
@@ -83,12 +74,7 @@ def beside_shaped(
     """
     controls = _controls(rows)
     attack = pl.col("attack").cast(pl.String)
-    source = pl.col("source").cast(pl.String)
-    attacked = rows.filter(pl.col("source").is_not_null()).with_columns(
-        _of=pl.when(source == pl.col("model").cast(pl.String))
-        .then(attack)
-        .otherwise(pl.format(made_by("{}", "{}"), attack, source))
-    )
+    attacked = rows.filter(pl.col("source").is_not_null()).with_columns(_of=whose())
     dead = pl.col("clean_dead") | pl.col("attacked_dead")
     found = rows.filter(attack.is_in(list(controls))).with_columns(
         attack.replace({name: control.kind for name, control in controls.items()}).alias("control"),
@@ -130,26 +116,18 @@ def aimed(rows: pl.DataFrame) -> pl.DataFrame:
     """
     beside = beside_shaped(rows)
     if beside.is_empty():
-        schema: dict[str, pl.DataType] = {name: pl.String() for name in _KEYS}
-        schema |= {
-            "depth": pl.Float64(),
-            "epsilon": pl.Float64(),
-        }
-        return pl.DataFrame(schema=schema | _NUMBERS)
+        return pl.DataFrame(schema=schema(*_COLUMNS))
     every = pl.concat([beside, of_class(beside).select(beside.columns)])
     dead = pl.any_horizontal("clean_dead", "attacked_dead", "control_dead")
     names = ["nissim", "control_nissim", "aimed"]
     parts = []
     for pairs, part in by_pairs(every, dead, names).items():
         for table in grouped(part, [*_KEYS, "replicates"], names):
-            found = table.mean_frame("aimed", "aimed", CHANGE).with_columns(
-                pl.Series("mod", table.means("nissim"), dtype=pl.Float64),
-                pl.Series("control_mod", table.means("control_nissim"), dtype=pl.Float64),
-                pairs=pl.lit(pairs),
-            )
-            spread = _over_draws(part)
-            parts.append(found.join(spread, on=_KEYS, how="left", nulls_equal=True))
-    return pl.concat(parts).select(*_KEYS, *_NUMBERS)
+            means = {"mod": "nissim", "control_mod": "control_nissim"}
+            found = table.mean_frame("aimed", "aimed", CHANGE, **means)
+            found = found.with_columns(pairs=pl.lit(pairs))
+            parts.append(found.join(_over_draws(part), on=_KEYS, how="left", nulls_equal=True))
+    return pl.concat(parts).select(_COLUMNS)
 
 
 def _over_draws(beside: pl.DataFrame) -> pl.DataFrame:
@@ -159,18 +137,14 @@ def _over_draws(beside: pl.DataFrame) -> pl.DataFrame:
         beside.filter(pl.col("control") != CLASS)
         .select(*_KEYS, "draws", number)
         .explode("draws", "_draw")
-        .group_by(*_KEYS, "_draw")
+        .group_by(*_KEYS, "_draw", maintain_order=True)  # sums depend on the order
         .agg(pl.col("draws").mean())
     )
-    return mods.group_by(_KEYS).agg(spread=pl.col("draws").std())
+    return mods.group_by(_KEYS, maintain_order=True).agg(spread=pl.col("draws").std())
 
 
 def of_class(beside: pl.DataFrame) -> pl.DataFrame:
-    """Same-class transplants beside those of another class, where an image has both.
-
-    Args:
-        beside: from ``beside_shaped``.
-    """
+    """Same-class transplants beside those of another class, where an image has both."""
     keys: Sequence[str] = [*SETTING, *_SAME[:2], *HEATMAP]
     other = beside.filter(control=OTHER_CLASS).select(
         *keys, _nissim="control_nissim", _dead="control_dead"

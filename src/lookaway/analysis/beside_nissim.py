@@ -3,6 +3,7 @@
 import polars as pl
 
 from lookaway.analysis.aimed import beside_shaped, pooled
+from lookaway.analysis.columns import schema
 from lookaway.analysis.grouped import HEATMAP, SETTING, mean_frames
 from lookaway.analysis.scale import beside_noise
 from lookaway.controls import SHIFTED
@@ -42,8 +43,4 @@ def beside_nissim(rows: pl.DataFrame) -> pl.DataFrame:
                 )
                 named = {"measure": pl.lit(measure), "less": pl.lit(less, pl.String)}
                 found.append(means.with_columns(**named).filter(pl.col("n") > 0).select(_COLUMNS))
-    if not found:
-        numbers = dict.fromkeys(["depth", "epsilon", "value", "low", "high"], pl.Float64())
-        schema = {name: numbers.get(name, pl.String()) for name in _COLUMNS} | {"n": pl.Int64()}
-        return pl.DataFrame(schema=schema)
-    return pl.concat(found)
+    return pl.concat(found) if found else pl.DataFrame(schema=schema(*_COLUMNS))

@@ -3,18 +3,12 @@
 import polars as pl
 
 from lookaway.analysis import scale
-from lookaway.analysis.grouped import SETTING, measure_frames
+from lookaway.analysis.columns import schema
+from lookaway.analysis.grouped import MEASURED, SETTING, measure_frames
 from lookaway.analysis.parts import Parts
 
 MOST = 20  # classes, beyond which no class is told by itself
 _KEYS = [*SETTING, "epsilon", "method", "explained_class", "class"]
-_SCHEMA: dict[str, pl.DataType] = {
-    **{name: pl.Float64() if name == "epsilon" else pl.String() for name in _KEYS},
-    "measure": pl.String(),
-    "n": pl.Int64(),
-    **dict.fromkeys(("value", "low", "high"), pl.Float64()),
-    "interval": pl.String(),
-}
 
 
 def by_class(rows: pl.DataFrame) -> pl.DataFrame:
@@ -30,7 +24,7 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
     """
     told = rows.with_columns(pl.col("label").cast(pl.String).alias("class"))
     if not 2 <= told["class"].n_unique() <= MOST:
-        return pl.DataFrame(schema=_SCHEMA)
+        return pl.DataFrame(schema=schema(*_KEYS, *MEASURED))
     measures = {
         "clean accuracy": (pl.col("clean_class") == pl.col("label")).cast(pl.Float64),
         "accuracy": (pl.col("attacked_class") == pl.col("label")).cast(pl.Float64),
@@ -72,11 +66,7 @@ def confusion(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def confusion_of(parts: Parts) -> pl.DataFrame:
-    """The same of a run, a part at a time, sorted.
-
-    Args:
-        parts: of the run.
-    """
+    """The same of a run, a part at a time, sorted."""
     once = {"method": parts.methods[0], "explained_class": parts.policies[0]}
     columns = ["image", "label", *SETTING, "epsilon", "clean_class", "attacked_class", *once]
     found = [

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis import face_regions, scale, subgroups
+from lookaway.analysis.columns import schema, typed
 from lookaway.analysis.grouped import SETTING, Grouped, grouped, range_of
 from lookaway.analysis.subgroups import FEW, FEWEST, GAP, NO_GAP, gap_ends
 from lookaway.errors import shown
@@ -20,14 +21,8 @@ _LAYER = ["method", "layer", "explained_class"]
 _KEYS = [*SETTING, "epsilon", *_LAYER]
 _NUMBERS = ["nissim", "clean_class", "attacked_class"]
 _SHARES = ("accuracy",)
-SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    **dict.fromkeys(SETTING, pl.String),
-    "epsilon": pl.Float64,
-    **dict.fromkeys((*_LAYER, "measure", "group"), pl.String),
-    **dict.fromkeys(("n_people", "n"), pl.Int64),
-    **dict.fromkeys(("value", "low", "high"), pl.Float64),
-    "reason": pl.String,
-}
+_TOLD = ["group", "n_people", "n", "value", "low", "high", "reason"]
+_COLUMNS = [*_KEYS, "measure", *_TOLD]
 
 
 def keep_groups(store: Store, groups: Mapping[str, str], column: str) -> None:
@@ -77,11 +72,9 @@ def by_group(frames: "Frames", groups: Mapping[str, str]) -> pl.DataFrame:
         (images, or comparisons; of ``epsilon@rate`` and success, probes), value, low, high, reason.
         A value is null where a group has under 20 people; reason says it, and of a gap whose it is.
     """
-    parts = [pl.DataFrame(schema=SCHEMA)]
-    parts += [_plain(part) for part in _shifts(frames, groups)]
+    parts = [pl.DataFrame(schema=schema(*_COLUMNS)), *_shifts(frames, groups)]
     for moved in face_regions.moved_rows(frames.store, frames.plan):
-        for rows, measures in moved:
-            parts.append(_plain(group_means(rows, _KEYS, measures, groups)))
+        parts += [group_means(rows, _KEYS, measures, groups) for rows, measures in moved]
     for variant in frames.variants:
         for model in frames.galleries:
             found = subgroups.by_group(frames.store, frames.plan, variant, model, groups)
@@ -89,14 +82,8 @@ def by_group(frames: "Frames", groups: Mapping[str, str]) -> pl.DataFrame:
             n = pl.when(impostor).then("n_impostor").otherwise("n_genuine")
             equal = pl.col("measure") == "eer"
             n = pl.when(equal).then(pl.col("n_genuine") + pl.col("n_impostor")).otherwise(n)
-            parts.append(_plain(found.with_columns(n=n)))
-    return pl.concat(parts)
-
-
-def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA.items()]
-    lacking = [each for each in missing if each.meta.output_name() not in frame.columns]
-    return frame.with_columns(lacking).select(pl.col(name).cast(k) for name, k in SCHEMA.items())
+            parts.append(found.with_columns(n=n))
+    return pl.concat(typed(part, _COLUMNS) for part in parts)
 
 
 def _shifts(frames: "Frames", groups: Mapping[str, str]) -> Iterator[pl.DataFrame]:
@@ -148,9 +135,6 @@ def group_means(
     return pl.concat(parts)
 
 
-_TOLD = ["group", "n_people", "n", "value", "low", "high", "reason"]
-
-
 def _of_group(table: Grouped, name: str, group: str, *, share: bool) -> pl.DataFrame:
     frame = (
         table.share_frame(name, "value")
@@ -183,5 +167,4 @@ def _gaps(every: pl.DataFrame, keys: Sequence[str], found: Sequence[pl.DataFrame
         which = f"{shown(most['group'], 40)} less {shown(least['group'], 40)}"
         value = most["value"] - least["value"]
         rows.append(row | {"value": value, "low": ends[0], "high": ends[1], "reason": which})
-    schema = {name: every.schema[name] for name in keys} | {name: SCHEMA[name] for name in _TOLD}
-    return pl.DataFrame(rows, schema=schema)
+    return pl.DataFrame(rows, schema={name: every.schema[name] for name in keys} | schema(*_TOLD))

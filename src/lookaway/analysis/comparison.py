@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis.aimed import beside_shaped, without_shaped
+from lookaway.analysis.columns import schema
 from lookaway.analysis.ends import Ends, within_range
 from lookaway.analysis.grouped import SETTING, Grouped, by_pairs, grouped
 from lookaway.analysis.intervals import Bootstrap
@@ -20,21 +21,10 @@ PERMUTATIONS = 10_000
 _EXACT = 13  # units, up to which every sign pattern is tried
 _FAMILY = ["variant", "scope", "method", "explained_class", "epsilon", "measure", "pairs"]
 _ONE = [name for name in _FAMILY if name != "pairs"]
-_KEYS: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in ("variant", "scope", "method", "explained_class")},
-    "epsilon": pl.Float64(),
-    **{name: pl.String() for name in ("measure", "pairs", "model_a", "model_b")},
-    "n": pl.Int64(),
-}
-_ENDS: dict[str, pl.DataType] = {name: pl.Float64() for name in ("difference", "low", "high", "p")}
-_MODELS = {
-    **_KEYS,
-    **_ENDS,
-    "p_holm": pl.Float64(),
-    "probability": pl.Float64(),
-    "interval": pl.String(),
-}
-_RUNS = {**_KEYS, "before": pl.Float64(), "after": pl.Float64(), **_ENDS, "interval": pl.String()}
+_KEYS = [*_FAMILY, "model_a", "model_b", "n"]
+_ENDS = ["difference", "low", "high", "p"]
+_MODELS = schema(*_KEYS, *_ENDS, "p_holm", "probability", "interval")
+_RUNS = schema(*_KEYS, "before", "after", *_ENDS, "interval")
 _SAME_IMAGE = ["image", "label", "variant", "scope", "method", "explained_class", "epsilon"]
 
 
@@ -68,7 +58,7 @@ def compare_models(rows: pl.DataFrame) -> pl.DataFrame:
                 found = _compared(table).with_columns(pairs=pl.lit(pairs))
                 parts.setdefault((pairs, found["variant"][0]), []).append(found)
     every = pl.concat(found for some in parts.values() for found in some)
-    return every.with_columns(p_holm=_holm().over(_FAMILY)).select(list(_MODELS))
+    return every.with_columns(p_holm=holm().over(_FAMILY)).select(list(_MODELS))
 
 
 def compare_runs(
@@ -152,12 +142,7 @@ def _measured(rows: pl.DataFrame, *, accuracy: bool = False) -> pl.DataFrame:
 
 
 def differences(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
-    """The first's value less the second's, image by image.
-
-    Args:
-        first: from ``measured_of``; columns that only it has stay.
-        second: the same.
-    """
+    """The first's value less the second's, image by image."""
     on = [*_SAME_IMAGE, "measure"]
     joined = first.join(
         second.select(*on, "value", "dead"), on=on, suffix="_b", maintain_order="left"
@@ -246,8 +231,8 @@ def _as_floats(signs: np.ndarray) -> np.ndarray:
     return signs.astype(np.float32)
 
 
-def _holm() -> pl.Expr:
-    """Holm's step-down correction over a group of p values."""
+def holm() -> pl.Expr:
+    """Holm's step-down correction over a group of p values; null where there is none."""
     rank = pl.col("p").rank("ordinal")
     stepped = pl.col("p") * (pl.col("p").count() - rank + 1)
     order = pl.col("p").arg_sort()

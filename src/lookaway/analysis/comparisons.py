@@ -1,12 +1,13 @@
 """A study's comparisons of test images with templates, from what its galleries' cells keep."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
 import polars as pl
 
 from lookaway.analysis import scale
+from lookaway.analysis.columns import schema, told, typed
 from lookaway.analysis.grouped import measure_frames
 from lookaway.analysis.verification import CLEAN, RATES, Comparisons, Setting, verification
 from lookaway.study.json_files import Plan
@@ -18,25 +19,12 @@ OF = ["variant", "model", "attack", "source"]
 LOST, HELD, BEFORE = "lost", "held", "refused before"
 TAKEN, KEPT_OUT, MATCHED = "taken", "kept out", "accepted before"
 OUTCOMES = (LOST, HELD, BEFORE, TAKEN, KEPT_OUT, MATCHED)
-_NUMBERS = ("epsilon", "value", "low", "high")
-SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    **dict.fromkeys([*OF, "objective"], pl.String),
-    "epsilon": pl.Float64,
-    "measure": pl.String,
-    **dict.fromkeys(("n_genuine", "n_impostor"), pl.Int64),
-    **dict.fromkeys(_NUMBERS[1:], pl.Float64),
-    "reason": pl.String,
-}
+RATE = [*OF, "objective", "epsilon", "measure", "n_genuine", "n_impostor"]
+RATE += ["value", "low", "high", "reason"]
 _VIEW = ["method", "explained_class"]
 SHIFTS = [*OF, *_VIEW, "epsilon", "rate", "outcome", "measure", "n", "value", "low", "high"]
 SHIFTS += ["interval"]
-DECISIONS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "image": pl.String,
-    **dict.fromkeys(OF, pl.String),
-    "epsilon": pl.Float64,
-    "rate": pl.Float64,
-    "outcome": pl.String,
-}
+_DECISION = ["image", *OF, "epsilon", "rate", "outcome"]
 
 
 def galleries(plan: Plan) -> list[str]:
@@ -54,12 +42,6 @@ def comparisons_of(
     store: Store, plan: Plan, variant: str, model: str
 ) -> Iterator[tuple[str | None, Comparisons]]:
     """A gallery's comparisons: its own attacks with the controls, then those from each source.
-
-    Args:
-        store: the run's files.
-        plan: the run's.
-        variant: of the images.
-        model: a gallery.
 
     Returns:
         Each source (the model itself first) and its comparisons; clean ones are in all of them.
@@ -116,21 +98,28 @@ def _whole(
     return found
 
 
-def study_verification(store: Store, plan: Plan, variant: str, model: str) -> pl.DataFrame:
+def study_verification(
+    store: Store,
+    plan: Plan,
+    variant: str,
+    model: str,
+    rates_of: Callable[[Comparisons], pl.DataFrame] = verification,
+    also: Sequence[str] = (),
+) -> pl.DataFrame:
     """Error rates of a gallery's comparisons; see ``analysis.verification.verification``.
 
     Returns:
-        Its columns, with variant, model and source (null for clean images and controls).
+        Its columns (``also`` others of ``rates_of``), with variant, model and source (null for
+        clean images and controls).
     """
     frames = []
     for source, found in comparisons_of(store, plan, variant, model):
-        rates = verification(found)
+        rates = rates_of(found)
         if source != model:  # clean ones are there already
             rates = rates.filter(pl.col("attack") != CLEAN[0])
         own = pl.when(pl.col("objective") != "").then(pl.lit(source))
-        about = {"variant": pl.lit(variant), "model": pl.lit(model), "source": own}
-        frames.append(rates.with_columns(**about))
-    return pl.concat(frames).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+        frames.append(told(rates, variant=variant, model=model).with_columns(source=own))
+    return typed(pl.concat(frames), [*RATE, *also])
 
 
 def finest(found: Comparisons) -> tuple[float, np.ndarray] | None:
@@ -152,7 +141,7 @@ def decisions(store: Store, plan: Plan, variant: str, model: str) -> pl.DataFram
         where no threshold can be fixed.
     """
     images = store.samples_of("test", variant)["image"]
-    frames = [pl.DataFrame(schema=DECISIONS)]
+    frames = [pl.DataFrame(schema=schema(*_DECISION))]
     for source, found in comparisons_of(store, plan, variant, model):
         known = finest(found)
         for (attack, aim, epsilon), each in found.similarities.items():
@@ -164,17 +153,13 @@ def decisions(store: Store, plan: Plan, variant: str, model: str) -> pl.DataFram
                 similarities[np.arange(len(of)), of] >= known[1]
                 for similarities in (found.similarities[CLEAN], each)
             )
-            told = (BEFORE, LOST, HELD) if target is None else (MATCHED, KEPT_OUT, TAKEN)
+            names = (BEFORE, LOST, HELD) if target is None else (MATCHED, KEPT_OUT, TAKEN)
             first = ~before if target is None else before
-            outcome = np.where(first, told[0], np.where(after, told[2], told[1]))
-            about: dict[str, str | None] = {"variant": variant, "model": model, "attack": attack}
-            about["source"] = source if aim else None
-            frames.append(
-                pl.DataFrame({"image": images, "outcome": outcome.tolist()})
-                .with_columns(epsilon=pl.lit(epsilon), rate=pl.lit(known[0]))
-                .with_columns(pl.lit(value, pl.String).alias(name) for name, value in about.items())
-                .select(pl.col(name).cast(kind) for name, kind in DECISIONS.items())
-            )
+            outcome = np.where(first, names[0], np.where(after, names[2], names[1]))
+            frame = pl.DataFrame({"image": images, "outcome": outcome.tolist()})
+            about = {**_about(variant, model, attack, aim), "source": source if aim else None}
+            frame = told(frame, **about, epsilon=epsilon, rate=known[0])
+            frames.append(typed(frame, _DECISION))
     return pl.concat(frames)
 
 
@@ -193,6 +178,7 @@ def similarity_histograms(
     low = min(float(each.min()) for each in found.similarities.values())
     edges = np.linspace(low, 1.0, bins + 1)
     known = finest(found)
+    mean = None if known is None else float(known[1].mean())
     same = found.genuine()
     for (attack, aim, epsilon), each in found.similarities.items():
         kinds = {"genuine": each[same], "impostor": each[~same]}
@@ -200,17 +186,17 @@ def similarity_histograms(
             kinds["target"] = each[np.arange(len(target)), target]
         for kind, values in kinds.items():
             counts, _ = np.histogram(np.clip(values, low, 1.0), edges)
-            about: dict[str, str | None] = {"variant": variant, "model": model, "attack": attack}
-            about |= {"source": model if aim else None, "objective": aim, "kind": kind}
-            frames.append(
-                pl.DataFrame({"from": edges, "share": [*counts / len(values), 0.0]}).with_columns(
-                    *(pl.lit(value, pl.String).alias(name) for name, value in about.items()),
-                    epsilon=pl.lit(epsilon),
-                    threshold=pl.lit(None if known is None else float(known[1].mean()), pl.Float64),
-                )
-            )
+            frame = pl.DataFrame({"from": edges, "share": [*counts / len(values), 0.0]})
+            about = _about(variant, model, attack, aim)
+            frames.append(told(frame, **about, epsilon=epsilon, kind=kind, threshold=mean))
     names = [*OF, "objective", "epsilon", "kind", "from", "share", "threshold"]
     return pl.concat(frames).select(names)
+
+
+def _about(variant: str, model: str, attack: str, aim: str) -> dict[str, str | None]:
+    """What a frame of one of a gallery's own settings is of; a control has no source."""
+    of = {"variant": variant, "model": model, "attack": attack, "objective": aim}
+    return {**of, "source": model if aim else None}
 
 
 def shift_by_decision(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
@@ -227,10 +213,10 @@ def shift_by_decision(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame
     keys = [*OF, "epsilon"]
     excess = scale.beside_noise(rows).select("image", *keys, *_VIEW, "excess")
     same = ["image", *keys]
-    told = rows.join(
+    rows = rows.join(
         excess, on=[*same, *_VIEW], how="left", nulls_equal=True, maintain_order="left"
     )
-    told = told.join(decided, on=same, how="inner", nulls_equal=True, maintain_order="left")
+    rows = rows.join(decided, on=same, how="inner", nulls_equal=True, maintain_order="left")
     parts = []
     for outcome in OUTCOMES:
         mine = pl.col("outcome") == outcome
@@ -239,30 +225,18 @@ def shift_by_decision(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame
             "mod": pl.when(mine).then("nissim"),
             "excess": pl.when(mine).then("excess"),
         }
-        found = measure_frames(told, [*keys, *_VIEW, "rate"], measures, ["share"])
+        found = measure_frames(rows, [*keys, *_VIEW, "rate"], measures, ["share"])
         parts.append(found.with_columns(outcome=pl.lit(outcome)))
     return pl.concat(parts).select(SHIFTS)
-
-
-def no_shift() -> pl.DataFrame:
-    """The frame of ``shift_by_decision`` without rows."""
-    numbers = dict.fromkeys(["epsilon", "rate", "value", "low", "high"], pl.Float64)
-    return pl.DataFrame(schema=dict.fromkeys(SHIFTS, pl.String) | numbers | {"n": pl.Int64})
 
 
 def det_frame(store: Store, plan: Plan, variant: str, model: str, points: int = 61) -> pl.DataFrame:
     """DET curves of a gallery, clean and under its own attacks and controls.
 
-    Args:
-        store: the run's files.
-        plan: the run's.
-        variant: of the images.
-        model: a gallery.
-        points: of a curve: false match rates on a logarithmic scale, from that of one comparison.
-
     Returns:
-        variant, model, attack, source, objective, epsilon, threshold, fmr, fnmr: at each rate the
-        lowest threshold that keeps it.
+        variant, model, attack, source, objective, epsilon, threshold, fmr, fnmr: at each of so many
+        false match rates (on a logarithmic scale, from that of one comparison) the lowest threshold
+        that keeps it.
     """
     frames = []
     _, found = next(comparisons_of(store, plan, variant, model))
@@ -271,12 +245,6 @@ def det_frame(store: Store, plan: Plan, variant: str, model: str, points: int = 
         curve = found.det((attack, aim, epsilon))
         falling = curve["fmr"].to_numpy()
         places = np.unique(np.searchsorted(-falling, -wanted * (1 + 1e-12)))
-        about: dict[str, str | None] = {"variant": variant, "model": model, "attack": attack}
-        about |= {"source": model if aim else None, "objective": aim}
-        frames.append(
-            curve[places].with_columns(
-                *(pl.lit(value, pl.String).alias(name) for name, value in about.items()),
-                epsilon=pl.lit(epsilon),
-            )
-        )
+        about = _about(variant, model, attack, aim)
+        frames.append(told(curve[places], **about, epsilon=epsilon))
     return pl.concat(frames).select(*OF, "objective", "epsilon", "threshold", "fmr", "fnmr")

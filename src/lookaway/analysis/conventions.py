@@ -6,6 +6,7 @@ from itertools import combinations
 import polars as pl
 
 from lookaway.analysis.aimed import beside_shaped, without_shaped
+from lookaway.analysis.columns import schema
 from lookaway.analysis.grouped import SETTING
 from lookaway.analysis.scale import beside_control
 from lookaway.analysis.summary import by_scope
@@ -13,6 +14,7 @@ from lookaway.controls import SHIFTED
 
 _IMAGE = ["image", *SETTING, "method", "explained_class", "epsilon"]
 _CONVENTION = ["method", "explained_class", "pairs", "similarity", "resolution"]
+_RANKING = ["method", "ranking", "conventions", "held", "pairs_held", "positive", "changed_by"]
 
 
 def conventions(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int) -> pl.DataFrame:
@@ -72,24 +74,17 @@ def measured(rows: pl.DataFrame, statistics: pl.DataFrame, ssim: str, grid: int)
 def _measures(one: pl.DataFrame) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:
     """MOD, VID and excesses under one convention, with all pairs and with those alive."""
     same = [name for name in _IMAGE if name not in ("attack", "source")]
+
+    def less(beside: pl.DataFrame, value: pl.Expr, control_dead: str) -> pl.DataFrame:
+        dead = pl.col("dead") | pl.col(control_dead)
+        return beside.select(*_IMAGE, "similarity", "resolution", value=value, dead=dead)
+
     shifted = beside_shaped(one, same, "value").filter(control=SHIFTED)
-    aimed = shifted.select(
-        *_IMAGE,
-        "similarity",
-        "resolution",
-        value="aimed",
-        dead=pl.col("dead") | pl.col("control_dead"),
-    )
+    aimed = less(shifted, pl.col("aimed"), "control_dead")
     one = without_shaped(one)
     noise = {"value_noise": pl.col("value"), "dead_noise": pl.col("dead")}
     beside = beside_control(one, same, noise)
-    excess = beside.select(
-        *_IMAGE,
-        "similarity",
-        "resolution",
-        value=pl.col("value") - pl.col("value_noise"),
-        dead=pl.col("dead") | pl.col("dead_noise"),
-    )
+    excess = less(beside, pl.col("value") - pl.col("value_noise"), "dead_noise")
     keys = [*SETTING, *_CONVENTION]
     for pairs in ("all", "alive"):
         for measure, frame in (("mod", one), ("excess", excess), ("aimed", aimed)):
@@ -140,7 +135,7 @@ def robustness_of_ranking(
     lines = []
     skipped = 0 if found["method"].n_unique() > 1 else 1  # a convention that all share
     place = {model: index for index, model in enumerate(models)}
-    for (variant, scope, measure, epsilon), part in found.group_by(keys, maintain_order=True):
+    for setting, part in found.group_by(keys, maintain_order=True):
         rankings: dict[tuple[str, ...], dict[str, float]] = {}
         for row in part.iter_rows(named=True):
             if row["value"] is not None:
@@ -163,10 +158,7 @@ def robustness_of_ranking(
         changed = [", ".join(name[skipped:]) for name, holds in kept.items() if not all(holds)]
         lines.append(
             {
-                "variant": variant,
-                "scope": scope,
-                "measure": measure,
-                "epsilon": epsilon,
+                **dict(zip(keys, setting, strict=True)),
                 "method": method,
                 "ranking": ranking,
                 "conventions": len(whole),
@@ -176,7 +168,7 @@ def robustness_of_ranking(
                 "changed_by": changed,
             }
         )
-    return pl.DataFrame(lines, schema=_RANKING_SCHEMA)
+    return pl.DataFrame(lines, schema=schema(*keys, *_RANKING))
 
 
 _Values = dict[tuple[str, ...], dict[str, float]]  # of each model, by convention
@@ -192,18 +184,3 @@ def _different(found: _Values, models: Sequence[str]) -> _Values:
             known.add(numbers)
             first[convention] = values
     return first
-
-
-_RANKING_SCHEMA: dict[str, pl.DataType] = {
-    "variant": pl.String(),
-    "scope": pl.String(),
-    "measure": pl.String(),
-    "epsilon": pl.Float64(),
-    "method": pl.String(),
-    "ranking": pl.List(pl.String),
-    "conventions": pl.Int64(),
-    "held": pl.Int64(),
-    "pairs_held": pl.Float64(),
-    "positive": pl.List(pl.Int64),
-    "changed_by": pl.List(pl.String),
-}

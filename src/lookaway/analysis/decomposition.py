@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.ends import CHANGE, Ends
-from lookaway.analysis.grouped import SETTING, Grouped, grouped
+from lookaway.analysis.columns import schema
+from lookaway.analysis.ends import CHANGE, Ends, only_where
+from lookaway.analysis.grouped import SETTING, Grouped, grouped, whose
 from lookaway.analysis.outcomes import OUTCOMES, with_outcome
 
 EXCESS, FLIPS, BEYOND = "excess", "more flips", "equal outcome"
@@ -66,10 +67,7 @@ def decomposition(rows: pl.DataFrame) -> pl.DataFrame:
     """
     tables = grouped(_beside(rows), _KEYS, _NAMES)
     if not tables:
-        kinds = {"n": pl.Int64, **dict.fromkeys(("value", "low", "high"), pl.Float64)}
-        texts = dict.fromkeys(("measure", "reason", "interval", "control"), pl.String)
-        schema = {name: rows.schema[name] for name in _KEYS if name != "control"} | kinds | texts
-        return pl.DataFrame(schema={name: schema[name] for name in _COLUMNS})
+        return pl.DataFrame(schema=schema(*_COLUMNS))
     return pl.concat(frame for table in tables for frame in _decomposed(table))
 
 
@@ -89,10 +87,7 @@ def beside_controls(
     """
     name = pl.col("attack").cast(pl.String)
     controls = rows.filter(pl.col("source").is_null()).select(*same, _control=name, **values)
-    made_by = pl.format("{} from {}", name, pl.col("source").cast(pl.String))
-    attacked = rows.filter(pl.col("source").is_not_null()).with_columns(
-        _whose=pl.when(pl.col("source") == pl.col("model")).then(name).otherwise(made_by)
-    )
+    attacked = rows.filter(pl.col("source").is_not_null()).with_columns(_whose=whose())
     pairs = _meant_for(
         attacked["_whose"].unique().to_list(), controls["_control"].unique().to_list()
     )
@@ -156,12 +151,10 @@ def _decomposed(table: Grouped) -> Iterator[pl.DataFrame]:
     # Of several draws it varies no more than of one, so Wilson's interval is wide enough.
     yield _told(table.share_frame("control flipped", "value"), "flipped under control")
     reasons = [_not_known(table, place) for place in range(table.groups.height)]
+    are_known = [reason is None for reason in reasons]
     for measure, (points, ends) in _two_parts(table).items():
-        known = [
-            [None if reason else number for number, reason in zip(numbers, reasons, strict=True)]
-            for numbers in (points, *ends)
-        ]
-        yield _told(table.frame("value", known[0], (known[1], known[2])), measure, reasons)
+        known, low, high = (only_where(each, are_known) for each in (points, *ends))
+        yield _told(table.frame("value", known, (low, high)), measure, reasons)
     for measure, empty in _SAME_OUTCOME.items():
         weights, values = table.values[measure], table.values[f"difference, {measure}"]
         one = Grouped(table.groups, {}, weights > 0, table.bootstrap)

@@ -9,9 +9,6 @@ from lookaway.study.settings import Study
 class Described:
     """A run's plan, as summaries and sentences ask for it.
 
-    Args:
-        plan: the run's.
-
     Attributes:
         method: the explainer whose heatmaps sentences and figures are about.
         attack: the one that sentences, and figures of one attack, are about.

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from lookaway.analysis.grouped import SETTING, measure_frames
+from lookaway.analysis.grouped import LAST, SETTING, measure_frames
 from lookaway.errors import InputError
 from lookaway.written import percent
 
@@ -15,7 +15,6 @@ RULE = (
     "lost and little gained; otherwise moved, or inverted where the rank correlation of the "
     f"two maps is at most {REVERSED:g}".replace("-", "−")
 )
-_KEYS = [*SETTING, "method", "explained_class", "epsilon"]
 _MEASURES = [
     "lost",
     "gained",
@@ -76,7 +75,7 @@ def each(statistics: pl.DataFrame, inside: pl.DataFrame | None = None) -> pl.Dat
     )
     if inside is None:
         return found
-    keys = ["image", *_KEYS]
+    keys = ["image", *LAST]
     joined = found.join(inside, on=keys, how="left", nulls_equal=True, maintain_order="left")
     return joined.with_columns(left_region=pl.col("clean_inside") - pl.col("attacked_inside"))
 
@@ -107,4 +106,4 @@ def direction(
         return images
     measures = {name: pl.col(name) for name in _MEASURES if name in images.columns}
     words = {word: (pl.col("look") == word).cast(pl.Float64) for word in WORDS}
-    return measure_frames(images, _KEYS, measures | words, WORDS)
+    return measure_frames(images, LAST, measures | words, WORDS)

@@ -38,13 +38,13 @@ def quantiles_of(resampled: np.ndarray, tails: Sequence[float | None]) -> Ends:
     return low, high
 
 
-def within_range(ends: Ends, within: Range) -> Ends:
-    """Ends, none of which lies outside of what its number can be.
+def only_where(numbers: Sequence[float | None], known: Sequence[bool]) -> list[float | None]:
+    """The numbers that are known; None for the others."""
+    return [number if some else None for number, some in zip(numbers, known, strict=True)]
 
-    Args:
-        ends: lower and upper.
-        within: the least and the largest number, for all or for each.
-    """
+
+def within_range(ends: Ends, within: Range) -> Ends:
+    """Ends, none of which lies outside of what its number can be."""
     low, high = (
         [
             None if end is None else float(min(max(end, least), most))

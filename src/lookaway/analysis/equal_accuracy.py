@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.columns import schema
 from lookaway.analysis.decomposition import beside_controls
 from lookaway.analysis.ends import CHANGE
 from lookaway.analysis.grouped import SETTING, Grouped, grouped
@@ -14,18 +15,8 @@ _KEYS = [*SETTING, "method", "explained_class", "control"]
 _IMAGE = ["image", "label", "variant", "model", "method", "explained_class", "epsilon"]
 _NAMES = ["right", "nissim", "control_right", "control_nissim"]
 _OVERLAP = 0.95  # of the resamples must have accuracies in common, or there is no interval
-_SCHEMA: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in _KEYS},
-    "n": pl.Int64(),
-    **{
-        name: pl.Float64()
-        for name in (
-            *("accuracy_low", "accuracy_high", "accuracy", "mod", "control_mod"),
-            *("difference", "low", "high"),
-        )
-    },
-    **{name: pl.String() for name in ("reason", "interval")},
-}
+_FOUND = ["n", "accuracy_low", "accuracy_high", "accuracy", "mod", "control_mod", "difference"]
+_COLUMNS = [*_KEYS, *_FOUND, "low", "high", "reason", "interval"]
 
 
 def equal_accuracy(rows: pl.DataFrame) -> pl.DataFrame:
@@ -53,7 +44,7 @@ def equal_accuracy(rows: pl.DataFrame) -> pl.DataFrame:
     found = [
         line for table in grouped(means, [*_KEYS, "epsilon"], _NAMES) for line in _lines(table)
     ]
-    return pl.DataFrame(found, schema=_SCHEMA)
+    return pl.DataFrame(found, schema=schema(*_COLUMNS))
 
 
 def _lines(table: Grouped) -> list[dict[str, Any]]:

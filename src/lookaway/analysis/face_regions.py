@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis.aimed import without_shaped
-from lookaway.analysis.grouped import SETTING, measure_frames
+from lookaway.analysis.columns import schema, typed
+from lookaway.analysis.grouped import MEASURED, SETTING, measure_frames
 from lookaway.analysis.regions import GRID, enlarged
 from lookaway.analysis.scale import beside_control
 from lookaway.data.pose import TEMPLATE, TEMPLATE_SIZE, Pose
@@ -26,14 +27,7 @@ _CASCADE = ((0.5, 0.38), 0.36, 0.375)
 # how far a nose may lean, and how high its tip may be; how large the face is at least, in squares.
 _MOUTH, _MOST_LEAN, _HIGHEST_TIP, _LEAST_FACE = 1.33, 0.75, 0.2, 0.01
 _KEYS = [*SETTING, "method", "layer", "depth", "explained_class", "epsilon"]
-SCHEMA = {
-    **dict.fromkeys(_KEYS, pl.String),
-    **dict.fromkeys(("depth", "epsilon"), pl.Float64),
-    **dict.fromkeys(("region", "measure"), pl.String),
-    "n": pl.Int64,
-    **dict.fromkeys(("value", "low", "high"), pl.Float64),
-    "interval": pl.String,
-}
+_COLUMNS = [*_KEYS, "region", *MEASURED]
 
 
 def layout(aligner: Mapping[str, Any]) -> np.ndarray | None:
@@ -103,13 +97,7 @@ def _covered(
     and mouth: the face is the ellipse around (0, 0.3) with the axes 1.05 and 1.3. In it lie eyes
     and brows (0.1 ≤ |x| ≤ 0.9, -0.5 ≤ y ≤ 0.22); nose (|x - lean · y| ≤ 0.3 down to y = 0.8, and
     the bridge between the eyes); mouth (0.8 ≤ y ≤ 1.25); forehead (above the brows); cheeks and
-    chin (the rest).
-
-    Args:
-        right: x.
-        below: y.
-        lean: how far the nose leaves the middle.
-        mouth: up to which |x| it goes.
+    chin (the rest). ``lean`` is how far the nose leaves the middle, ``mouth`` how wide that is.
     """
     aside = np.abs(right)
     face = (right / 1.05) ** 2 + ((below - 0.3) / 1.3) ** 2 <= 1
@@ -160,9 +148,8 @@ def face_regions(store: Store, plan: Plan) -> pl.DataFrame:
         ``moved``, their difference; and of attacks ``beyond_noise``, what moved less what noise of
         the same size moved. Pairs in which a map is dead are left out.
     """
-    frames = [pl.DataFrame(schema=SCHEMA)]
-    frames += [_summed(moved) for moved in moved_rows(store, plan)]
-    return pl.concat(frames)
+    nothing = pl.DataFrame(schema=schema(*_COLUMNS))
+    return pl.concat([nothing, *(_summed(moved) for moved in moved_rows(store, plan))])
 
 
 # Rows of images, and the measures of them.
@@ -244,6 +231,7 @@ def _cells(
         known = faces.layouts(samples["image"].gather(places))
         maps = store.read_maps(key)
         rows = without_shaped(store.read_cell("rows", key))  # of others no maps are kept
+        before: dict[str, np.ndarray] = {}
         for found in rows.partition_by(keys, maintain_order=True):
             method, layer, policy, attack, source = found.select(keys).row(0)
             name = map_key("clean", method, policy, layer)
@@ -253,7 +241,8 @@ def _cells(
             kept = [image for image in images if layer == last or image in pictured]
             attacked = maps[map_key("attacked", method, policy, layer, attack, source)]
             covered = np.stack([known.get(image, nothing) for image in kept])
-            clean = shares(maps[name], covered)
+            if name not in before:
+                before[name] = shares(maps[name], covered)
             place = {image: at for at, image in enumerate(kept)}
             rows = found.filter(pl.col("image").is_in([*known.keys() & {*kept}]))
             at = rows["image"].replace_strict(place, return_dtype=pl.Int64).to_numpy()
@@ -270,7 +259,7 @@ def _cells(
             )
             dead = (rows["clean_dead"] | rows["attacked_dead"]).to_numpy()[:, None]
             sides = {
-                "clean": np.where(dead, np.nan, clean[at]),
+                "clean": np.where(dead, np.nan, before[name][at]),
                 "attacked": np.where(dead, np.nan, after[at, level]),
             }
             yield rows.select("image", "label", *_KEYS).with_columns(
@@ -306,4 +295,4 @@ def _summed(moved: _Moved) -> pl.DataFrame:
     told = pl.concat(parts).with_columns(
         pl.col("measure").str.splitn(" ", 2).struct.rename_fields(["measure", "region"])
     )
-    return told.unnest("measure").select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+    return typed(told.unnest("measure"), _COLUMNS)

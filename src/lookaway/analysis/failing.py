@@ -8,8 +8,10 @@ import polars as pl
 from scipy.special import ndtr
 
 from lookaway.analysis.auroc import Chance, auroc, kind_of
-from lookaway.analysis.grouped import SETTING, Grouped, grouped
-from lookaway.analysis.outcomes import OUTCOMES, with_outcome
+from lookaway.analysis.columns import schema
+from lookaway.analysis.comparison import holm
+from lookaway.analysis.grouped import LAST, Grouped, grouped
+from lookaway.analysis.outcomes import OUTCOMES, no_pair, with_outcome
 
 NISSIM, FALL, CONFIDENCE = "nissim", "logit fall", "clean confidence"
 PREDICTORS = (NISSIM, FALL, CONFIDENCE)
@@ -18,16 +20,8 @@ PERMUTATIONS = 10_000
 _LIKE = 5  # images of a class that are alike in confidence
 _LARGE = 20  # images of a class, from which on it has a curve of its own
 _MANY = 200  # groups of such, from which on the sum of their ranks is normal
-_KEYS = [*SETTING, "method", "explained_class", "epsilon"]
-_SCHEMA: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in _KEYS if name != "epsilon"},
-    "epsilon": pl.Float64(),
-    **{name: pl.String() for name in ("predictor", "within")},
-    **{name: pl.Int64() for name in ("n", "flipped", "mixed")},
-    "only": pl.String(),
-    **{name: pl.Float64() for name in ("auroc", "low", "high", "p")},
-    **{name: pl.String() for name in ("reason", "interval")},
-}
+_COLUMNS = [*LAST, "predictor", "within", "n", "flipped", "mixed", "only", "auroc", "low", "high"]
+_COLUMNS += ["p", "reason", "interval"]
 _REASONS = {
     CLASSES: "no such pair: no class has both images that flipped and images that stayed right",
     LIKE: "no such pair: no images of one class and like confidence differ in outcome",
@@ -71,34 +65,18 @@ def failing(rows: pl.DataFrame) -> pl.DataFrame:
     labels = rows["label"].cast(pl.String).unique().sort().to_list()
     parts = [
         line
-        for table in grouped(told, _KEYS, [*PREDICTORS, "class_", "flipped"])
+        for table in grouped(told, LAST, [*PREDICTORS, "class_", "flipped"])
         for line in _lines(table, labels)
     ]
-    return pl.DataFrame(parts, schema=_SCHEMA)
+    return pl.DataFrame(parts, schema=schema(*_COLUMNS))
 
 
 def with_holm(found: pl.DataFrame) -> pl.DataFrame:
-    """With p_holm: p corrected for the models of one perturbation, ε, method and policy (Holm).
-
-    Args:
-        found: from ``failing``, of all models.
-    """
+    """With p_holm: p corrected for the models of one perturbation, ε, method and policy (Holm)."""
     own = pl.col("source") == pl.col("model")
-    family = [name for name in _KEYS if name not in ("model", "source")]
-    told = found.with_row_index("_row").with_columns(
-        _whose=pl.when(own).then(pl.lit("")).otherwise("source")
-    )
-    known = told.filter(pl.col("p").is_not_null())
-    corrected = [pl.DataFrame(schema={"_row": pl.UInt32, "p_holm": pl.Float64})]
-    for part in known.partition_by([*family, "_whose"], maintain_order=True):
-        p = part["p"].to_numpy()
-        order = np.argsort(p, kind="stable")
-        climbing = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-        stepped = np.empty_like(p)
-        stepped[order] = np.minimum(climbing, 1.0)
-        corrected.append(part.select("_row", p_holm=pl.Series(stepped)))
-    joined = told.join(pl.concat(corrected), on="_row", how="left", maintain_order="left")
-    return joined.drop("_row", "_whose")
+    family = [name for name in LAST if name not in ("model", "source")]
+    told = found.with_columns(_whose=pl.when(own).then(pl.lit("")).otherwise("source"))
+    return told.with_columns(p_holm=holm().over([*family, "_whose"])).drop("_whose")
 
 
 def _lines(table: Grouped, labels: list[str]) -> Iterator[dict[str, object]]:
@@ -116,7 +94,7 @@ def _lines(table: Grouped, labels: list[str]) -> Iterator[dict[str, object]]:
             "only": labels[gone[0]] if len(gone) == 1 and several else None,
             "interval": kind_of(table.bootstrap),
         }
-        why = _no_pair(flipped[used])
+        why = no_pair(flipped[used])
         for within, strata in ((ALL, np.zeros_like(classes)), (CLASSES, classes)):
             counted = np.where(used, strata, -1)
             for predictor in PREDICTORS:
@@ -135,15 +113,6 @@ def _lines(table: Grouped, labels: list[str]) -> Iterator[dict[str, object]]:
         )
         reason = why or (None if adds["mixed"] else _REASONS[LIKE])
         yield about | adds | {"predictor": NISSIM, "within": LIKE, "reason": reason}
-
-
-def _no_pair(flipped: np.ndarray) -> str | None:
-    """Why there is no image that flipped, or none that stayed right, among those right before."""
-    if not len(flipped):
-        return "no image was right before"
-    if not flipped.any():
-        return "no image flipped"
-    return "every image that was right flipped" if flipped.all() else None
 
 
 def added(

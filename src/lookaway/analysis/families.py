@@ -30,9 +30,5 @@ def family(timm: str) -> str | None:
 
 
 def families(plan: Plan) -> dict[str, str | None]:
-    """Each model's mark, in the study's order.
-
-    Args:
-        plan: of a run.
-    """
+    """Each model's mark, in the study's order."""
     return {spec.name: family(spec.timm or "") for spec in plan.settings.models}

@@ -53,12 +53,7 @@ class Frames(Described):
         self._only = only
 
     def of(self, method: str, attack: str | None = None) -> "Frames":
-        """The same run's frames, of another of its methods; what is read stays read.
-
-        Args:
-            method: one of ``methods``.
-            attack: one of ``attacks``; None: the first.
-        """
+        """The same run's frames, of another of its methods; what is read stays read."""
         attack = attack or self.attacks[0]
         if (method, attack) == (self.method, self.attack):
             return self
@@ -86,7 +81,7 @@ class Frames(Described):
     @cached_property
     def statistics(self) -> pl.DataFrame:
         """What was measured of the last layers' maps, of every method, models in order."""
-        return self._ordered(self._counted(without_shaped(self.store.frame("statistics"))))
+        return self.ordered(self._counted(without_shaped(self.store.frame("statistics"))))
 
     # A few of them
 
@@ -110,7 +105,7 @@ class Frames(Described):
 
         Of those with a small copy alone, of the last layers.
         """
-        return self._ordered(self._of_shown("rows"))
+        return self.ordered(self._of_shown("rows"))
 
     @cached_property
     def shown_statistics(self) -> pl.DataFrame:
@@ -140,10 +135,6 @@ class Frames(Described):
 
     def last_parts(self, variant: str, policy: str) -> Iterator[pl.DataFrame]:
         """The measured NISSIM of the last layers, a part at a time.
-
-        Args:
-            variant: of the images.
-            policy: the explained class.
 
         Returns:
             Frames with variant, model, attack, source, epsilon and nissim.
@@ -196,7 +187,7 @@ class Frames(Described):
         if name == "failing":
             return failing.with_holm(found)
         return (
-            self._ordered(found.sort("depth", maintain_order=True)) if name == "by_depth" else found
+            self.ordered(found.sort("depth", maintain_order=True)) if name == "by_depth" else found
         )
 
     def _frame(self, name: str) -> pl.DataFrame:
@@ -341,9 +332,10 @@ class Frames(Described):
         """The rows of each model's last layer, models in the study's order."""
         last = self.plan.last_layers
         layers = pl.col("model").replace_strict(last, return_dtype=pl.String)
-        return self._ordered(frame.filter(pl.col("layer") == layers))
+        return self.ordered(frame.filter(pl.col("layer") == layers))
 
-    def _ordered(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def ordered(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows by model, then by variant, in the study's order."""
         places = self._place("model"), self._place("variant")
         return frame.sort(places, maintain_order=True)
 

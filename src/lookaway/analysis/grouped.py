@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.columns import schema
 from lookaway.analysis.ends import ANY, CHANGE, DEVIATION, SHARE, Ends, Range
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.pairs import Pairs
@@ -15,6 +16,8 @@ from lookaway.analysis.proportions import kind_of, proportion_ends
 
 SETTING = ["variant", "model", "attack", "source"]
 HEATMAP = ["method", "layer", "depth", "map_size", "explained_class"]
+LAST = [*SETTING, "method", "explained_class", "epsilon"]  # of one layer of each model
+MEASURED = ["measure", "n", "value", "low", "high", "interval"]
 # What a mean of each quantity can be.
 RANGES: Mapping[str, Range] = {
     **dict.fromkeys(["mod", "mod_living", "shuffled", "accuracy", "lost"], SHARE),
@@ -62,11 +65,17 @@ class Grouped:
             for total, count in zip(sums, counts, strict=True)
         ]
 
-    def mean_frame(self, name: str, called: str, within: Range = ANY) -> pl.DataFrame:
-        """The groups with n, the mean of each, its interval, and how that was made."""
+    def mean_frame(
+        self, name: str, called: str, within: Range = ANY, **others: str
+    ) -> pl.DataFrame:
+        """The groups with n, the mean of each, its interval, and how that was made.
+
+        ``others``: columns with means of other values, such as ``mod="nissim"``.
+        """
         used = self.used.astype(float)
         ends = self.bootstrap.intervals(self.values[name], used, within, self.pairs)
-        return self.frame(called, self.means(name), ends, self.studentised)
+        means = [pl.Series(each, self.means(of), pl.Float64) for each, of in others.items()]
+        return self.frame(called, self.means(name), ends, self.studentised).with_columns(means)
 
     @property
     def studentised(self) -> str:
@@ -99,6 +108,12 @@ class Grouped:
             *named_ends("", ends),
             pl.lit(interval or f"bootstrap, {self.bootstrap.kind}").alias("interval"),
         )
+
+
+def whose() -> pl.Expr:
+    """Whose change a row is about, as controls name it: ``fgsm``, or ``fgsm from one``."""
+    attack, source, model = (pl.col(name).cast(pl.String) for name in ("attack", "source", "model"))
+    return pl.when(source == model).then(attack).otherwise(pl.format("{} from {}", attack, source))
 
 
 def named_ends(prefix: str, ends: Ends) -> list[pl.Series]:
@@ -160,9 +175,9 @@ def _together(
     parts: Sequence[pl.DataFrame], rows: pl.DataFrame, keys: Sequence[str], called: str
 ) -> pl.DataFrame:
     if not parts:
-        numbers = dict.fromkeys([called, "low", "high"], pl.Float64)
-        schema = {key: rows.schema[key] for key in keys} | {"n": pl.Int64} | numbers
-        return pl.DataFrame(schema=schema | {"interval": pl.String})
+        kinds = schema("n", "low", "high", "interval") | {called: pl.Float64()}
+        order = [*keys, "n", called, "low", "high", "interval"]
+        return pl.DataFrame(schema={**rows.schema, **kinds}).select(order)
     return pl.concat(parts)
 
 
@@ -194,7 +209,7 @@ def measure_frames(
                 else table.mean_frame(name, "value", range_of(name))
             )
             parts.append(found.with_columns(measure=pl.lit(name)))
-    return pl.concat(parts).select(*keys, "measure", "n", "value", "low", "high", "interval")
+    return pl.concat(parts).select(*keys, *MEASURED)
 
 
 def range_of(measure: str) -> Range:

@@ -9,6 +9,7 @@ import polars as pl
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from lookaway.analysis.columns import schema
 from lookaway.analysis.ends import CHANGE, SHARE, Range
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import compared_ends, wilson
@@ -81,8 +82,8 @@ class Pairs:
                 keys = {"attack": attack, "objective": objective, "epsilon": epsilon}
                 ends = {"value": value, "low": low, "high": high, "reason": reason}
                 rows.append({**keys, "measure": measure, **counts, **ends})
-        numbers = dict.fromkeys(["epsilon", "value", "low", "high"], pl.Float64)
-        return pl.DataFrame(rows, schema_overrides={**numbers, "reason": pl.String})
+        kinds = schema("epsilon", "value", "low", "high", "reason")
+        return pl.DataFrame(rows, schema_overrides=kinds)
 
     def _at(self, rate: float, kept: np.ndarray) -> float | None:
         return threshold_at(self.similarities[CLEAN][kept & ~self.same], rate)

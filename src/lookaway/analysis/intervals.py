@@ -90,11 +90,7 @@ class Bootstrap(Resamples):
         return self._tails(np.ones((len(self.units), 1), dtype=bool))[0]
 
     def _tails(self, used: np.ndarray) -> list[float | None]:
-        """What lies outside at each end, where only some images count; None for no interval.
-
-        Args:
-            used: (N, G) bool.
-        """
+        """What lies outside at each end, where only some images count; None for no interval."""
         drawn, free = self.free(used)
         some = np.maximum(free, 1)
         tails = ndtr(-stdtrit(some, (1 + LEVEL) / 2) * np.sqrt(drawn / some))

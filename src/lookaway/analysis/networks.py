@@ -9,36 +9,17 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
+from lookaway.analysis.columns import schema
 from lookaway.analysis.ends import LEVEL
 from lookaway.analysis.grouped import Grouped, grouped
 from lookaway.analysis.per_image import CLEAN, numbers_of
 from lookaway.study.settings import Study
 
 _KEYS = ["variant", "scope", "method", "explained_class", "epsilon", "measure"]
-_TEXT = ("variant", "scope", "method", "explained_class")
-_KEY_SCHEMA: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in _TEXT},
-    "epsilon": pl.Float64(),
-    "measure": pl.String(),
-}
-_ENDS = {name: pl.Float64() for name in ("low", "high")}
-SCHEMA: dict[str, pl.DataType] = {
-    **_KEY_SCHEMA,
-    "network": pl.String(),
-    "seeds": pl.Int64(),
-    "n": pl.Int64(),
-    **{name: pl.Float64() for name in ("mean", "spread", "smallest", "largest")},
-    **_ENDS,
-    "interval": pl.String(),
-}
-PAIRS: dict[str, pl.DataType] = {
-    **_KEY_SCHEMA,
-    "network_a": pl.String(),
-    "network_b": pl.String(),
-    "n": pl.Int64(),
-    **{name: pl.Float64() for name in ("difference", "low", "high", "between_trainings")},
-    "interval": pl.String(),
-}
+_OF_ONE = ["network", "seeds", "n", "mean", "spread", "smallest", "largest", "low", "high"]
+_OF_TWO = ["network_a", "network_b", "n", "difference", "low", "high", "between_trainings"]
+SCHEMA = schema(*_KEYS, *_OF_ONE, "interval")
+PAIRS = schema(*_KEYS, *_OF_TWO, "interval")
 # What a mean of each measure can be.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(["mod", "accuracy", CLEAN], (0.0, 1.0)),
@@ -134,12 +115,7 @@ class _Column:
 
 
 class _Trained:
-    """The numbers of one variant: for each setting, a column for each training.
-
-    Args:
-        table: grouped by setting and model.
-        trainings: by network.
-    """
+    """The numbers of one variant: for each setting, a column for each training."""
 
     def __init__(self, table: Grouped, trainings: Mapping[str, Sequence[str]]) -> None:
         self._table = table

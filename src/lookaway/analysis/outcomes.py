@@ -5,6 +5,7 @@ import polars as pl
 
 from lookaway.analysis.auroc import Chance, auroc, kind_of
 from lookaway.analysis.grouped import (
+    LAST,
     SETTING,
     Grouped,
     grouped,
@@ -15,8 +16,7 @@ from lookaway.analysis.grouped import (
 
 OUTCOMES = ("stayed right", "flipped", "wrong before")
 FLIPPED_OR_NOT = "flipped against stayed right"
-_KEYS = [*SETTING, "method", "explained_class", "epsilon"]
-_COLUMNS = [*_KEYS, "outcome", "measure", "n", "value", "low", "high", "reason", "interval"]
+_COLUMNS = [*LAST, "outcome", "measure", "n", "value", "low", "high", "reason", "interval"]
 
 
 def with_outcome(rows: pl.DataFrame) -> pl.DataFrame:
@@ -64,7 +64,7 @@ def outcomes(rows: pl.DataFrame) -> pl.DataFrame:
         }
         # The accuracy of those that stayed right, or flipped, is what they are told by.
         shares = ["share", "dead", *(["accuracy"] if outcome == OUTCOMES[2] else [])]
-        found = measure_frames(told, _KEYS, measures, shares).with_columns(
+        found = measure_frames(told, LAST, measures, shares).with_columns(
             outcome=pl.lit(outcome),
             reason=pl.when(pl.col("n") == 0).then(_empty(outcome)),
         )
@@ -91,11 +91,11 @@ def flip_auroc(rows: pl.DataFrame) -> pl.DataFrame:
     """
     told = with_outcome(rows).filter(pl.col("outcome") != OUTCOMES[2])
     told = told.with_columns(flipped=(pl.col("outcome") == OUTCOMES[1]).cast(pl.Float64))
-    keys = [*_KEYS, "image"]
+    keys = [*LAST, "image"]
     joined = rows.join(
         told.select(*keys, "flipped"), on=keys, how="left", nulls_equal=True, maintain_order="left"
     )
-    tables = grouped(joined, _KEYS, ["nissim", "flipped"])
+    tables = grouped(joined, LAST, ["nissim", "flipped"])
     return pl.concat(_auroc_frame(table) for table in tables)
 
 
@@ -110,7 +110,7 @@ def _auroc_frame(table: Grouped) -> pl.DataFrame:
         )
         for place in range(table.groups.height)
     ]
-    reasons = [_reason(flipped[used, place]) for place, used in enumerate(table.used.T)]
+    reasons = [no_pair(flipped[used, place]) for place, used in enumerate(table.used.T)]
     points, *ends = ([each[part] for each in found] for part in range(3))
     named = kind_of(table.bootstrap)
     told = table.frame("value", points, (ends[0], ends[1]), named).with_columns(
@@ -121,7 +121,8 @@ def _auroc_frame(table: Grouped) -> pl.DataFrame:
     return told.select(_COLUMNS)
 
 
-def _reason(flipped: np.ndarray) -> str | None:
+def no_pair(flipped: np.ndarray) -> str | None:
+    """Why there is no image that flipped, or none that stayed right, among those right before."""
     if not len(flipped):
         return "no image was right before"
     if not flipped.any():
@@ -145,9 +146,9 @@ def transfer(rows: pl.DataFrame) -> pl.DataFrame:
     heatmap = ("method", "explained_class")
     never = {name: pl.lit(None, dtype=rows.schema[name]) for name in heatmap}
     images = once.with_columns(value=right, **never)
-    parts = [share_frames(images, _KEYS, "value").with_columns(measure=pl.lit("accuracy"))]
+    parts = [share_frames(images, LAST, "value").with_columns(measure=pl.lit("accuracy"))]
     for measure, column in (("mod", "nissim"), ("excess", "excess")):
-        found = mean_frames(attacked.with_columns(value=column), _KEYS, "value", measure)
+        found = mean_frames(attacked.with_columns(value=column), LAST, "value", measure)
         parts.append(found.with_columns(measure=pl.lit(measure)))
     order = ["variant", "attack", "source", "model", "epsilon", *heatmap, "measure"]
     return pl.concat(parts).select(*order, "n", "value", "low", "high", "interval")

@@ -1,11 +1,12 @@
 """A shift between its floor, controls, and its ceiling, an attack on the explanation."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from lookaway.analysis.aimed import beside_shaped
+from lookaway.analysis.columns import schema
+from lookaway.analysis.ends import only_where
 from lookaway.analysis.grouped import HEATMAP, SETTING, Grouped, by_pairs, grouped
 from lookaway.analysis.scale import beside_noise
 from lookaway.controls import SHIFTED
@@ -18,15 +19,7 @@ _NO_IMAGE = "no image with all three"
 _KEYS = [*SETTING, *HEATMAP, "epsilon", "floor"]
 _SAME = ["image", "epsilon", "variant", "model", *HEATMAP]
 _MEANS = ("mod", "floor_mod", "ceiling_mod")
-_SCHEMA: dict[str, pl.DataType] = {
-    **dict.fromkeys(_KEYS, pl.String()),
-    "depth": pl.Float64(),
-    "epsilon": pl.Float64(),
-    "pairs": pl.String(),
-    "n": pl.Int64(),
-    **dict.fromkeys([*_MEANS, "place", "low", "high"], pl.Float64()),
-    **dict.fromkeys(["reason", "interval"], pl.String()),
-}
+_SCHEMA = schema(*_KEYS, "pairs", "n", *_MEANS, "place", "low", "high", "reason", "interval")
 
 
 class Ceiling(NamedTuple):
@@ -122,11 +115,9 @@ def _placed(three: pl.DataFrame, ceiling: Ceiling | None) -> list[pl.DataFrame]:
 
 
 def _frame(table: Grouped, ceiling: Ceiling | None) -> pl.DataFrame:
-    groups = table.groups.height
-    values: Sequence[float | None] = [None] * groups
-    ends: tuple[list[float | None], list[float | None]] = [None] * groups, [None] * groups
-    tops: Sequence[float | None] = values
-    reasons: list[str | None] = [NOT_RUN] * groups
+    nothing: list[float | None] = [None] * table.groups.height
+    values, ends, tops = nothing, (nothing, nothing), nothing
+    reasons: list[str | None] = [NOT_RUN] * len(nothing)
     if ceiling is not None:
         over, room = table.values["_over"], table.values["_room"]
         least, _ = table.bootstrap.intervals(room, table.used.astype(float))
@@ -134,11 +125,8 @@ def _frame(table: Grouped, ceiling: Ceiling | None) -> pl.DataFrame:
         found = table.bootstrap.intervals(over, room)
         sums = zip(over.sum(axis=0), room.sum(axis=0), clear, strict=True)
         values = [float(above / whole) if plain else None for above, whole, plain in sums]
-        low, high = (
-            [end if plain else None for end, plain in zip(each, clear, strict=True)]
-            for each in found
-        )
-        ends, tops = (low, high), table.means("_ceiling")
+        ends = only_where(found[0], clear), only_where(found[1], clear)
+        tops = table.means("_ceiling")
         reasons = [
             None if plain else NOT_RESOLVABLE if some else _NO_IMAGE
             for plain, some in zip(clear, table.used.sum(axis=0), strict=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from lookaway.analysis.columns import schema
 from lookaway.analysis.comparison import changes, differences
 from lookaway.analysis.per_image import CLEAN, PLACE, numbers_of
 from lookaway.study.model_settings import GIVEN, ModelSpec
@@ -12,18 +13,10 @@ from lookaway.study.settings import Study
 ALL, BOTH = "all", "right under both"
 # What two models may differ in, and are one network trained in two ways.
 _OF_TRAINING = {"name", "network", "adversarial", "epochs", "learning_rate"}
-_TEXT = ("variant", "scope", "method", "explained_class")
-SCHEMA: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in _TEXT},
-    "epsilon": pl.Float64(),
-    **{name: pl.String() for name in ("measure", "images", "pairs", "standard", "robust")},
-    "n": pl.Int64(),
-    **{
-        name: pl.Float64()
-        for name in ("of_standard", "of_robust", "difference", "low", "high", "p")
-    },
-    "interval": pl.String(),
-}
+_KEYS = ["variant", "scope", "method", "explained_class", "epsilon", "measure", "images", "pairs"]
+_NUMBERS = ["n", "of_standard", "of_robust", "difference", "low", "high", "p"]
+SCHEMA = schema(*_KEYS, "standard", "robust", *_NUMBERS, "interval")
+_NAMES = {"model_a": "standard", "model_b": "robust", "before": "of_standard", "after": "of_robust"}
 
 
 def trained_both_ways(study: Study) -> list[tuple[str, str]]:
@@ -79,13 +72,5 @@ def robust_training(rows: pl.DataFrame, pairs: Sequence[tuple[str, str]]) -> pl.
                 images=pl.lit(images),
                 epsilon=pl.when(pl.col("epsilon") > 0).then("epsilon"),
             )
-            found = found.rename(
-                {
-                    "model_a": "standard",
-                    "model_b": "robust",
-                    "before": "of_standard",
-                    "after": "of_robust",
-                }
-            )
-            parts.append(found.select(list(SCHEMA)))
+            parts.append(found.rename(_NAMES).select(list(SCHEMA)))
     return pl.concat(parts)

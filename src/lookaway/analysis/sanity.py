@@ -60,9 +60,6 @@ def sanity(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
 def of_run(frames: "Frames") -> pl.DataFrame:
     """A run's, of the frames' method and first variant; empty where it has none.
 
-    Args:
-        frames: the run's summaries.
-
     Returns:
         As ``sanity``.
 
@@ -90,6 +87,4 @@ def of_run(frames: "Frames") -> pl.DataFrame:
         pl.concat([rows.with_columns(trained), drawn]),
         pl.concat([pairs.with_columns(trained), drawn_pairs]),
     )
-    order = {name: place for place, name in enumerate(frames.models)}
-    places = pl.col("model").replace_strict(order, return_dtype=pl.Int64)
-    return found.sort(places, maintain_order=True)
+    return frames.ordered(found)

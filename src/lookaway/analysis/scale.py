@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from lookaway.analysis.ends import only_where
 from lookaway.analysis.grouped import (
     HEATMAP,
     RANGES,
@@ -13,6 +14,7 @@ from lookaway.analysis.grouped import (
     grouped,
     mean_frames,
     named_ends,
+    whose,
 )
 from lookaway.metrics.shuffled import OTHER_CLASS, OTHER_OWN
 from lookaway.perturbation import NOISE, OWN_SIZE
@@ -110,9 +112,7 @@ def beside_control(
     controls = rows.filter(pl.col("source").is_null()).select(*same, control=attack, **values)
     others = controls["control"].unique().drop_nulls().to_list()
     several = any(name != NOISE for name in others)
-    made_by = pl.format("{} from {}", attack, pl.col("source").cast(pl.String))
-    whose = pl.when(pl.col("source") == pl.col("model")).then(attack).otherwise(made_by)
-    own = pl.format(OWN_SIZE, whose)
+    own = pl.format(OWN_SIZE, whose())
     attacked = rows.filter(pl.col("source").is_not_null()).with_columns(
         control=pl.when(own.is_in(others)).then(own).otherwise(pl.lit(NOISE))
         if several
@@ -147,11 +147,9 @@ def excess(rows: pl.DataFrame, compared: pl.DataFrame) -> pl.DataFrame:
     for pairs, part in by_pairs(beside, dead, names).items():
         paired = _beside_others(part, compared, alive=pairs == "alive")
         for table in grouped(part, keys, names):
-            found = table.mean_frame("excess", "excess", RANGES["excess"]).with_columns(
-                pl.Series("mod", table.means("nissim"), dtype=pl.Float64),
-                pl.Series("noise", table.means("noise"), dtype=pl.Float64),
-                pairs=pl.lit(pairs),
-            )
+            means = {"mod": "nissim", "noise": "noise"}
+            found = table.mean_frame("excess", "excess", RANGES["excess"], **means)
+            found = found.with_columns(pairs=pl.lit(pairs))
             variant = pl.col("variant") == table.groups["variant"][0]
             shares = _shares(paired.filter(variant), keys)
             parts.append(
@@ -234,10 +232,7 @@ def _share_frame(table: Grouped) -> pl.DataFrame:
         float(first / second) if plain else None
         for first, second, plain in zip(*sums, clear, strict=True)
     ]
-    ends = (
-        [end if plain else None for end, plain in zip(low, clear, strict=True)],
-        [end if plain else None for end, plain in zip(high, clear, strict=True)],
-    )
+    ends = only_where(low, clear), only_where(high, clear)
     return table.groups.with_columns(
         pl.Series("shuffled", table.means("shuffled"), dtype=pl.Float64),
         pl.Series("share", shares, dtype=pl.Float64),

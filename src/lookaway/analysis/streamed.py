@@ -26,23 +26,15 @@ from lookaway.analysis import (
     summary,
 )
 from lookaway.analysis.aimed import without_shaped
+from lookaway.analysis.columns import schema
 from lookaway.analysis.grouped import HEATMAP, SETTING
 from lookaway.analysis.parts import Parts
 from lookaway.study.json_files import Plan
 
 _IMAGE = ["image", "label", *SETTING, "epsilon"]
 _LAYER = [*_IMAGE, *HEATMAP, "nissim", "clean_dead", "attacked_dead", "unattacked"]
-_COMPARED = [
-    "image",
-    "partner",
-    "relation",
-    "label",
-    "variant",
-    "model",
-    *HEATMAP,
-    "nissim",
-    "dead",
-]
+_COMPARED = ["image", "partner", "relation", "label", "variant", "model", *HEATMAP]
+_COMPARED += ["nissim", "dead"]
 _REACHED = ["reached_rms", "reached_linf"]
 _CLASSES = ["clean_class", "attacked_class"]
 _CONFIDENCES = ["clean_confidence", "attacked_confidence", "clean_logit", "attacked_logit"]
@@ -51,75 +43,59 @@ _CONFIDENCES = ["clean_confidence", "attacked_confidence", "clean_logit", "attac
 _SOURCE = ("model", "attack", "source")
 _Order = list[str | tuple[str, ...]]
 _LEVELS: _Order = [_SOURCE, "epsilon"]
+_LAST: _Order = [*_LEVELS, "method", "explained_class"]
 _LAYERS: _Order = [*_LEVELS, "method", ("model", "layer"), "explained_class"]
 _CURVES: _Order = ["pairs", "variant", _SOURCE, "method", ("model", "layer"), "explained_class"]
+_SHUFFLED: _Order = ["pairs", "variant", "model", "method", ("model", "layer"), "explained_class"]
+_PAIR: _Order = ["scope", "measure", "epsilon", "method", "explained_class"]
 _ORDER: dict[str, _Order] = {
     "accuracy": ["variant", "model", "attack", "source", "epsilon"],
     "psnr": ["variant", *_LEVELS],
     "reached": ["variant", "measure", *_LEVELS],
     "unattacked": ["variant", *_LEVELS],
-    "mod": ["pairs", "variant", *_LAYERS],
-    "spread": ["pairs", "variant", *_LAYERS],
-    "excess": ["pairs", "variant", *_LAYERS],
+    **{name: ["pairs", "variant", *_LAYERS] for name in ("mod", "spread", "excess")},
     "by_depth": ["variant", *_LAYERS],
     "aimed": ["pairs", "variant", *_LAYERS, "control"],
-    "shuffled": [
-        *("pairs", "variant", "model", "method", ("model", "layer"), "explained_class", "relation"),
-    ],
+    "shuffled": [*_SHUFFLED, "relation"],
     **{f"vid_{way}": _CURVES for way in summary.VID_WAYS},
     **{f"vid_{way}_with_zero": _CURVES for way in summary.VID_WAYS},
-    "by_class": ["variant", "measure", *_LEVELS, "method", "explained_class", "class"],
-    "outcomes": ["outcome", "variant", "measure", *_LEVELS, "method", "explained_class"],
-    "decomposition": [
-        *("variant", "measure", *_LEVELS, "method", "explained_class", "control"),
-    ],
-    "failing": [
-        *("variant", *_LEVELS, "method", "explained_class", "within", "predictor"),
-    ],
+    "by_class": ["variant", "measure", *_LAST, "class"],
+    "outcomes": ["outcome", "variant", "measure", *_LAST],
+    "decomposition": ["variant", "measure", *_LAST, "control"],
+    "failing": ["variant", *_LAST, "within", "predictor"],
     "equal_accuracy": ["variant", _SOURCE, "method", "explained_class", "control"],
-    "dead": ["variant", "measure", *_LEVELS, "method", "explained_class"],
-    "place": ["floor", "pairs", "variant", *_LEVELS, "method", "explained_class"],
-    "beside_nissim": [
-        *("measure", "less", "variant", *_LEVELS, "method", "explained_class"),
-    ],
-    "transfer": ["measure", "variant", *_LEVELS, "method", "explained_class"],
-    "direction": ["variant", "measure", *_LEVELS, "method", "explained_class"],
-    "conventions": [
-        *("pairs", "measure", ("similarity", "resolution"), "model", "variant"),
-        *(*_LEVELS, "method", "explained_class"),
-    ],
-    "compare_models": [
-        *("pairs", "variant", ("model_a", "model_b"), "scope"),
-        *("measure", "epsilon", "method", "explained_class"),
-    ],
-    "robust_training": [
-        *("pairs", "images", "variant", ("standard", "robust"), "scope"),
-        *("measure", "epsilon", "method", "explained_class"),
-    ],
-    "networks": ["variant", "network", "scope", "measure", "epsilon", "method", "explained_class"],
-    "network_pairs": [
-        *("variant", ("network_a", "network_b"), "scope"),
-        *("measure", "epsilon", "method", "explained_class"),
-    ],
-    "face_regions": [
-        *("variant", *_LEVELS, "method", ("model", "layer"), "explained_class"),
-        *("measure", "region"),
-    ],
+    "dead": ["variant", "measure", *_LAST],
+    "place": ["floor", "pairs", "variant", *_LAST],
+    "beside_nissim": ["measure", "less", "variant", *_LAST],
+    "transfer": ["measure", "variant", *_LAST],
+    "direction": ["variant", "measure", *_LAST],
+    "conventions": ["pairs", "measure", ("similarity", "resolution"), "model", "variant", *_LAST],
+    "compare_models": ["pairs", "variant", ("model_a", "model_b"), *_PAIR],
+    "robust_training": ["pairs", "images", "variant", ("standard", "robust"), *_PAIR],
+    "networks": ["variant", "network", *_PAIR],
+    "network_pairs": ["variant", ("network_a", "network_b"), *_PAIR],
+    "face_regions": ["variant", *_LAYERS, "measure", "region"],
     "verification": ["variant", "model", ("attack", "source", "objective"), "epsilon", "measure"],
     "verification_shift": ["variant", *_LEVELS, "outcome", "measure", "method", "explained_class"],
 }
 
 _Found = Mapping[str, pl.DataFrame]
+_Pass = Callable[["Streamed"], Iterator[_Found]]
+_PASSES: dict[str, _Pass] = {}  # what makes each frame
+
+
+def _gives(*names: str) -> Callable[[_Pass], _Pass]:
+    """Say which frames a pass over the rows makes."""
+
+    def noted(makes: _Pass) -> _Pass:
+        _PASSES.update(dict.fromkeys(names, makes))
+        return makes
+
+    return noted
 
 
 class Streamed:
-    """The frames of a large run, by name; those that are read from the same rows at once.
-
-    Args:
-        parts: of the run.
-        plan: of the run.
-        inside: the share of participation inside the run's regions, where it has some.
-    """
+    """The frames of a large run, by name; those that are read from the same rows at once."""
 
     def __init__(self, parts: Parts, plan: Plan, inside: Callable[[], pl.DataFrame | None]) -> None:
         self._parts, self._plan, self._inside = parts, plan, inside
@@ -134,19 +110,11 @@ class Streamed:
             self._made |= {each: _ordered(frames, _ORDER[each]) for each, frames in found.items()}
         return self._made[name]
 
+    @_gives("accuracy", "psnr", "reached", "unattacked")
     def images(self) -> Iterator[_Found]:
         """What does not depend on the explained class."""
         once = {"method": self._parts.methods[0], "explained_class": self._parts.policies[0]}
-        columns = [
-            *_IMAGE,
-            *_CLASSES,
-            "psnr",
-            *_REACHED,
-            "unattacked",
-            "method",
-            "layer",
-            "explained_class",
-        ]
+        columns = [*_IMAGE, *_CLASSES, "psnr", *_REACHED, "unattacked", *once, "layer"]
         for part in self._parts.split("variant", "model", "epsilon"):
             every = self._parts.read("rows", columns, part | once, shaped=True)
             rows = without_shaped(every)
@@ -157,6 +125,7 @@ class Streamed:
                 "unattacked": summary.unattacked(rows),
             }
 
+    @_gives("mod", "spread", "excess", "by_depth")
     def layers(self) -> Iterator[_Found]:
         """Summaries of every layer, at one ε."""
         dimensions = ("variant", "model", "method", "layer", "explained_class", "epsilon")
@@ -173,6 +142,7 @@ class Streamed:
                 "by_depth": scale.by_depth(rows, excess),
             }
 
+    @_gives("shuffled")
     def baseline(self) -> Iterator[_Found]:
         """The shuffled baseline."""
         dimensions = ("variant", "model", "method", "layer", "explained_class")
@@ -180,6 +150,8 @@ class Streamed:
             # Empty where no image has a partner: a frame without rows.
             yield {"shuffled": scale.shuffled(self._compared(part))}
 
+    @_gives("aimed", "place", "beside_nissim", "by_class", "outcomes", "decomposition", "dead")
+    @_gives("failing", "transfer", "direction")
     def last_layers(self) -> Iterator[_Found]:
         """Summaries of the last layers, at one ε."""
         columns = [*_LAYER, *_CLASSES, *_CONFIDENCES, *beside_nissim.MEASURES]
@@ -203,6 +175,7 @@ class Streamed:
             regions = None if inside is None else self._parts.small(inside)
             yield {"direction": direction.direction(statistics, inside=regions)}
 
+    @_gives(*(f"vid_{way}" for way in summary.VID_WAYS), "equal_accuracy", "conventions")
     def curves(self) -> Iterator[_Found]:
         """Summaries of the last layers, of all ε together."""
         measure = self._plan.settings.measure
@@ -216,16 +189,19 @@ class Streamed:
                 "conventions": conventions.measured(every, statistics, measure.ssim, measure.grid)
             }
 
+    @_gives(*(f"vid_{way}_with_zero" for way in summary.VID_WAYS))
     def curves_with_zero(self) -> Iterator[_Found]:
         """VID with ε = 0 as a level."""
         for part in self._parts.split("variant", "model", "method", "explained_class"):
             rows = self._parts.read("rows", _LAYER, part)
             yield {f"vid_{way}_with_zero": summary.vid(rows, way, True) for way in summary.VID_WAYS}
 
+    @_gives("verification", "verification_shift")
     def galleries(self) -> Iterator[_Found]:
         """Comparisons of test images with templates, for each gallery."""
         store, plan, of = self._parts.store, self._plan, comparisons
-        rates, shifts = [pl.DataFrame(schema=of.SCHEMA)], []
+        rates = [pl.DataFrame(schema=schema(*of.RATE))]
+        shifts = [pl.DataFrame(schema=schema(*of.SHIFTS))]
         for variant in plan.variants:
             for model in of.galleries(plan):
                 rates.append(of.study_verification(store, plan, variant, model))
@@ -242,18 +218,21 @@ class Streamed:
                     rows = self._parts.read("rows", _LAYER, part)
                     shifts.append(of.shift_by_decision(rows, decided))
         yield {"verification": pl.concat(rates)}
-        yield {"verification_shift": pl.concat(shifts) if shifts else of.no_shift()}
+        yield {"verification_shift": pl.concat(map(_plain, shifts))}
 
+    @_gives("face_regions")
     def faces(self) -> Iterator[_Found]:
         """Where on aligned faces the layers look."""
         yield {"face_regions": face_regions.face_regions(self._parts.store, self._plan)}
 
+    @_gives("compare_models")
     def pairs(self) -> Iterator[_Found]:
         """Models beside each other, at one ε."""
         for part in self._parts.split("variant", "method", "explained_class", "epsilon"):
             rows = self._parts.read("rows", _LAYER, part, shaped=True)
             yield {"compare_models": comparison.compare_models(rows)}
 
+    @_gives("robust_training")
     def trainings(self) -> Iterator[_Found]:
         """Networks trained on images as they are beside the same trained on attacked ones."""
         yield {"robust_training": pl.DataFrame(schema=robust_training.SCHEMA)}
@@ -265,6 +244,7 @@ class Streamed:
                 made = robust_training.robust_training(pl.concat(rows), [pair])
                 yield {"robust_training": made}
 
+    @_gives("networks", "network_pairs")
     def again(self) -> Iterator[_Found]:
         """Networks over their trainings, where they were trained several times."""
         trainings = networks.trained_again(self._plan.settings)
@@ -283,41 +263,6 @@ class Streamed:
 
     def _compared(self, part: Mapping[str, Any]) -> pl.DataFrame:
         return self._parts.read("shuffled", _COMPARED, part, last=False)
-
-
-_PASSES: dict[str, Callable[[Streamed], Iterator[_Found]]] = {
-    **dict.fromkeys(["accuracy", "psnr", "reached", "unattacked"], Streamed.images),
-    **dict.fromkeys(["mod", "spread", "excess", "by_depth"], Streamed.layers),
-    "shuffled": Streamed.baseline,
-    **dict.fromkeys(
-        [
-            *(
-                "aimed",
-                "by_class",
-                "place",
-                "beside_nissim",
-                "outcomes",
-                "failing",
-                "decomposition",
-                "dead",
-            ),
-            *("transfer", "direction"),
-        ],
-        Streamed.last_layers,
-    ),
-    **dict.fromkeys(
-        [*(f"vid_{way}" for way in summary.VID_WAYS), "equal_accuracy", "conventions"],
-        Streamed.curves,
-    ),
-    **dict.fromkeys(
-        [f"vid_{way}_with_zero" for way in summary.VID_WAYS], Streamed.curves_with_zero
-    ),
-    "compare_models": Streamed.pairs,
-    "robust_training": Streamed.trainings,
-    **dict.fromkeys(["networks", "network_pairs"], Streamed.again),
-    "face_regions": Streamed.faces,
-    **dict.fromkeys(["verification", "verification_shift"], Streamed.galleries),
-}
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:

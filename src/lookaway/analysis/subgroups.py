@@ -1,26 +1,21 @@
 """Error rates of groups of people, and the largest gap between two of them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from lookaway.analysis.comparisons import SCHEMA, comparisons_of
-from lookaway.analysis.intervals import Bootstrap
-from lookaway.analysis.smallest_epsilon import smallest_epsilon
+from lookaway.analysis.columns import schema
+from lookaway.analysis.comparisons import study_verification
 from lookaway.analysis.verification import (
-    BEFORE_THRESHOLDS,
     RATES,
     Comparisons,
+    Judged,
     Number,
-    Setting,
-    decided,
-    share_of,
-    shares_at,
-    titles,
-    too_few,
+    Told,
+    questions,
 )
 from lookaway.data.table import plain_name
 from lookaway.errors import DataError, shown
@@ -91,16 +86,8 @@ def by_group(
     Returns:
         Its columns, with variant, model and source.
     """
-    frames = []
-    for source, found in comparisons_of(store, plan, variant, model):
-        rates = group_rates(found, [groups[name] for name in plan.classes])
-        if source != model:
-            rates = rates.filter(pl.col("attack") != "clean")
-        own = pl.when(pl.col("objective") != "").then(pl.lit(source))
-        about = {"variant": pl.lit(variant), "model": pl.lit(model), "source": own}
-        frames.append(rates.with_columns(**about))
-    order = [*SCHEMA, "group", "n_people"]
-    return pl.concat(frames).select(order)
+    rates = partial(group_rates, groups=[groups[name] for name in plan.classes])
+    return study_verification(store, plan, variant, model, rates, ["group", "n_people"])
 
 
 def group_rates(
@@ -125,119 +112,34 @@ def group_rates(
         half of the decisions change; reason says it, and of a gap whose it is.
     """
     of = np.array(groups)
-    every = [_Group(found, of == name, name) for name in sorted(set(groups))]
+    every = {name: Judged(found, of == name, FEWEST) for name in sorted(set(groups))}
     levels = {rate: found.thresholds(rate) for rate in rates}
     rows: list[dict[str, object]] = []
-
-    def tell(setting: tuple[str, str, float | None], measure: str, told: Sequence[_Told]) -> None:
-        about = dict(zip(("attack", "objective", "epsilon"), setting, strict=True))
-        about["measure"] = measure
-        rows.extend(about | each.row(one) for each, one in zip(every, told, strict=True))
-        rows.append(about | _gap(every, told))
-
-    for setting in found.similarities:
-        for name, number in BEFORE_THRESHOLDS.items():
-            tell(setting, name, [each.alone(setting, number) for each in every])
-        for rate, threshold in levels.items():
-            counted = shares_at(found, setting, threshold)
-            for name, (meant, trials) in counted.items():
-                if name == "fmr":
-                    trials = trials & (of[found.persons][:, None] == of[None, :])
-                told = [each.share(meant, trials, rate) for each in every]
-                tell(setting, f"{name}@{rate:g}", told)
-    for title in titles(found):
-        for rate, threshold in levels.items():
-            told = [each.smallest(title, threshold, rate) for each in every]
-            tell((*title, None), f"epsilon@{rate:g}", told)
-    schema: dict[str, type[pl.DataType]] = dict.fromkeys(("epsilon", *_NUMBERS), pl.Float64)
-    schema |= dict.fromkeys(("n_genuine", "n_impostor", "n_people"), pl.Int64)
-    schema |= {"reason": pl.String}
-    return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
+    for about, ask in questions(found, levels):
+        if str(about["measure"]).startswith("threshold@"):  # the same for all
+            continue
+        told = {name: ask(each) for name, each in every.items()}
+        rows += [
+            {**about, **_numbers(told[name]), **each.counts, "group": name, "n_people": each.people}
+            for name, each in every.items()
+        ]
+        rows.append(about | _gap(told))
+    kinds = schema("epsilon", *_NUMBERS, "n_genuine", "n_impostor", "n_people", "reason")
+    return pl.DataFrame(rows, schema_overrides=kinds, infer_schema_length=None)
 
 
-@dataclass(frozen=True)
-class _Told:
-    """A number of a group, or why there is none; whether it lies beyond the largest ε."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
-    beyond: bool = False
+def _numbers(told: Told) -> dict[str, object]:
+    return {name: getattr(told, name) for name in (*_NUMBERS, "reason")}
 
 
-class _Group:
-    """A group's comparisons.
-
-    Args:
-        found: all comparisons.
-        people: (K,) bool: who is in it.
-        name: its.
-    """
-
-    def __init__(self, found: Comparisons, people: np.ndarray, name: str) -> None:
-        self.name, self.people = name, int(people.sum())
-        self._found, self._of = found, people
-        self._mine = people[found.persons]
-        self._persons = found.persons[self._mine]
-        self._same = found.genuine()[self._mine]
-        self._boot = Bootstrap([str(each) for each in self._persons])
-
-    def _missing(self) -> _Told | None:
-        if self.people < FEWEST:
-            return _Told(reason=FEW)
-        return None if self._mine.any() else _Told(reason="no comparison")
-
-    def row(self, told: _Told) -> dict[str, object]:
-        """A row's columns that are the group's."""
-        probes = int(self._mine.sum())
-        return {
-            **{name: getattr(told, name) for name in (*_NUMBERS, "reason")},
-            "n_genuine": probes,
-            "n_impostor": probes * (self.people - 1),
-            "group": self.name,
-            "n_people": self.people,
-        }
-
-    def alone(self, setting: Setting, number: Callable[..., Number]) -> _Told:
-        """What takes no threshold, of the group's probes with the group's templates."""
-        if missing := self._missing():
-            return missing
-        here = np.ix_(self._mine, self._of)
-        same = self._same[:, self._of]
-        return _Told(*number(self._found.similarities[setting][here], same, self._boot))
-
-    def share(self, meant: np.ndarray | None, trials: np.ndarray, rate: float) -> _Told:
-        """How many of the comparisons (N, K) that the group's probes have are meant."""
-        if meant is None:
-            return _Told(reason=too_few(rate))
-        if missing := self._missing():
-            return missing
-        mine = trials[self._mine]
-        above = meant[self._mine] & mine
-        return _Told(*share_of(above, mine, self._persons, self._boot))
-
-    def smallest(self, title: tuple[str, str], threshold: np.ndarray | None, rate: float) -> _Told:
-        """The median smallest ε that changes a decision about one of the group's probes."""
-        if threshold is None:
-            return _Told(reason=too_few(rate))
-        if missing := self._missing():
-            return missing
-        before, after, used = decided(self._found, title, threshold)
-        changed = {epsilon: each[self._mine] for epsilon, each in after.items()}
-        some = used[self._mine]
-        found = smallest_epsilon(before[self._mine], changed, some, self._boot)
-        return _Told(*found[:3], found[3] or None, found[0] is None and bool(some.any()))
-
-
-def _gap(groups: Sequence[_Group], told: Sequence[_Told]) -> dict[str, object]:
+def _gap(told: Mapping[str, Told]) -> dict[str, object]:
     """The highest number less the lowest, of groups that have enough people."""
     row: dict[str, object] = dict.fromkeys((*_NUMBERS, "n_people", "n_genuine", "n_impostor"))
     row |= {"group": GAP, "reason": NO_GAP}
-    known = [(one, each.name) for one, each in zip(told, groups, strict=True)]
-    known = [(one, name) for one, name in known if one.value is not None or one.beyond]
+    known = [(one, name) for name, one in told.items() if one.value is not None or one.beyond]
     if len(known) < 2:
-        alike = {one.reason for one in told} - {FEW}  # such as that no threshold can be fixed
+        reasons = {one.reason for one in told.values()}
+        alike = reasons - {FEW}  # such as that no threshold can be fixed
         return row if known or len(alike) != 1 else row | {"reason": alike.pop()}
     for one, name in known:
         if one.beyond:  # any other gap would be too small a claim

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from lookaway.analysis.aimed import pooled
-from lookaway.analysis.ends import DEVIATION, Ends
+from lookaway.analysis.ends import DEVIATION, Ends, only_where
 from lookaway.analysis.grouped import (
     HEATMAP,
     SETTING,
@@ -269,15 +269,11 @@ def _vid(rows: pl.DataFrame, measure: Callable[["_Levels"], _Measured]) -> pl.Da
         points, ends, images = measure(levels)
         several = [len(columns) > 1 for columns in levels.columns]
         whole = [found is not None and more for found, more in zip(points, several, strict=True)]
-        points = [found if keep else None for found, keep in zip(points, whole, strict=True)]
-        ends = tuple(  # type: ignore[assignment]
-            [found if keep else None for found, keep in zip(end, whole, strict=True)]
-            for end in ends
-        )
+        points, low, high = (only_where(each, whole) for each in (points, *ends))
         one = Grouped(levels.groups, {}, images, table.bootstrap)
         way = None if measure is _per_level else one.studentised
         counts = pl.Series("levels", [len(columns) for columns in levels.columns])
-        parts.append(one.frame("vid", points, ends, way).with_columns(counts))
+        parts.append(one.frame("vid", points, (low, high), way).with_columns(counts))
     return pl.concat(parts)
 
 

@@ -1,16 +1,19 @@
 """What an attack does to the verification of faces: error rates at thresholds fixed before it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from lookaway.analysis.columns import schema
 from lookaway.analysis.drawn_people import equal_error, resampled_means
 from lookaway.analysis.ends import CHANGE, SHARE
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.proportions import compared_ends, proportion_ends
-from lookaway.analysis.smallest_epsilon import Found, smallest_epsilon
+from lookaway.analysis.smallest_epsilon import smallest_epsilon
 from lookaway.metrics.verification import det, needed, threshold_at
 
 RATES = (1e-2, 1e-3, 1e-4)
@@ -97,37 +100,128 @@ def verification(found: Comparisons, rates: Sequence[float] = RATES, seed: int =
         ``threshold@rate``, the mean over the parts. A value is null where there are too few
         comparisons, or where fewer than half of the decisions change; reason says it.
     """
-    same, persons = found.genuine(), found.persons
-    boot = Bootstrap([str(person) for person in persons])
-    counts = {"n_genuine": int(same.sum()), "n_impostor": int((~same).sum())}
+    every = Judged(found, np.ones(found.genuine().shape[1], dtype=bool))
     levels = {rate: found.thresholds(rate, seed) for rate in rates}
-    rows: list[dict[str, object]] = []
-    for setting, similarities in found.similarities.items():
-        told: list[tuple[str, float | None, float | None, float | None, str]] = []
+    rows = [
+        {**about, **every.counts, **_columns(ask(every))} for about, ask in questions(found, levels)
+    ]
+    return pl.DataFrame(rows, schema_overrides=schema("epsilon", "value", "low", "high", "reason"))
+
+
+class Told(NamedTuple):
+    """A number and the ends of its interval, or why there is none.
+
+    ``beyond``: a smallest ε is above all that were tested.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    beyond: bool = False
+
+
+def _columns(told: Told) -> dict[str, object]:
+    return {name: value for name, value in told._asdict().items() if name != "beyond"}
+
+
+class Judged:
+    """The comparisons of some people's probes.
+
+    Args:
+        found: all comparisons.
+        people: (K,) bool: whose.
+        fewest: people of whom a number is told.
+    """
+
+    def __init__(self, found: Comparisons, people: np.ndarray, fewest: int = 0) -> None:
+        self.people = int(people.sum())
+        few = f"under {fewest} people" if self.people < fewest else "no comparison"
+        lacking = self.people < fewest or not people[found.persons].any()
+        self._missing = Told(reason=few) if lacking else None
+        self._found, self._of = found, people
+        self._mine = people[found.persons]
+        self._persons = found.persons[self._mine]
+        self._boot = Bootstrap([str(each) for each in self._persons])
+
+    @property
+    def probes(self) -> int:
+        """How many probes there are of them."""
+        return len(self._persons)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of the comparisons with each other are genuine, and how many are not."""
+        return {"n_genuine": self.probes, "n_impostor": self.probes * (self.people - 1)}
+
+    def alone(self, setting: "Setting", number: "Callable[..., Number]") -> Told:
+        """What takes no threshold, of their probes with their own templates."""
+        if self._missing:
+            return self._missing
+        here = np.ix_(self._mine, self._of)
+        same = self._found.genuine()[here]
+        return Told(*number(self._found.similarities[setting][here], same, self._boot))
+
+    def threshold(self, rate: float, threshold: np.ndarray | None) -> Told:
+        """The threshold of a clean false match rate, the mean over their probes."""
+        if threshold is None:
+            return Told(reason=too_few(rate))
+        return Told(float(threshold[self._mine].mean()))
+
+    def share(self, name: str, rate: float, meant: np.ndarray | None, trials: np.ndarray) -> Told:
+        """How many of the comparisons (N, K) that their probes have are meant."""
+        if meant is None:
+            return Told(reason=too_few(rate))
+        if self._missing:
+            return self._missing
+        mine = trials[self._mine]
+        if name == "fmr":  # of two of them
+            mine = mine & self._of
+        return Told(*share_of(meant[self._mine] & mine, mine, self._persons, self._boot))
+
+    def smallest(self, title: tuple[str, str], rate: float, threshold: np.ndarray | None) -> Told:
+        """The median smallest ε that changes a decision about one of their probes."""
+        if threshold is None:
+            return Told(reason=too_few(rate))
+        if self._missing:
+            return self._missing
+        before, after, used = decided(self._found, title, threshold)
+        changed = {epsilon: each[self._mine] for epsilon, each in after.items()}
+        some = used[self._mine]
+        median = smallest_epsilon(before[self._mine], changed, some, self._boot)
+        return Told(*median[:3], median[3] or None, median[0] is None and bool(some.any()))
+
+
+Question = Callable[[Judged], Told]
+
+
+def questions(
+    found: Comparisons, levels: Mapping[float, np.ndarray | None]
+) -> Iterator[tuple[dict[str, object], Question]]:
+    """What ``verification`` tells of comparisons, with the threshold (N,) of each rate.
+
+    Yields:
+        attack, objective, epsilon and measure; and what asks for the number.
+    """
+
+    def of(title: tuple[str, str], epsilon: float | None, measure: str) -> dict[str, object]:
+        return {"attack": title[0], "objective": title[1], "epsilon": epsilon, "measure": measure}
+
+    for setting in found.similarities:
+        title, epsilon = setting[:2], setting[2]
         for name, number in BEFORE_THRESHOLDS.items():
-            told.append((name, *number(similarities, same, boot), ""))
+            yield of(title, epsilon, name), partial(Judged.alone, setting=setting, number=number)
         for rate, threshold in levels.items():
             if setting == CLEAN:
-                mean_threshold = None if threshold is None else float(threshold.mean())
-                few = too_few(rate) if threshold is None else ""
-                told.append((f"threshold@{rate:g}", mean_threshold, None, None, few))
+                ask = partial(Judged.threshold, rate=rate, threshold=threshold)
+                yield of(title, epsilon, f"threshold@{rate:g}"), ask
             for name, (meant, trials) in shares_at(found, setting, threshold).items():
-                at = f"{name}@{rate:g}"
-                if meant is None:
-                    told.append((at, None, None, None, too_few(rate)))
-                else:
-                    told.append((at, *share_of(meant, trials, persons, boot), ""))
-        keys = dict(zip(("attack", "objective", "epsilon"), setting, strict=True))
-        rows += [_row(keys, counts, *each) for each in told]
+                ask = partial(Judged.share, name=name, rate=rate, meant=meant, trials=trials)
+                yield of(title, epsilon, f"{name}@{rate:g}"), ask
     for title in titles(found):
-        keys = {"attack": title[0], "objective": title[1], "epsilon": None}
         for rate, threshold in levels.items():
-            median: Found = (None, None, None, too_few(rate))
-            if threshold is not None:
-                median = smallest_epsilon(*decided(found, title, threshold), boot)
-            rows.append(_row(keys, counts, f"epsilon@{rate:g}", *median))
-    numbers = dict.fromkeys(["epsilon", "value", "low", "high"], pl.Float64)
-    return pl.DataFrame(rows, schema_overrides={**numbers, "reason": pl.String})
+            ask = partial(Judged.smallest, title=title, rate=rate, threshold=threshold)
+            yield of(title, None, f"epsilon@{rate:g}"), ask
 
 
 def titles(found: Comparisons) -> list[tuple[str, str]]:
@@ -209,19 +303,6 @@ BEFORE_THRESHOLDS: dict[str, Callable[[np.ndarray, np.ndarray, Bootstrap], Numbe
     "genuine": _genuine,
     "impostor": _impostor,
 }
-
-
-def _row(
-    keys: Mapping[str, object],
-    counts: Mapping[str, int],
-    measure: str,
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    reason: str,
-) -> dict[str, object]:
-    ends = {"value": value, "low": low, "high": high, "reason": reason or None}
-    return {**keys, "measure": measure, **counts, **ends}
 
 
 def share_of(

@@ -10,7 +10,7 @@ from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
 from lookaway.report.findings import cell
 from lookaway.report.layout import Layout, in_panels, legend, levels, styles
-from lookaway.report.table import Cell, Row, Table
+from lookaway.report.table import SCALE, Cell, Row, Table
 from lookaway.report.wording import isolated
 from lookaway.written import percent, signed
 
@@ -26,12 +26,7 @@ _COLUMNS = {
 
 
 def class_tables(frames: Frames, policy: str) -> Iterator[Table]:
-    """Each class's numbers under each model's own attack, at the largest ε; none of one class.
-
-    Args:
-        frames: of a run.
-        policy: the explained class.
-    """
+    """Each class's numbers under each model's own attack, at the largest ε; none of one class."""
     found = _own(frames, policy).filter(epsilon=frames.top)
     if found.is_empty():
         return
@@ -53,16 +48,12 @@ def class_tables(frames: Frames, policy: str) -> Iterator[Table]:
         (*heads, "images", *(head for head, _ in _COLUMNS.values())),
         tuple(rows),
         (".0f", *(form for _, form in _COLUMNS.values())),
-        "Scale: more than its controls?",
+        SCALE,
     )
 
 
 def confusion_table(frames: Frames) -> Iterator[Table]:
-    """What is predicted for each class, before and after each model's own attack; if there are few.
-
-    Args:
-        frames: of a run.
-    """
+    """What is predicted for each of a few classes, before and after each model's own attack."""
     classes = frames.plan.classes
     if not 2 <= len(classes) <= _CONFUSED:
         return
@@ -130,11 +121,6 @@ def excess_by_class(frames: Frames, policy: str, layout: Layout) -> dict[str, An
     """Excess over ε, a panel for each model, a line for each true class.
 
     Of the first variant and each model's own attack.
-
-    Args:
-        frames: of a run.
-        policy: the explained class.
-        layout: sizes.
     """
     found = _own(frames, policy).filter(of="attack", measure="excess", variant=frames.variants[0])
     names = found["class"].unique(maintain_order=True).to_list()

@@ -4,8 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lookaway.analysis.frames import Frames
 from lookaway.report import curves, distributions
 from lookaway.report.by_class import excess_by_class
+
+
+def _layers(frames: Frames) -> bool:
+    return frames.several_layers
+
+
+def _enrolled(frames: Frames) -> list[str]:
+    return frames.galleries
 
 
 @dataclass(frozen=True)
@@ -16,11 +25,8 @@ class Chart:
     note: str
     spec: Callable[..., dict[str, Any]]
     by_policy: bool = True
-    layers: bool = False  # only where several layers are explained
-    transfer: bool = False  # only where perturbations are transferred
     first: bool = False  # only the first attack and variant are shown
-    enrolled: bool = False  # only where people are enrolled
-    classes: bool = False  # only where there are few classes, and more than one
+    of: Callable[[Frames], object] = lambda frames: True  # whether a run has it
 
 
 CHARTS = {
@@ -44,7 +50,7 @@ CHARTS = {
         "Excess shift of each class over ε",
         "Of each true class alone, each model under its own attack; 0 is nothing.",
         excess_by_class,
-        classes=True,
+        of=lambda frames: not frames.by_class.is_empty(),
         first=True,
     ),
     "beside_noise": Chart(
@@ -69,7 +75,7 @@ CHARTS = {
         "Rows: the model that made the perturbation; columns: the attacked model. Shades go from 0 "
         "(nothing lost, nothing moved) to the most of each matrix; hatched: not run.",
         distributions.transfer,
-        transfer=True,
+        of=lambda frames: frames.sources,
         first=True,
     ),
     "psnr": Chart(
@@ -82,35 +88,33 @@ CHARTS = {
         "MOD over depth",
         "Every explained layer, from the first to the last, at the largest ε.",
         curves.mod_by_depth,
-        layers=True,
+        of=_layers,
     ),
     "excess_by_depth": Chart(
         "Excess shift over depth",
         "What the attack adds to noise in every layer, at the largest ε.",
         curves.excess_by_depth,
-        layers=True,
+        of=_layers,
     ),
     "dead_by_depth": Chart(
         "Dead maps over depth",
         "The share of attacked images whose map holds no evidence for the class.",
         curves.dead_by_depth,
-        layers=True,
+        of=_layers,
     ),
-}
-CHARTS |= {
     "fnmr": Chart(
         "Genuine comparisons lost over ε",
         "FNMR at the threshold of the smallest clean FMR that the study can fix, beside noise.",
         curves.fnmr,
         by_policy=False,
-        enrolled=True,
+        of=_enrolled,
     ),
     "impersonated": Chart(
         "Impersonations that succeed over ε",
         "Probes that match the template at which the attack aims, at the same threshold.",
         curves.impersonated,
         by_policy=False,
-        enrolled=True,
+        of=lambda frames: frames.galleries and frames.targeted,
     ),
     "similarities": Chart(
         "Similarities at the largest ε",
@@ -118,13 +122,13 @@ CHARTS |= {
         "aims at one, with the target's. Of the first gallery.",
         distributions.similarities,
         by_policy=False,
-        enrolled=True,
+        of=_enrolled,
     ),
     "det": Chart(
         "DET curves at the largest ε",
         "FNMR against FMR over all thresholds; an FNMR of 0 is drawn at half a comparison.",
         curves.det,
         by_policy=False,
-        enrolled=True,
+        of=_enrolled,
     ),
 }

@@ -90,15 +90,7 @@ def compared_page(
     limits: Mapping[str, float],
     differs: str,
 ) -> str:
-    """One HTML file without a script: the verdict, each number with its limit, and every ε.
-
-    Args:
-        runs: the places of the two.
-        frame: all differences.
-        headline: those that limits hold for.
-        limits: how much a measure may rise, by its name.
-        differs: a sentence of what differs clearly.
-    """
+    """One HTML file without a script: the verdict, each number with its limit, and every ε."""
     lines = lines_of(headline, limits)
     first = headline.row(0, named=True)
     alike = frame.filter(

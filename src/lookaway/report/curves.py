@@ -29,7 +29,6 @@ _CLEAN = "clean"
 _CONTROL_COLOURS = {NOISE: "#6b6b6b", SHUFFLED: "#9a9a9a", _CLEAN: "#0072B2"}
 _OWN_SIZE_COLOURS = ["#8a7a5c", "#6f7f8f", "#8f6f86"]
 _CONTROL_DASHES = {NOISE: [4, 3], SHUFFLED: [1, 3], _CLEAN: [1, 0]}
-_DEPTH = "depth (0 first layer, 1 last)"
 
 
 def accuracy(frames: Frames, layout: Layout) -> dict[str, Any]:
@@ -82,39 +81,28 @@ def mod_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     ]
     columns = [*shared, "scope", "mod"]
     data = pl.concat(part.select(columns) for part in parts).unique(maintain_order=True)
-    return _scopes(
-        data,
-        x=("depth", _DEPTH, None),
-        y=("mod", f"MOD at ε = {frames.top:g}"),
-        layout=layout,
-        band=False,
-    )
+    return _over_depth(frames, data, "mod", "MOD", layout)
 
 
 def excess_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     """Excess shift of every layer over its depth, at the largest ε."""
-    return _scopes(
-        _at_top(frames, policy).select(
-            "variant", "model", "scope", "depth", "layer", "excess", "low", "high", "n"
-        ),
-        x=("depth", _DEPTH, None),
-        y=("excess", f"excess shift at ε = {frames.top:g}"),
-        layout=layout,
-        band=False,
-    )
+    columns = ["variant", "model", "scope", "depth", "layer", "excess", "low", "high", "n"]
+    data = _at_top(frames, policy).select(columns)
+    return _over_depth(frames, data, "excess", "excess shift", layout)
 
 
 def dead_by_depth(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     """The share of dead maps of every layer over its depth, at the largest ε."""
-    return _scopes(
-        _at_top(frames, policy).select(
-            "variant", "model", "scope", "depth", "layer", "n", dead=pl.col("attacked_dead")
-        ),
-        x=("depth", _DEPTH, None),
-        y=("dead", f"dead maps at ε = {frames.top:g}"),
-        layout=layout,
-        band=False,
-    )
+    columns = ["variant", "model", "scope", "depth", "layer", "n"]
+    data = _at_top(frames, policy).select(*columns, dead="attacked_dead")
+    return _over_depth(frames, data, "dead", "dead maps", layout)
+
+
+def _over_depth(
+    frames: Frames, data: pl.DataFrame, value: str, title: str, layout: Layout
+) -> dict[str, Any]:
+    y = value, f"{title} at ε = {frames.top:g}"
+    return _scopes(data, ("depth", "depth (0 first layer, 1 last)", None), y, layout, band=False)
 
 
 def fnmr(frames: Frames, layout: Layout) -> dict[str, Any]:

@@ -12,9 +12,6 @@ _NAMES = ("panel", "model", "source", "scope", "perturbation", "layer", "measure
 def described(spec: Mapping[str, Any]) -> str:
     """A sentence with the numbers of a chart: of its largest ε, or as many as one can hear.
 
-    Args:
-        spec: a Vega-Lite specification as charts here have it, with its data inside.
-
     Returns:
         Empty where the chart has no numbers.
     """

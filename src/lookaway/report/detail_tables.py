@@ -1,36 +1,22 @@
-"""Tables of what a shift means: its scale, its direction, its consequence, its certainty."""
+"""Tables of what a shift means: its direction, its consequence, its certainty."""
 
 from collections.abc import Iterator
 
 import polars as pl
 
-from lookaway.analysis import dead, decomposition, direction, failing, outcomes, sanity, summary
+from lookaway.analysis import decomposition, direction, failing, outcomes, summary
 from lookaway.analysis.frames import Frames
-from lookaway.analysis.grouped import SETTING
-from lookaway.controls import KINDS
 from lookaway.report.again import network_tables
-from lookaway.report.findings import at_top, findings
-from lookaway.report.pivot import LINES, Body, listing, pivoted
+from lookaway.report.findings import at_top
+from lookaway.report.pivot import LINES, listing, measures, pivoted
 from lookaway.report.robust import robust_tables
+from lookaway.report.scale_tables import scale_tables
 from lookaway.report.table import Table
-from lookaway.report.wording import BASELINE, ONE_TRAINING, whose_noise
+from lookaway.report.wording import ONE_TRAINING
 
-_SCALE = "Scale: more than its controls?"
-_KINDS = (
-    "noise: random signs. shifted: the attack's own change of the image, moved round the edges at "
-    "random. transplant: its change of another image. spectrum noise: its amplitudes at random "
-    "phases. reseeded noise: random signs of further seeds. aimed at the class: same-class "
-    "transplants less those of another class. sd: of MOD over a control's draws."
-)
 _DIRECTION = "Direction: where did it go?"
 _CONSEQUENCE = "Consequence: does it go with failing?"
 _CERTAINTY = "Certainty: how sure?"
-_OF_SCALE = {
-    "MOD": (".3f", "mod"),
-    "noise": (".3f", "noise"),
-    "shuffled": (".3f", "shuffled"),
-    "excess": ("+.3f", "excess", "low", "high"),
-}
 _OF_DIRECTION = {
     "lost": ("lost", "%"),
     "gained": ("gained", "%"),
@@ -45,14 +31,6 @@ _OF_DIRECTION = {
     "left_region": ("left the region", "%"),
 }
 _RIGHT, _FLIPPED, _WRONG = outcomes.OUTCOMES
-_OF_DEAD = {
-    dead.DEAD: ("dead pairs", "%"),
-    dead.MOD_LIVING: ("MOD, living pairs", ".3f"),
-    "mod": ("MOD, all pairs", ".3f"),
-    dead.ONE: ("one map dead", "%"),
-    dead.MOD_ONE: ("MOD, one map dead", ".3f"),
-    dead.BOTH: ("both dead", "%"),
-}
 _OF_PARTS = {
     decomposition.EXCESS: ("excess", "+.3f"),
     "flipped": ("flipped", "%"),
@@ -95,51 +73,10 @@ _MEASURES = {"mod": "MOD", "excess": "excess", "aimed": "aimed", "vid": "VID"}
 
 
 def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
-    """The tables of one explained class, at the study's largest ε."""
+    """The tables of one explained class, at the study's largest ε; those of scale first."""
     where = f"ε = {frames.top:g}, explained class: {policy}"
     here = at_top(frames, policy)
-    yield Table(
-        f"scale_{policy}",
-        f"Scale of the shift at {where}",
-        "noise: MOD under noise of the same size. excess: each image's dissimilarity under attack "
-        "less that under noise, averaged. share: the excess over the distance from noise to "
-        f"shuffled. {BASELINE[policy]} {whose_noise(frames, frames.attacks)}".rstrip(),
-        *listing(
-            frames,
-            summary.by_scope(frames.last(frames.excess)).filter(here, pairs="all"),
-            {**_OF_SCALE, "share": ("%", "share", "share_low", "share_high", "share_reason")},
-        ),
-        _SCALE,
-    )
-    if not frames.aimed.is_empty():
-        yield _controls(frames, policy, where)
-    if not frames.sanity.is_empty():
-        yield _sanity(frames, policy, where)
-    if frames.counts[1]:
-        yield Table(
-            f"dead_apart_{policy}",
-            f"Dead maps apart at {where}",
-            f"MOD in its parts. {dead.RULE}: neither says where the network looks. MOD of all "
-            "pairs is the share with one map dead times their MOD, and the share of living pairs "
-            "times theirs.",
-            *_measures(frames, policy, _OF_DEAD),
-            _SCALE,
-        )
-    if frames.several_layers:
-        own = pl.col("source") == pl.col("model"), pl.col("scope").str.ends_with(" white-box")
-        yield Table(
-            f"depth_{policy}",
-            f"The shift by layer at {where}",
-            "Each model under its own perturbations. depth: 0 the first layer, 1 the last. dead: "
-            "share of the attacked images whose map holds no evidence there.",
-            *listing(
-                frames,
-                summary.by_scope(frames.by_depth).filter(here, *own),
-                {"depth": (".2f", "depth"), **_OF_SCALE, "dead": ("%", "attacked_dead")},
-                (*LINES, "layer"),
-            ),
-            _SCALE,
-        )
+    yield from scale_tables(frames, policy)
     measured = frames.direction["measure"].unique()
     yield Table(
         f"direction_{policy}",
@@ -149,14 +86,14 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         "downwards: its mean way (negative: left, up). growth: change of the share of the image "
         "above half maximum. rank correlation: of the two maps' cells, −1 inverted. strength: "
         "(after − before) / (after + before) of the maps' maxima.",
-        *_measures(frames, policy, {k: v for k, v in _OF_DIRECTION.items() if k in measured}),
+        *measures(frames, policy, {k: v for k, v in _OF_DIRECTION.items() if k in measured}),
         _DIRECTION,
     )
     yield Table(
         f"words_{policy}",
         f"What became of the heatmaps at {where}",
         f"Share of the images whose clean map is alive. {direction.RULE}.",
-        *_measures(frames, policy, {word: (word, "%") for word in direction.WORDS}),
+        *measures(frames, policy, {word: (word, "%") for word in direction.WORDS}),
         _DIRECTION,
     )
     first = " A flip changes the explained class here by itself, so read the table of the clean "
@@ -167,7 +104,7 @@ def detail_tables(frames: Frames, policy: str) -> Iterator[Table]:
         "wrong before: how many, their MOD, and the confidence of the attacked prediction. AUROC: "
         "the chance that a flipped image's heatmap moved more than that of one that stayed right; "
         f"0.5 is no relation.{first + 'class first.' if policy == 'own' else ''}",
-        *_measures(frames, policy, _OF_OUTCOMES),
+        *measures(frames, policy, _OF_OUTCOMES),
         _CONSEQUENCE,
     )
     yield Table(
@@ -271,78 +208,6 @@ def _failing(frames: Frames) -> pl.DataFrame:
     return every.join(
         order.with_row_index("_place"), on=order.columns, how="left", maintain_order="left"
     ).sort("_place", maintain_order=True)
-
-
-def _controls(frames: Frames, policy: str, where: str) -> Table:
-    """What each control of an attack does, and what the attack adds to it."""
-    here = at_top(frames, policy), pl.col("pairs") == "all"
-    noise = frames.last(frames.excess).filter(*here)
-    noise = noise.with_columns(aimed="excess", control_mod="noise", spread=pl.lit(None, pl.Float64))
-    every = [noise, frames.aimed.filter(*here)]
-    columns = [*SETTING, "control", "mod", "control_mod", "spread", "aimed", "low", "high", "n"]
-    found = summary.by_scope(pl.concat(each.select(columns) for each in every))
-    source, model = pl.col("source"), pl.col("model")
-    whose = (
-        pl.when(source == model).then("attack").otherwise(pl.format("{} from {}", "attack", source))
-    )
-    together = pl.format("{} of {}", "control", whose)
-    names = pl.when(pl.col("control").is_in(KINDS)).then(together)
-    right = findings(frames, "accuracy").filter(epsilon=frames.top)
-    right = right.filter(pl.col("source").is_null()).select(
-        "variant", "model", name="scope", accuracy="value"
-    )
-    named = found.with_columns(name=names.otherwise("control"))
-    joined = named.join(right, on=["variant", "model", "name"], how="left", maintain_order="left")
-    lines = ("variant", "scope", "model", "control")
-    return Table(
-        f"controls_{policy}",
-        f"What the attack adds to each of its controls at {where}",
-        f"Under a control, then the attack less the control, on the images that have it. {_KINDS}",
-        *listing(
-            frames,
-            pl.concat(joined.partition_by(lines[:3], maintain_order=True)),
-            {
-                "accuracy": ("%", "accuracy"),
-                "MOD": (".3f", "control_mod"),
-                "sd": (".4f", "spread"),
-                "attack less it": ("+.3f", "aimed", "low", "high"),
-                "images": (".0f", "n"),
-            },
-            lines,
-        ),
-        _SCALE,
-    )
-
-
-def _sanity(frames: Frames, policy: str, where: str) -> Table:
-    """Each model beside itself with weights drawn anew."""
-    found = frames.sanity.filter(at_top(frames, policy))
-    return Table(
-        f"sanity_{policy}",
-        f"Beside weights drawn anew at {where}",
-        "The same images and attack once more, with the head and with all weights drawn at random: "
-        "a network that has learnt nothing. less: MOD of the network as it is, less this one, by "
-        "image. Where its interval holds 0, the size of the shift is no sign of what was learnt.",
-        *listing(
-            frames,
-            found.with_columns(weights=pl.col("weights").replace(sanity.TOLD)),
-            {
-                "MOD": (".3f", "mod"),
-                "noise": (".3f", "noise"),
-                "shuffled": (".3f", "shuffled"),
-                "excess": ("+.3f", "excess", "excess_low", "excess_high"),
-                "less": ("+.3f", "less", "low", "high"),
-                "images": (".0f", "n"),
-            },
-            ("model", "weights"),
-        ),
-        _SCALE,
-    )
-
-
-def _measures(frames: Frames, policy: str, columns: dict[str, tuple[str, str]]) -> Body:
-    found = findings(frames, *columns).filter(at_top(frames, policy), pairs="all")
-    return pivoted(frames, found, {(name,): column for name, column in columns.items()})
 
 
 def _differences(frames: Frames, policy: str, where: str) -> Table:

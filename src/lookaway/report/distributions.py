@@ -32,11 +32,6 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     """How NISSIM is distributed: a row for each model, a column for each ε, noise beside attack.
 
     Of the first variant and attack.
-
-    Args:
-        frames: of a run.
-        policy: the explained class.
-        layout: sizes.
     """
     attack, variant = frames.attack, frames.variants[0]
     own = (pl.col("attack") == attack) & (pl.col("source") == pl.col("model"))
@@ -118,11 +113,8 @@ def nissim(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
 def similarities(frames: Frames, layout: Layout) -> dict[str, Any]:
     """How cosines are distributed, a panel for each perturbation at the largest ε.
 
-    Impersonations can bring all probes into one bin, so each panel has its own scale of shares.
-
-    Args:
-        frames: of a run with galleries; the first one on the first variant is shown.
-        layout: sizes.
+    Of the first gallery on the first variant. Impersonations can bring all probes into one bin, so
+    each panel has its own scale of shares.
     """
     found = frames.similarities.filter(variant=frames.variants[0], model=frames.galleries[0])
     clean = pl.col("attack") == "clean"
@@ -156,13 +148,7 @@ def similarities(frames: Frames, layout: Layout) -> dict[str, Any]:
 
 
 def words(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
-    """What became of the heatmaps: the share of each word, by ε, for each model and its own attack.
-
-    Args:
-        frames: of a run.
-        policy: the explained class.
-        layout: sizes.
-    """
+    """What became of the heatmaps: each word's share by ε, for each model and its own attack."""
     found = frames.direction.filter(
         pl.col("measure").is_in(direction.WORDS),
         pl.col("explained_class") == policy,
@@ -225,11 +211,6 @@ def transfer(frames: Frames, policy: str, layout: Layout) -> dict[str, Any]:
     """Transferability at the largest ε: matrices of sources and targets.
 
     Of the first variant and attack.
-
-    Args:
-        frames: of a run.
-        policy: the explained class of MOD and excess.
-        layout: sizes.
     """
     found = frames.transfer.filter(
         pl.col("epsilon") == frames.top,

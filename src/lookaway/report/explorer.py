@@ -16,7 +16,7 @@ from lookaway.analysis import direction
 from lookaway.analysis.frames import Frames
 from lookaway.data.pixels import as_picture
 from lookaway.perturbation import NOISE, Perturbation
-from lookaway.report.explorer_looks import Perturbed, add_looks, first_shown
+from lookaway.report.explorer_looks import Perturbed, Shown, add_looks, first_shown
 from lookaway.report.pictured import Pictured, PicturedImages, Placed
 from lookaway.report.wording import first_method
 from lookaway.study.thumbnails import SIDE, columns_of
@@ -75,10 +75,6 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     Where the study pictures more than fits, fewer images are shown, and of the layers before the
     last smaller maps, by a rule that follows from the study alone.
 
-    Args:
-        frames: of a run.
-        found: its pictured images.
-
     Raises:
         StoreError: a file is missing or damaged.
     """
@@ -93,12 +89,14 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
         : max(0, _IMAGES - len(images))
     ]
     every = [*images, *(image for _, image in others)]
-    rows = frames.shown_rows.filter(
-        pl.col("attack").is_in([*frames.attacks, NOISE]),
-        pl.col("image").is_in([image.image for image in every]),
-        pl.col("variant") == found.variant,
-    )
-    met = _met(frames, perturbations)
+    names = [image.image for image in every]
+
+    def of_images(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.filter(pl.col("image").is_in(names), pl.col("variant") == found.variant)
+
+    rows = of_images(frames.shown_rows).filter(pl.col("attack").is_in([*frames.attacks, NOISE]))
+    shown = Shown(frames, every, perturbations)
+    met = shown.met
     layers, deep = _layers(frames, rows, len(images), max(map(len, met), default=0))
     mapped = len(images) + _mapped(frames, layers, met, len(others))
     blobs = {}
@@ -120,12 +118,12 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
         blobs[f"codes-{number}-{place}"], changes[number][place] = _codes(change)
     met_classes = {*rows["clean_class"], *rows["attacked_class"], *frames.plan.classes}
     classes = [name for name in frames.plan.predicted_classes() if name in met_classes]
-    results = _results(frames, rows, classes, every, perturbations, layers, met)
-    add_looks(frames, found.variant, every, perturbations, met, results)
+    results = _results(shown, rows, classes, every, layers)
+    add_looks(shown, of_images(frames.shown_statistics), results)
     about = {
         "first": first_shown(
             frames,
-            [of_images[: len(images)] for of_images in results],
+            [its[: len(images)] for its in results],
             [classes.index(image.label) for image in images],
             [_place_of_last(layers[model]) for model in frames.models],
         ),
@@ -161,22 +159,6 @@ def explorer(frames: Frames, found: PicturedImages) -> Explorer:
     }
     note = _note(frames, found, [len(images), mapped, len(every)], deep, layers)
     return Explorer(about, blobs, note)
-
-
-def _met(frames: Frames, perturbations: Sequence[Perturbed]) -> list[list[int]]:
-    """For each model the perturbations that it met: its own, those of the sources, noise."""
-    sources = [frames.models.index(name) for name in frames.sources]
-    found = []
-    for index in range(len(frames.models)):
-        its = [index, *(source for source in sources if source != index), None]
-        order = [
-            number
-            for wanted in its
-            for number, one in enumerate(perturbations)
-            if one.source == wanted
-        ]
-        found.append(order)
-    return found
 
 
 def _layers(
@@ -280,13 +262,11 @@ def _shares(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _results(
-    frames: Frames,
+    shown: Shown,
     rows: pl.DataFrame,
     names: Sequence[str],
     images: Sequence[Placed],
-    perturbations: Sequence[Perturbed],
     layers: Mapping[str, Sequence[Layer]],
-    met: Sequence[Sequence[int]],
 ) -> list[list[dict[str, Any]]]:
     """For each model and image what was predicted and measured.
 
@@ -294,52 +274,34 @@ def _results(
     each ε class, confidence and PSNR. ``nissim``: for each layer, policy of the study and such
     perturbation, for each ε; None for layers before the last of images that are not pictured.
     """
-    epsilons = frames.epsilons
     classes = {name: place for place, name in enumerate(names)}
-    places = {image.image: place for place, image in enumerate(images)}
-    models = {name: place for place, name in enumerate(frames.models)}
-    levels = {epsilon: place for place, epsilon in enumerate(epsilons)}
-    policies = {name: place for place, name in enumerate(frames.policies)}
-    slots = [
-        {
-            (perturbations[number].attack, perturbations[number].source): slot
-            for slot, number in enumerate(its)
-        }
-        for its in met
-    ]
-    depths = [
-        {layer.name: place for place, layer in enumerate(layers[model])} for model in frames.models
-    ]
+    depths = [{layer.name: place for place, layer in enumerate(its)} for its in layers.values()]
     found: list[list[dict[str, Any]]] = [
         [
             {
                 "clean": None,
-                "attacked": [[None] * len(epsilons) for _ in met[model]],
+                "attacked": shown.of_levels(model),
                 "nissim": [
-                    [[[None] * len(epsilons) for _ in met[model]] for _ in policies]
-                    if layer.last or isinstance(image, Pictured)
-                    else None
-                    for layer in layers[name]
+                    shown.of_policies(model) if layer.last or isinstance(image, Pictured) else None
+                    for layer in its
                 ],
             }
             for image in images
         ]
-        for name, model in models.items()
+        for model, its in enumerate(layers.values())
     ]
     for row in rows.iter_rows(named=True):
-        model = models[row["model"]]
-        source = None if row["source"] is None else models[row["source"]]
-        slot = slots[model][row["attack"], source]
-        level = levels[row["epsilon"]]
-        cell = found[model][places[row["image"]]]
+        if (at := shown.place(row)) is None:
+            continue
+        cell = found[at.model][at.image]
         cell["clean"] = [classes[row["clean_class"]], _short(row["clean_confidence"])]
-        cell["attacked"][slot][level] = [
+        cell["attacked"][at.slot][at.level] = [
             classes[row["attacked_class"]],
             _short(row["attacked_confidence"]),
             None if row["psnr"] is None else round(row["psnr"], 2),
         ]
-        layer, policy = depths[model][row["layer"]], policies[row["explained_class"]]
-        cell["nissim"][layer][policy][slot][level] = _short(row["nissim"])
+        layer = depths[at.model][row["layer"]]
+        cell["nissim"][layer][at.policy][at.slot][at.level] = _short(row["nissim"])
     return found
 
 

@@ -2,16 +2,17 @@
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import vl_convert
+from altair.utils.schemapi import debug_mode
 
 from lookaway.errors import InputError
 from lookaway.places import AnyPath, to_path
 from lookaway.report.described import described
-from lookaway.report.options import POINTS
+from lookaway.report.options import POINTS, Options
 from lookaway.report.panels import saved
 
 if TYPE_CHECKING:
@@ -125,6 +126,35 @@ class Figure:
         if self.spec is None:
             return bundle
         return bundle | {"application/vnd.vegalite.v6+json": dict(self.spec)}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A figure that a run has, made when it is asked for.
+
+    Attributes:
+        kind: what it is one of; this and the rest as ``Figure`` has them.
+        draw: gives its note, and a specification or image panels.
+    """
+
+    kind: str
+    name: str
+    title: str
+    draw: Callable[[Options], tuple[str, Any]]
+    policy: str | None = None
+    method: str = ""
+    attack: str = ""
+    paper: str = ""
+
+    def make(self, options: Options) -> Figure:
+        """The figure."""
+        with debug_mode(False):  # Altair checks every part of a chart at every step
+            note, drawn = self.draw(options)
+        spec, panels = (drawn, None) if isinstance(drawn, Mapping) else (None, drawn)
+        about = self.policy, self.method, self.attack, self.kind
+        return Figure(
+            self.name, self.title, note, options.columns, *about, spec, panels, self.paper
+        )
 
 
 def _drawn(spec: Mapping[str, Any]) -> str:

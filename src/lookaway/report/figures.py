@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-
-from altair.utils.schemapi import debug_mode
+from functools import partial
+from typing import Any
 
 from lookaway.analysis.frames import Frames
 from lookaway.errors import InputError
 from lookaway.places import AnyPath
 from lookaway.report import image_panels, wording
-from lookaway.report.chart_kinds import CHARTS
-from lookaway.report.figure import FORMATS, Figure
+from lookaway.report.chart_kinds import CHARTS, Chart
+from lookaway.report.figure import FORMATS, Figure, Planned
 from lookaway.report.layout import LAYOUTS
 from lookaway.report.mean_heatmaps import mean_figure, mean_heatmaps
 from lookaway.report.options import Options
@@ -27,9 +27,6 @@ from lookaway.report.wording import (
 from lookaway.study.files import Files
 from lookaway.study.keys import stems
 
-_Make = Callable[[Options], Figure]
-
-
 _MEANS = "Mean heatmaps, and what was lost and gained"
 _IMAGES = "One image in every model"
 _LAYERS = "One image in every layer of"
@@ -37,23 +34,15 @@ _PAIRS = "Comparisons that an attack changed, and some that held, of"
 
 
 class Figures:
-    """A run's figures, each made when it is asked for.
-
-    Args:
-        frames: of the run.
-    """
+    """A run's figures, each made when it is asked for."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
-        self._titles: dict[str, str] = {}
-        self._kinds: dict[str, str] = {}
-        self._makers: dict[str, _Make] = {}
-        for kind, name, title, make in self._found():
-            self._kinds[name], self._titles[name], self._makers[name] = kind, title, make
+        self._planned = {planned.name: planned for planned in self._found()}
 
     def titles(self) -> dict[str, str]:
         """Each figure's name and what it shows."""
-        return dict(self._titles)
+        return {name: planned.title for name, planned in self._planned.items()}
 
     def named(self, name: str) -> list[str]:
         """The figures that a name means: one, or all of a kind, such as ``mod``.
@@ -61,11 +50,11 @@ class Figures:
         Raises:
             InputError: there is none; it lists what there is.
         """
-        found = [name] if name in self._makers else []
-        found = found or [one for one, kind in self._kinds.items() if kind == name]
+        found = [name] if name in self._planned else []
+        found = found or [one.name for one in self._planned.values() if one.kind == name]
         if not found:
-            known = [*dict.fromkeys(self._kinds.values()), *self._makers]
-            listed = ", ".join(dict.fromkeys(known))
+            kinds = [one.kind for one in self._planned.values()]
+            listed = ", ".join(dict.fromkeys([*kinds, *self._planned]))
             raise InputError(f"the run has no figure {name!r}; possible: {listed}")
         return found
 
@@ -79,42 +68,44 @@ class Figures:
         Raises:
             InputError: there is no such figure or image.
         """
-        return self._makers[self.named(name)[0]](options or Options())
+        return self._planned[self.named(name)[0]].make(options or Options())
 
     def charts(self) -> Iterator[Figure]:
         """Every chart, two columns wide."""
-        for name, kind in self._kinds.items():
-            if kind in CHARTS:
-                yield self.figure(name)
+        for planned in self._planned.values():
+            if planned.kind in CHARTS:
+                yield planned.make(Options())
 
-    def _found(self) -> Iterator[tuple[str, str, str, _Make]]:
+    def _found(self) -> Iterator[Planned]:
         frames = self._frames
         for kind, chart in CHARTS.items():
-            if chart.layers and not frames.several_layers:
-                continue
-            if chart.transfer and not frames.sources:
-                continue
-            if chart.enrolled and not frames.galleries:
-                continue
-            if chart.classes and frames.by_class.is_empty():
-                continue
-            if kind == "impersonated" and not frames.targeted:
+            if not chart.of(frames):
                 continue
             for view in self._views(attacks=chart.first, methods=chart.by_policy):
                 for policy in frames.ordered_policies if chart.by_policy else [None]:
                     depends = {"of_attack": chart.first, "of_method": chart.by_policy}
-                    name = figure_name(view, kind, policy, **depends)
-                    title = _titled(view, chart.title, policy, **depends)
-                    yield kind, name, title, self._chart(view, kind, name, title, policy)
-        for view in self._views():
-            for policy in frames.ordered_policies:
-                name = figure_name(view, "mean_heatmaps", policy)
-                title = _titled(view, _MEANS, policy)
-                yield "mean_heatmaps", name, title, self._means(view, name, title, policy)
+                    yield Planned(
+                        kind,
+                        figure_name(view, kind, policy, **depends),
+                        _titled(view, chart.title, policy, **depends),
+                        partial(_chart, chart, view, policy),
+                        policy,
+                        view.method if chart.by_policy else "",
+                        view.attack if chart.first else "",
+                    )
+        yield from self._by_policy("mean_heatmaps", _MEANS, _means)
         if frames.settings.explain.pictured:
             yield from self._pictured()
-        for planned in paper_figures(frames):
-            yield planned.kind, planned.name, planned.title, planned.make
+        yield from paper_figures(frames)
+
+    def _by_policy(
+        self, kind: str, title: str, draw: Callable[[Frames, str, Options], tuple[str, Any]]
+    ) -> Iterator[Planned]:
+        """A figure for each attack, method and explained class."""
+        for view in self._views():
+            for policy in self._frames.ordered_policies:
+                name, whole = figure_name(view, kind, policy), _titled(view, title, policy)
+                yield Planned(kind, name, whole, partial(draw, view, policy), policy)
 
     def _views(self, *, attacks: bool = True, methods: bool = True) -> list[Frames]:
         """The run as each of its attacks and methods has it, the first ones first."""
@@ -125,96 +116,65 @@ class Figures:
             for method in (frames.methods if methods else [frames.method])
         ]
 
-    def _pictured(self) -> Iterator[tuple[str, str, str, _Make]]:
+    def _pictured(self) -> Iterator[Planned]:
         frames = self._frames
-        for view in self._views():
-            for policy in frames.ordered_policies:
-                name = figure_name(view, "images", policy)
-                title = _titled(view, _IMAGES, policy)
-                yield "images", name, title, self._images(view, name, title, policy)
+        yield from self._by_policy("images", _IMAGES, _images)
         for view in self._views(methods=False) if frames.galleries else ():
             for model in frames.galleries:
                 of = "" if len(frames.galleries) == 1 else f"_{stems(frames.galleries)[model]}"
                 name = figure_name(view, f"pairs{of}", of_method=False)
                 title = _titled(view, f"{_PAIRS} {isolated(model)}", None, of_method=False)
-                yield "pairs", name, title, self._pairs(view, name, title, model)
-        if frames.several_layers:
-            policy = frames.policy
-            for view in self._views():
-                for place, model in enumerate(frames.models):
-                    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:40].strip("-.")
-                    name = figure_name(view, f"layers_{place + 1}_{plain}".rstrip("_"))
-                    title = _titled(view, f"{_LAYERS} {isolated(model)}", policy)
-                    yield "layers", name, title, self._layers(view, name, title, model, policy)
+                draw = partial(_pairs, view, model)
+                yield Planned("pairs", name, title, draw, attack=view.attack)
+        for view in self._views() if frames.several_layers else ():
+            for place, model in enumerate(frames.models):
+                plain = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:40].strip("-.")
+                name = figure_name(view, f"layers_{place + 1}_{plain}".rstrip("_"))
+                title = _titled(view, f"{_LAYERS} {isolated(model)}", frames.policy)
+                draw = partial(_layers, view, model)
+                yield Planned("layers", name, title, draw, frames.policy)
 
-    def _chart(self, view: Frames, kind: str, name: str, title: str, policy: str | None) -> _Make:
-        chart = CHARTS[kind]
 
-        def make(options: Options) -> Figure:
-            layout = LAYOUTS[options.columns]
-            given = (view, policy, layout) if policy else (view, layout)
-            note = _of_first(view, chart.note) if chart.first else chart.note
-            with debug_mode(False):  # it checks every part of a chart at every step
-                spec = chart.spec(*given)
-            return Figure(
-                name,
-                title,
-                note,
-                options.columns,
-                policy,
-                method=view.method if chart.by_policy else "",
-                attack=view.attack if chart.first else "",
-                kind=kind,
-                spec=spec,
-            )
+def _chart(
+    chart: Chart, view: Frames, policy: str | None, options: Options
+) -> tuple[str, dict[str, Any]]:
+    layout = LAYOUTS[options.columns]
+    given = (view, policy, layout) if policy else (view, layout)
+    return _of_first(view, chart.note) if chart.first else chart.note, chart.spec(*given)
 
-        return make
 
-    def _means(self, view: Frames, name: str, title: str, policy: str) -> _Make:
-        def make(options: Options) -> Figure:
-            note = "Purple: participation that was lost; green: gained."
-            note = _of_first(view, note, images=False)
-            panels = mean_figure(mean_heatmaps(view, policy), options)
-            return Figure(name, title, note, options.columns, policy, panels=panels)
+def _means(view: Frames, policy: str, options: Options) -> tuple[str, Any]:
+    note = "Purple: participation that was lost; green: gained."
+    panels = mean_figure(mean_heatmaps(view, policy), options)
+    return _of_first(view, note, images=False), panels
 
-        return make
 
-    def _images(self, view: Frames, name: str, title: str, policy: str) -> _Make:
-        def make(options: Options) -> Figure:
-            panels = image_panels.every_model(view, PicturedImages(view), policy, options)
-            note = (
-                "Each model under its own perturbations: prediction, confidence, NISSIM; wrong "
-                "predictions have a cross."
-            )
-            note = _of_first(view, note)
-            return Figure(name, title, note, options.columns, policy, panels=panels)
+def _images(view: Frames, policy: str, options: Options) -> tuple[str, Any]:
+    note = (
+        "Each model under its own perturbations: prediction, confidence, NISSIM; wrong "
+        "predictions have a cross."
+    )
+    panels = image_panels.every_model(view, PicturedImages(view), policy, options)
+    return _of_first(view, note), panels
 
-        return make
 
-    def _pairs(self, view: Frames, name: str, title: str, model: str) -> _Make:
-        def make(options: Options) -> Figure:
-            pairs = PairViews(view)
-            found = pairs.of(model, view.attack, options, options.image)
-            if not found:
-                raise InputError(f"the run keeps no pairs of {model!r} under {view.attack}")
-            note = pairs.note(model)
-            panels = pair_figure(found, note, options)
-            return Figure(name, title, note, options.columns, attack=view.attack, panels=panels)
+def _pairs(view: Frames, model: str, options: Options) -> tuple[str, Any]:
+    pairs = PairViews(view)
+    found = pairs.of(model, view.attack, options, options.image)
+    if not found:
+        raise InputError(f"the run keeps no pairs of {model!r} under {view.attack}")
+    note = pairs.note(model)
+    return note, pair_figure(found, note, options)
 
-        return make
 
-    def _layers(self, view: Frames, name: str, title: str, model: str, policy: str) -> _Make:
-        def make(options: Options) -> Figure:
-            panels = image_panels.every_layer(view, PicturedImages(view), model, policy, options)
-            count = len(image_panels.shown_layers(view, model))
-            every = len(view.plan.explained_layers(model))
-            note = "Rows: layers from the first to the last; columns: clean, then each ε."
-            if count < every:
-                note += f" {count} evenly spaced ones of {every}."
-            note = _of_first(view, note)
-            return Figure(name, title, note, options.columns, policy, panels=panels)
-
-        return make
+def _layers(view: Frames, model: str, options: Options) -> tuple[str, Any]:
+    panels = image_panels.every_layer(view, PicturedImages(view), model, view.policy, options)
+    count = len(image_panels.shown_layers(view, model))
+    every = len(view.plan.explained_layers(model))
+    note = "Rows: layers from the first to the last; columns: clean, then each ε."
+    if count < every:
+        note += f" {count} evenly spaced ones of {every}."
+    return _of_first(view, note), panels
 
 
 def figure_name(

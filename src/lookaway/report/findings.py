@@ -6,17 +6,14 @@ from typing import Any
 import polars as pl
 
 from lookaway.analysis import dead, scale, summary
+from lookaway.analysis.columns import typed
 from lookaway.analysis.frames import Frames
 from lookaway.controls import SHIFTED, Control
 from lookaway.report.table import Cell
 from lookaway.report.wording import isolated, trained, with_interval
 
-_TEXT = ("variant", "model", "attack", "source", "explained_class", "pairs", "measure", "reason")
-_SCHEMA: dict[str, pl.DataType] = {
-    **dict.fromkeys(_TEXT, pl.String()),
-    **dict.fromkeys(("epsilon", "value", "low", "high"), pl.Float64()),
-    "n": pl.Int64(),
-}
+_COLUMNS = ["variant", "model", "attack", "source", "explained_class", "pairs", "measure"]
+_COLUMNS += ["reason", "epsilon", "value", "low", "high", "n"]
 
 
 def findings(frames: Frames, *measures: str) -> pl.DataFrame:
@@ -66,22 +63,15 @@ def _long(frames: Frames, measure: str) -> pl.DataFrame:
     else:
         found, value = frames.direction.filter(measure=measure), "value"
     known = {"pairs": pl.lit("all")}
-    known |= {name: pl.col(name) for name in _SCHEMA if name in found.columns}
+    known |= {name: pl.col(name) for name in _COLUMNS if name in found.columns}
     known |= {"value": pl.col(value), "measure": pl.lit(measure)}
     if measure in ("noise", "shuffled", "shifted"):  # the interval beside them is an excess's
         known |= {"low": pl.lit(None), "high": pl.lit(None)}
-    return found.select(
-        known.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in _SCHEMA.items()
-    )
+    return typed(found.select(**known), _COLUMNS)
 
 
 def at_top(frames: Frames, policy: str | None = None) -> pl.Expr:
-    """Which rows are of the largest ε and of one explained class, or do not depend on them.
-
-    Args:
-        frames: the run's summaries.
-        policy: the explained class; None: that of the headlines.
-    """
+    """Which rows are of the largest ε and of one explained class, or do not depend on them."""
     same = pl.col("explained_class").eq(policy or frames.policy).fill_null(value=True)
     return same & pl.col("epsilon").eq(frames.top).fill_null(value=True)
 
@@ -97,11 +87,6 @@ def headlines(frames: Frames, *measures: str, **where: str) -> dict[str, dict[st
 
     At the largest ε, for the headlines' explained class, of the first variant, dead maps counted.
 
-    Args:
-        frames: the run's summaries.
-        measures: see ``findings``.
-        where: what is otherwise, such as ``scope="noise"``.
-
     Returns:
         For each model its measures.
     """
@@ -114,9 +99,6 @@ def headlines(frames: Frames, *measures: str, **where: str) -> dict[str, dict[st
 
 def accuracies(frames: Frames) -> pl.DataFrame:
     """Each model's accuracy at every ε, under what sentences speak of.
-
-    Args:
-        frames: the run's summaries.
 
     Returns:
         The findings, and in ``of`` clean (at ε = 0), attack, noise and, where attacks are held

@@ -82,11 +82,7 @@ class Bars:
 
 
 def bars(frames: Frames) -> list[Bars]:
-    """Of each explained class and ε, the headlines' first; for each model's own attack.
-
-    Args:
-        frames: of a run.
-    """
+    """Of each explained class and ε, the headlines' first; for each model's own attack."""
     first = of_first(frames)
     found = findings(frames, *_MEASURES).filter(**first)
     right = accuracies(frames)
@@ -161,13 +157,7 @@ class Strip:
 
 
 def strip(frames: Frames, pictured: PicturedImages, first: Mapping[str, int]) -> Strip | None:
-    """The image on which the explorer opens, at the largest ε; None where none is pictured.
-
-    Args:
-        frames: of a run.
-        pictured: its pictured images.
-        first: places of the model and of the image.
-    """
+    """The image on which the explorer opens, at the largest ε; None where none is pictured."""
     if not pictured.images:
         return None
     image, model = pictured.images[first["image"]], frames.models[first["model"]]

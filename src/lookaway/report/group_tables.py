@@ -22,12 +22,7 @@ _RULE = (
 
 
 def group_tables(frames: Frames, found: pl.DataFrame | None) -> Iterator[Table]:
-    """Accuracy, MOD and excess, what moved on the face, and error rates, by group.
-
-    Args:
-        frames: of one of the run's methods.
-        found: ``Frames.by_group``, of all methods.
-    """
+    """Accuracy, MOD and excess, what moved on the face, and error rates, by group."""
     kept = kept_groups(frames.store)
     if found is None or kept is None:
         return

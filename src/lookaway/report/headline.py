@@ -22,9 +22,6 @@ def headline_numbers(frames: Frames) -> list[dict[str, Any]]:
 
     MOD and excess are of the last layer, for the class of the clean image where the study has it.
 
-    Args:
-        frames: the run's summaries.
-
     Returns:
         variant, model, perturbation, epsilon, method, explained_class, n, accuracy_clean, accuracy,
         dead (share of pairs with a dead map), mod_living (MOD of the others; null where there are
@@ -128,10 +125,6 @@ def headline(frames: Frames, most: int = 24) -> Headline:
     """The run's first method at its largest ε, in few lines.
 
     Where there are too many, controls but noise go first, then transfers.
-
-    Args:
-        frames: the run's summaries.
-        most: how many lines.
     """
     numbers = headline_numbers(frames)
     kinds = _kinds(frames)

@@ -28,13 +28,6 @@ def histograms(
 ) -> tuple[np.ndarray, dict[tuple[str, float, str], Histogram]]:
     """The histograms of the last layers, by model, ε and attack, in the study's order.
 
-    Args:
-        frames: of a run.
-        variant: of the images.
-        policy: the explained class.
-        which: of the perturbations.
-        bins: how many.
-
     Returns:
         The bins' edges, from 0 to the largest value, rounded up to 0.05; and the histograms.
     """

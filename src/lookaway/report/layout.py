@@ -157,13 +157,6 @@ def faceted(
     """The specification of charts that lie on each other, in facets of one data set.
 
     It is put together here because Altair copies every part of a chart at every step.
-
-    Args:
-        layers: the charts.
-        rows: the data.
-        facets: ``facet``, or ``row`` and ``column``.
-        width: of a panel, px.
-        height: of a panel, px or a step.
     """
     config = alt.Config(
         aria=False,  # a sentence and a table say it in place of every mark

@@ -53,9 +53,6 @@ def opening(frames: Frames) -> Opening:
 
     Ranked is what the attack adds to its own change in other places, or, without such controls, to
     random signs; and only models to which it clearly adds to both.
-
-    Args:
-        frames: the run's summaries.
     """
     measure = "aimed" if frames.shifted else "excess"
     every = headlines(frames, "mod", "excess", *(["aimed"] if frames.shifted else []))

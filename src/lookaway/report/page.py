@@ -115,12 +115,7 @@ def done(frames: Frames) -> str:
 
 
 class _View:
-    """What the page shows of one attack and method.
-
-    Args:
-        frames: the run as these have it.
-        means: their mean heatmaps.
-    """
+    """What the page shows of one attack and method."""
 
     def __init__(self, frames: Frames, means: list[MeanHeatmaps]) -> None:
         self.attack, self.method = frames.attack, frames.method

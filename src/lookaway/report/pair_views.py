@@ -67,11 +67,7 @@ class PairView:
 
 
 class PairViews:
-    """The pairs of a run's galleries, on its first variant.
-
-    Args:
-        frames: of a run.
-    """
+    """The pairs of a run's galleries, on its first variant."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames, self._variant = frames, frames.variants[0]

@@ -62,10 +62,6 @@ class PicturedImages:
         images: the pictured ones.
         small: those with a small copy, of the study's first variant, in the order of the file.
 
-    Args:
-        frames: of a run.
-        variant: of the images; None: the study's first.
-
     Raises:
         StoreError: a file is missing or damaged.
     """

@@ -7,7 +7,7 @@ import polars as pl
 
 from lookaway.analysis import summary
 from lookaway.analysis.frames import Frames
-from lookaway.report.findings import cell
+from lookaway.report.findings import at_top, cell, findings
 from lookaway.report.table import Cell, Row
 
 Body = tuple[tuple[str, ...], tuple[Row, ...], tuple[str, ...]]  # heads, rows, formats of a Table
@@ -39,6 +39,12 @@ def pivoted(
         cells = tuple(known.get(column, Cell(None)) for column in columns)
         rows.append(Row(_names(first, shown), cells, strong=first.get("model", "") is None))
     return _body(shown, rows, columns.values())
+
+
+def measures(frames: Frames, policy: str, columns: dict[str, tuple[str, str]]) -> Body:
+    """Measures of one explained class at the study's largest ε, dead maps counted."""
+    found = findings(frames, *columns).filter(at_top(frames, policy), pairs="all")
+    return pivoted(frames, found, {(name,): column for name, column in columns.items()})
 
 
 def by_level(frames: Frames, found: pl.DataFrame, form: str = ".3f", *, mean: bool = False) -> Body:

@@ -9,11 +9,10 @@ from lookaway.analysis.frames import Frames
 from lookaway.analysis.place import Ceiling, ceiling_of
 from lookaway.report.findings import at_top, headlines
 from lookaway.report.pivot import listing, pivoted
-from lookaway.report.table import Table
+from lookaway.report.table import SCALE, Table
 from lookaway.report.wording import isolated
 from lookaway.written import percent
 
-_SCALE = "Scale: more than its controls?"
 _HEADS = {
     "nissim_common": ("MOD at a common size", ".3f"),
     "sliced_wasserstein": ("apart", ".3f"),
@@ -46,7 +45,7 @@ def placed_tables(frames: Frames, policy: str) -> Iterator[Table]:
                 },
                 ("variant", "scope", "floor", "model"),
             ),
-            _SCALE,
+            SCALE,
         )
     beside = frames.beside_nissim.filter(here)
     if not beside.is_empty():
@@ -72,17 +71,12 @@ def placed_tables(frames: Frames, policy: str) -> Iterator[Table]:
                 },
                 by=("measure", "less"),
             ),
-            _SCALE,
+            SCALE,
         )
 
 
 def ceiling(frames: Frames, model: str) -> str:
-    """How far a model can be made to look elsewhere with its prediction kept; may be empty.
-
-    Args:
-        frames: the run's summaries.
-        model: whose.
-    """
+    """How far a model can be made to look elsewhere with its prediction kept; may be empty."""
     top = _ceiling(frames)
     if top is None:
         return ""

@@ -21,9 +21,6 @@ def static(svg: str) -> Markup:
 
     Letters are not laid out again, so places keep a tenth of a px; what scripts and screen readers
     would need is left out.
-
-    Args:
-        svg: of a chart, with its letters in ``FONT``.
     """
     small = _TEXT.sub(lambda found: found[0].replace('"', "&quot;"), svg)
     small = _NEEDLESS.sub("", small)

@@ -8,6 +8,8 @@ from html import escape
 
 from lookaway.written import NONE, decimal, percent, signed
 
+SCALE = "Scale: more than its controls?"  # a section of the page
+
 
 @dataclass(frozen=True)
 class Cell:

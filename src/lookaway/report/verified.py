@@ -65,11 +65,7 @@ def finest_rate(frames: Frames, variant: str, model: str) -> float | None:
 
 
 def known_rates(found: pl.DataFrame) -> list[float]:
-    """The clean false match rates at which some number is known; the largest where none is.
-
-    Args:
-        found: with measure and value.
-    """
+    """The clean false match rates at which some number is known; the largest where none is."""
     known = set(found.filter(pl.col("value").is_not_null())["measure"].to_list())
     told = [rate for rate in RATES if f"fnmr@{rate:g}" in known]
     return told or [max(RATES)]

@@ -25,15 +25,9 @@ _IMAGES = {"train": "training", "val": "validation", "robust": "validation, unde
 _SHAPES = {DEEP: "circle", WIDE: "square", "other": "triangle-up"}
 
 
-def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[str, Any]:
-    """How NISSIM is distributed at each ε: a panel for each model, with its VID.
-
-    Args:
-        frames: of a run.
-        layout: sizes.
-        variant: of the images; None: see ``paper_form``.
-    """
-    form = paper_form(frames, variant)
+def nissim(frames: Frames, layout: Layout) -> dict[str, Any]:
+    """How NISSIM is distributed at each ε: a panel for each model, with its VID."""
+    form = paper_form(frames)
     stable = frames.vid["image"].filter(form.rows, form.explained)
     vid = dict(stable.select("model", "vid").iter_rows())
     edges, found = histograms(frames, form.variant, form.policy, form.rows, _BINS)
@@ -92,12 +86,7 @@ def nissim(frames: Frames, layout: Layout, variant: str | None = None) -> dict[s
 
 
 def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
-    """PSNR over ε, a line for each perturbation: the same for every model that meets it.
-
-    Args:
-        frames: of a run.
-        layout: sizes.
-    """
+    """PSNR over ε, a line for each perturbation: the same for every model that meets it."""
     found = perturbations(frames, paper_form(frames))
     names = found["perturbation"].unique(maintain_order=True).to_list()
     colours, dashes, _ = styles(len(names))
@@ -135,12 +124,7 @@ def psnr(frames: Frames, layout: Layout) -> dict[str, Any]:
 
 
 def accuracy_against_mod(frames: Frames, layout: Layout) -> dict[str, Any]:
-    """Accuracy against MOD, a point for each ε, a line for each model; noise is faint.
-
-    Args:
-        frames: of a run.
-        layout: sizes.
-    """
+    """Accuracy against MOD, a point for each ε, a line for each model; noise is faint."""
     form = paper_form(frames)
     keys = ["variant", "model", "attack", "source", "epsilon"]
     shift = frames.last(frames.mod).filter(form.explained).select(*keys, "mod")
@@ -227,10 +211,6 @@ def training(frames: Frames, layout: Layout) -> dict[str, Any]:
     """Loss and accuracy of every epoch, a pair of panels for each model that was trained.
 
     Of one that was trained adversarially those of training are of attacked images.
-
-    Args:
-        frames: of a run.
-        layout: sizes.
     """
     models = frames.store.trained()
     names = [trained_name(model, name) for model in frames.models for name in frames.variants]

@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from altair.utils.schemapi import debug_mode
-
 from lookaway.analysis.frames import Frames
-from lookaway.report.figure import Figure
+from lookaway.report.figure import Planned
 from lookaway.report.image_panels import image_of
 from lookaway.report.layout import LAYOUTS, Layout
 from lookaway.report.options import Options
@@ -35,17 +33,6 @@ _NO_PICTURES = "the study pictures no image (explain.pictured: 0)"
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A figure in the paper's form that a run has, made when it is asked for."""
-
-    paper: str
-    kind: str
-    name: str
-    title: str
-    make: Callable[[Options], Figure]
-
-
-@dataclass(frozen=True)
 class Correspondence:
     """One of the paper's tables or figures, and what a run has in its place.
 
@@ -65,11 +52,7 @@ class Correspondence:
 
 
 def paper_figures(frames: Frames) -> list[Planned]:
-    """The figures in the paper's form that a run has, in the paper's order.
-
-    Args:
-        frames: of a run.
-    """
+    """The figures in the paper's form that a run has, in the paper's order."""
     return [_of_first(frames, planned) for planned in _figures(frames)]
 
 
@@ -81,19 +64,15 @@ def _of_first(frames: Frames, planned: Planned) -> Planned:
     if not shown:
         return planned
 
-    def make(options: Options) -> Figure:
-        made = planned.make(options)
-        return replace(made, note=f"{made.note} {shown}")
+    def draw(options: Options) -> tuple[str, Any]:
+        note, drawn = planned.draw(options)
+        return f"{note} {shown}", drawn
 
-    return replace(planned, make=make)
+    return replace(planned, draw=draw)
 
 
 def correspondence(frames: Frames) -> list[Correspondence]:
-    """Each of the paper's tables and figures, what stands for it here, or why nothing does.
-
-    Args:
-        frames: of a run.
-    """
+    """Each of the paper's tables and figures, what stands for it here, or why nothing does."""
     tables = paper_tables(frames)
     found = [Correspondence(t.paper, t.title, t.name, table=True) for t in tables]
     found += [Correspondence(f.paper, f.title, f.name) for f in paper_figures(frames)]
@@ -195,12 +174,10 @@ def _chart(
     note: str,
     spec: Callable[[Frames, Layout], dict[str, Any]],
 ) -> Planned:
-    def make(options: Options) -> Figure:
-        with debug_mode(False):  # it checks every part of a chart at every step
-            made = spec(frames, LAYOUTS[options.columns])
-        return Figure(name, title, note, options.columns, spec=made, paper=paper)
+    def draw(options: Options) -> tuple[str, dict[str, Any]]:
+        return note, spec(frames, LAYOUTS[options.columns])
 
-    return Planned(paper, name, name, title, make)
+    return Planned(name, name, title, draw, paper=paper)
 
 
 def _pictured(frames: Frames) -> tuple[PicturedImages, PaperForm]:
@@ -210,7 +187,7 @@ def _pictured(frames: Frames) -> tuple[PicturedImages, PaperForm]:
 
 
 def _example(frames: Frames, paper: str, name: str, title: str) -> Planned:
-    def make(options: Options) -> Figure:
+    def draw(options: Options) -> tuple[str, Any]:
         pictured, form = _pictured(frames)
         shown = pictures.example(frames, pictured, form, options.image)
         if name == "paper_fig1_shift":
@@ -221,27 +198,24 @@ def _example(frames: Frames, paper: str, name: str, title: str) -> Planned:
             signs = pictures.along_signs(pictured, form, shown)
             change = "ε times the signs of the loss's gradient" if signs else "the amplified change"
             note = f"The image, {change}, and their sum."
-        note = f"{note} {shown.caption}"
-        return Figure(name, title, note, options.columns, form.policy, panels=panels, paper=paper)
+        return f"{note} {shown.caption}", panels
 
-    return Planned(paper, name, name, title, make)
+    return Planned(name, name, title, draw, paper_form(frames).policy, paper=paper)
 
 
 def _transfer(frames: Frames, form: PaperForm) -> Planned:
     name = "paper_fig5_transfer"
     title = f"One image in every model, {form.whose}, explained class: {form.policy}"
 
-    def make(options: Options) -> Figure:
+    def draw(options: Options) -> tuple[str, Any]:
         pictured, form = _pictured(frames)
-        panels = pictures.transfer(frames, pictured, form, options)
         note = (
             f"Image: {isolated(image_of(pictured, options.image).image)}. Prediction, confidence, "
             "NISSIM; wrong predictions have a cross."
         )
-        width, policy = options.columns, form.policy
-        return Figure(name, title, note, width, policy, panels=panels, paper="Fig. 5")
+        return note, pictures.transfer(frames, pictured, form, options)
 
-    return Planned("Fig. 5", name, name, title, make)
+    return Planned(name, name, title, draw, form.policy, paper="Fig. 5")
 
 
 def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
@@ -252,12 +226,11 @@ def _layers(frames: Frames, place: int, spec: ModelSpec) -> Planned:
     policy = paper_form(frames).policy
     title = f"Every layer of {isolated(model)} at one image, white-box, explained class: {policy}"
 
-    def make(options: Options) -> Figure:
+    def draw(options: Options) -> tuple[str, Any]:
         pictured, form = _pictured(frames)
         image = image_of(pictured, options.image)
-        panels = pictures.every_layer(frames, pictured, form, image, model, options)
         count = len(frames.plan.explained_layers(model))
         note = f"All {count} explained layers, clean and at each ε of the model's own attack."
-        return Figure(name, title, note, options.columns, form.policy, panels=panels, paper=paper)
+        return note, pictures.every_layer(frames, pictured, form, image, model, options)
 
-    return Planned(paper, "paper_layers", name, title, make)
+    return Planned("paper_layers", name, title, draw, policy, paper=paper)

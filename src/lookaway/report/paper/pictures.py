@@ -54,12 +54,6 @@ def example(frames: Frames, pictured: PicturedImages, form: PaperForm, name: str
     Of the source where the study has one, else of the first model. Where no image flips: the
     first one, at the largest ε.
 
-    Args:
-        frames: where the rows are from.
-        pictured: the images to try.
-        form: the model, attack and explained class.
-        name: the only image to try; None: all.
-
     Raises:
         InputError: no image of that name is pictured.
     """

@@ -20,9 +20,6 @@ def paper_tables(frames: Frames) -> list[Table]:
     """Accuracy of each variant of the images (Tables 1 and 2), MOD (Table 3) and PSNR (Fig. 3).
 
     Where the variants do not hold the same images, accuracy on those that all hold, too.
-
-    Args:
-        frames: of a run.
     """
     found = [accuracy(frames, variant) for variant in frames.variants]
     if frames.shared is not None:
@@ -31,13 +28,7 @@ def paper_tables(frames: Frames) -> list[Table]:
 
 
 def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
-    """Accuracy by ε on one variant of the images.
-
-    Args:
-        frames: of a run.
-        variant: of the images.
-        common: count only the images that every variant holds.
-    """
+    """Accuracy by ε on one variant of the images."""
     form = paper_form(frames, variant)
     prepared = [name for name in frames.variants if name != UNPREPARED]
     if variant == UNPREPARED:
@@ -66,14 +57,9 @@ def accuracy(frames: Frames, variant: str, *, common: bool = False) -> Table:
     )
 
 
-def mod(frames: Frames, variant: str | None = None) -> Table:
-    """MOD by ε, with the mean over the models.
-
-    Args:
-        frames: of a run.
-        variant: of the images; None: see ``paper_form``.
-    """
-    form = paper_form(frames, variant)
+def mod(frames: Frames) -> Table:
+    """MOD by ε, with the mean over the models."""
+    form = paper_form(frames)
     found = frames.last(frames.mod).filter(form.rows, form.explained)
     by_model = {
         model: {0.0: Cell(0.0), **cells} for model, cells in _by_model(found, "mod").items()
@@ -98,14 +84,9 @@ def mod(frames: Frames, variant: str | None = None) -> Table:
     )
 
 
-def psnr(frames: Frames, variant: str | None = None) -> Table:
-    """PSNR by ε of the perturbations and of noise of the same size.
-
-    Args:
-        frames: of a run.
-        variant: of the images; None: see ``paper_form``.
-    """
-    form = paper_form(frames, variant)
+def psnr(frames: Frames) -> Table:
+    """PSNR by ε of the perturbations and of noise of the same size."""
+    form = paper_form(frames)
     found = perturbations(frames, form).filter(pl.col("variant") == form.variant)
     levels = sorted(found["epsilon"].unique().to_list())
     rows = []
@@ -127,12 +108,7 @@ def psnr(frames: Frames, variant: str | None = None) -> Table:
 
 
 def perturbations(frames: Frames, form: PaperForm) -> pl.DataFrame:
-    """PSNR of each perturbation once, whoever meets it, named in ``perturbation``.
-
-    Args:
-        frames: of a run.
-        form: of the paper's tables here.
-    """
+    """PSNR of each perturbation once, whoever meets it, named in ``perturbation``."""
     made = pl.col("model") if form.source is None else pl.lit(form.source)
     own = frames.psnr.filter(form.perturbed, pl.col("model") == made).with_columns(
         perturbation=pl.format("{} from {}", "attack", "source")
