@@ -170,9 +170,9 @@ def test_the_page_names_the_explainer_that_made_its_heatmaps(run, finished):
 
 def test_every_figure_that_shows_the_first_attack_alone_says_so(run):
     figures = Figures(run.frames)
-    notes = {name: make(Options()).note for name, make in figures._makers.items()}
+    notes = {name: planned.make(Options()).note for name, planned in figures._planned.items()}
     said = {name: {told for told in (TOLD, OTHER) if told in note} for name, note in notes.items()}
-    assert {figures._kinds[name] for name, told in said.items() if not told} == OF_ALL
+    assert {figures._planned[name].kind for name, told in said.items() if not told} == OF_ALL
     others = {name for name, told in said.items() if told == {OTHER}}
     assert others == {name for name in said if "_brighter" in name} != set()
 
