@@ -54,6 +54,7 @@ ORDER = [
     "cli_output",
     "cli_results",
     "cli",
+    "__main__",
 ]
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
