@@ -17,6 +17,7 @@ import lookaway as la
 from lookaway.analysis.families import DEEP, WIDE, families
 from lookaway.analysis.intervals import Bootstrap
 from lookaway.analysis.studentised import studentised
+from lookaway.report.again import is_beyond
 from lookaway.result import Result
 
 LEAST = 0.8  # of the clean test images must be right
@@ -343,6 +344,48 @@ def _ends(row: dict[str, Any], name: str) -> str:
     return f"{value:+.3f}" if low is None else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
+def over_trainings(result: Result, variant: str) -> str:
+    """What holds of networks whatever their training, white-box, the clean class held fixed.
+
+    Intervals are over trainings and images.
+    """
+    chosen = {"variant": variant, "explained_class": "clean", "method": result.plan.methods[0]}
+    measures = ("accuracy", "mod", "excess", "aimed")
+    parts = []
+    for attack in result.plan.attacks:
+        own = {**chosen, "scope": f"{attack} white-box"}
+        found = result.networks().filter(pl.col("epsilon").is_not_null(), **own)
+        rows = []
+        for key in found.select("network", "epsilon").unique(maintain_order=True).iter_rows():
+            of = found.filter(network=key[0], epsilon=key[1])
+            cells = [
+                of.row(by_predicate=pl.col("measure") == name, named=True) for name in measures
+            ]
+            rows.append([key[0], f"{key[1]:g}", *(_over(cell) for cell in cells)])
+        heads = ["network", "ε", "accuracy", "MOD", "less noise", "less shifted"]
+        parts.append(table(heads, rows))
+        apart = [
+            [
+                f"{row['network_a']} less {row['network_b']}",
+                f"{row['epsilon']:g}",
+                row["measure"],
+                f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
+                f"{row['between_trainings']:.3f}",
+            ]
+            for row in result.networks("pair").filter(**own).iter_rows(named=True)
+            if row["measure"] in measures[1:] and is_beyond(row)
+        ]
+        heads = ["networks that differ", "ε", "in", "by", "two trainings of one differ by"]
+        parts.append(table(heads, apart) if apart else "No two networks differ.\n")
+    return "\n".join(parts)
+
+
+def _over(row: dict[str, Any]) -> str:
+    """A mean over trainings with its interval, and what single trainings gave."""
+    ends = f"{row['low']:.3f} to {row['high']:.3f}" if row["low"] is not None else "–"
+    return f"{row['mean']:.3f} ({ends}), {row['smallest']:.3f} … {row['largest']:.3f}"
+
+
 def preparation(result: Result, source: str | None) -> str:
     """Accuracy of the second variant less that of the first, on the same images."""
     variants = result.plan.settings.data.variants
@@ -394,6 +437,8 @@ def main(folder: Path) -> str:
     sources = [None, *result.plan.settings.transfer_from]
     parts = []
     for variant in result.plan.settings.data.variants:
+        if not result.networks().is_empty():
+            parts += [f"## Images: {variant}; over trainings\n", over_trainings(result, variant)]
         if result.plan.settings.controls.shifted:
             parts += [
                 f"## Images: {variant}; attacks and their controls\n",

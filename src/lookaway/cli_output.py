@@ -76,15 +76,16 @@ def say(line: str, *, error: bool = False) -> None:
 
 def tell(result: "Result", quiet: bool, as_json: bool) -> None:
     """Print a run's summary and where its page is."""
+    from lookaway.report.again import of_trainings
     from lookaway.report.headline import headline, headline_numbers
-    from lookaway.report.wording import ONE_TRAINING
 
     if as_json:
         about = {"folder": str(result.folder), "report": str(result.report)}
         print_json({**about, "headline": headline_numbers(result.frames)})
     elif not quiet:
         _print_headline(headline(result.frames))
-        say(ONE_TRAINING)
+        for line in of_trainings(result.frames):
+            say(_shown(line).plain)
         Console().print(f"Report: {result.report}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from lookaway.analysis.networks import networks, trained_again, two_levels
+from lookaway.analysis.proportions import wilson
 from lookaway.report.again import is_beyond
 from lookaway.study.plan import parse_study
 from rows import labels_of, line, measured
@@ -65,6 +66,14 @@ def test_numbers_are_means_over_trainings_and_images():
         0.6 * np.mean([means[model] for model in trainings["b"]])
     )
     clean = row(found, network="a", measure="clean accuracy", epsilon=None)
+    ends = wilson(np.array([clean["mean"]]), np.array([15.0]))
+    by_trainings = stats.t.ppf(0.975, 2) * stats.sem(
+        [right[model].mean() for model in trainings["a"]]
+    )
+    for end, of_images in zip(("low", "high"), ends, strict=True):
+        arm = np.hypot(of_images[0] - clean["mean"], by_trainings)
+        reached = np.clip(clean["mean"] + (arm if end == "high" else -arm), 0, 1)
+        assert clean[end] == pytest.approx(reached), end
     assert clean["mean"] == pytest.approx(np.mean([right[model] for model in trainings["a"]]))
     vid = row(found, network="b", measure="vid", epsilon=None)
     spreads = [values[model].std(axis=1).mean() for model in trainings["b"]]

@@ -13,6 +13,7 @@ from lookaway.analysis.columns import schema
 from lookaway.analysis.ends import LEVEL
 from lookaway.analysis.grouped import Grouped, grouped
 from lookaway.analysis.per_image import CLEAN, numbers_of
+from lookaway.analysis.proportions import kind_of, proportion_ends
 from lookaway.study.settings import Study
 
 _KEYS = ["variant", "scope", "method", "explained_class", "epsilon", "measure"]
@@ -20,9 +21,10 @@ _OF_ONE = ["network", "seeds", "n", "mean", "spread", "smallest", "largest", "lo
 _OF_TWO = ["network_a", "network_b", "n", "difference", "low", "high", "between_trainings"]
 SCHEMA = schema(*_KEYS, *_OF_ONE, "interval")
 PAIRS = schema(*_KEYS, *_OF_TWO, "interval")
+_SHARES = ("accuracy", CLEAN)
 # What a mean of each measure can be.
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(["mod", "accuracy", CLEAN], (0.0, 1.0)),
+    **dict.fromkeys(["mod", *_SHARES], (0.0, 1.0)),
     **dict.fromkeys(["excess", "aimed"], (-1.0, 1.0)),
     "vid": (0.0, 0.5),
 }
@@ -75,11 +77,11 @@ def two_levels(
 ) -> tuple[float, float]:
     """The 95 % interval of a mean, or of a difference of means, over trainings and images.
 
-    The arm of what images alone leave open (bootstrap-t) and that of what trainings do (Student's
-    t, by Welch's degrees of freedom where there are two networks) are put together as the sides of
-    a right angle (G. Y. Zou and A. Donner, Construction of confidence limits about effect
-    measures, 2008). Two or three trainings cannot be resampled: the widest of their resamples would
-    be far too narrow.
+    The arm of what images alone leave open (bootstrap-t, of a share Wilson's) and that of what
+    trainings do (Student's t, by Welch's degrees of freedom where there are two networks) are put
+    together as the sides of a right angle (G. Y. Zou and A. Donner, Construction of confidence
+    limits about effect measures, 2008). Two or three trainings cannot be resampled: the widest of
+    their resamples would be far too narrow.
 
     Args:
         point: the mean, or the difference.
@@ -204,8 +206,14 @@ class _Trained:
         used = np.stack([column.used for column in found], axis=1).astype(float)
         values = np.stack([column.each for column in found], axis=1) * used
         rows = []
-        ends = zip(*self._table.bootstrap.intervals(values, used), strict=True)
-        for column, (low, high) in zip(found, ends, strict=True):
+        resamples = self._table.bootstrap
+        shares = [called == "mean" and column.row["measure"] in _SHARES for column in found]
+        ends = list(zip(*resamples.intervals(values, used), strict=True))
+        # An image's share of trainings varies no more than one training's 0 or 1.
+        wilsons = proportion_ends(resamples, values[:, shares], used[:, shares])
+        for place, each in zip(np.flatnonzero(shares), zip(*wilsons, strict=True), strict=True):
+            ends[place] = each
+        for column, (low, high), is_share in zip(found, ends, shares, strict=True):
             row, epsilon = column.row, column.row["epsilon"]
             least, most = _RANGES[row["measure"]]
             if called == "difference":
@@ -215,8 +223,8 @@ class _Trained:
                 reached = two_levels(row[called], (low, high), column.of_seeds)
                 whole = {"low": max(least, reached[0]), "high": min(most, reached[1])}
             about = {"n": int(column.used.sum()), "epsilon": epsilon if epsilon > 0 else None}
-            kind = f"bootstrap-t, {self._table.bootstrap.kind}; t, trainings"
-            rows.append({**row, **about, **whole, "interval": kind})
+            kind = kind_of(resamples) if is_share else f"bootstrap-t, {resamples.kind}"
+            rows.append({**row, **about, **whole, "interval": f"{kind}; t, trainings"})
         return pl.DataFrame(rows, schema=schema)
 
 

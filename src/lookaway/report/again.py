@@ -10,7 +10,7 @@ from lookaway.report.conclusion import Conclusion
 from lookaway.report.findings import of_first
 from lookaway.report.pivot import listing
 from lookaway.report.table import Cell, Table
-from lookaway.report.wording import isolated, with_interval
+from lookaway.report.wording import ONE_TRAINING, isolated, with_interval
 from lookaway.written import signed
 
 SECTION = "Networks, over their trainings"
@@ -110,6 +110,15 @@ def networks_conclusion(frames: Frames) -> Conclusion:
     opening = f"What a network does whatever its training, at ε = {frames.top:g}:"
     table = f"networks_{frames.policy}"
     return Conclusion("Trainings", opening, table, tuple(models), " ".join(closing))
+
+
+def of_trainings(frames: Frames) -> list[str]:
+    """What a run says of architectures, a line each; of one training of each, that it says none."""
+    if frames.networks.is_empty():
+        return [ONE_TRAINING]
+    found = networks_conclusion(frames)
+    told = [found.opening, *(f"  {network}: {text}" for network, text in found.models)]
+    return [*told, found.closing] if found.closing else told
 
 
 def is_beyond(row: dict[str, float | None]) -> bool:
