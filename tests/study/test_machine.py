@@ -58,7 +58,7 @@ def test_a_device_is_found_by_its_name_and_all_are_of_one_kind(with_cards):
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    """A device that has room for so many images at once; a pass has four times the batch size."""
+    """A device that has room for so many images at once."""
 
     def room(images):
         ready = worker.ready_model
@@ -84,7 +84,7 @@ def test_without_memory_the_batch_is_halved_which_is_told_and_kept(
     few = {"epsilons": [0.1], "explain": {"explained_class": ["own"], "pictured": 0}}
     study = {**quick_study, **few, "models": quick_study["models"][:1], "run": {"batch_size": 2}}
     alone = run_quickly({**study, "run": {"batch_size": 1}}, tmp_path / "one", shard=16)
-    small_memory(4)
+    small_memory(1)
     result = run_quickly(study, tmp_path / "out", shard=16, progress=True)
     told = capsys.readouterr().err
     assert "memory does not hold 2 images of 'one' at once: from now on it works on 1" in told
