@@ -1,7 +1,7 @@
 """The command line: each command parses, calls one function and prints."""
 
+import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -259,6 +259,8 @@ def main() -> None:
     try:
         app()
     except LookawayError as error:
-        with suppress(BrokenPipeError):
+        try:
             say(f"lookaway: {error}", error=True)
+        except BrokenPipeError:  # nor may Python fail to write what is left when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         sys.exit(2)
