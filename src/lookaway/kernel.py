@@ -168,12 +168,7 @@ class _Batch:
         for attack in attacks:
             if attack.name not in found:
                 found[attack.name] = searched(
-                    attack,
-                    self.clf,
-                    self.images,
-                    self.labels,
-                    self.settings.epsilons,
-                    self.settings.batch_size,
+                    attack, self.clf, self.images, self.labels, self.settings.epsilons
                 )
         return {attack.name: found[attack.name] for attack in attacks}
 

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 import lookaway as la
+from lookaway.cli_output import tell
 from lookaway.errors import StudyError
 from lookaway.report.page import build_report
 from lookaway.study.plan import parse_study, write_study
@@ -67,7 +68,7 @@ def test_problems_stand_where_the_file_has_them(faces_for_all):
         parse_study(study(faces_for_all, training={"seeds": [1, 1]}))
 
 
-def test_a_study_of_several_trainings_says_what_holds_for_networks(faces_for_all, tmp_path):
+def test_a_study_of_several_trainings_says_what_holds_for_networks(faces_for_all, tmp_path, capsys):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lookaway.run.build_report", lambda *_a, **_k: None)
         given = study(faces_for_all, transfer_from=[], epsilons=["8/255"])
@@ -90,6 +91,10 @@ def test_a_study_of_several_trainings_says_what_holds_for_networks(faces_for_all
     assert mean == pytest.approx(sum(own) / 2)
     page = build_report(result.store).read_text()
     assert "What a network does whatever its training" in page
+    tell(result, quiet=False, as_json=False)
+    told = capsys.readouterr().out
+    assert f"  a: MOD {mean:.3f}" in told
+    assert "of which another training can differ" not in told
     assert (result.folder / "tables/network_pairs_clean.csv").is_file()
     assert (result.folder / "frames/networks.parquet").is_file()
 

@@ -198,11 +198,11 @@ class _Trained:
         return means
 
     def _frame(
-        self, found: Sequence[_Column], called: str, schema: dict[str, pl.DataType]
+        self, found: Sequence[_Column], called: str, columns: dict[str, pl.DataType]
     ) -> pl.DataFrame:
         """Rows with their intervals."""
         if not found:
-            return pl.DataFrame(schema=schema)
+            return pl.DataFrame(schema=columns)
         used = np.stack([column.used for column in found], axis=1).astype(float)
         values = np.stack([column.each for column in found], axis=1) * used
         rows = []
@@ -225,7 +225,7 @@ class _Trained:
             about = {"n": int(column.used.sum()), "epsilon": epsilon if epsilon > 0 else None}
             kind = kind_of(resamples) if is_share else f"bootstrap-t, {resamples.kind}"
             rows.append({**row, **about, **whole, "interval": f"{kind}; t, trainings"})
-        return pl.DataFrame(rows, schema=schema)
+        return pl.DataFrame(rows, schema=columns)
 
 
 def _mean(values: np.ndarray, used: np.ndarray) -> float:

@@ -314,7 +314,6 @@ def searched(
     images: Tensor,
     labels: Tensor,
     epsilons: Sequence[float],
-    at_once: int,
 ) -> Perturbation:
     """What an attack finds at each ε by itself, so that no ε changes another; in memory.
 
@@ -325,15 +324,12 @@ def searched(
         images: (N, C, H, W) float pixels in [0, 1].
         labels: (N,) true classes.
         epsilons: the levels.
-        at_once: images that it is given in a call.
     """
     once = attack.one_direction or attack.searches
     calls = [list(epsilons)] if once else [[epsilon] for epsilon in epsilons]
-    found = []
-    for start in range(0, len(images), at_once):
-        some = images[start : start + at_once], labels[start : start + at_once]
-        found.append([attack.find(clf, *some, levels).in_memory() for levels in calls])
-    return Perturbation.joined([Perturbation.of_levels(each) for each in found])
+    return Perturbation.of_levels(
+        [attack.find(clf, images, labels, levels).in_memory() for levels in calls]
+    )
 
 
 def goals(attacks: Sequence[Attack], logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """An estimate in tables and sentences."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.filesize import decimal as size_of
 
 from lookaway.cost.estimate import Estimate
+from lookaway.report.wording import listed
 from lookaway.written import percent
 
 _STAGES = {
@@ -127,7 +127,7 @@ def _memory(found: Estimate) -> list[str]:
         return []
     return [
         "Training holds the frozen trunk's outputs for every image in memory: "
-        f"{_listed(large)}, of {size_of(found.memory)} on this machine. It cannot be done so: take "
+        f"{listed(large)}, of {size_of(found.memory)} on this machine. It cannot be done so: take "
         "fewer images or classes, or train: head, which holds one vector for each image."
     ]
 
@@ -143,7 +143,3 @@ def duration(seconds: float) -> str:
             return f"{seconds / size:.3g} {unit}" if seconds else "0"
     days = seconds / 86400
     return f"{days:,.0f} days" if days >= 100 else f"{days:.3g} days"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if parts[1:] else parts[0]
