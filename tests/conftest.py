@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is loaded
 
 import gc
 import logging
+import random
+import sys
 import uuid
 
 import hypothesis
@@ -49,6 +51,27 @@ def pytest_collection_modifyitems(items):
     """The longest files first, for several processes; within a file the order stays."""
     order = {name: place for place, name in enumerate(_FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def _seed_everything():
+    """The generators of a process, as far as they are loaded; ``TEST_SEED=1`` tries other numbers."""
+    seed = int(os.environ.get("TEST_SEED", "0"))
+    random.seed(seed)
+    np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Before fixtures: what a test draws depends neither on other tests nor on the process."""
+    _seed_everything()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_make_collect_report():
+    """Before a module is imported: the same holds for what it draws there."""
+    _seed_everything()
 
 
 FAMILIES = ["resnet50", "vgg16", "inception_v3", "legacy_xception", "densenet121"]

@@ -9,14 +9,14 @@ import lookaway as la
 from lookaway.errors import InputError
 from lookaway.models.smoothing import Smoothed
 from networks import TinyNet
-from oracles import pixels
+from oracles import enliven, pixels
 
 IMAGES, LABELS = pixels(6, 3, 24, 24, seed=3), torch.tensor([0, 3, 1, 2, 0, 1])
 
 
 @pytest.fixture(scope="module")
 def clf():
-    return la.Classifier(TinyNet().eval(), input_size=24)
+    return la.Classifier(enliven(TinyNet()), input_size=24)
 
 
 def nissim_of(clf, images, changed, classes):
