@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items):
 
 
 def _seed_everything():
-    """The generators of a process, as far as they are loaded; ``TEST_SEED=1`` tries other numbers."""
+    """The generators, as far as they are loaded; ``TEST_SEED=1`` tries other numbers."""
     seed = int(os.environ.get("TEST_SEED", "0"))
     random.seed(seed)
     np.random.seed(seed)
