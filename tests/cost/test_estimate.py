@@ -214,4 +214,6 @@ def test_code_of_the_user_s_own_is_tried_where_it_is_trusted(small_study):
 @pytest.mark.parametrize(("workers", "longest"), [(1, 7.0), (2, 4.0), (8, 3.0)])
 def test_workers_share_trainings_whole_ones_the_next_to_who_is_free(workers, longest):
     models = [ModelCost("m", 4, 4, 1.0, "head", spent, {}, 0) for spent in (3.0, 1.0, 1.0, 2.0)]
-    assert _shared(workers, models, variants=1)["training"] == longest
+    alone, in_four = (_shared(workers, each, models, variants=1) for each in (1, 4))
+    assert alone["training"] == in_four["training"] == longest
+    assert in_four["cells"] <= alone["cells"]

@@ -1,5 +1,7 @@
 """Folded networks give the same logits, signs and maps under the same names."""
 
+import itertools
+
 import pytest
 import timm
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import lookaway as la
 from lookaway.models.folding import FoldedNorm, fold_batch_norm
+from lookaway.models.pointwise import by_onednn
 from networks import narrow_vgg
 from oracles import enliven
 
@@ -180,3 +183,20 @@ def test_a_network_that_asks_its_norms_for_more_stays_as_it_is():
     before = clf(images)
     assert fold_batch_norm(clf) == 0
     assert torch.equal(clf(images), before)
+
+
+def test_convolutions_of_one_pixel_give_the_same_and_do_not_depend_on_threads():
+    for stride, groups, padding in itertools.product((1, 2), (1, 2), (0, 1)):
+        conv = nn.Conv2d(6, 8, 1, stride=stride, groups=groups, padding=padding)
+        x = torch.randn(4, 6, 9, 7)
+        expected = conv(x)
+        by_onednn(conv)
+        torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-5)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(conv(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)

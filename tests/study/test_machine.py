@@ -52,8 +52,24 @@ def test_a_device_is_found_by_its_name_and_all_are_of_one_kind(with_cards):
         Machine.found("all")
     with_cards()
     assert Machine.found("auto").device == "cpu"
-    with pytest.raises(ModelError, match="no GPU"):
-        Machine.found("all")
+
+
+def test_a_processor_works_in_as_many_processes_as_threads_and_memory_allow(
+    with_cards, monkeypatch
+):
+    with_cards()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    monkeypatch.setattr(machine, "_memory", lambda device: 64 * GIB)
+    alone = Machine.found("cpu")
+    assert alone.devices == ("cpu",)
+    assert alone.in_processes(199) == alone
+    assert (
+        alone.in_processes(200) == Machine.found("all") == Machine("cpu", ("cpu",) * 16, 16 * GIB)
+    )
+    few = Machine("cpu", ("cpu",), 10 * GIB).in_processes()
+    assert (len(few.devices), few.memory) == (2, 10 * GIB)
+    card = Machine("cuda", ("cuda",), 80 * GIB)
+    assert card.in_processes() == card
 
 
 @pytest.fixture
@@ -111,10 +127,11 @@ def test_tf32_is_refused_without_a_gpu(quick_study, run_quickly, tmp_path):
 
 @pytest.mark.program
 @pytest.mark.timeout(900)
-def test_several_devices_give_the_files_of_one_process_which_goes_on_where_one_was_lost(
+def test_several_processes_give_the_files_of_one_which_goes_on_where_one_was_lost(
     quick_study, looked, run_quickly, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(machine, "cards", lambda: ["cpu", "cpu"])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(machine, "_MANY", 1)
     do, done = on_devices._Hand.do, []
 
     def lost(hand, *given):
@@ -125,7 +142,7 @@ def test_several_devices_give_the_files_of_one_process_which_goes_on_where_one_w
 
     monkeypatch.setattr(on_devices._Hand, "do", lost)
     with pytest.raises(EngineError, match=r"the process of cpu ended with exit status -9 at cell"):
-        run_quickly({**quick_study, "run": {"device": "all"}}, tmp_path / "out")
+        run_quickly({**quick_study, "run": {"device": "auto"}}, tmp_path / "out")
     assert len({id(hand) for hand in done}) == 2
     assert all(hand._process.poll() is not None for hand in done)
     before, whole = results_in(tmp_path / "out"), results_in(looked.folder)

@@ -4,8 +4,9 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,12 @@ def estimate(
     )
     began, models = time.perf_counter(), []
     with open_bench(checked, counts, trial, lines, source) as bench:
-        shard, device = bench.prepared.plan.shard, bench.prepared.device
+        shard, machine = bench.prepared.plan.shard, _machine_of(checked, counts)
         with reporter.stage("trial", len(checked.models), "models") as advance:
             for index, spec in enumerate(checked.models):
-                cells, training = try_cells(bench, index), try_training(bench, index)
+                with _threads_of(machine):
+                    cells = try_cells(bench, index)
+                training = try_training(bench, index)
                 models.append(_model(checked, spec, counts, shard, cells, training))
                 advance(1)
     once = {"reading": counts.read * bench.reading, "faces": counts.used * bench.faces}
@@ -163,11 +166,14 @@ def estimate(
         parts=counts.parts,
         variants=tuple(variants),
         models=tuple(models),
-        stages={count: once | _shared(count, models, len(variants)) for count in (1, *workers)},
-        memory=Machine.found(checked.run.device).memory,
+        stages={
+            count: once | _shared(count, len(machine.devices), models, len(variants))
+            for count in (1, *workers)
+        },
+        memory=machine.memory,
         trial_images=trial,
         trial_seconds=time.perf_counter() - began,
-        machine=_machine(device),
+        machine=_told(machine),
     )
 
 
@@ -213,21 +219,49 @@ def _model(
     )
 
 
-def _shared(workers: int, models: Sequence[ModelCost], variants: int) -> dict[str, float]:
-    """Seconds of what workers share: trainings and cells, whole ones, the next to whom is free."""
+def _machine_of(study: Study, counts: Counts) -> Machine:
+    """Where the study works, and in how many processes at a time."""
+    machine = Machine.found(study.run.device)
+    if study.run.engine == "ray":
+        return replace(machine, devices=machine.devices[:1])
+    images = len(study.data.variants) * counts.parts["test"] * len(study.models)
+    return machine.in_processes(images) if study.run.device == "auto" else machine
+
+
+@contextmanager
+def _threads_of(machine: Machine) -> Iterator[None]:
+    """As many threads as each of a machine's processes has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // len(machine.devices)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _shared(
+    workers: int, processes: int, models: Sequence[ModelCost], variants: int
+) -> dict[str, float]:
+    """Seconds of what workers share: trainings and cells, whole ones, the next to whom is free.
+
+    Each worker's processes share its cells.
+    """
     busy = [0.0] * workers
     for span in [model.training_seconds / variants for model in models] * variants:
         busy[busy.index(min(busy))] += span
     cells = sum(model.cells for model in models)
-    share = math.ceil(cells / workers) / cells
+    share = math.ceil(cells / (workers * processes)) / cells
     return {"training": max(busy), "cells": share * sum(model.seconds for model in models)}
 
 
-def _machine(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
+def _told(machine: Machine) -> str:
+    count = len(machine.devices)
+    if machine.device.startswith("cuda"):
+        name = torch.cuda.get_device_name(machine.device)
+        return f"{count} times {name}" if count > 1 else name
     threads = torch.get_num_threads()
     return (
         f"{platform.processor() or platform.machine()}, {os.cpu_count() or 1} processors, "
         f"{threads} thread{'s' if threads > 1 else ''}"
+        + (f", cells in {count} processes" if count > 1 else "")
     )

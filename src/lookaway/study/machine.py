@@ -1,7 +1,7 @@
 """Where a study's models work: its devices, their memory, and the batch size that follows."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,6 +11,10 @@ from lookaway.errors import ModelError
 # batches gain nothing on a processor, which has other work too.
 _LIMITS = {"cpu": (8, 1 / 8), "cuda": (256, 1 / 4)}
 
+_MANY = 200  # images, times models: what several processes save is more than their start takes
+_OF_PROCESS = 4 * 2**30  # bytes of a processor's memory that each of several processes needs
+_IN_RULE = 4  # so many processes may each fill what the rule of the batch size gives to one
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -18,7 +22,8 @@ class Machine:
 
     Attributes:
         device: of PyTorch, as the plan has it: ``cpu``, ``cuda`` or ``cuda:1``.
-        devices: one, or several of one kind, of which each has a process of its own.
+        devices: one, or several of one kind, of which each has a process of its own; of a
+            processor ``cpu`` as often as it does cells side by side, a thread each.
         memory: bytes that each has in all, whatever of it is free.
     """
 
@@ -33,10 +38,12 @@ class Machine:
         Raises:
             ModelError: there is no such device, or those of ``all`` differ.
         """
-        if asked == "all":
-            devices = _alike(cards())
-            return cls(devices[0].partition(":")[0], devices, _memory(devices[0]))
         there = cards()
+        if asked == "all" and there:
+            devices = _alike(there)
+            return cls(devices[0].partition(":")[0], devices, _memory(devices[0]))
+        if asked == "all":
+            return cls.found("cpu").in_processes()
         device = ("cuda" if there else "cpu") if asked == "auto" else asked
         if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= len(there):
             possible = ", ".join(["auto", "cpu", *there])
@@ -44,6 +51,19 @@ class Machine:
                 f"got {asked!r}, which this machine does not have; possible: {possible}"
             )
         return cls(device, (device,), _memory(device))
+
+    def in_processes(self, images: int = _MANY) -> "Machine":
+        """A processor in several processes, where so many images, times models, are worth it.
+
+        As many as PyTorch has threads and memory holds. Small operations and small batches make
+        threads wait for each other; processes of one thread each do not, and what they find does
+        not depend on how many there are.
+        """
+        if self.device != "cpu" or images < _MANY:
+            return self
+        count = max(1, min(torch.get_num_threads(), self.memory // _OF_PROCESS))
+        memory = self.memory * _IN_RULE // max(_IN_RULE, count)
+        return replace(self, devices=("cpu",) * count, memory=memory)
 
     def batch_size(self, activation_bytes: int, most: int) -> int:
         """A fixed rule of the network, the kind of device and its memory: never of what is free.
@@ -76,10 +96,8 @@ def _alike(devices: list[str]) -> tuple[str, ...]:
     """Devices that compute the same.
 
     Raises:
-        ModelError: there are none, or they are of several kinds.
+        ModelError: they are of several kinds.
     """
-    if not devices:
-        raise ModelError("got 'all', and this machine has no GPU; possible: auto, cpu")
     kinds = {each: _kind(each) for each in devices}
     if len(set(kinds.values())) > 1:
         told = ", ".join(f"{each} {kind}" for each, kind in kinds.items())

@@ -1,4 +1,7 @@
-"""The local engine on several devices: a process each does cells, this one writes all files."""
+"""The local engine on several devices, or in several processes of a processor.
+
+Each does whole cells; this process writes all files.
+"""
 
 import os
 import pickle
@@ -14,6 +17,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, cast
 
 import torch
@@ -51,18 +55,33 @@ def run_cells(session: Session, left: Open) -> None:
         for hand in hands:
             stack.callback(hand.end)  # before the pool waits for it
         for what, jobs, images in left.stages:
-            name = f"{len(hands)} devices: {what}"
+            unit = "processes" if session.prepared.device == "cpu" else "devices"
+            name = f"{len(hands)} {unit}: {what}"
             with session.progress.stage(name, images, "images") as advance:
                 made_first = [job for job in jobs if job.spec.name in sources]
                 for some in (made_first, [job for job in jobs if job.spec.name not in sources]):
-                    for job, found in _done(session, some, hands, pool):
+                    for job, found in _done(session, some, hands, pool, one_at_a_time(advance)):
                         behind.do(partial(keep, session, job, found))
-                        advance(len(job.images))
                     behind.wait()  # others may need its perturbations
 
 
+def one_at_a_time(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """The same, for several threads."""
+    lock = Lock()
+
+    def locked(count: int) -> None:
+        with lock:
+            advance(count)
+
+    return locked
+
+
 def _done(
-    session: Session, jobs: Sequence[Job], hands: Sequence["_Hand"], pool: ThreadPoolExecutor
+    session: Session,
+    jobs: Sequence[Job],
+    hands: Sequence["_Hand"],
+    pool: ThreadPoolExecutor,
+    advance: Callable[[int], None],
 ) -> Iterable[tuple[Job, list[CellResult]]]:
     """Cells and what was found, as they are done; whoever is free takes the next."""
     waiting, busy = deque(jobs), dict[Future[list[CellResult]], _Hand]()
@@ -71,7 +90,8 @@ def _done(
         for hand in hands:
             if hand not in busy.values() and (job := hand.next(waiting, len(hands))) is not None:
                 weights = partial(trained_bytes, session.store, job.model, job.spec)
-                busy[pool.submit(hand.do, job, given_to(session, job), weights)] = hand
+                given = given_to(session, job)
+                busy[pool.submit(hand.do, job, given, weights, advance)] = hand
         yield from found
         if not busy:
             return
@@ -117,7 +137,13 @@ class _Hand:
         self._following = waiting.popleft() if len(waiting) >= hands else None
         return job
 
-    def do(self, job: Job, given: Given, weights: Callable[[], bytes | None]) -> list[CellResult]:
+    def do(
+        self,
+        job: Job,
+        given: Given,
+        weights: Callable[[], bytes | None],
+        advance: Callable[[int], None],
+    ) -> list[CellResult]:
         """Do a cell; trained weights are asked for where the process has another model's.
 
         Raises:
@@ -132,7 +158,8 @@ class _Hand:
                     pickle.dump(each, self._input)
             self._given = None
             self._input.flush()
-            found = pickle.load(self._output)  # noqa: S301  of our own process
+            while isinstance(found := pickle.load(self._output), int):  # noqa: S301  our own
+                advance(found)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise EngineError(
                 f"the process of {self.device} ended with exit status {self._process.wait()} at "
@@ -153,20 +180,35 @@ def serve() -> None:
     torch.set_num_threads(threads)
     with kept_memory(), computing(), grid_cache(Path(tempfile.gettempdir())) as cache:
         cached = replace(prepared, images=replace(prepared.images, cache=cache))
-        with closing(Worker(cached)) as worker, suppress(EOFError):
+        with closing(Worker(cached)) as worker, suppress(EOFError, BrokenPipeError):
+
+            def answer(what: object) -> None:
+                try:
+                    pickle.dump(what, answers)
+                    answers.flush()
+                except BrokenPipeError:  # the parent was killed; what is left goes nowhere
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
+                    raise
+
             while True:
                 job, given, trained, following = pickle.load(asked)  # noqa: S301
-                pickle.dump(_answer(worker, job, given, trained, following), answers)
-                answers.flush()
+                answer(_answer(worker, job, given, trained, following, answer))
 
 
 def _answer(
-    worker: Worker, job: Job, given: Given, trained: bytes | None, following: Job | None
+    worker: Worker,
+    job: Job,
+    given: Given,
+    trained: bytes | None,
+    following: Job | None,
+    advance: Callable[[int], None],
 ) -> list[CellResult] | LookawayError:
-    """What a cell gave, or what went wrong."""
+    """What a cell gave, or what went wrong; before that how many images are done, each time."""
     try:
-        return worker.do(job, given, lambda: trained, following=following)
+        return worker.do(job, given, lambda: trained, advance, following)
     except LookawayError as error:
         return error
+    except BrokenPipeError:
+        raise
     except Exception:  # noqa: BLE001  told with its traceback by the parent
         return EngineError(f"cell {job.key.name} failed:\n{traceback.format_exc()}")

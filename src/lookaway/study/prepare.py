@@ -113,6 +113,9 @@ def prepare(
         images = find_images(study, store, progress, data)
     except DataError as error:
         note(("data",), "data", error)
+    if images is not None and study.run.device == "auto" and not (given or data):
+        tested = sum(len(each.parts["test"]) for each in images.variants.values())
+        machine = machine.in_processes(tested * len(study.models))
     weights: dict[str, str] = {}
     orders: dict[str, OutputOrder] = {}
     loaded: dict[str, Loading] = {}
