@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import lookaway as la
 from lookaway.cost import estimate as module
@@ -14,6 +15,7 @@ from lookaway.cost import trial
 from lookaway.cost.estimate import ModelCost, _shared, estimate
 from lookaway.cost.trial import KINDS, LEAST, SECONDS, CellTrial, TrainingTrial
 from lookaway.errors import InputError, StudyError
+from lookaway.study import machine
 from plans import a_plan
 
 
@@ -88,6 +90,7 @@ def tried(monkeypatch):
 
 def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     study = {**small_study, "data": {**small_study["data"], "variants": ["none", "cascade"]}}
+    study["run"] = {"device": "cpu"}
     told = estimate(study, images=1600, classes=4, workers=[6], progress=False)
     assert told.parts == {"train": 800, "val": 400, "test": 400}
     one = told.models[0]
@@ -105,6 +108,18 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
     # Four trainings, two models on two variants: one of them is done while the others are.
     assert alone["training"] == pytest.approx(2 * one.training_seconds)
     assert shared["training"] == pytest.approx(one.training_seconds / 2)
+
+
+def test_processes_of_one_machine_share_the_cells_and_not_the_trainings(
+    tried, small_study, monkeypatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(machine, "_memory", lambda device: 64 * 2**30)
+    run = {"images": 1600, "classes": 4, "progress": False}
+    one = estimate({**small_study, "run": {"device": "cpu"}}, **run).stages[1]
+    four = estimate(small_study, **run)
+    assert four.machine.endswith("cells in 4 processes, as if each were alone")
+    assert four.stages[1] == {**one, "cells": one["cells"] / 4}
 
 
 def test_a_network_that_learns_from_attacked_images_is_checked_in_some_epochs(tried, small_study):

@@ -263,5 +263,5 @@ def _told(machine: Machine) -> str:
     return (
         f"{platform.processor() or platform.machine()}, {os.cpu_count() or 1} processors, "
         f"{threads} thread{'s' if threads > 1 else ''}"
-        + (f", cells in {count} processes" if count > 1 else "")
+        + (f", cells in {count} processes, as if each were alone" if count > 1 else "")
     )
