@@ -113,13 +113,16 @@ def test_the_arithmetic_is_what_a_hand_does(tried, small_study):
 def test_processes_of_one_machine_share_the_cells_and_not_the_trainings(
     tried, small_study, monkeypatch
 ):
+    asked = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
     monkeypatch.setattr(machine, "_memory", lambda device: 64 * 2**30)
     run = {"images": 1600, "classes": 4, "progress": False}
     one = estimate({**small_study, "run": {"device": "cpu"}}, **run).stages[1]
     four = estimate(small_study, **run)
     assert four.machine.endswith("cells in 4 processes, as if each were alone")
     assert four.stages[1] == {**one, "cells": one["cells"] / 4}
+    assert asked[-2:] == [1, 4]
 
 
 def test_a_network_that_learns_from_attacked_images_is_checked_in_some_epochs(tried, small_study):
