@@ -192,6 +192,8 @@ def test_convolutions_of_one_pixel_give_the_same_and_do_not_depend_on_threads():
         expected = conv(x)
         by_onednn(conv)
         torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-5)
+    conv, x = nn.Conv2d(64, 32, 1), torch.randn(4, 64, 20, 20)
+    by_onednn(conv)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2):

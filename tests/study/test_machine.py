@@ -1,5 +1,7 @@
 """Where a study works: what may be asked for, the batch size, and what happens without memory."""
 
+import io
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +125,18 @@ def test_tf32_is_refused_without_a_gpu(quick_study, run_quickly, tmp_path):
     study = {**study, "models": quick_study["models"][:1], "transfer_from": []}
     with pytest.raises(StudyError, match="tf32 is TensorFloat-32, which is CUDA's"):
         run_quickly(study, tmp_path / "out")
+
+
+def test_a_process_tells_of_images_as_they_are_done_before_its_answer():
+    answers, told = io.BytesIO(), []
+    for each in (2, 1, ["found"]):
+        pickle.dump(each, answers)
+    answers.seek(0)
+    pipes = {"_input": io.BytesIO(), "_output": answers}
+    hand = SimpleNamespace(_model=None, _given=None, _following=None, **pipes)
+    job = SimpleNamespace(model="one")
+    assert on_devices._Hand.do(hand, job, {}, lambda: None, told.append) == ["found"]
+    assert told == [2, 1]
 
 
 @pytest.mark.program

@@ -231,6 +231,9 @@ def _machine_of(study: Study, counts: Counts) -> Machine:
 @contextmanager
 def _threads_of(machine: Machine) -> Iterator[None]:
     """As many threads as each of a machine's processes has."""
+    if len(machine.devices) == 1:
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // len(machine.devices)))
     try:

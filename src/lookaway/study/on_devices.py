@@ -60,12 +60,12 @@ def run_cells(session: Session, left: Open) -> None:
             with session.progress.stage(name, images, "images") as advance:
                 made_first = [job for job in jobs if job.spec.name in sources]
                 for some in (made_first, [job for job in jobs if job.spec.name not in sources]):
-                    for job, found in _done(session, some, hands, pool, one_at_a_time(advance)):
+                    for job, found in _done(session, some, hands, pool, _one_at_a_time(advance)):
                         behind.do(partial(keep, session, job, found))
                     behind.wait()  # others may need its perturbations
 
 
-def one_at_a_time(advance: Callable[[int], None]) -> Callable[[int], None]:
+def _one_at_a_time(advance: Callable[[int], None]) -> Callable[[int], None]:
     """The same, for several threads."""
     lock = Lock()
 
